@@ -1,0 +1,1 @@
+"""A Kafka broker: wire (bytes), core (deterministic, no IO), io (the real drivers)."""

@@ -1,0 +1,1 @@
+"""The broker's deterministic core: no IO, no clock, no randomness but its seed."""

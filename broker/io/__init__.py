@@ -1,0 +1,1 @@
+"""The broker's real driver: sockets, files, clock."""

@@ -1,0 +1,1 @@
+"""Checkers judge: pure functions from a history to a verdict."""

@@ -1,0 +1,1 @@
+"""Clients that execute a workload's operations against a cluster."""

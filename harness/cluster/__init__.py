@@ -1,0 +1,1 @@
+"""Clusters under test: one small interface, one module per provider."""

@@ -1,0 +1,214 @@
+"""What a cluster under test offers: a small interface that every provider implements, and optional powers.
+
+Faults speak in `Action`s (what is done to nodes), `Question`s (who leads, who coordinates) and `Condition`s (what to
+wait for); they never touch a provider. The nemesis client asks the provider through the Protocols below. Each power is
+a Protocol of its own; a fault that needs one is refused with a clear line on a cluster that lacks it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+Key = str
+"""One topic-partition, e.g. "t0/3"."""
+
+
+class ClusterError(Exception):
+    """The cluster or its engine failed in set-up or control: exit 255. The message says what, where and what to do."""
+
+
+class UsageError(Exception):
+    """What the caller can correct before a run starts (option, file, engine, port): exit 254; one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node of the cluster. `name` is stable (n1, n2, ...); `id` is Kafka's node.id; `address` is for clients."""
+
+    name: str
+    id: int
+    address: str
+    roles: frozenset[str] = frozenset({"broker", "controller"})
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionState:
+    """Leader, ISR and replicas of one partition as node names; leader is None while there is none."""
+
+    key: Key
+    leader: str | None
+    isr: tuple[str, ...]
+    replicas: tuple[str, ...]
+
+
+class Cluster(Protocol):
+    """A Kafka cluster. `up` returns when every node answers and is unfenced, or raises ClusterError in bounded time."""
+
+    name: str
+
+    def up(self) -> None:
+        """Start it and wait until it is ready (cluster id and live nodes checked to be its own)."""
+        ...
+
+    def down(self) -> None:
+        """Stop it and leave nothing behind; safe to call twice and after a failed `up`."""
+        ...
+
+    def nodes(self) -> Sequence[Node]:
+        """Return all nodes, dead ones too."""
+        ...
+
+    def bootstrap(self) -> str:
+        """Return host:port[,host:port...] for clients."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Return what scenario.json, the report and `harness heal` need: provider, version, cluster id, handles."""
+        ...
+
+
+@runtime_checkable
+class Killable(Protocol):
+    """A cluster whose nodes can be killed (SIGKILL, no shutdown) and started again."""
+
+    def kill(self, node: str) -> None:
+        """Kill the node's process now; returns when it is gone."""
+        ...
+
+    def start(self, node: str) -> None:
+        """Start the node's process; returns when it was started, not when it is ready."""
+        ...
+
+    def pid(self, node: str) -> int | None:
+        """Return the process id of the node's broker, None when it is not running."""
+        ...
+
+
+@runtime_checkable
+class Pausable(Protocol):
+    """A cluster whose nodes can be stopped with SIGSTOP and continued."""
+
+    def pause(self, node: str) -> None:
+        """Stop every process of the node."""
+        ...
+
+    def resume(self, node: str) -> None:
+        """Let them go on."""
+        ...
+
+    def paused(self, node: str) -> bool:
+        """Return whether the operating system says that the node is stopped (state T, or frozen)."""
+        ...
+
+
+@runtime_checkable
+class Partitionable(Protocol):
+    """A cluster whose links between nodes can be cut, one direction at a time; clients still reach every node."""
+
+    def cut(self, source: str, target: str) -> None:
+        """Drop packets from source to target."""
+        ...
+
+    def join(self, source: str, target: str) -> None:
+        """Undo `cut`; safe when not cut."""
+        ...
+
+    def dropped(self, source: str, target: str) -> int:
+        """Return how many packets (or bytes) this cut has dropped so far; 0 when not cut."""
+        ...
+
+
+@runtime_checkable
+class Logged(Protocol):
+    """A cluster that can hand over its nodes' logs and configuration."""
+
+    def collect(self, folder: Path) -> None:
+        """Copy each node's log and properties into folder/<node>/; bounded in size (the newest is kept)."""
+        ...
+
+
+class Observer(Protocol):
+    """Answers questions about roles, from the running cluster, in bounded time. None: nobody could say."""
+
+    def partitions(self, keys: Sequence[Key]) -> Sequence[PartitionState]:
+        """Return the partitions' leaders and ISRs; all partitions of the run's topics for an empty sequence."""
+        ...
+
+    def controller(self) -> str | None:
+        """Return the active controller (from DescribeQuorum: Metadata's controller id is a random broker in KRaft)."""
+        ...
+
+    def coordinator(self, kind: str, name: str) -> str | None:
+        """Return the coordinator of kind "transaction" or "group" for that transactional.id or group.id."""
+        ...
+
+    def end_offsets(self, keys: Sequence[Key]) -> dict[Key, tuple[int, int]]:
+        """Return {key: (LSO, HW)}: read_committed asked before read_uncommitted; a missing key: nobody could say."""
+        ...
+
+
+# What a fault does to nodes. Each action has an inverse, which `harness heal` performs after a crash.
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """SIGKILL the node."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Start the node again."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """SIGSTOP the node."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """SIGCONT the node."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Drop packets from source to target."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Let packets from source to target pass again."""
+
+    source: str
+    target: str
+
+
+Action = Kill | Start | Pause | Resume | Cut | Join
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSpec:
+    """What a provider needs to make a cluster; `folder` is private to it (data, logs, configuration)."""
+
+    name: str
+    folder: Path
+    nodes: int = 3
+    controllers: int = 0
+    version: str = "4.1.1"
+    image: str | None = None
+    bootstrap: str | None = None
+    broker_config: dict[str, str] = field(default_factory=dict)

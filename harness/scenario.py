@@ -1,0 +1,51 @@
+"""The scenario: everything that a run was asked to do, as pure data, so that it can be stored, repeated and shrunk.
+
+A scenario is written to `scenario.json` before the run begins. Every later choice is drawn from `seed`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Isolation = Literal["read_committed", "read_uncommitted"]
+
+
+class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The plan of one run. Times are seconds; names are those of `harness list`."""
+
+    workload: str = "txn"
+    cluster: str = "jvm"
+    nemesis: str = "none"
+    """As given: `a,b` draws among faults, `a+b` overlaps them."""
+    seed: int = 0
+    time_limit_s: float = 60.0
+    concurrency: int = 10
+    rate: float = 100.0
+    """Operations per second of all processes together, drawn exponentially; 0 means as fast as possible."""
+    isolation: Isolation = "read_committed"
+    acks: Literal["all", "1", "0"] = "all"
+    idempotence: bool = True
+    sub_via: tuple[Literal["assign", "subscribe"], ...] = ("assign",)
+    topics: int = 2
+    partitions: int = 3
+    replication: int = 3
+    min_isr: int = 2
+    topic_config: dict[str, str] = {}
+    broker_config: dict[str, str] = {}
+    abort_rate: float = 0.05
+    """Share of transactions that the workload aborts on purpose."""
+    crash_interval_s: float = 30.0
+    """Mean time between deliberate client crashes of one process; 0: none."""
+    transaction_timeout_s: float = 10.0
+    fault_length_s: float = 10.0
+    fault_interval_s: float = 30.0
+    recovery_bound_s: float = 60.0
+    kafka_version: str = "4.1.1"
+    nodes: int = 3
+    controllers: int = 0
+    """0: every node is broker and controller; else the number of separate controller nodes."""
+    image: str | None = None
+    bootstrap: str | None = None
+    """Only for `existing`: host:port of a cluster that somebody else runs."""

@@ -1,0 +1,1 @@
+"""The nemesis breaks: faults as pure plans, schedules as data."""

@@ -1,0 +1,1 @@
+"""Workloads ask: the operation vocabulary, its generators and the checkers that judge it."""
