@@ -129,9 +129,7 @@ class HistoryWriter:
         """Write the op's line; it is in the page cache when this returns."""
         line = encode(op)
         written = os.write(self._fd, line)
-        while written < len(
-            line
-        ):  # a full pipe or disk can tear a write; the rest still belongs to this line
+        while written < len(line):  # a full pipe or disk can tear a write; the rest still belongs to this line
             written += os.write(self._fd, line[written:])
 
     def close(self) -> None:

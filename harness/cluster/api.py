@@ -212,3 +212,97 @@ class ClusterSpec:
     image: str | None = None
     bootstrap: str | None = None
     broker_config: dict[str, str] = field(default_factory=dict)
+
+
+# What a fault asks (answered through an Observer and the powers above), and what it waits for.
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderOf:
+    """Answer: the partition's `PartitionState`, or None while nobody could say."""
+
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class Controller:
+    """Answer: the active controller's node name, or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coordinator:
+    """Answer: the node that coordinates `name`; kind is "transaction" or "group"; or None."""
+
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pid:
+    """Answer: the node's process id, None when it is not running."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Answer: whether the operating system says that the node's processes are stopped."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Answer: packets (or bytes) that the cut from source to target has dropped so far."""
+
+    source: str
+    target: str
+
+
+Question = LeaderOf | Controller | Coordinator | Pid | Stopped | Dropped
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderElected:
+    """The partition has a leader, and it is none of `other_than`."""
+
+    key: Key
+    other_than: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeAnswers:
+    """The node is registered, unfenced and listed by a live broker."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class FullIsr:
+    """Every replica of every partition of the run's topics (and the internal ones) is in its ISR."""
+
+
+@dataclass(frozen=True, slots=True)
+class IsrShrunk:
+    """The partition's ISR holds none of `nodes`."""
+
+    key: Key
+    nodes: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class PacketsDropped:
+    """The cut from source to target has dropped at least one packet."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stable:
+    """LSO = HW on each of the keys: no transaction is open, none waits for markers."""
+
+    keys: tuple[Key, ...]
+
+
+Condition = LeaderElected | NodeAnswers | FullIsr | IsrShrunk | PacketsDropped | Stable

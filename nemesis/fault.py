@@ -1,0 +1,97 @@
+"""A fault: what goes wrong and how it heals, as a pure plan.
+
+A plan is a Python generator that *yields* steps and is *sent* their results. It never sleeps, never calls Docker and
+knows no clock: `nemesis.client` performs the steps on a real cluster with the real clock, the simulator performs the
+same steps on a virtual one. The states of a fault: aimed (it asks who leads) -> injected (its actions are journalled,
+then done) -> bit or missed (evidence gathered within a bound) -> healed (the inverse actions, evidence again).
+
+Order contract: every `Act` is written to the run's fault journal before it is performed, so that `harness heal` can
+undo it after a crash of the harness.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from harness.cluster.api import Action, Condition, Key, Question
+
+Expects = Literal["progress", "stall"]
+Power = Literal["kill", "pause", "partition"]
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Do the action now; the result is None. Actions of one Act are done in order, without waiting between them."""
+
+    actions: tuple[Action, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Ask the cluster; the result is the question's answer, None where nobody could say."""
+
+    question: Question
+
+
+@dataclass(frozen=True, slots=True)
+class Until:
+    """Wait for the condition; the result is milliseconds waited as float, or None when the deadline passed."""
+
+    condition: Condition
+    deadline_s: float
+
+
+Step = Act | Ask | Until
+
+
+@dataclass(frozen=True, slots=True)
+class Injection:
+    """What an injection did: HISTORY.md's completion value without the fault-id. `nodes` and `keys` may be empty."""
+
+    nodes: tuple[str, ...]
+    keys: tuple[Key, ...]
+    evidence: dict[str, Any]
+    bit: bool
+    undo: tuple[Action, ...] = ()
+    """The inverse actions that heal it."""
+    memory: dict[str, Any] = field(default_factory=dict)
+    """What the fault's own heal wants to know."""
+
+
+Inject = Generator[Step, Any, Injection]
+Heal = Generator[Step, Any, dict[str, Any]]
+"""Returns the evidence of healing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """Where to aim: by role at the moment of injection.
+
+    keys: the partitions to aim at, the first is the one whose roles count (overlapping faults share it);
+    draw: a number in [0, 1) from the run's seed for any choice that is left; spare: nodes not to touch.
+    """
+
+    keys: tuple[Key, ...]
+    draw: float
+    nodes: tuple[str, ...] = ()
+    """All broker nodes, for faults that aim at any or all."""
+    spare: frozenset[str] = frozenset()
+
+
+class Fault(Protocol):
+    """One kind of fault."""
+
+    name: str
+    summary: str
+    needs: frozenset[Power]
+    expects: Expects
+
+    def inject(self, aim: Aim) -> Inject:
+        """Yield the steps that injure the cluster and show that it bit."""
+        ...
+
+    def heal(self, injection: Injection) -> Heal:
+        """Yield the steps that undo it."""
+        ...
