@@ -67,6 +67,8 @@ class Op(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=_
     seek_to_beginning: bool = False
     abort: bool = False
     """On a txn's invocation: the workload wants it aborted on purpose."""
+    crash: bool = False
+    """On a txn's invocation: drop the client before commit or abort, with the transaction open."""
     positions: list[Any] | None = None
     """On a poll's completion: [[key, position], ...] of the consumer after it."""
     extra: Mapping[str, Any] | None = None
