@@ -14,11 +14,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import msgspec
 
-INVOKE, OK, FAIL, INFO = "invoke", "ok", "fail", "info"
+INVOKE: Final = "invoke"
+OK: Final = "ok"
+FAIL: Final = "fail"
+INFO: Final = "info"
 OpType = Literal["invoke", "ok", "fail", "info"]
 Process = int | str
 """A client is an integer >= 0; other event sources are strings: "nemesis", "harness", "probe/NODE", "group"."""
