@@ -1,0 +1,24 @@
+"""What a workload is: a vocabulary, a generator and what its history is judged by. No client code, no sleep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from harness.generator import Generator
+from harness.scenario import Scenario
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """One kind of work that the harness can drive."""
+
+    name: str
+    summary: str
+    transactional: bool
+    checker: str
+    """The name that `harness check --workload` knows its checkers by."""
+    kinds: Callable[[Scenario], frozenset[str]]
+    """The operation kinds (f) that a run of the scenario generates and that must be seen ok, else it is vacuous."""
+    generator: Callable[[Scenario, tuple[str, ...]], Generator]
+    """(scenario, keys) -> an endless main phase for the client processes, unpaced: the run paces and ends it."""
