@@ -47,5 +47,12 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     controllers: int = 0
     """0: every node is broker and controller; else the number of separate controller nodes."""
     image: str | None = None
+    prefix: str = ""
+    """Put before the names of topics, groups and transactional ids, so that runs can share an `existing` cluster."""
     bootstrap: str | None = None
     """Only for `existing`: host:port of a cluster that somebody else runs."""
+
+
+def group_of(scenario: Scenario) -> str:
+    """Return the one consumer group of a run."""
+    return f"{scenario.prefix}harness"

@@ -1,0 +1,112 @@
+"""A whole run as one generator: main, heal, drain, with the faults and probes beside.
+
+main   the workload's ops, paced; faults by the schedule; ends by time limit or interrupt
+heal   the workload goes on while the nemesis heals what is left and waits for full ISRs, and until each operation kind
+       was seen ok again, within the recovery bound: this is where recovery after the last fault is measured
+drain  the final reads (workloads.drain)
+Each begins with a `phase` point event. Probes ask every node all the time; they end with the run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from harness.generator import (
+    SECOND_NS,
+    Answer,
+    Context,
+    Delay,
+    Generator,
+    Log,
+    On,
+    Once,
+    Pending,
+    Phases,
+    Repeat,
+    Stagger,
+    TimeLimit,
+    Together,
+    While,
+    clients,
+    invoke,
+    process,
+)
+from harness.history import NEMESIS, OK, Op
+from harness.random import Rng
+from harness.scenario import Scenario, group_of
+from workloads.api import Workload
+from workloads.drain import Drain, stable_bound_s
+
+PROBE_INTERVAL_S = 0.2
+"""Mean time between two questions to one node: with six partitions each is seen about once a second."""
+MIN_SETTLE_S = 2.0
+"""The heal phase lasts at least so long after everything is healed, so that recovery shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class UntilProgress:
+    """Ends when each kind of op was seen ok since it was first asked (and MIN_SETTLE_S are over), or at its bound."""
+
+    kinds: frozenset[str]
+    bound_ns: int
+    began_ns: int | None = None
+
+    def op(self, ctx: Context) -> Answer:
+        """Wait."""
+        began = ctx.time_ns if self.began_ns is None else self.began_ns
+        settled = began + int(MIN_SETTLE_S * SECOND_NS)
+        end = settled if not self.kinds else max(settled, began + self.bound_ns)
+        return None if ctx.time_ns >= end else Pending(end, replace(self, began_ns=began))
+
+    def update(self, ctx: Context, event: Op) -> Generator:  # noqa: ARG002
+        """Strike the kind of an ok op out."""
+        if self.began_ns is None or event.type != OK or event.f not in self.kinds:
+            return self
+        return replace(self, kinds=self.kinds - {event.f})
+
+
+def probes(nodes: tuple[str, ...], keys: tuple[str, ...], seed: int) -> Generator:
+    """Ask each node in turn for each key: who leads (Metadata), where the log ends (ListOffsets)."""
+    questions = [(api, key) for key in keys for api in ("Metadata", "ListOffsets")]
+
+    def question(count: int, rng: Rng, ctx: Context) -> tuple[Op, Rng]:
+        api, key = questions[count % len(questions)]
+        return invoke(ctx, "probe", {"api": api, "key": key}), rng
+
+    parts: list[Generator] = []
+    for node in nodes:
+        rng = Rng.seeded(seed, "probe", node)
+        stream = Stagger(int(PROBE_INTERVAL_S * SECOND_NS), Repeat(question, rng), rng)
+        parts.append(process(f"probe/{node}", stream))
+    return Together(tuple(parts))
+
+
+def whole_run(
+    scenario: Scenario, workload: Workload, keys: tuple[str, ...], faults: Generator, nodes: tuple[str, ...]
+) -> Generator:
+    """Return the run's generator. `faults` is the schedule of the process "nemesis"; it may end early."""
+    ops = workload.generator(scenario, keys)
+    if scenario.rate > 0:
+        ops = Stagger(int(SECOND_NS / scenario.rate), ops, Rng.seeded(scenario.seed, "rate"))
+    limit_ns = int(scenario.time_limit_s * SECOND_NS)
+    recovery_ns = int(scenario.recovery_bound_s * SECOND_NS)
+    nemesis = Phases(
+        (
+            Log("phase", "main"),
+            TimeLimit(limit_ns, Together((faults, Delay(limit_ns))), interruptible=True),
+            Log("phase", "heal"),
+            Once("heal"),
+            Once("recover", {"bound-s": scenario.recovery_bound_s}),
+        ),
+        patience_ns=recovery_ns,
+    )
+    progress = UntilProgress(workload.kinds(scenario), recovery_ns)
+    # The clients never pause for the nemesis's phases: no patience between its end and the wait for progress.
+    main_and_heal = While(main=Phases((process(NEMESIS, nemesis), progress), patience_ns=0), side=clients(ops))
+    groups = (group_of(scenario),) if "subscribe" in scenario.sub_via else ()
+    final = Drain(keys, stable_bound_s(scenario.transaction_timeout_s), groups)
+    road = Phases((main_and_heal, Log("phase", "drain"), final))
+    return While(
+        main=On(road, clients=True, names=frozenset((NEMESIS,))),
+        side=probes(nodes, keys, scenario.seed),
+    )
