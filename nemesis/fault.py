@@ -15,7 +15,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from harness.cluster.api import Action, Condition, Key, Question
+from harness.cluster.api import Action, Condition, Key, PartitionState, Question
 
 Expects = Literal["progress", "stall"]
 Power = Literal["kill", "pause", "partition"]
@@ -57,7 +57,7 @@ class Injection:
     undo: tuple[Action, ...] = ()
     """The inverse actions that heal it."""
     memory: dict[str, Any] = field(default_factory=dict)
-    """What the fault's own heal wants to know."""
+    """What a fault that overlaps this one, or its own heal, wants to know: see `Aim.seen`."""
 
 
 Inject = Generator[Step, Any, Injection]
@@ -78,6 +78,12 @@ class Aim:
     nodes: tuple[str, ...] = ()
     """All broker nodes, for faults that aim at any or all."""
     spare: frozenset[str] = frozenset()
+    every: tuple[str, ...] = ()
+    """All nodes, separate controllers included, for faults that cut links."""
+    held: bool = False
+    """Another fault holds and is healed right after this injection: no waiting for what only that healing brings."""
+    seen: PartitionState | None = None
+    """What the fault that holds saw of the first key, where asking now would hang on the nodes that it stopped."""
 
 
 class Fault(Protocol):

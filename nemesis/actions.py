@@ -1,0 +1,151 @@
+"""What is done to nodes: performing an action on a cluster, its inverse, and its form in JSON.
+
+Injuries (`Kill`, `Pause`, `Cut`) have an inverse; the inverses (`Start`, `Resume`, `Join`) have none: a cluster that
+is whole needs no undoing. `undo` performs an inverse only where it is still needed, so that it may be done twice, or
+for an injury that was written down and never done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, assert_never
+
+from harness.cluster.api import (
+    Action,
+    Cluster,
+    ClusterError,
+    Cut,
+    Join,
+    Kill,
+    Killable,
+    Partitionable,
+    Pausable,
+    Pause,
+    Resume,
+    Start,
+)
+from nemesis.fault import Power
+
+_NAMES: dict[str, type[Action]] = {
+    "kill": Kill,
+    "start": Start,
+    "pause": Pause,
+    "resume": Resume,
+    "cut": Cut,
+    "join": Join,
+}
+
+
+def powers(cluster: Cluster) -> frozenset[Power]:
+    """Return what can be done to this cluster's nodes."""
+    found: list[Power] = []
+    if isinstance(cluster, Killable):
+        found.append("kill")
+    if isinstance(cluster, Pausable):
+        found.append("pause")
+    if isinstance(cluster, Partitionable):
+        found.append("partition")
+    return frozenset(found)
+
+
+def inverse(action: Action) -> Action | None:
+    """Return what undoes the action; None where there is nothing to undo."""
+    match action:
+        case Kill(node):
+            return Start(node)
+        case Pause(node):
+            return Resume(node)
+        case Cut(source, target):
+            return Join(source, target)
+        case Start() | Resume() | Join():
+            return None
+        case _:
+            assert_never(action)
+
+
+def inverses(actions: Iterable[Action]) -> tuple[Action, ...]:
+    """Return what undoes the actions, the last one first."""
+    return tuple(undo for action in reversed(tuple(actions)) if (undo := inverse(action)) is not None)
+
+
+def perform(action: Action, cluster: Cluster) -> None:
+    """Do it now. Raises ClusterError when the provider can't."""
+    match action:
+        case Kill(node):
+            _killable(cluster).kill(node)
+        case Start(node):
+            _killable(cluster).start(node)
+        case Pause(node):
+            _pausable(cluster).pause(node)
+        case Resume(node):
+            _pausable(cluster).resume(node)
+        case Cut(source, target):
+            _partitionable(cluster).cut(source, target)
+        case Join(source, target):
+            _partitionable(cluster).join(source, target)
+        case _:
+            assert_never(action)
+
+
+def undo(action: Action, cluster: Cluster) -> bool:
+    """Do an inverse action if it is still needed; return whether it was. Safe to repeat."""
+    match action:
+        case Start(node):
+            needed = _killable(cluster).pid(node) is None
+        case Resume(node):
+            needed = _pausable(cluster).paused(node)
+        case Join():
+            needed = True  # `join` is safe when not cut, and a cut that has dropped nothing looks like none
+        case Kill() | Pause() | Cut():
+            raise ValueError(f"{action} undoes nothing")
+        case _:
+            assert_never(action)
+    if needed:
+        perform(action, cluster)
+    return needed
+
+
+def _killable(cluster: Cluster) -> Killable:
+    if not isinstance(cluster, Killable):
+        raise ClusterError(f"cluster {cluster.name}: its nodes can't be killed or started")
+    return cluster
+
+
+def _pausable(cluster: Cluster) -> Pausable:
+    if not isinstance(cluster, Pausable):
+        raise ClusterError(f"cluster {cluster.name}: its nodes can't be paused or resumed")
+    return cluster
+
+
+def _partitionable(cluster: Cluster) -> Partitionable:
+    if not isinstance(cluster, Partitionable):
+        raise ClusterError(f"cluster {cluster.name}: its links can't be cut or joined")
+    return cluster
+
+
+def to_json(action: Action) -> dict[str, Any]:
+    """Return the action as a JSON object of one member: {"kill": "n1"}, {"cut": ["n1", "n2"]}."""
+    match action:
+        case Cut(source, target) | Join(source, target):
+            return {type(action).__name__.lower(): [source, target]}
+        case Kill(node) | Start(node) | Pause(node) | Resume(node):
+            return {type(action).__name__.lower(): node}
+        case _:
+            assert_never(action)
+
+
+def from_json(document: dict[str, Any]) -> Action:
+    """Return the action of a JSON object. Raises ValueError when it is none."""
+    match tuple(document.items()):
+        case (("cut" | "join" as name, [str() as source, str() as target]),):
+            return _NAMES[name](source, target)  # type: ignore[call-arg]
+        case (("kill" | "start" | "pause" | "resume" as name, str() as node),):
+            return _NAMES[name](node)  # type: ignore[call-arg]
+        case _:
+            raise ValueError(f"not an action: {document!r}")
+
+
+def in_words(action: Action) -> str:
+    """Return the action as a person says it: `start n1`, `join n1 n2`."""
+    ((name, nodes),) = to_json(action).items()
+    return f"{name} {nodes}" if isinstance(nodes, str) else f"{name} {' '.join(nodes)}"

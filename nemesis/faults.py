@@ -1,0 +1,36 @@
+"""The faults by name, as `--nemesis` and `harness list` know them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from nemesis.fault import Fault
+from nemesis.kills import KillAll, KillFollower, KillLeader, KillRandom
+from nemesis.partitions import PartitionLeader
+from nemesis.pauses import PauseFollowers, PauseLeader
+
+NONE = "none"
+"""The name that asks for no fault at all; it stands alone."""
+
+ALL = "all"
+"""The name that asks for every single fault that the cluster supports."""
+
+_KINDS: tuple[Fault, ...] = (
+    KillLeader(),
+    PauseLeader(),
+    PartitionLeader(),
+    PauseFollowers(),
+    KillFollower(),
+    KillRandom(),
+    KillAll(),
+)
+
+FAULTS: Mapping[str, Fault] = MappingProxyType({fault.name: fault for fault in _KINDS})
+"""Every fault by its name, in the order in which they are listed."""
+
+
+def summaries() -> dict[str, str]:
+    """Return one line for each name that `--nemesis` takes."""
+    lines = {fault.name: fault.summary for fault in FAULTS.values()}
+    return lines | {NONE: "no fault", ALL: "every fault that the cluster supports"}
