@@ -1,0 +1,53 @@
+# Every target does its own set-up. Written for GNU make 3.81 and later (macOS ships that) and BSD make.
+
+PYTHON =
+BIN = .venv/bin
+READY = .venv/.ready
+FAST = not docker and not jvm and not browser
+# Tests that start a cluster form one group, so two clusters never run at once; they come last (see tests/conftest.py).
+PYTEST = $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+
+.PHONY: help setup check format test test-fast demo bench clean
+
+help:
+	@echo 'make setup      create .venv (needs only Python >= 3.11)'
+	@echo 'make demo       kill leaders of a real Apache Kafka for a minute, then judge and report'
+	@echo 'make check      format, lint, types, layers, tests that need no engine'
+	@echo 'make test       every test that this machine can run'
+	@echo 'make test-fast  the tests that need no Docker, Java or browser'
+	@echo 'make format     let ruff rewrite what it can'
+	@echo 'make bench      what the harness itself can sustain'
+	@echo 'make clean      remove .venv and what tools left behind (results/ stays)'
+
+setup: $(READY)
+
+$(READY): requirements.txt pyproject.toml .ci/venv
+	@PYTHON='$(PYTHON)' sh .ci/venv
+	@touch $(READY)
+
+check: $(READY)
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(PYTEST) -q -m '$(FAST)'
+
+format: $(READY)
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+test: $(READY)
+	@$(PYTEST)
+
+test-fast: $(READY)
+	@$(PYTEST) -q -m '$(FAST)'
+
+demo: $(READY)
+	@PATH="$$PWD/$(BIN):$$PATH" sh .ci/demo
+
+bench: $(READY)
+	@$(BIN)/python -m bench.driver
+
+clean:
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

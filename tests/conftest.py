@@ -1,0 +1,157 @@
+"""What every test stands on: which engines this machine has, the order of tests, and the one seed of a session.
+
+Engines. A test marked `docker`, `jvm` or `browser` is skipped, with the reason, where the engine is missing. Where
+HARNESS_REQUIRE_DOCKER=1 (JVM, BROWSER) is set, every skip of such a test is a failure instead: CI can't lose them
+silently.
+
+Order. Tests that start a cluster carry one xdist group, so one worker runs them one after another, and they are moved
+behind all others, so that a cluster has the machine for itself. Within both halves pytest-randomly shuffles.
+
+Seed. Hypothesis takes the seed of pytest-randomly; one number, printed with the command on failure, repeats both.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import docker
+import hypothesis
+import hypothesis.core
+import pytest
+
+from harness.cluster import distribution
+from harness.cluster.api import UsageError
+
+ENGINE_TIMEOUT_S = 5
+"""A Docker engine that is there answers a ping within milliseconds."""
+SHOWN_COMMANDS = 10
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+CHROMIUM_ON_MACOS = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+# A deadline per example would make a busy machine fail the tests; pytest-timeout bounds each test as a whole.
+hypothesis.settings.register_profile("house", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("house")
+
+
+def _lacks_docker() -> str | None:
+    try:
+        engine = docker.from_env(timeout=ENGINE_TIMEOUT_S)
+    except docker.errors.DockerException as error:
+        return f"no Docker engine answers ({_first_line(error)})"
+    try:
+        engine.ping()
+    except (docker.errors.DockerException, OSError) as error:
+        return f"no Docker engine answers ({_first_line(error)})"
+    finally:
+        engine.close()
+    return None
+
+
+def _lacks_jvm() -> str | None:
+    try:
+        distribution.find_java("4.1.1")
+    except UsageError as error:
+        return str(error)
+    home = os.environ.get("KAFKA_HOME")
+    if (home and Path(home, "libs").is_dir()) or (distribution.cache_folder() / "kafka-4.1.1").is_dir():
+        return None
+    return "the jars of Apache Kafka 4.1.1 are not in the cache (make jars)"
+
+
+def _lacks_browser() -> str | None:
+    return None if find_chromium() else "no Chromium found"
+
+
+def _lacks_shared() -> str | None:
+    return None if SHARED.is_dir() else "no folder ../shared/data beside the checkout"
+
+
+LACKS: dict[str, Callable[[], str | None]] = {
+    "docker": functools.cache(_lacks_docker),
+    "jvm": functools.cache(_lacks_jvm),
+    "browser": functools.cache(_lacks_browser),
+    "shared": functools.cache(_lacks_shared),
+}
+CLUSTERS = ("docker", "jvm")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def find_chromium() -> str | None:
+    """Return the command of a Chromium or Chrome on this machine."""
+    for name in CHROMIUM_NAMES:
+        if found := shutil.which(name):
+            return found
+    return str(CHROMIUM_ON_MACOS) if CHROMIUM_ON_MACOS.exists() else None
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a Chromium, for tests marked `browser`."""
+    found = find_chromium()
+    assert found is not None, "mark the test with pytest.mark.browser"
+    return found
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of published histories with verdicts, for tests marked `shared`."""
+    return SHARED
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    seed = getattr(config.option, "randomly_seed", None)
+    if isinstance(seed, int) and hypothesis.core.global_force_seed is None:
+        hypothesis.core.global_force_seed = seed
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if _starts_cluster(item):
+            item.add_marker(pytest.mark.xdist_group("cluster"))
+    items.sort(key=_starts_cluster)
+
+
+def _starts_cluster(item: pytest.Item) -> bool:
+    return any(item.get_closest_marker(name) for name in CLUSTERS)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for name, lacks in LACKS.items():
+        if item.get_closest_marker(name) and (reason := lacks()):
+            pytest.skip(reason)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail"):
+        for name in LACKS:
+            variable = f"HARNESS_REQUIRE_{name.upper()}"
+            if item.get_closest_marker(name) and os.environ.get(variable) == "1":
+                reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+                report.outcome = "failed"
+                report.longrepr = f"{variable}=1, but the test was skipped. {reason}"
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the command that repeats what failed, with its seed."""
+    broken = [*terminalreporter.getreports("failed"), *terminalreporter.getreports("error")]
+    names = list(dict.fromkeys(report.nodeid.removesuffix("@cluster") for report in broken))
+    if not names:
+        return
+    seed = getattr(config.option, "randomly_seed", 0)
+    terminalreporter.section("repeat")
+    for name in names[:SHOWN_COMMANDS]:
+        terminalreporter.write_line(f".venv/bin/python -m pytest -n 0 --randomly-seed={seed} '{name}'")
+    if len(names) > SHOWN_COMMANDS:
+        terminalreporter.write_line(f"… and {len(names) - SHOWN_COMMANDS} more")
