@@ -8,7 +8,8 @@ A generator answers `op(ctx)` with
 Order contract: the scheduler adopts an Emit's `successor` only when it really invokes the op; until then it may ask the
 same generator again after an `update`, and must get the same answer for the same context. A Pending's successor it
 adopts at once: there a generator keeps what it learned from the clock (that a phase has begun, or ended). Each
-invocation, completion and point event is passed to `update(ctx, event)`, which returns the generator to go on with.
+invocation, completion and point event is passed to `update(ctx, event)`, which returns the generator to go on with;
+there the context is the whole one, not restricted.
 
 The algebra is Jepsen's (jepsen.generator.pure), on values instead of protocols over maps.
 """
@@ -37,14 +38,9 @@ class Context:
     concurrency: int
     """Number of client threads; thread = process % concurrency."""
 
-    def only(self, wanted: Callable[[Process], bool]) -> Context:
+    def of(self, free: list[Process], processes: list[Process]) -> Context:
         """Return the context restricted to some processes."""
-        return Context(
-            self.time_ns,
-            tuple(p for p in self.free if wanted(p)),
-            tuple(p for p in self.processes if wanted(p)),
-            self.concurrency,
-        )
+        return Context(self.time_ns, tuple(free), tuple(processes), self.concurrency)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +72,6 @@ class Generator(Protocol):
     def update(self, ctx: Context, event: Op) -> Generator:
         """Return the generator that knows of the event."""
         ...
-
-
-def is_client(process: Process) -> bool:
-    """Return whether the process is a client (an integer), not the nemesis, a probe or the harness."""
-    return isinstance(process, int)
 
 
 def invoke(ctx: Context, f: str, value: Any = None, **fields: Any) -> Op:
@@ -155,7 +146,7 @@ class Repeat:
         if not ctx.free:
             return Pending(None, self)
         op, rng = self.make(self.count, self.rng, ctx)
-        return Emit(op, replace(self, rng=rng, count=self.count + 1))
+        return Emit(op, Repeat(self.make, rng, self.count + 1, self.limit))
 
     def update(self, ctx: Context, event: Op) -> Generator:  # noqa: ARG002
         """Return itself."""
@@ -164,36 +155,45 @@ class Repeat:
 
 @dataclass(frozen=True, slots=True)
 class On:
-    """Restricts a generator to some processes: it sees only them, and only their events."""
+    """Restricts a generator to the clients (integers), or the processes of some names, or both.
 
-    wanted: Callable[[Process], bool]
+    It sees only them when asked, and only their events, and the harness's point events.
+    """
+
     inner: Generator
+    clients: bool = False
+    names: frozenset[str] = frozenset()
 
     def op(self, ctx: Context) -> Answer:
         """Ask in the restricted context."""
-        match self.inner.op(ctx.only(self.wanted)):
+        with_clients, names = self.clients, self.names
+        free = [p for p in ctx.free if (with_clients if type(p) is int else p in names)]
+        processes = [p for p in ctx.processes if (with_clients if type(p) is int else p in names)]
+        match self.inner.op(ctx.of(free, processes)):
             case Emit(op, successor):
-                return Emit(op, On(self.wanted, successor))
+                return Emit(op, On(successor, with_clients, names))
             case Pending(until, successor):
-                return Pending(until, On(self.wanted, successor))
+                return Pending(until, On(successor, with_clients, names))
             case None:
                 return None
 
     def update(self, ctx: Context, event: Op) -> Generator:
         """Pass on events of those processes, and the harness's point events."""
-        if event.process != HARNESS and not self.wanted(event.process):
+        p = event.process
+        if p != HARNESS and not (self.clients if type(p) is int else p in self.names):
             return self
-        return On(self.wanted, self.inner.update(ctx.only(self.wanted), event))
+        inner = self.inner.update(ctx, event)
+        return self if inner is self.inner else On(inner, self.clients, self.names)
 
 
 def clients(inner: Generator) -> Generator:
     """Restrict to client processes."""
-    return On(is_client, inner)
+    return On(inner, clients=True)
 
 
 def process(name: str, inner: Generator) -> Generator:
     """Restrict to one named process, e.g. the nemesis."""
-    return On(lambda p: p == name, inner)
+    return On(inner, names=frozenset((name,)))
 
 
 def reserve(shares: tuple[tuple[int, Generator], ...], rest: Generator) -> Generator:
@@ -215,12 +215,14 @@ class _Threads:
     high: int | None
     inner: Generator
 
-    def _wants(self, ctx: Context) -> Callable[[Process], bool]:
+    def _wants(self, p: Process, ctx: Context) -> bool:
         high = ctx.concurrency if self.high is None else self.high
-        return lambda p: isinstance(p, int) and self.low <= p % ctx.concurrency < high
+        return isinstance(p, int) and self.low <= p % ctx.concurrency < high
 
     def op(self, ctx: Context) -> Answer:
-        match self.inner.op(ctx.only(self._wants(ctx))):
+        free = [p for p in ctx.free if self._wants(p, ctx)]
+        processes = [p for p in ctx.processes if self._wants(p, ctx)]
+        match self.inner.op(ctx.of(free, processes)):
             case Emit(op, successor):
                 return Emit(op, replace(self, inner=successor))
             case Pending(until, successor):
@@ -229,10 +231,9 @@ class _Threads:
                 return None
 
     def update(self, ctx: Context, event: Op) -> Generator:
-        wanted = self._wants(ctx)
-        if event.process != HARNESS and not wanted(event.process):
+        if event.process != HARNESS and not self._wants(event.process, ctx):
             return self
-        return replace(self, inner=self.inner.update(ctx.only(wanted), event))
+        return replace(self, inner=self.inner.update(ctx, event))
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,7 +315,7 @@ class Together:
 
     def update(self, ctx: Context, event: Op) -> Generator:
         """Pass the event to every part."""
-        return Together(tuple(part.update(ctx, event) for part in self.parts))
+        return Together(tuple([part.update(ctx, event) for part in self.parts]))
 
 
 @dataclass(frozen=True, slots=True)

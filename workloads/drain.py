@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.generator import SECOND_NS, Answer, Context, Emit, Generator, Pending, invoke
-from harness.history import HARNESS, INFO, NEMESIS, Op
+from harness.history import HARNESS, INFO, NEMESIS, Op, Process
 
 AWAIT_STABLE = "await-stable"
 READ_BOUND_S = 120.0
@@ -68,7 +68,7 @@ class Drain:
     def _ask_groups(self, ctx: Context) -> Answer:
         if not self.groups or ctx.time_ns >= (self.deadline_ns or 0):
             return None
-        free = [p for p in ctx.free if isinstance(p, int)]
+        free: list[Process] = [p for p in ctx.free if isinstance(p, int)]
         if not free:
             return Pending(self.deadline_ns, self)
         op = invoke(ctx.of(free, free), "committed", {"group": self.groups[0]})
