@@ -1,0 +1,1 @@
+"""The messages, version-free, one module per idea."""
