@@ -1,0 +1,69 @@
+"""Names -> workloads, faults, clusters, checkers: what `harness list` prints and options choose from.
+
+Providers are imported only when they are used: Docker's client and Kafka's admin client are slow to import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, TypeVar, cast
+
+from harness.cluster.api import Cluster, ClusterSpec, UsageError
+from workloads.api import Workload
+from workloads.queue import SEND_POLL, TXN
+
+T = TypeVar("T")
+
+WORKLOADS: Mapping[str, Workload] = {workload.name: workload for workload in (TXN, SEND_POLL)}
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """One kind of cluster: where its class lives. The module also has `from_handles` and `remove`."""
+
+    name: str
+    summary: str
+    module: str
+    cls: str
+
+    def create(self, spec: ClusterSpec) -> Cluster:
+        """Return a cluster that is not up yet."""
+        return cast("Cluster", getattr(import_module(self.module), self.cls)(spec))
+
+    def from_handles(self, handles: Mapping[str, Any]) -> Cluster:
+        """Return a running cluster from what its `describe` said."""
+        return cast("Cluster", import_module(self.module).from_handles(handles))
+
+    def remove(self, handles: Mapping[str, Any]) -> None:
+        """Remove all that the cluster left, from its handles alone."""
+        import_module(self.module).remove(handles)
+
+
+PROVIDERS: Mapping[str, Provider] = {
+    provider.name: provider
+    for provider in (
+        Provider("jvm", "Apache Kafka as local processes on loopback", "harness.cluster.jvm", "JvmCluster"),
+        Provider("compose", "Apache Kafka in Docker Compose", "harness.cluster.compose", "ComposeCluster"),
+        Provider(
+            "existing", "a cluster that runs already (--bootstrap)", "harness.cluster.existing", "ExistingCluster"
+        ),
+    )
+}
+
+
+def workload(name: str) -> Workload:
+    """Return the workload of that name; raises UsageError naming those that exist."""
+    return _one_of(WORKLOADS, name, "workload")
+
+
+def provider(name: str) -> Provider:
+    """Return the provider of that name; raises UsageError naming those that exist."""
+    return _one_of(PROVIDERS, name, "cluster")
+
+
+def _one_of(table: Mapping[str, T], name: str, kind: str) -> T:
+    if name not in table:
+        raise UsageError(f"unknown {kind} {name!r}: there are {', '.join(table)} (see `harness list`)")
+    return table[name]

@@ -1,0 +1,179 @@
+"""A run: from a scenario to a judged history in a folder.
+
+The road: folder and scenario.json -> cluster up -> topics -> the generator on threads, every op into history.jsonl ->
+faults healed, logs collected, cluster down -> the history judged, verdict.json written. Whatever dies on the way, the
+next step of it that can still be taken is taken: faults are healed and the cluster is removed even when the run fails,
+and a history that was begun can be judged with `harness check`.
+
+Ctrl-C once ends the main phase early: the run still heals, drains, checks and reports. Twice stops after healing.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import FrameType
+from typing import Protocol
+
+from checkers.judge import Judgement, judge
+from checkers.options import CheckOptions
+from harness import store
+from harness.client import Clients
+from harness.cluster.api import Cluster, Logged, Node, Observer
+from harness.generator import INTERRUPT, Generator
+from harness.history import HARNESS, INFO, NEMESIS, HistoryWriter, Op
+from harness.interpreter import Interpreter
+from harness.scenario import Scenario
+from workloads.api import Workload
+from workloads.phases import whole_run
+
+
+class Interrupted(Exception):  # noqa: N818  what happened, not what went wrong
+    """A second Ctrl-C: the run stopped after healing. The folder holds its history."""
+
+
+class View(Protocol):
+    """What watches a run while it goes: the terminal."""
+
+    def phase(self, name: str) -> None:
+        """Tell of a phase (setup, main, heal, drain, teardown, check)."""
+        ...
+
+    def event(self, op: Op) -> None:
+        """Tell of a recorded op."""
+        ...
+
+
+class Equipment(Protocol):
+    """What a run needs from above: who opens clients, who performs faults, for a cluster that is up."""
+
+    def prepare(self, scenario: Scenario, cluster: Cluster) -> tuple[str, ...]:
+        """Create the topics; return their keys. Raises UsageError or ClusterError."""
+        ...
+
+    def clients(self, scenario: Scenario, cluster: Cluster) -> Clients:
+        """Return what opens the workload's clients."""
+        ...
+
+    def observer(self, scenario: Scenario, cluster: Cluster) -> Observer:
+        """Return what answers questions about roles."""
+        ...
+
+    def nemesis(
+        self, scenario: Scenario, cluster: Cluster, observer: Observer, keys: tuple[str, ...], folder: Path
+    ) -> tuple[Generator, Clients]:
+        """Return the fault schedule, and what opens the client that performs it."""
+        ...
+
+    def probes(self, scenario: Scenario, cluster: Cluster, nodes: tuple[Node, ...]) -> Mapping[str, Clients]:
+        """Return for each node to ask what opens its probe client, by process name."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What came of a scenario."""
+
+    folder: Path
+    scenario: Scenario
+    judgement: Judgement
+
+
+def execute(
+    scenario: Scenario,
+    workload: Workload,
+    cluster: Cluster,
+    equipment: Equipment,
+    *,
+    folder: Path,
+    view: View,
+    options: CheckOptions,
+) -> Run:
+    """Run the scenario on a cluster that is not up yet, judge it, and leave nothing of it running.
+
+    Raises ClusterError or UsageError when the set-up fails, Interrupted after a second Ctrl-C.
+    """
+    store.write_json(folder / store.SCENARIO, scenario)
+    store.claim(folder)
+    with _down_at_the_end(cluster, folder, view):
+        view.phase("setup")
+        store.write_json(folder / store.CLUSTER, cluster.describe())
+        cluster.up()
+        store.write_json(folder / store.CLUSTER, cluster.describe())
+        keys = equipment.prepare(scenario, cluster)
+        _drive(scenario, workload, cluster, equipment, keys=keys, folder=folder, view=view)
+    store.finish(folder)
+    view.phase("check")
+    judgement = judge(folder / store.HISTORY, options)
+    store.write_json(folder / store.VERDICT, judgement.verdict_json())
+    return Run(folder=folder, scenario=scenario, judgement=judgement)
+
+
+def _drive(
+    scenario: Scenario,
+    workload: Workload,
+    cluster: Cluster,
+    equipment: Equipment,
+    *,
+    keys: tuple[str, ...],
+    folder: Path,
+    view: View,
+) -> None:
+    observer = equipment.observer(scenario, cluster)
+    faults, performer = equipment.nemesis(scenario, cluster, observer, keys, folder)
+    nodes = tuple(node for node in cluster.nodes() if "broker" in node.roles)
+    probes = equipment.probes(scenario, cluster, nodes)
+    generator = whole_run(scenario, workload, keys, faults, tuple(name.removeprefix("probe/") for name in probes))
+    with ExitStack() as stack:
+        writer = stack.enter_context(HistoryWriter(folder / store.HISTORY))
+
+        def record(op: Op) -> None:
+            writer.append(op)
+            if op.process == HARNESS and op.f == "phase":
+                view.phase(op.value)
+            view.event(op)
+
+        clients = equipment.clients(scenario, cluster)
+        interpreter = Interpreter(generator, scenario.concurrency, clients, {NEMESIS: performer, **probes}, record)
+        stack.enter_context(_interruptible(interpreter.post))
+        interpreter.run()
+
+
+@contextmanager
+def _interruptible(post: Callable[[Op], None]) -> Iterator[None]:
+    """Turn the first Ctrl-C into an event that ends the main phase, and the second into Interrupted."""
+    pressed = 0
+
+    def handle(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal pressed
+        pressed += 1
+        if pressed > 1:
+            raise Interrupted
+        post(Op(process=HARNESS, type=INFO, f=INTERRUPT))
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _down_at_the_end(cluster: Cluster, folder: Path, view: View) -> Iterator[None]:
+    """Collect logs and take the cluster down, however the run ends; what `down` heals with it needs no other heal."""
+    try:
+        yield
+    finally:
+        view.phase("teardown")
+        if isinstance(cluster, Logged):
+            cluster.collect(folder / store.NODES)
+        cluster.down()
+
+
+def new_folder(results: Path, name: str) -> Path:
+    """Make a run's folder, stamped with the local time."""
+    return store.new_folder(results, name, datetime.now().astimezone())
