@@ -68,6 +68,20 @@ def inverses(actions: Iterable[Action]) -> tuple[Action, ...]:
     return tuple(undo for action in reversed(tuple(actions)) if (undo := inverse(action)) is not None)
 
 
+def nodes_of(actions: Iterable[Action]) -> tuple[str, ...]:
+    """Return the nodes that the actions touch, once each, in order; a cut touches both ends."""
+    found: dict[str, None] = {}
+    for action in actions:
+        match action:
+            case Cut(source, target) | Join(source, target):
+                found |= {source: None, target: None}
+            case Kill(node) | Start(node) | Pause(node) | Resume(node):
+                found[node] = None
+            case _:
+                assert_never(action)
+    return tuple(found)
+
+
 def perform(action: Action, cluster: Cluster) -> None:
     """Do it now. Raises ClusterError when the provider can't."""
     match action:

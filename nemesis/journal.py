@@ -22,10 +22,8 @@ from typing import Any, Self
 import msgspec
 
 from harness.cluster.api import Action, Cluster, ClusterError
+from harness.store import JOURNAL
 from nemesis.actions import from_json, in_words, inverses, to_json, undo
-
-JOURNAL = "faults.jsonl"
-"""The journal's name in a run's folder."""
 
 Outstanding = list[tuple[int, tuple[Action, ...]]]
 """[(fault-id, the actions that undo it, in order)], the newest fault first."""

@@ -1,0 +1,192 @@
+"""The fault plan: which faults, aimed where, when and for how long, drawn up front from the run's seed, as pure data.
+
+`parse` reads the text of `--nemesis`, `draw` makes the plan; a plan can be stored, repeated and shrunk. It is carried
+out reactively by `nemesis.schedule`: times are earliest times, since how long an injection or a recovery takes is the
+cluster's answer. Kinds are dealt from a shuffled hand, one of each before any comes again, so that a short run tries
+every kind that was asked for.
+
+Overlaps, `a+b`. a is injected; after `gap_s` of writes b is; after `both_s` a is healed; then the schedule waits,
+within a bound, for a leader that b does not hold; `length_s` later b is healed. Both aim at the roles of one partition.
+The gap and the time that both hold decide what an overlap can show:
+* pause-followers+b: b must come while the stopped followers still count as in sync, or nobody who missed the writes can
+  be elected afterwards. They are given up after 3 s without a heartbeat or a fetch (session time-out and replica lag
+  time, 3 s both), so b comes 1.0-1.5 s after the pause. What the leader acknowledged alone (acks=1) in that time is
+  then lost: the leader dies, the followers go on at once (both_s = 0: while they are stopped nobody can elect), elect
+  one of themselves, and the old leader must follow when it starts again. With acks=all nothing was acknowledged.
+* kill-follower+b: the injection of kill-follower itself waits until the ISR has lost it, since only from then on does
+  the leader acknowledge alone; then 2-4 s of writes. b kills the leader; the follower starts at once (both_s = 0: with
+  combined roles and three nodes the quorum is gone until then) and, if unclean election is allowed, leads without those
+  writes. The old leader stays down until that was seen, or the bound has passed.
+* any other a has done its work when its injection completes (the leader has moved); b then aims at the roles as they
+  are now. Both hold for up to half a length.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+import msgspec
+
+from harness.cluster.api import UsageError
+from harness.random import Rng
+from harness.scenario import Scenario
+from nemesis.fault import Power
+from nemesis.faults import ALL, FAULTS, NONE
+
+Choices = tuple[tuple[str, ...], ...]
+"""What may be drawn: ("kill-leader",) a single fault, ("pause-followers", "kill-leader") an overlap."""
+
+MAX_ENTRIES = 10_000
+"""Bound of a plan: eight hours of faults three seconds apart. A run that outlasts it goes on without faults."""
+
+FIRST = (0.1, 0.2)
+"""The first fault, as parts of the interval: early, so that a run of three minutes fits five kills and recoveries."""
+
+JITTER = (0.75, 1.25)
+"""Lengths and intervals vary by this much: time-outs of the system must not beat in step with the faults."""
+
+GAP_S = (2.0, 4.0)
+"""Writes while the first of two faults holds alone."""
+
+PAUSED_GAP_S = (1.0, 1.5)
+"""The same after pause-followers: see the module's text."""
+
+MIN_STEP_S = 0.1
+"""Between two entries, whatever the interval."""
+
+
+class FaultEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One fault, or two that overlap. Times in seconds."""
+
+    at_s: float
+    """Earliest injection, counted from the beginning of the main phase."""
+    faults: tuple[str, ...]
+    keys: tuple[str, ...]
+    """The partitions aimed at; the first one's roles count."""
+    draws: tuple[float, ...]
+    """One number in [0, 1) for each fault, for the choices left at injection."""
+    length_s: float
+    """From when the (last) injection is complete, with its evidence, to its heal."""
+    gap_s: float = 0.0
+    both_s: float = 0.0
+
+
+class FaultPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The faults of a run, in order."""
+
+    entries: tuple[FaultEntry, ...] = ()
+
+
+def supported(powers: frozenset[Power]) -> tuple[str, ...]:
+    """Return the names of the faults that a cluster with these powers supports."""
+    return tuple(fault.name for fault in FAULTS.values() if fault.needs <= powers)
+
+
+def parse(text: str, powers: frozenset[Power], cluster: str) -> Choices:
+    """Return what `--nemesis` asks for; () for none.
+
+    Raises UsageError for a name that doesn't exist, a fault that the cluster has no power for, or a senseless overlap.
+    """
+    names = [part.strip() for part in text.split(",")]
+    if names == [NONE]:
+        return ()
+    if names == [ALL]:
+        if not supported(powers):
+            raise UsageError(f"--nemesis {ALL}: cluster {cluster} supports no fault; use --nemesis {NONE}")
+        return tuple((name,) for name in supported(powers))
+    choices = tuple(tuple(half.strip() for half in name.split("+")) for name in names)
+    for choice in choices:
+        for name in choice:
+            _refuse_unknown(name, powers, cluster)
+        _refuse_overlap(choice)
+    return choices
+
+
+def _refuse_unknown(name: str, powers: frozenset[Power], cluster: str) -> None:
+    known = ", ".join(supported(powers)) or NONE
+    if name in {NONE, ALL}:
+        raise UsageError(f"--nemesis {name} stands alone; cluster {cluster} supports: {known}")
+    if name not in FAULTS:
+        close = difflib.get_close_matches(name, FAULTS, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise UsageError(f"--nemesis: no fault is named {name!r}{hint}; cluster {cluster} supports: {known}")
+    lacking = FAULTS[name].needs - powers
+    if lacking:
+        what = ", ".join(sorted(lacking))
+        raise UsageError(f"--nemesis {name} needs the power to {what}, not on cluster {cluster}; it supports: {known}")
+
+
+def _refuse_overlap(choice: tuple[str, ...]) -> None:
+    if len(choice) > 2:
+        raise UsageError(f"--nemesis {'+'.join(choice)}: at most two faults overlap")
+    if len(choice) == 2:
+        first, second = choice
+        if first == "kill-all" or (first == "pause-followers" and second in {"pause-followers", "kill-follower"}):
+            raise UsageError(f"--nemesis {first}+{second}: {first} leaves no node for {second} to aim at")
+
+
+def kinds(choices: Choices) -> tuple[str, ...]:
+    """Return every fault kind that was asked for, once: the kinds that must have bitten for a run to say something."""
+    return tuple(dict.fromkeys(name for choice in choices for name in choice))
+
+
+def draw(scenario: Scenario, choices: Choices, keys: Sequence[str]) -> FaultPlan:
+    """Return the plan for a run over these partitions; the same for the same scenario, choices and keys."""
+    if not choices:
+        return FaultPlan()
+    assert keys, "faults aim at partitions by role"
+    rng = Rng.seeded(scenario.seed, "nemesis")
+    entries: list[FaultEntry] = []
+    hand: tuple[tuple[str, ...], ...] = ()
+    at_s, rng = _between(FIRST, rng)
+    at_s *= scenario.fault_interval_s
+    while at_s < scenario.time_limit_s and len(entries) < MAX_ENTRIES:
+        if not hand:
+            hand, rng = _shuffled(choices, rng)
+        entry, rng = _entry(at_s, hand[0], keys, scenario.fault_length_s, rng)
+        hand = hand[1:]
+        entries.append(entry)
+        step, rng = _between(JITTER, rng)
+        at_s += max(step * scenario.fault_interval_s, entry.length_s, MIN_STEP_S)
+    return FaultPlan(entries=tuple(entries))
+
+
+def _entry(
+    at_s: float, faults: tuple[str, ...], keys: Sequence[str], length_s: float, rng: Rng
+) -> tuple[FaultEntry, Rng]:
+    key, rng = rng.choose(keys)
+    stretch, rng = _between(JITTER, rng)
+    length_s = round(length_s * stretch, 3)
+    draws: list[float] = []
+    for _ in faults:
+        number, rng = rng.draw()
+        draws.append(number)
+    gap_s = both_s = 0.0
+    if len(faults) == 2:
+        gap_s, rng = _between(PAUSED_GAP_S if faults[0] == "pause-followers" else GAP_S, rng)
+        if faults[0] not in {"pause-followers", "kill-follower"}:
+            both_s, rng = _between((0.0, length_s / 2), rng)
+    entry = FaultEntry(
+        at_s=round(at_s, 3),
+        faults=faults,
+        keys=(key,),
+        draws=tuple(draws),
+        length_s=length_s,
+        gap_s=round(gap_s, 3),
+        both_s=round(both_s, 3),
+    )
+    return entry, rng
+
+
+def _between(span: tuple[float, float], rng: Rng) -> tuple[float, Rng]:
+    number, rng = rng.draw()
+    return span[0] + number * (span[1] - span[0]), rng
+
+
+def _shuffled(choices: Choices, rng: Rng) -> tuple[Choices, Rng]:
+    left, order = list(choices), []
+    while left:
+        index, rng = rng.below(len(left))
+        order.append(left.pop(index))
+    return tuple(order), rng
