@@ -7,7 +7,7 @@ FAST = not docker and not jvm and not browser
 # Tests that start a cluster form one group, so two clusters never run at once; they come last (see tests/conftest.py).
 PYTEST = $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
-.PHONY: help setup check format test test-fast demo bench clean
+.PHONY: help setup check format test test-fast demo jars bench clean
 
 help:
 	@echo 'make setup      create .venv (needs only Python >= 3.11)'
@@ -16,6 +16,7 @@ help:
 	@echo 'make test       every test that this machine can run'
 	@echo 'make test-fast  the tests that need no Docker, Java or browser'
 	@echo 'make format     let ruff rewrite what it can'
+	@echo 'make jars       fetch Apache Kafka into the user cache (needs Maven)'
 	@echo 'make bench      what the harness itself can sustain'
 	@echo 'make clean      remove .venv and what tools left behind (results/ stays)'
 
@@ -43,7 +44,10 @@ test-fast: $(READY)
 	@$(PYTEST) -q -m '$(FAST)'
 
 demo: $(READY)
-	@PATH="$$PWD/$(BIN):$$PATH" sh .ci/demo
+	@$(BIN)/python .ci/demo.py
+
+jars: $(READY)
+	@$(BIN)/python -c 'from harness.cluster.distribution import ensure; print(ensure("4.1.1")); print(ensure("3.7.1"))'
 
 bench: $(READY)
 	@$(BIN)/python -m bench.driver
