@@ -1,0 +1,238 @@
+"""Progress: counts, outages, what happened inside and after each fault, `unavailable`, `hung-transaction`, vacuity.
+
+The last says whether the run tested anything at all (DESIGN.md, "Verdict").
+
+Progress is judged per operation kind among those that carry data. After the heal of a fault, with no other fault
+holding, an ok of every kind that was attempted must complete within the recovery bound; a span that the run cut short
+(next fault, end of the main phase) before the bound passed proves nothing and is not judged.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from checkers.case import Case
+from checkers.columns import Ints
+from checkers.findings import Findings
+from checkers.log_view import DATA_KINDS, TYPE_FAIL, TYPE_INFO, TYPE_OK
+from checkers.phases import Fault
+
+SECOND_NS = 1_000_000_000
+NEVER_OK = frozenset({"crash", "debug-topic-partitions"})
+"""Kinds that by their nature have no ok."""
+RARE_KINDS = frozenset({"assign", "subscribe", "unsubscribe", "commit", "committed"})
+"""Kinds that a generator mixes in now and then: a fault window need not hold one."""
+
+
+def stats(case: Case) -> dict[str, dict[str, int]]:
+    """Return ok/fail/info counts per operation kind, and the total of each kind."""
+    calls = case.view.calls
+    counted: dict[str, dict[str, int]] = {}
+    for code, name in enumerate(case.view.kinds.names):
+        types = calls.type[calls.f == code]
+        counted[name] = {
+            "count": len(types),
+            "ok": int((types == TYPE_OK).sum()),
+            "fail": int((types == TYPE_FAIL).sum()),
+            "info": int((types == TYPE_INFO).sum()),
+        }
+    return counted
+
+
+def availability(case: Case) -> dict[str, dict[str, Any]]:
+    """Return per operation kind its longest stretch of the main phase without an ok completion, in seconds."""
+    span = _main_span(case)
+    if span is None:
+        return {}
+    start, end = span
+    answer: dict[str, dict[str, Any]] = {}
+    for name in _progress_kinds(case):
+        done = _ok_times(case, name)
+        done = done[(done >= start) & (done <= end)]
+        edges = np.concatenate((np.array([start]), np.sort(done), np.array([end])))
+        gaps = np.diff(edges)
+        worst = int(np.argmax(gaps))
+        answer[name] = {
+            "longest-outage-s": round(int(gaps[worst]) / SECOND_NS, 3),
+            "from-ns": int(edges[worst]),
+            "to-ns": int(edges[worst + 1]),
+            "ok": len(done),
+        }
+    return answer
+
+
+def faults(case: Case) -> list[dict[str, Any]]:
+    """Return each injection with its window, its evidence and how the operations fared in it and after it."""
+    return [_fault(case, fault) for fault in case.phases.faults]
+
+
+def recovery(case: Case, findings: Findings) -> None:
+    """Report `unavailable` where a kind had no ok within the recovery bound after a heal."""
+    span = _main_span(case)
+    if span is None or not case.phases.ours:
+        return
+    bound = int(case.options.recovery_bound_s * SECOND_NS)
+    for fault in case.phases.faults:
+        healed = fault.healed_ns
+        if healed is None or healed + bound > span[1] or _holds(case, fault, healed, healed + bound):
+            continue
+        for name in _progress_kinds(case):
+            attempts, done = _attempts(case, name, healed, healed + bound)
+            if len(attempts) and not len(done):
+                first = int(attempts[0])
+                assert fault.healed is not None
+                findings.add(
+                    "unavailable",
+                    [fault.injected, fault.healed, case.view.op(first)],
+                    f"No {name} succeeded within {case.options.recovery_bound_s:g} s after {fault.name} (op "
+                    f"{fault.injected}) was healed (op {fault.healed}), though {len(attempts)} were tried.",
+                    fault=fault.name,
+                    kind=name,
+                )
+
+
+def drain(case: Case, findings: Findings) -> None:
+    """Judge final reads whose bound passed: `hung-transaction`, `unavailable`, or our own slowness (`unknown`)."""
+    for read in case.phases.drains.values():
+        if read.complete:
+            continue
+        if read.end is None:
+            findings.add(
+                "unavailable",
+                [read.op],
+                f"After healing and the whole bound, nobody could say where {read.key} ends: it has no leader.",
+                key=read.key,
+            )
+        elif read.lso is not None and read.lso < read.end:
+            findings.add(
+                "hung-transaction",
+                [read.op],
+                f"After healing and the whole bound, the last stable offset of {read.key} still stands at {read.lso}, "
+                f"below its end {read.end}: a transaction there was never decided.",
+                key=read.key,
+                lso=read.lso,
+                end=read.end,
+            )
+        else:
+            findings.reasons.append(
+                f"The final read of {read.key} stopped at {read.read_to} of {read.end} (op {read.op}): what "
+                "lies beyond "
+                "was not judged."
+            )
+    if case.phases.ours and not case.phases.drains and case.placement.vids.size:
+        findings.reasons.append(
+            "The run has no final read (it was killed or stopped early): lost-write, unseen and torn-transaction were "
+            "not judged."
+        )
+
+
+def vacuity(case: Case, findings: Findings) -> None:
+    """Say why the run would be vacuous; only for runs with phase events."""
+    if not case.phases.ours:
+        return
+    counted = stats(case)
+    if not counted:
+        findings.vacuous.append("No client operation was recorded.")
+        return
+    for name, counts in counted.items():
+        if not counts["ok"] and name not in NEVER_OK:
+            findings.vacuous.append(f"No {name} succeeded in the whole run ({counts['count']} tried).")
+    happened = {fault.name for fault in case.phases.faults}
+    requested = dict.fromkeys((*case.options.faults, *sorted(happened)))
+    for name in requested:
+        injections = [fault for fault in case.phases.faults if fault.name == name]
+        if not any(fault.bit for fault in injections):
+            findings.vacuous.append(
+                f"The fault {name} never bit ({len(injections)} injections)."
+                if injections
+                else f"The fault {name} was asked for but never injected."
+            )
+        for missed in injections:
+            if not missed.bit:
+                findings.notes.append(f"The injection of {name} in op {missed.injected} missed.")
+        _window_progress(case, findings, name, [fault for fault in injections if fault.expects == "progress"])
+
+
+def _window_progress(case: Case, findings: Findings, name: str, windows: list[Fault]) -> None:
+    """A kind of fault that lets the majority live must have let every kind of operation through in some window."""
+    spans = [(w.begin_ns, w.end_ns if w.end_ns is not None else _last_time(case)) for w in windows]
+    for kind in _progress_kinds(case) if spans else ():
+        done = _ok_times(case, kind)
+        if not any(((done >= begin) & (done <= end)).any() for begin, end in spans):
+            findings.vacuous.append(f"No {kind} succeeded inside any of the {len(spans)} windows of {name}.")
+
+
+def _fault(case: Case, fault: Fault) -> dict[str, Any]:
+    end = fault.end_ns
+    inside: dict[str, int] = {}
+    recovered: dict[str, float | None] = {}
+    for kind in _progress_kinds(case):
+        done = _ok_times(case, kind)
+        inside[kind] = int(((done >= fault.begin_ns) & (done <= (_last_time(case) if end is None else end))).sum())
+        after = done[done >= end] if end is not None else done[:0]
+        recovered[kind] = None if end is None or not len(after) else round((int(after.min()) - end) / SECOND_NS, 3)
+    return {
+        "fault-id": fault.fault_id,
+        "name": fault.name,
+        "injected-op": fault.injected,
+        "healed-op": fault.healed,
+        "begin-ns": fault.begin_ns,
+        "end-ns": end,
+        "healed-ns": fault.healed_ns,
+        "bit": fault.bit,
+        "expects": fault.expects,
+        "keys": list(fault.keys),
+        "nodes": list(fault.nodes),
+        "ok-inside": inside,
+        "first-ok-after-s": recovered,
+    }
+
+
+def _holds(case: Case, healed: Fault, begin: int, end: int) -> bool:
+    """Return whether another fault holds (or is being injected or healed) at some time between begin and end."""
+    return any(
+        other is not healed and other.begin_ns < end and (other.healed_ns is None or other.healed_ns > begin)
+        for other in case.phases.faults
+    )
+
+
+def _progress_kinds(case: Case) -> list[str]:
+    """Return the operation kinds that the workload generates in its main phase and that may be expected to succeed."""
+    row = case.phases.row("drain")
+    calls = case.view.calls
+    names = []
+    for code, name in enumerate(case.view.kinds.names):
+        if name in NEVER_OK | RARE_KINDS:
+            continue
+        begun = calls.invoke_row[calls.f == code]
+        if len(begun) and (row is None or (begun < row).any()):
+            names.append(name)
+    return sorted(names, key=lambda name: (name not in DATA_KINDS, name))
+
+
+def _ok_times(case: Case, kind: str) -> Ints:
+    calls = case.view.calls
+    chosen = (calls.f == case.view.kinds.get(kind)) & (calls.type == TYPE_OK)
+    return np.asarray(case.view.time[calls.done_row[chosen]])
+
+
+def _attempts(case: Case, kind: str, begin: int, end: int) -> tuple[Ints, Ints]:
+    """Return (calls of a kind invoked in the span and given up or still open in it, ok calls completed in it)."""
+    calls = case.view.calls
+    chosen = calls.f == case.view.kinds.get(kind)
+    begun, done = case.view.invoke_time(), case.view.done_time()
+    tried = chosen & (begun >= begin) & (begun <= end)
+    succeeded = chosen & (calls.type == TYPE_OK) & (done >= begin) & (done <= end)
+    return np.flatnonzero(tried), np.flatnonzero(succeeded)
+
+
+def _main_span(case: Case) -> tuple[int, int] | None:
+    if not len(case.view.time):
+        return None
+    return case.phases.span("main", _last_time(case))
+
+
+def _last_time(case: Case) -> int:
+    return int(case.view.time.max()) if len(case.view.time) else 0

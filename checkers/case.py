@@ -1,0 +1,114 @@
+"""A case: the columns, the version orders, the run's own events and the options, as every queue checker takes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from checkers.columns import Bools, Ints
+from checkers.log_view import READ_COMMITTED, TYPE_NAMES, TYPE_OK, LogView
+from checkers.options import CheckOptions
+from checkers.phases import Phases
+from checkers.placement import Placement
+
+
+@dataclass(frozen=True)
+class Case:
+    """Everything that a checker may look at."""
+
+    view: LogView
+    placement: Placement
+    phases: Phases
+    options: CheckOptions
+
+    def key(self, code: int) -> Any:
+        """Return the key of a code."""
+        return self.view.keys.names[int(code)]
+
+    def vid_key(self, vid: int) -> Any:
+        """Return the key of a vid."""
+        return self.key(self.placement.vids.first[vid])
+
+    def vid_value(self, vid: int) -> Any:
+        """Return the value of a vid."""
+        return self.view.values.value(self.placement.vids.second[vid])
+
+    def slot_offset(self, slot: int) -> int:
+        """Return the offset of a slot."""
+        return int(self.placement.slots.second[slot])
+
+    def name(self, call: int) -> str:
+        """Return "op 12 (process 3, ok)"."""
+        calls = self.view.calls
+        return f"op {self.view.op(call)} (process {int(calls.process[call])}, {TYPE_NAMES[int(calls.type[call])]})"
+
+    def writer_call(self, vid: int) -> int | None:
+        """Return the call that sent a vid, None for a value that nobody sent."""
+        row = int(self.placement.writer[vid])
+        return None if row < 0 else int(self.view.sends.call[row])
+
+    @cached_property
+    def reader_is_ok(self) -> Bools:
+        """Per record row: the polling call is ok."""
+        return np.asarray(self.view.calls.type[self.view.records.call] == TYPE_OK)
+
+    @cached_property
+    def reader_is_rc(self) -> Bools:
+        """Per record row: the polling process is read_committed."""
+        return np.asarray(self.view.calls.isolation[self.view.records.call] == READ_COMMITTED)
+
+    @cached_property
+    def log_start(self) -> Ints:
+        """Per key: the highest log start that any probe saw, 0 without probes."""
+        starts = np.zeros(len(self.view.keys), np.int64)
+        for _, _, line in self.view.marks:
+            if line.f == "probe" and isinstance(line.value, dict):
+                code = self.view.keys.get(line.value.get("key"))
+                start = line.value.get("log-start")
+                if code is not None and isinstance(start, int):
+                    starts[code] = max(starts[code], start)
+        return starts
+
+    @cached_property
+    def gone(self) -> Bools:
+        """Per slot: it lies below a log start, so that nobody need see it."""
+        slots = self.placement.slots
+        return slots.second < self.log_start[slots.first]
+
+    @cached_property
+    def vid_gone(self) -> Bools:
+        """Per vid: a slot where it lies is below a log start."""
+        gone = np.zeros(self.placement.vids.size, np.bool_)
+        if self.log_start.any():
+            gone[self.placement.entry_vid[self.gone[self.placement.entry_slot]]] = True
+        return gone
+
+    @cached_property
+    def judged_to(self) -> Ints:
+        """Per key: offsets below this were read by the final read; everything in a foreign history."""
+        everything = np.iinfo(np.int64).max
+        limits = np.full(len(self.view.keys), everything)
+        if self.phases.ours:
+            limits[:] = 0
+            for key, drain in self.phases.drains.items():
+                code = self.view.keys.get(key)
+                if code is not None:
+                    limits[code] = everything if drain.complete else drain.read_to or 0
+        return limits
+
+    @cached_property
+    def drained(self) -> Bools:
+        """Per key: its final read is complete (always, in a foreign history)."""
+        return np.asarray(self.judged_to == np.iinfo(np.int64).max)
+
+    @cached_property
+    def final_reader(self) -> Bools:
+        """Per call: it is an ok read of the final drain."""
+        row = self.phases.row("drain")
+        calls = self.view.calls
+        if row is None:
+            return np.zeros(calls.size, np.bool_)
+        return np.asarray((calls.type == TYPE_OK) & (calls.invoke_row > row))

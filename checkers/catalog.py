@@ -1,0 +1,84 @@
+"""The names of the anomalies: in which order they are told, which are allowed, and what the configuration permits.
+
+Order: root causes before the consequences that follow from them (ANOMALIES.md has the definitions).
+"""
+
+from __future__ import annotations
+
+from checkers.options import CheckOptions
+
+ORDER = (
+    "inconsistent-offsets",
+    "duplicate",
+    "record-altered",
+    "phantom-read",
+    "rolled-back-offset",
+    "wrong-partition",
+    "cross-transaction",
+    "zombie-commit",
+    "G1a",
+    "aborted-read",
+    "dirty-read",
+    "precommitted-read",
+    "lost-write",
+    "torn-transaction",
+    "unseen",
+    "poll-skip",
+    "int-poll-skip",
+    "nonmonotonic-poll",
+    "int-nonmonotonic-poll",
+    "int-nonmonotonic-send",
+    "nonmonotonic-send",
+    "int-send-skip",
+    "hung-transaction",
+    "unavailable",
+)
+"""What is not listed comes after, in the order of discovery."""
+
+QUEUE_CLASSES = frozenset(ORDER)
+
+_ALWAYS_ALLOWED = frozenset(
+    {"int-send-skip", "G0", "G0-process", "G0-realtime", "PL-1-cycle-exists", "strong-PL-1-cycle-exists"}
+)
+_WITH_SUBSCRIBE = frozenset({"poll-skip", "nonmonotonic-poll"})
+_WITH_WW_DEPS = frozenset({"G1c", "G1c-process", "G1c-realtime", "PL-2-cycle-exists", "strong-PL-2-cycle-exists"})
+
+_LOSS = ("lost-write", "unseen", "inconsistent-offsets", "torn-transaction", "rolled-back-offset")
+_AFTER_LOSS = ("nonmonotonic-send", "int-nonmonotonic-send", "hung-transaction")
+_RETRIES = ("duplicate", "nonmonotonic-send", "int-nonmonotonic-send")
+_UNCOMMITTED = ("G1a", "precommitted-read")
+
+
+def allowed(options: CheckOptions) -> frozenset[str]:
+    """Return the classes that never invalidate (ANOMALIES.md, section 2)."""
+    names = _ALWAYS_ALLOWED
+    if "subscribe" in options.sub_via:
+        names |= _WITH_SUBSCRIBE
+    if options.ww_deps:
+        names |= _WITH_WW_DEPS
+    return names
+
+
+def permitted(options: CheckOptions, *, reads_disagree: bool) -> dict[str, str]:
+    """Return class -> the setting that makes it legal for Kafka. It stays invalid; the sentence says so.
+
+    Two reads that disagree at one offset are never permitted by acks: consumers only see what is replicated.
+    """
+    settings: dict[str, str] = {}
+    if options.isolation == "read_uncommitted":
+        settings.update(dict.fromkeys(_UNCOMMITTED, "read_uncommitted"))
+    if not options.idempotence:
+        settings.update(dict.fromkeys(_RETRIES, "idempotence=false"))
+    if options.acks != "all":
+        weak = f"acks={options.acks}"
+        settings.update(dict.fromkeys((*_LOSS, *_AFTER_LOSS), weak))
+        if reads_disagree:
+            del settings["inconsistent-offsets"]
+    if options.unclean_election:
+        settings.update(dict.fromkeys((*_LOSS, *_AFTER_LOSS, "nonmonotonic-poll", "poll-skip"), "unclean election"))
+    return settings
+
+
+def place(name: str) -> int:
+    """Return where a class stands in the order of telling."""
+    return ORDER.index(name) if name in ORDER else len(ORDER)

@@ -1,0 +1,103 @@
+"""Growing int64 columns and the ranking of pairs, the two tools that every table of the checkers is made of.
+
+A `Column` takes Python integers in chunks and hands out one NumPy array. A *rank* replaces values by dense integers in
+sorted order: where the values are dense already (offsets of a partition, counters as record values) it is one scatter
+and one running sum, else a sort; both give the same answer.
+"""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+DENSE_FACTOR = 8
+"""A scatter table may have this many times the rows; beyond it a sort needs less memory."""
+DENSE_FLOOR = 1 << 16
+"""Tables below this size are scattered whatever the rows: half a megabyte is nothing."""
+
+
+class Column:
+    """An append-only column of int64; `add` takes any number of integers at once."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self) -> None:
+        self._values = array("q")
+
+    def add(self, values: Any) -> None:
+        """Append integers (a list or an array("q")); TypeError or OverflowError where one is not an int64."""
+        self._values.extend(values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def take(self) -> Ints:
+        """Return the column as an array (no copy); the column must not be added to afterwards."""
+        if not self._values:
+            return np.empty(0, np.int64)
+        return np.frombuffer(self._values, np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class PairRank:
+    """Distinct pairs (first, second) in sorted order: `rank[row]` is the row's pair, `first`/`second` are per pair."""
+
+    rank: Ints
+    first: Ints
+    second: Ints
+
+    @property
+    def size(self) -> int:
+        """Return the number of distinct pairs."""
+        return len(self.first)
+
+
+def rank(values: Ints) -> tuple[Ints, Ints]:
+    """Return (rank of each row, distinct values in order)."""
+    if not len(values):
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    low, high = int(values.min()), int(values.max())
+    if high - low < max(DENSE_FACTOR * len(values), DENSE_FLOOR):
+        present = np.zeros(high - low + 1, np.bool_)
+        shifted = values - low
+        present[shifted] = True
+        places = np.cumsum(present, dtype=np.int64)
+        places -= 1
+        return places[shifted], np.flatnonzero(present) + low
+    distinct, inverse = np.unique(values, return_inverse=True)
+    return inverse.astype(np.int64, copy=False), distinct
+
+
+def pair_rank(first: Ints, second: Ints) -> PairRank:
+    """Rank the pairs (first, second); `first` is dense and not negative (a key's code)."""
+    if not len(first):
+        empty = np.empty(0, np.int64)
+        return PairRank(empty, empty, empty)
+    low, high = int(second.min()), int(second.max())
+    span = high - low + 1
+    firsts = int(first.max()) + 1
+    if firsts * span >= 1 << 62:  # values from the interner's range beside plain ones
+        second_rank, seconds = rank(second)
+        inner = pair_rank(first, second_rank)
+        return PairRank(inner.rank, inner.first, seconds[inner.second])
+    code = second - low
+    code += first * span
+    ranks, codes = rank(code)
+    return PairRank(ranks, codes // span, codes % span + low)
+
+
+def same_as_before(*columns: Ints) -> Bools:
+    """Return for each row whether it equals the row before it in all columns; the first row never does."""
+    same = np.zeros(len(columns[0]), np.bool_)
+    if len(same) > 1:
+        same[1:] = True
+        for column in columns:
+            same[1:] &= column[1:] == column[:-1]
+    return same

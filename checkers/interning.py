@@ -1,0 +1,65 @@
+"""Interning: keys, values and names become int64 codes, and come back as what the history said.
+
+An integer value that fits 62 bits is its own code, so that the usual history (counters as values) costs no table.
+Every other JSON value (strings, floats, null, lists, big integers, booleans) gets a code above `FOREIGN`, by its kind
+and content: 1, 1.0, "1" and true are four values.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+FOREIGN = 1 << 62
+"""Codes from here on are positions in the table of values that are not small integers."""
+NO_OFFSET = -1
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+class Values:
+    """Record values <-> int64 codes."""
+
+    def __init__(self) -> None:
+        self._codes: dict[Any, int] = {}
+        self._values: list[Any] = []
+
+    def code(self, value: Any) -> int:
+        """Return the value's code, a new one if it was never seen."""
+        if type(value) is int and -FOREIGN < value < FOREIGN:
+            return value
+        name = value if type(value) is str else (type(value).__name__, _encode(value))
+        known = self._codes.get(name)
+        if known is None:
+            known = self._codes[name] = FOREIGN + len(self._values)
+            self._values.append(value)
+        return known
+
+    def value(self, code: int) -> Any:
+        """Return the value of a code."""
+        code = int(code)
+        return self._values[code - FOREIGN] if code >= FOREIGN else code
+
+
+class Names:
+    """Names (keys, operation kinds, groups, transactional ids) <-> codes 0, 1, 2, ... in order of appearance."""
+
+    def __init__(self) -> None:
+        self._codes: dict[Any, int] = {}
+        self.names: list[Any] = []
+
+    def code(self, name: Any) -> int:
+        """Return the name's code, a new one if it was never seen; strings and integers are different names."""
+        known = self._codes.get(name)
+        if known is None:
+            known = self._codes[name] = len(self.names)
+            self.names.append(name)
+        return known
+
+    def get(self, name: Any) -> int | None:
+        """Return the name's code, None if it was never seen."""
+        return self._codes.get(name)
+
+    def __len__(self) -> int:
+        return len(self.names)

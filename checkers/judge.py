@@ -1,0 +1,94 @@
+"""The door of the checkers: a history in, a judgement out. `harness check` and a run's end both call `judge`.
+
+Malformed input raises HistoryError (with file and line). A checker that crashes gives `unknown` with the reason; it
+never hides what another one proved.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from checkers import availability
+from checkers.catalog import allowed, place
+from checkers.findings import Findings
+from checkers.judgement import Judgement
+from checkers.options import KAFKA, CheckOptions
+from checkers.queue import case_of, judge_case
+from checkers.source import Lines, lines_of_file, lines_of_ops
+from checkers.verdict import Validity
+from harness.history import HistoryError, Op
+
+HISTORY_FILE = "history.jsonl"
+
+
+def judge(history: Path | str | Iterable[Op], options: CheckOptions | None = None) -> Judgement:
+    """Judge a history file (.jsonl, .jsonl.gz, .jsonl.zst), a run's folder, or operations in memory."""
+    options = options or CheckOptions()
+    started = time.monotonic()
+    warnings: list[str] = []
+    with _collector_paused():
+        blocks, name = _blocks(history, warnings)
+        if options.workload != KAFKA:
+            raise HistoryError(f"unknown workload {options.workload!r}; `harness list` names them")
+        return _judge_queue(blocks, name, options, warnings, started)
+
+
+def _blocks(history: Path | str | Iterable[Op], warnings: list[str]) -> tuple[Iterable[Lines], str]:
+    if not isinstance(history, Path | str):
+        return lines_of_ops(history), "history"
+    path = Path(history)
+    if path.is_dir():
+        path /= HISTORY_FILE
+    return lines_of_file(path, warnings.append), path.name
+
+
+def _judge_queue(
+    blocks: Iterable[Lines], name: str, options: CheckOptions, warnings: list[str], started: float
+) -> Judgement:
+    case = case_of(blocks, name, options)
+    if not len(case.view.time):
+        raise HistoryError(f"{name}: no operations: an empty history can't be judged")
+    findings = Findings()
+    judge_case(case, findings)
+    legal = allowed(options)
+    chosen = [a for a in findings.anomalies() if not options.anomalies or a.name in options.anomalies]
+    found = sorted(chosen, key=lambda anomaly: place(anomaly.name))
+    invalidating = tuple(anomaly for anomaly in found if anomaly.name not in legal)
+    return Judgement(
+        validity=_validity(findings, bool(invalidating)),
+        anomalies=invalidating,
+        allowed=tuple(anomaly for anomaly in found if anomaly.name in legal),
+        not_checked=tuple(dict.fromkeys(findings.not_checked)),
+        models={"not": [], "also-not": []},
+        ops=len(case.view.time),
+        seconds=round(time.monotonic() - started, 3),
+        reasons=(*findings.reasons, *findings.vacuous),
+        stats=availability.stats(case),
+        availability=availability.availability(case),
+        faults=availability.faults(case),
+        warnings=(*warnings, *findings.notes),
+    )
+
+
+def _validity(findings: Findings, invalid: bool) -> Validity:  # noqa: FBT001  one of three facts, not a switch
+    if invalid:
+        return Validity.INVALID
+    if findings.reasons:
+        return Validity.UNKNOWN
+    return Validity.VACUOUS if findings.vacuous else Validity.VALID
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Pause the cycle collector: loading makes millions of lists that die at once, none of them in a cycle."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -1,0 +1,463 @@
+"""The columns that all queue checkers share: one pass over the lines, then only NumPy.
+
+Tables (arrays of equal length; `call` is a row of `Calls`, `key` a code of `names.keys`):
+
+* `Calls`   one row per operation, in order of completion; invocations that never completed come last, as `info`.
+* `Sends`   one row per send micro-op. An `info` call is joined with its invocation's values (ANOMALIES.md, part 2).
+* `Records` one row per polled record, in the order in which they were polled.
+* `Assigns`, `Rebalances`, `MicroTimes`, `GroupOffsets`: small tables beside them.
+
+Offsets are -1 where unknown. Memory: 40 bytes per send or record and about 100 per operation, whatever the JSON was.
+Malformed values raise HistoryError with file and line.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from checkers.columns import Bools, Column, Ints
+from checkers.interning import FOREIGN, NO_OFFSET, Names, Values
+from checkers.pairing import Mark, Paired, Pairing
+from checkers.source import Lines
+from harness.history import FAIL, OK, HistoryError
+
+TYPE_OK, TYPE_FAIL, TYPE_INFO = 0, 1, 2
+TYPE_NAMES = ("ok", "fail", "info")
+ISOLATION_DEFAULT, READ_COMMITTED, READ_UNCOMMITTED = -1, 0, 1
+COMMIT_UNKNOWN, COMMIT_NEVER = -2, -1
+NONE = -1
+DATA_KINDS = frozenset({"send", "poll", "txn"})
+ASSIGN_KINDS = frozenset({"assign", "subscribe"})
+OFFSET_KINDS = frozenset({"commit", "committed"})
+OTHER_KINDS = frozenset({"crash", "debug-topic-partitions", "unsubscribe"})
+"""Known to exist, with nothing to judge in them."""
+RECORD_SIZE = 2
+"""[offset, value]; a third element holds what else was seen."""
+
+_MALFORMED = (TypeError, ValueError, IndexError, AttributeError, KeyError, OverflowError)
+_ISOLATIONS = {None: ISOLATION_DEFAULT, "read_committed": READ_COMMITTED, "read_uncommitted": READ_UNCOMMITTED}
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """Operations. `invoke_row`/`done_row`: rows of the history, -1 where there is none."""
+
+    process: Ints
+    f: Ints
+    """Code of `view.kinds`."""
+    type: Ints
+    invoke_row: Ints
+    done_row: Ints
+    isolation: Ints
+    """READ_COMMITTED or READ_UNCOMMITTED of the process."""
+    commit_time: Ints
+    """ns of the first call of commit, COMMIT_NEVER or COMMIT_UNKNOWN."""
+    txn_id: Ints
+    group: Ints
+    line: Ints
+
+    @property
+    def size(self) -> int:
+        """Return the number of calls."""
+        return len(self.type)
+
+
+@dataclass(frozen=True, slots=True)
+class Sends:
+    """Send micro-ops."""
+
+    call: Ints
+    key: Ints
+    offset: Ints
+    value: Ints
+    mop: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Polled records; `extras` maps a row to the record's third element."""
+
+    call: Ints
+    key: Ints
+    offset: Ints
+    value: Ints
+    mop: Ints
+    extras: dict[int, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Assigns:
+    """Assign and subscribe calls: `call`, one row each; (`member_call`, `member_key`) one row per key named."""
+
+    call: Ints
+    member_call: Ints
+    member_key: Ints
+    seeks: Bools
+    """Per row of `call`: the consumer was sent back to the beginning."""
+
+
+@dataclass(frozen=True, slots=True)
+class MicroTimes:
+    """Start and end, in ns, of the micro-ops of calls that recorded them."""
+
+    call: Ints
+    mop: Ints
+    start: Ints
+    end: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class GroupOffsets:
+    """Offsets committed in a transaction or by `commit`, and those answered by `committed` (offset -1: none)."""
+
+    call: Ints
+    group: Ints
+    key: Ints
+    offset: Ints
+    answered: Bools
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogView:
+    """A history as columns. Build it with `build`."""
+
+    name: str
+    index: Ints
+    time: Ints
+    calls: Calls
+    sends: Sends
+    records: Records
+    assigns: Assigns
+    rebalanced_call: Ints
+    rebalanced_key: Ints
+    micro_times: MicroTimes
+    group_offsets: GroupOffsets
+    marks: list[Mark]
+    keys: Names
+    kinds: Names
+    groups: Names
+    txn_ids: Names
+    values: Values
+    has_invocations: bool
+    first_index: int
+    backwards: str | None
+    unknown_kinds: dict[str, tuple[int, int]]
+    """Operation kinds that the queue checkers don't know: how many, and the line of the first."""
+
+    def op(self, call: int) -> int:
+        """Return the index in the history that stands for a call: its completion, else its invocation."""
+        done = int(self.calls.done_row[call])
+        return int(self.index[done if done >= 0 else int(self.calls.invoke_row[call])])
+
+    def invoke_time(self) -> Ints:
+        """Return per call the time of its invocation (of its completion where it has none)."""
+        calls = self.calls
+        return self.time[np.where(calls.invoke_row >= 0, calls.invoke_row, calls.done_row)]
+
+    def done_time(self) -> Ints:
+        """Return per call the time of its completion; the largest int64 where it never completed."""
+        done = self.calls.done_row
+        times = np.full(len(done), np.iinfo(np.int64).max)
+        times[done >= 0] = self.time[done[done >= 0]]
+        return times
+
+
+def build(
+    blocks: Iterable[Lines],
+    *,
+    name: str,
+    isolation: str,
+    eager: Callable[[ViewBuilder], None] | None = None,
+) -> LogView:
+    """Return the columns of a history; `isolation` is the default of processes that don't say their own."""
+    builder = ViewBuilder(name)
+    for lines, numbers in blocks:
+        builder.feed(lines, numbers)
+        if eager is not None:
+            eager(builder)
+    return builder.finish(_ISOLATIONS[isolation])
+
+
+class ViewBuilder:
+    """Takes lines block by block and fills the columns."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.pairing = Pairing(name)
+        self.keys, self.kinds, self.groups, self.txn_ids = Names(), Names(), Names(), Names()
+        self.values = Values()
+        self.unknown_kinds: dict[str, tuple[int, int]] = {}
+        self._calls: tuple[Column, ...] = tuple(Column() for _ in range(10))
+        self._sends: tuple[Column, ...] = tuple(Column() for _ in range(5))
+        self._segments: tuple[Column, ...] = tuple(Column() for _ in range(4))
+        self._records = Column()
+        self._extras: dict[int, Any] = {}
+        self._assigns, self._seeks = Column(), Column()
+        self._members: tuple[Column, ...] = (Column(), Column())
+        self._rebalanced: tuple[Column, ...] = (Column(), Column())
+        self._times: tuple[Column, ...] = tuple(Column() for _ in range(4))
+        self._offsets: tuple[Column, ...] = tuple(Column() for _ in range(5))
+        self._size = 0
+
+    def feed(self, lines: Any, numbers: Any) -> None:
+        """Take a block of lines."""
+        self._take(self.pairing.feed(lines, numbers))
+
+    def _take(self, paired: list[Paired]) -> None:
+        batch = _Batch()
+        for call in paired:
+            line = call.completion or call.invocation
+            try:
+                self._call(batch, call, line)
+                f = line.f
+                if f in DATA_KINDS:
+                    self._data(batch, call, line)
+                elif f in ASSIGN_KINDS:
+                    self._assign(call)
+                elif f in OFFSET_KINDS:
+                    self._group_offsets(line, line.value if f == "commit" or call.completion else [], f == "committed")
+                elif f not in OTHER_KINDS:
+                    count, first = self.unknown_kinds.get(f, (0, call.number))
+                    self.unknown_kinds[f] = (count + 1, first)
+            except _MALFORMED as error:
+                raise HistoryError(
+                    f"{self.name}:{call.number}: {line.f!r} with a malformed value: {error}; HISTORY.md has the shapes"
+                ) from error
+            self._size += 1
+        for column, values in zip(self._calls, batch.calls, strict=True):
+            column.add(values)
+        for column, values in zip(self._sends, batch.sends, strict=True):
+            column.add(values)
+        self._add_records(batch)
+
+    def _call(self, batch: _Batch, call: Paired, line: Any) -> None:
+        process, kind, type_, invoke, done, isolation, commit, txn_id, group, numbers = batch.calls
+        process.append(line.process)
+        kind.append(self.kinds.code(line.f))
+        finished = call.completion
+        type_.append(TYPE_INFO if finished is None else _type_code(finished.type))
+        invoke.append(call.invoke_row)
+        done.append(call.done_row)
+        isolation.append(_ISOLATIONS[line.isolation])
+        time = line.commit_time
+        if finished is None or time is msgspec.UNSET:
+            commit.append(COMMIT_UNKNOWN)
+        else:
+            commit.append(COMMIT_NEVER if time is None else time)
+        txn_id.append(NONE if line.txn_id is None else self.txn_ids.code(line.txn_id))
+        group.append(NONE if line.group is None else self.groups.code(line.group))
+        numbers.append(call.number)
+
+    def _data(self, batch: _Batch, call: Paired, line: Any) -> None:  # noqa: C901, PLR0912  the hot loop stays one
+        done = call.completion
+        value = line.value
+        if value is None and call.invocation is not None:
+            value = call.invocation.value
+        for mop, micro in enumerate(value or ()):
+            kind = micro[0]
+            if kind == "poll":
+                if len(micro) > 1:
+                    for key, records in micro[1]:
+                        if records:
+                            batch.segment(self._size, self.keys.code(key), mop, records, call.number)
+            elif kind == "send":
+                self._send(batch, mop, micro)
+            else:
+                raise ValueError(f"unknown micro-op {kind!r}")
+        if call.invocation is not None and done is not None and done.type == "info":
+            self._join_invocation(batch, call.invocation.value, value)
+        if line.rebalance_log:
+            for change in line.rebalance_log:
+                codes = [self.keys.code(key) for key in change["keys"]]
+                self._rebalanced[0].add([self._size] * len(codes))
+                self._rebalanced[1].add(codes)
+        if line.times:
+            for mop, (start, end) in enumerate(line.times):
+                for column, number in zip(self._times, (self._size, mop, start, end), strict=True):
+                    column.add((number,))
+        if line.offsets:
+            self._group_offsets(line, line.offsets, answered=False)
+
+    def _send(self, batch: _Batch, mop: int, micro: list[Any]) -> None:
+        _, key, value = micro[:3]
+        offset = None
+        if type(value) is list:
+            offset, value = value[0], value[1]
+        calls, keys, offsets, values, mops = batch.sends
+        calls.append(self._size)
+        keys.append(self.keys.code(key))
+        offsets.append(NO_OFFSET if offset is None else offset)
+        values.append(value if type(value) is int and -FOREIGN < value < FOREIGN else self.values.code(value))
+        mops.append(mop)
+
+    def _join_invocation(self, batch: _Batch, invoked: Any, completed: Any) -> None:
+        """Add the sends of the invocation that its info completion doesn't show."""
+        if invoked == completed or not invoked:
+            return
+        shown = {
+            (micro[1], _hashable(micro[2][1] if type(micro[2]) is list else micro[2]))
+            for micro in completed or ()
+            if micro[0] == "send"
+        }
+        for mop, micro in enumerate(invoked):
+            if micro[0] == "send" and (micro[1], _hashable(micro[2])) not in shown:
+                self._send(batch, mop, micro)
+
+    def _assign(self, call: Paired) -> None:
+        """A completed assign or subscribe that did not fail changes what the process holds."""
+        done = call.completion
+        if done is None or done.type == FAIL:
+            return
+        value = done.value if done.value is not None or call.invocation is None else call.invocation.value
+        codes = [self.keys.code(key) for key in value or ()]
+        self._assigns.add((self._size,))
+        self._seeks.add((bool(done.seek_to_beginning or (call.invocation and call.invocation.seek_to_beginning)),))
+        self._members[0].add([self._size] * len(codes))
+        self._members[1].add(codes)
+
+    def _group_offsets(self, line: Any, pairs: Any, answered: bool) -> None:  # noqa: FBT001  a column, not a switch
+        if not isinstance(pairs, list):
+            return
+        group = NONE if line.group is None else self.groups.code(line.group)
+        for key, offset in pairs:
+            row = (self._size, group, self.keys.code(key), NO_OFFSET if offset is None else offset, int(answered))
+            for column, number in zip(self._offsets, row, strict=True):
+                column.add((number,))
+
+    def _add_records(self, batch: _Batch) -> None:
+        """Flatten the block's polled records; plain ones ([offset, int]) without a Python loop."""
+        records = list(chain.from_iterable(batch.record_lists))
+        start = len(self._records) // RECORD_SIZE
+        try:
+            plain = not records or set(map(len, records)) == {RECORD_SIZE}
+            flat = array("q", chain.from_iterable(records)) if plain else array("q")
+        except (TypeError, OverflowError):
+            plain = False
+        if plain and len(flat) and int(np.frombuffer(flat, np.int64)[1::2].max()) < FOREIGN:
+            self._records.add(flat)
+        elif records:
+            self._records.add(self._records_slowly(batch, start))
+        for column, values in zip(self._segments, batch.segments, strict=True):
+            column.add(values)
+
+    def _records_slowly(self, batch: _Batch, row: int) -> array[int]:
+        flat = array("q")
+        for number, records in zip(batch.segment_numbers, batch.record_lists, strict=True):
+            try:
+                for record in records:
+                    offset, value, *more = record
+                    flat.append(NO_OFFSET if offset is None else offset)
+                    flat.append(self.values.code(value))
+                    if more and more[0]:
+                        self._extras[row] = more[0]
+                    row += 1
+            except _MALFORMED as error:
+                raise HistoryError(
+                    f"{self.name}:{number}: a polled record is [offset, value] or [offset, value, {{...}}], not "
+                    f"{record!r}"
+                ) from error
+        return flat
+
+    def finish(self, isolation: int) -> LogView:
+        """Return the view; the builder must not be used afterwards."""
+        self._take(self.pairing.dangling())
+        index, time = self.pairing.columns()
+        calls = Calls(*(column.take() for column in self._calls))
+        segment_call, segment_key, segment_mop, segment_size = (column.take() for column in self._segments)
+        flat = self._records.take()
+        offsets = [column.take() for column in self._offsets]
+        return LogView(
+            name=self.name,
+            index=index,
+            time=time,
+            calls=_with_isolation(calls, isolation),
+            sends=Sends(*(column.take() for column in self._sends)),
+            records=Records(
+                np.repeat(segment_call, segment_size),
+                np.repeat(segment_key, segment_size),
+                np.ascontiguousarray(flat[0::2]),
+                np.ascontiguousarray(flat[1::2]),
+                np.repeat(segment_mop, segment_size),
+                self._extras,
+            ),
+            assigns=Assigns(
+                self._assigns.take(),
+                self._members[0].take(),
+                self._members[1].take(),
+                self._seeks.take().astype(np.bool_),
+            ),
+            rebalanced_call=self._rebalanced[0].take(),
+            rebalanced_key=self._rebalanced[1].take(),
+            micro_times=MicroTimes(*(column.take() for column in self._times)),
+            group_offsets=GroupOffsets(offsets[0], offsets[1], offsets[2], offsets[3], offsets[4].astype(np.bool_)),
+            marks=self.pairing.marks,
+            keys=self.keys,
+            kinds=self.kinds,
+            groups=self.groups,
+            txn_ids=self.txn_ids,
+            values=self.values,
+            has_invocations=self.pairing.has_invocations,
+            first_index=self.pairing.first_index,
+            backwards=self.pairing.backwards,
+            unknown_kinds=self.unknown_kinds,
+        )
+
+
+class _Batch:
+    """The rows of one block, as Python lists, before they become columns."""
+
+    def __init__(self) -> None:
+        self.calls: tuple[list[Any], ...] = tuple([] for _ in range(10))
+        self.sends: tuple[list[Any], ...] = tuple([] for _ in range(5))
+        self.segments: tuple[list[Any], ...] = tuple([] for _ in range(4))
+        self.record_lists: list[list[Any]] = []
+        self.segment_numbers: list[int] = []
+
+    def segment(self, call: int, key: int, mop: int, records: list[Any], number: int) -> None:
+        """Add the records of one key that one poll returned."""
+        calls, keys, mops, sizes = self.segments
+        calls.append(call)
+        keys.append(key)
+        mops.append(mop)
+        sizes.append(len(records))
+        self.record_lists.append(records)
+        self.segment_numbers.append(number)
+
+
+def _type_code(name: str) -> int:
+    return TYPE_OK if name == OK else TYPE_FAIL if name == FAIL else TYPE_INFO
+
+
+def _hashable(value: Any) -> Any:
+    return msgspec.json.encode(value) if isinstance(value, list | dict) else value
+
+
+def _with_isolation(calls: Calls, default: int) -> Calls:
+    """Fill in each call's isolation: what its process said anywhere, else the default."""
+    own = calls.isolation
+    said = own >= 0
+    isolation = np.full(len(own), default, np.int64)
+    if said.any():
+        processes, rank = np.unique(calls.process, return_inverse=True)
+        of_process = np.full(len(processes), default, np.int64)
+        of_process[rank[said]] = own[said]
+        isolation = of_process[rank]
+    return Calls(
+        calls.process,
+        calls.f,
+        calls.type,
+        calls.invoke_row,
+        calls.done_row,
+        isolation,
+        calls.commit_time,
+        calls.txn_id,
+        calls.group,
+        calls.line,
+    )

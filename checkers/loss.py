@@ -1,0 +1,187 @@
+"""Acknowledged and gone: `lost-write` and `unseen` (ANOMALIES.md, section 1; A1).
+
+Lost is what must have committed and lies at or below the highest place that any ok call read, and that no ok call
+read. Above that nothing is ever lost, only unseen. In a run of ours both are judged only as far as the final read of
+the key came; there, a value that somebody read before and that the complete final read no longer shows is lost too
+(an acknowledged record may not vanish once seen). Foreign histories are judged whole, as Jepsen does.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from checkers.case import Case
+from checkers.columns import Bools, Ints
+from checkers.findings import Findings, shorten
+from checkers.log_view import DATA_KINDS, READ_COMMITTED, TYPE_OK
+from checkers.placement import NOWHERE
+
+_HIGHEST = np.iinfo(np.int64).max
+
+
+def lost_writes(case: Case, findings: Findings) -> Ints:
+    """Report lost values; return their vids."""
+    placement = case.placement
+    if not placement.vids.size:
+        return np.empty(0, np.int64)
+    bound = _bounds(case)
+    key = placement.vids.first
+    writer = placement.writer
+    committed = np.zeros(placement.vids.size, np.bool_)
+    sent = writer >= 0
+    committed[sent] = placement.committed_rc[case.view.sends.call[writer[sent]]]
+    judged = committed & (placement.last != NOWHERE) & ~case.vid_gone & _within(case)
+    lost = judged & ~placement.ok_read & (placement.last <= bound[key])
+    vanished = (
+        judged & placement.ok_read & ~_finally_read(case) & case.drained[key] if case.phases.ours else lost & False
+    )
+    found = np.flatnonzero(lost)
+    for vid in found[: findings.room("lost-write")]:
+        _lost(case, findings, int(vid), int(bound[key[vid]]))
+    gone = np.flatnonzero(vanished)
+    for vid in gone[: findings.room("lost-write")]:
+        _vanished(case, findings, int(vid))
+    findings.count("lost-write", len(found) + len(gone) - findings.examples("lost-write"))
+    return np.concatenate((found, gone))
+
+
+def unseen(case: Case, findings: Findings) -> None:
+    """Report, as one case, the keys on which some ok send was never polled by an ok call."""
+    view, placement = case.view, case.placement
+    ok_sent = np.zeros(placement.vids.size, np.bool_)
+    ok_sent[placement.send_vid[view.calls.type[view.sends.call] == TYPE_OK]] = True
+    missing = ok_sent & ~placement.ok_read & case.drained[placement.vids.first] & ~case.vid_gone
+    if not case.phases.ours:
+        missing |= _first_touched_last(case, ok_sent)
+    vids = np.flatnonzero(missing)
+    if not len(vids):
+        return
+    counts: dict[str, int] = {}
+    messages: dict[str, list[object]] = {}
+    for code, number in zip(*np.unique(placement.vids.first[vids], return_counts=True), strict=True):
+        name = str(case.key(code))
+        counts[name] = int(number)
+        messages[name] = shorten([case.vid_value(vid) for vid in vids[placement.vids.first[vids] == code][:32]])
+    calls = [case.writer_call(int(vid)) for vid in vids[:4]]
+    first = int(vids[0])
+    call = case.writer_call(first)
+    if ok_sent[first]:
+        assert call is not None
+        why = (
+            f"{len(vids)} acknowledged values were never polled, although the reads went to the end: for one, "
+            f"{case.vid_value(first)!r} on {case.vid_key(first)}, acknowledged by {case.name(call)}."
+        )
+    else:
+        why = (
+            f"The last operation is the first to touch {case.vid_key(first)}: it polled "
+            f"{case.vid_value(first)!r}, which "
+            "no ok operation sent (Jepsen counts this as unseen)."
+        )
+    findings.add(
+        "unseen",
+        [view.op(call) for call in calls if call is not None],
+        why,
+        unseen=counts,
+        messages=messages,
+    )
+
+
+def _first_touched_last(case: Case, ok_sent: Bools) -> Bools:
+    """Return what Jepsen's fold adds: values polled by the last ok operation on keys that no ok one touched before."""
+    view, placement = case.view, case.placement
+    none = np.zeros(placement.vids.size, np.bool_)
+    ok = np.flatnonzero((view.calls.type == TYPE_OK) & np.isin(view.calls.f, _codes(case)))
+    if not len(ok):
+        return none
+    last = int(ok[-1])
+    rows = np.flatnonzero(view.records.call == last)
+    touched = np.zeros(len(view.keys), np.bool_)
+    touched[placement.vids.first[ok_sent]] = True
+    earlier = case.reader_is_ok & (view.records.call != last)
+    touched[view.records.key[earlier]] = True
+    none[placement.record_vid[rows[~touched[view.records.key[rows]]]]] = True
+    return none
+
+
+def _codes(case: Case) -> list[int]:
+    return [code for code, name in enumerate(case.view.kinds.names) if name in DATA_KINDS]
+
+
+def _bounds(case: Case) -> Ints:
+    """Return per key the highest place (of first appearance) that an ok call read; -1 where none did."""
+    placement = case.placement
+    bound = np.full(len(case.view.keys), -1, np.int64)
+    read = np.flatnonzero(placement.ok_read & (placement.first != NOWHERE))
+    np.maximum.at(bound, placement.vids.first[read], placement.first[read])
+    return bound
+
+
+def _within(case: Case) -> Bools:
+    """Return per vid whether it lies where the final read of its key came."""
+    placement = case.placement
+    limit = case.judged_to[placement.vids.first]
+    if not case.phases.ours:
+        return np.ones(placement.vids.size, np.bool_)
+    offset = np.full(placement.vids.size, _HIGHEST)
+    offset[placement.entry_vid] = placement.slots.second[placement.entry_slot]
+    return np.asarray((limit == _HIGHEST) | (offset < limit))
+
+
+def _finally_read(case: Case) -> Bools:
+    """Return per vid whether an ok call of the final drain polled it."""
+    seen = np.zeros(case.placement.vids.size, np.bool_)
+    seen[case.placement.record_vid[case.final_reader[case.view.records.call]]] = True
+    return seen
+
+
+def _lost(case: Case, findings: Findings, vid: int, bound: int) -> None:
+    placement, records = case.placement, case.view.records
+    writer = case.writer_call(vid)
+    assert writer is not None
+    highest = np.flatnonzero(
+        case.reader_is_ok
+        & (records.key == placement.vids.first[vid])
+        & (placement.first[placement.record_vid] == bound)
+    )
+    reader = int(records.call[highest[0]])
+    top = int(placement.record_vid[highest[0]])
+    key, value = case.vid_key(vid), case.vid_value(vid)
+    findings.add(
+        "lost-write",
+        [case.view.op(writer), case.view.op(reader)],
+        f"{case.name(writer)} wrote {value!r} to {key} and it must have been committed, but no ok poll ever "
+        "returned it, "
+        f"although {case.name(reader)} read {case.vid_value(top)!r} at or after its place.",
+        key=key,
+        value=value,
+        index=int(placement.last[vid]),
+        **{"max-read-index": bound},
+    )
+
+
+def _vanished(case: Case, findings: Findings, vid: int) -> None:
+    rows = np.flatnonzero((case.placement.record_vid == vid) & case.reader_is_ok)
+    reader = int(case.view.records.call[rows[0]])
+    writer = case.writer_call(vid)
+    assert writer is not None
+    key, value = case.vid_key(vid), case.vid_value(vid)
+    drain = case.phases.drains[key]
+    findings.add(
+        "lost-write",
+        [case.view.op(writer), case.view.op(reader), drain.op],
+        f"{case.name(reader)} read {value!r} on {key}, written by {case.name(writer)}, but the complete final read of "
+        f"{key} (op {drain.op}) no longer shows it.",
+        key=key,
+        value=value,
+        index=int(case.placement.last[vid]),
+        vanished=True,
+    )
+
+
+def rc_ok_reads(case: Case) -> Bools:
+    """Return per vid whether an ok call of a read_committed process polled it."""
+    view = case.view
+    seen = np.zeros(case.placement.vids.size, np.bool_)
+    call = view.records.call
+    seen[case.placement.record_vid[case.reader_is_ok & (view.calls.isolation[call] == READ_COMMITTED)]] = True
+    return seen

@@ -1,0 +1,69 @@
+"""What a judgement is told beside the history: the flags of `harness check` and what the configuration permits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+KAFKA = "kafka"
+"""The default workload: the queue checkers (send, poll, txn)."""
+
+
+class CheckOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How to judge. The defaults are those of a safe Apache Kafka: acks=all, idempotent, read_committed."""
+
+    workload: str = KAFKA
+    """`kafka`, `list-append`, or a model: `register`, `cas-register`, `mutex`, `queue`, `set`, `log`, ..."""
+    isolation: Literal["read_committed", "read_uncommitted"] = "read_committed"
+    """Only the default: a process's own `isolation` wins."""
+    sub_via: tuple[str, ...] = ("assign",)
+    ww_deps: bool = False
+    consistency_model: str | None = None
+    anomalies: tuple[str, ...] = ()
+    """Judge only these classes; empty: all."""
+    fresh: bool = False
+    budget: int = 5_000_000
+    """Steps of a search before its verdict is `unknown`."""
+    acks: Literal["all", "1", "0"] = "all"
+    idempotence: bool = True
+    unclean_election: bool = False
+    txn_protocol: Literal[1, 2] | None = None
+    topics_existed: bool = False
+    """The topics held records before the run (`existing` clusters): a value that nobody sent is no phantom then."""
+    compacted: bool = False
+    """cleanup.policy holds `compact`: without record keys, lost-write, unseen and skips can't be judged."""
+    faults: tuple[str, ...] = ()
+    """The fault kinds that the run was asked for; one that never bit makes the run vacuous."""
+    recovery_bound_s: float = 60.0
+    transaction_timeout_s: float = 10.0
+
+
+_TRUE = "true"
+_NO_FAULT = frozenset({"none", ""})
+
+
+def options_of_scenario(scenario: Mapping[str, Any]) -> CheckOptions:
+    """Return the options that a run's scenario.json implies (see harness.scenario.Scenario for its fields).
+
+    Fault names are taken from `nemesis` ("a,b" and "a+b"); `all` names no kind, the caller replaces it if it wants
+    every kind to have bitten.
+    """
+    config = {**scenario.get("broker_config", {}), **scenario.get("topic_config", {})}
+    named = str(scenario.get("nemesis", "")).replace("+", ",").split(",")
+    faults = tuple(dict.fromkeys(name.strip() for name in named if name.strip() not in _NO_FAULT | {"all"}))
+    defaults = CheckOptions()
+    workload = str(scenario.get("workload", KAFKA))
+    return CheckOptions(
+        workload=KAFKA if workload in {"txn", "send-poll"} else workload,
+        isolation=scenario.get("isolation", defaults.isolation),
+        sub_via=tuple(scenario.get("sub_via", defaults.sub_via)),
+        acks=scenario.get("acks", defaults.acks),
+        idempotence=scenario.get("idempotence", defaults.idempotence),
+        unclean_election=str(config.get("unclean.leader.election.enable", "")).lower() == _TRUE,
+        compacted="compact" in str(config.get("cleanup.policy", "")),
+        faults=faults,
+        recovery_bound_s=scenario.get("recovery_bound_s", defaults.recovery_bound_s),
+        transaction_timeout_s=scenario.get("transaction_timeout_s", defaults.transaction_timeout_s),
+    )

@@ -1,0 +1,228 @@
+"""Order: every skip and every step backwards of polls and sends, within an operation and between operations.
+
+ANOMALIES.md, section 1: int-poll-skip, int-nonmonotonic-poll, poll-skip, nonmonotonic-poll, and the same for sends.
+Contiguity is judged on places in the version order, never on offsets: gaps are legal.
+
+A *segment* is what one call polled from (or sent to) one key. Inside a segment neighbours are compared; between
+segments the first value now is compared with the last value of the last ok segment (polls) or the last ok or info
+segment (sends) of that process and key, unless an assign or subscribe without that key lies between.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from checkers.case import Case
+from checkers.columns import Bools, Ints, same_as_before
+from checkers.findings import Findings, shorten
+from checkers.log_view import READ_COMMITTED, TYPE_FAIL, TYPE_OK
+from checkers.placement import NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Records or sends in order, grouped: all rows of one (call, key) stand together."""
+
+    call: Ints
+    key: Ints
+    vid: Ints
+    place: Ints
+    """In the version order of the acting process; NOWHERE if unknown."""
+    rc: Bools
+
+
+@dataclass(frozen=True, slots=True)
+class _Segments:
+    """First and last row of each (call, key), sorted by process, key and time."""
+
+    first: Ints
+    last: Ints
+    process: Ints
+    """Dense rank of the process."""
+
+
+def polls(case: Case, findings: Findings) -> None:
+    """Report poll skips and nonmonotonic polls."""
+    view, placement = case.view, case.placement
+    records = view.records
+    rc = view.calls.isolation[records.call] == READ_COMMITTED
+    place = np.where(rc, placement.rc_order[placement.record_vid], placement.order[placement.record_vid])
+    place[case.vid_gone[placement.record_vid]] = NOWHERE
+    rows = _grouped(case, _Rows(records.call, records.key, placement.record_vid, place, rc), None)
+    delta = _inner_delta(rows)
+    if len(view.rebalanced_call):
+        keys = len(view.keys)
+        exempt = np.isin(rows.call * keys + rows.key, view.rebalanced_call * keys + view.rebalanced_key)
+        delta[exempt] = 1
+    _inner(case, findings, rows, delta, skip="int-poll-skip", back="int-nonmonotonic-poll", verb="polled")
+    segments = _segments(case, rows, None)
+    counts = view.calls.type[rows.call[segments.first]] == TYPE_OK
+    _outer(case, findings, rows, segments, counts, skip="poll-skip", back="nonmonotonic-poll", verb="polled")
+
+
+def sends(case: Case, findings: Findings) -> None:
+    """Report skips within one call's sends, and sends that landed before earlier ones."""
+    view, placement = case.view, case.placement
+    rc = np.zeros(len(view.sends.call), np.bool_)
+    place = placement.order[placement.send_vid]
+    table = _Rows(view.sends.call, view.sends.key, placement.send_vid, place, rc)
+    rows = _grouped(case, table, view.sends.mop)
+    delta = _inner_delta(rows)
+    _inner(case, findings, rows, delta, skip="int-send-skip", back="int-nonmonotonic-send", verb="sent")
+    segments = _segments(case, rows, view.calls.type != TYPE_FAIL)
+    counts = np.ones(len(segments.first), np.bool_)
+    _outer(case, findings, rows, segments, counts, skip=None, back="nonmonotonic-send", verb="sent")
+
+
+def _grouped(case: Case, rows: _Rows, mop: Ints | None) -> _Rows:
+    """Return the rows with those of one (call, key) together, in their order; usually they are already."""
+    if not len(rows.call):
+        return rows
+    code = rows.call * len(case.view.keys) + rows.key
+    heads = code[~same_as_before(code)]
+    if len(np.unique(heads)) == len(heads):
+        return rows
+    order = np.argsort(code, kind="stable") if mop is None else np.lexsort((mop, code))
+    return _Rows(rows.call[order], rows.key[order], rows.vid[order], rows.place[order], rows.rc[order])
+
+
+def _inner_delta(rows: _Rows) -> Ints:
+    """Return per row the step from the row before it; 1 (as it should be) where there is nothing to compare."""
+    delta = np.ones(len(rows.call), np.int64)
+    same = same_as_before(rows.call, rows.key)
+    here = np.flatnonzero(same)
+    here = here[(rows.place[here] >= 0) & (rows.place[here - 1] >= 0)]
+    delta[here] = rows.place[here] - rows.place[here - 1]
+    return delta
+
+
+def _inner(case: Case, findings: Findings, rows: _Rows, delta: Ints, *, skip: str, back: str, verb: str) -> None:
+    for name, found in ((skip, np.flatnonzero(delta > 1)), (back, np.flatnonzero(delta < 1))):
+        worst = found[np.argsort(-np.abs(delta[found]), kind="stable")][: findings.room(name)]
+        for row in worst:
+            call, before, now = int(rows.call[row]), int(rows.vid[row - 1]), int(rows.vid[row])
+            key = case.key(rows.key[row])
+            values = [case.vid_value(before), case.vid_value(now)]
+            findings.add(
+                name,
+                [case.view.op(call)],
+                f"In one operation, {case.name(call)} {verb} {values[0]!r} and then {values[1]!r} on {key}, "
+                + _distance(case, rows, int(row) - 1, int(row), int(delta[row])),
+                key=key,
+                values=values,
+                delta=int(delta[row]),
+                **_skipped(case, rows, int(row) - 1, int(row), int(delta[row])),
+            )
+        findings.count(name, len(found) - len(worst))
+
+
+def _segments(case: Case, rows: _Rows, member: Bools | None) -> _Segments:
+    """Return the segments (of member calls only), sorted by process, key and order of completion."""
+    heads = np.flatnonzero(~same_as_before(rows.call, rows.key))
+    tails = np.append(heads[1:], len(rows.call)) - 1 if len(heads) else heads
+    if member is not None:
+        kept = member[rows.call[heads]]
+        heads, tails = heads[kept], tails[kept]
+    calls = case.view.calls
+    _, process = np.unique(calls.process, return_inverse=True)
+    code = process[rows.call[heads]] * max(1, len(case.view.keys)) + rows.key[heads]
+    order = np.lexsort((rows.call[heads], code))
+    return _Segments(heads[order], tails[order], process)
+
+
+def _outer(
+    case: Case,
+    findings: Findings,
+    rows: _Rows,
+    segments: _Segments,
+    counts: Bools,
+    *,
+    skip: str | None,
+    back: str,
+    verb: str,
+) -> None:
+    """Compare each segment with the last counting segment of its process and key."""
+    size = len(segments.first)
+    if not size:
+        return
+    process = segments.process[rows.call[segments.first]]
+    key = rows.key[segments.first]
+    same = same_as_before(process, key)
+    start = np.maximum.accumulate(np.where(same, 0, np.arange(size)))
+    latest = np.maximum.accumulate(np.where(counts, np.arange(size), -1))
+    before = np.concatenate((np.array([-1]), latest[:-1]))
+    here = np.flatnonzero(before >= start)
+    there = before[here]
+    old, new = segments.last[there], segments.first[here]
+    known = (rows.place[old] >= 0) & (rows.place[new] >= 0)
+    old, new = old[known], new[known]
+    delta = rows.place[new] - rows.place[old]
+    wrong = np.flatnonzero(delta != 1) if skip else np.flatnonzero(delta < 1)
+    kept = ~_forgotten(case, segments.process, rows, old[wrong], new[wrong])
+    wrong = wrong[kept]
+    for name, found in ((skip, wrong[delta[wrong] > 1]), (back, wrong[delta[wrong] < 1])):
+        if name is None:
+            continue
+        worst = found[np.argsort(-np.abs(delta[found]), kind="stable")][: findings.room(name)]
+        for place in worst:
+            then, now = int(old[place]), int(new[place])
+            values = [case.vid_value(int(rows.vid[then])), case.vid_value(int(rows.vid[now]))]
+            findings.add(
+                name,
+                [case.view.op(int(rows.call[then])), case.view.op(int(rows.call[now]))],
+                f"{case.name(int(rows.call[then]))} {verb} {values[0]!r} on {case.key(rows.key[now])}; next "
+                f"{case.name(int(rows.call[now]))} {verb} {values[1]!r}, "
+                + _distance(case, rows, then, now, int(delta[place])),
+                key=case.key(rows.key[now]),
+                values=values,
+                delta=int(delta[place]),
+                **_skipped(case, rows, then, now, int(delta[place])),
+            )
+        findings.count(name, len(found) - len(worst))
+
+
+def _forgotten(case: Case, process: Ints, rows: _Rows, old: Ints, new: Ints) -> Bools:
+    """Return where an assign or subscribe between the two rows, of their process, left their key out.
+
+    Every assign of the process between them has to name the key: both counts are differences of positions in sorted
+    codes, so that many rebalances cost no loop.
+    """
+    assigns, keys = case.view.assigns, len(case.view.keys)
+    if not len(assigns.call) or not len(old):
+        return np.zeros(len(old), np.bool_)
+    span = case.view.calls.size + 1
+    who, key = process[rows.call[new]], rows.key[new]
+    early, late = rows.call[old], rows.call[new]
+    every = np.sort(process[assigns.call] * span + assigns.call)
+    naming = np.unique((process[assigns.member_call] * keys + assigns.member_key) * span + assigns.member_call)
+    happened = np.searchsorted(every, who * span + late) - np.searchsorted(every, who * span + early)
+    group = (who * keys + key) * span
+    named = np.searchsorted(naming, group + late) - np.searchsorted(naming, group + early)
+    return np.asarray(happened > named)
+
+
+def _between(case: Case, rows: _Rows, old: int, new: int) -> list[int]:
+    """Return the vids that lie between two rows in the version order, for an explanation."""
+    placement = case.placement
+    places = placement.rc_place if rows.rc[new] else placement.place
+    low, high = int(rows.place[old]), int(rows.place[new])
+    inside = (placement.slots.first == rows.key[new]) & (places > low) & (places < high)
+    return [int(placement.slot_vid[slot]) for slot in np.flatnonzero(inside)]
+
+
+def _skipped(case: Case, rows: _Rows, old: int, new: int, delta: int) -> dict[str, list[object]]:
+    if delta <= 1:
+        return {}
+    return {"skipped": shorten([case.vid_value(vid) for vid in _between(case, rows, old, new)])}
+
+
+def _distance(case: Case, rows: _Rows, old: int, new: int, delta: int) -> str:
+    if delta > 1:
+        vids = _between(case, rows, old, new)
+        names = ", ".join(repr(case.vid_value(vid)) for vid in vids[:4]) + (", ..." if len(vids) > 4 else "")
+        return f"passing over {delta - 1} known to lie between: {names}."
+    if delta == 0:
+        return "the same place again."
+    return f"which lies {-delta} places earlier in the log."

@@ -1,0 +1,123 @@
+"""What the run itself says: phases, fault windows, and how complete the final read was.
+
+HISTORY.md, "Events that are not a client's". A history without `phase` events is foreign: Jepsen's, or another tool's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from checkers.log_view import LogView
+from harness.history import HARNESS, INVOKE, NEMESIS
+
+HEAL = "heal"
+NOT_FAULTS = frozenset({HEAL, "recover", "wait", "phase"})
+"""Nemesis operations that injure nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """The final read of one key: complete, or how far it came."""
+
+    key: Any
+    end: int | None
+    lso: int | None
+    read_to: int | None
+    complete: bool
+    op: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Fault:
+    """One injection, from the completion of its injection to the invocation of its heal."""
+
+    fault_id: Any
+    name: str
+    injected: int
+    """Index of the injection's completion."""
+    begin_ns: int
+    bit: bool
+    expects: str
+    keys: tuple[Any, ...] = ()
+    nodes: tuple[Any, ...] = ()
+    healed: int | None = None
+    """Index of the heal's completion (or invocation, if the run died between)."""
+    end_ns: int | None = None
+    """Time of the heal's invocation."""
+    healed_ns: int | None = None
+    """Time of the heal's completion."""
+
+
+@dataclass(frozen=True, slots=True)
+class Phases:
+    """The run's own events, in order."""
+
+    ours: bool
+    """The history has phase events."""
+    starts: tuple[tuple[str, int, int], ...]
+    """(phase, row, time in ns)."""
+    faults: tuple[Fault, ...]
+    drains: dict[Any, Drain] = field(default_factory=dict)
+    """By key."""
+
+    def span(self, name: str, end_ns: int) -> tuple[int, int] | None:
+        """Return [start, end) in ns of a phase, None if the run never entered it."""
+        for place, (phase, _, start) in enumerate(self.starts):
+            if phase == name:
+                after = self.starts[place + 1 :]
+                return start, after[0][2] if after else end_ns
+        return None
+
+    def row(self, name: str) -> int | None:
+        """Return the row at which a phase began."""
+        return next((row for phase, row, _ in self.starts if phase == name), None)
+
+
+def phases_of(view: LogView) -> Phases:
+    """Return what the marks of a history say."""
+    starts: list[tuple[str, int, int]] = []
+    drains: dict[Any, Drain] = {}
+    faults: dict[Any, Fault] = {}
+    for row, time, line in view.marks:
+        index = int(view.index[row])
+        value = line.value
+        if line.process == HARNESS and line.f == "phase":
+            starts.append((str(value), row, time))
+        elif line.process == HARNESS and line.f == "drain" and isinstance(value, dict):
+            drains[value.get("key")] = Drain(
+                value.get("key"),
+                value.get("end"),
+                value.get("lso"),
+                value.get("read-to"),
+                bool(value.get("complete")),
+                index,
+            )
+        elif line.process == NEMESIS and isinstance(value, dict) and "fault-id" in value:
+            _fault_event(faults, line, value, index, time)
+    return Phases(bool(starts), tuple(starts), tuple(faults.values()), drains)
+
+
+def _fault_event(faults: dict[Any, Fault], line: Any, value: dict[str, Any], index: int, time: int) -> None:
+    fault_id = value["fault-id"]
+    if line.f == HEAL:
+        fault = faults.get(fault_id)
+        if fault is None:
+            return
+        fault.healed = index
+        if line.type == INVOKE:
+            fault.end_ns = time
+        else:
+            fault.end_ns = time if fault.end_ns is None else fault.end_ns
+            fault.healed_ns = time
+    elif line.f not in NOT_FAULTS and line.type != INVOKE:
+        faults[fault_id] = Fault(
+            fault_id=fault_id,
+            name=line.f,
+            injected=index,
+            begin_ns=time,
+            bit=bool(value.get("bit")),
+            expects=str(value.get("expects", "progress")),
+            keys=tuple(value.get("keys") or ()),
+            nodes=tuple(value.get("nodes") or ()),
+        )

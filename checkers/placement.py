@@ -1,0 +1,212 @@
+"""Where every value lies: the version order of each key (ANOMALIES.md, section 0), as columns.
+
+Two spaces of dense integers carry all later work: a *vid* is a distinct (key, value), a *slot* a distinct (key, offset)
+of the log, in order of key and offset. A slot's *place* is its position among its key's slots: gaps in the offsets
+(control records, aborted data) are no places. The log holds every send with a known offset whose call must have
+committed, and every polled record, whatever became of the polling call.
+
+Readers that are read_committed have a version order of their own, without the values that only read_uncommitted
+readers saw (`rc_place`); otherwise an aborted record seen by one reader would be a skip for the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from checkers.columns import Bools, Ints, PairRank, pair_rank
+from checkers.log_view import READ_COMMITTED, TYPE_FAIL, TYPE_INFO, TYPE_OK, LogView
+
+NOWHERE = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """The version orders and who wrote what. Arrays are per vid, per slot, per send row or per record row."""
+
+    vids: PairRank
+    """Distinct (key, value)."""
+    slots: PairRank
+    """Distinct (key, offset) of the log."""
+    send_vid: Ints
+    record_vid: Ints
+    record_slot: Ints
+    """NOWHERE where the offset is unknown."""
+    send_slot: Ints
+    """NOWHERE where the offset is unknown or the call is not known to have committed."""
+    writer: Ints
+    """Per vid: the row of its (last) send, NOWHERE for a value that nobody sent."""
+    committed: Bools
+    """Per call: it is ok, or info and one of its values was read by an ok call (all or nothing)."""
+    committed_rc: Bools
+    """The same, proven by read_committed readers only (by any, where there are no others): an uncommitted read of an
+    info call proves nothing about its commit."""
+    ok_read: Bools
+    """Per vid: some ok call polled it."""
+    place: Ints
+    """Per slot: its position in its key's version order."""
+    rc_place: Ints
+    """Per slot: its position among the slots that read_committed readers may see, NOWHERE for the others."""
+    slot_vid: Ints
+    """Per slot: one of the values there (the one read last, if several)."""
+    first: Ints
+    """Per vid: its smallest place, NOWHERE if it has none."""
+    last: Ints
+    """Per vid: its largest place."""
+    order: Ints
+    """Per vid: the place that counts for order: the largest of the slots for which it was picked (`slot_vid`)."""
+    rc_order: Ints
+    """The same in the read_committed version order."""
+    inconsistent: Ints
+    """Slots that hold two values or more."""
+    duplicated: Ints
+    """Vids that lie in two slots or more."""
+    entry_slot: Ints
+    entry_vid: Ints
+    """The log itself: every (slot, vid) entry, sends first, with repetitions."""
+
+
+def place(view: LogView) -> Placement:
+    """Return the version orders of a history."""
+    calls, sends, records = view.calls, view.sends, view.records
+    count = len(sends.call)
+    vids = pair_rank(np.concatenate((sends.key, records.key)), np.concatenate((sends.value, records.value)))
+    send_vid, record_vid = vids.rank[:count], vids.rank[count:]
+    writer = np.full(vids.size, NOWHERE, np.int64)
+    writer[send_vid] = np.arange(count)
+
+    record_type = calls.type[records.call]
+    read_by_ok = record_type == TYPE_OK
+    ok_read = _flags(vids.size, record_vid[read_by_ok])
+    committed = _must_have_committed(view, send_vid, ok_read)
+    rc_reader = calls.isolation[records.call] == READ_COMMITTED
+    mixed = not rc_reader.all()
+    committed_rc = committed
+    if mixed and rc_reader.any():
+        committed_rc = _must_have_committed(view, send_vid, _flags(vids.size, record_vid[read_by_ok & rc_reader]))
+
+    send_known = (sends.offset >= 0) & committed[sends.call]
+    record_known = records.offset >= 0
+    send_rows, record_rows = np.flatnonzero(send_known), np.flatnonzero(record_known)
+    slots = pair_rank(
+        np.concatenate((sends.key[send_rows], records.key[record_rows])),
+        np.concatenate((sends.offset[send_rows], records.offset[record_rows])),
+    )
+    send_slot = np.full(count, NOWHERE, np.int64)
+    send_slot[send_rows] = slots.rank[: len(send_rows)]
+    record_slot = np.full(len(records.call), NOWHERE, np.int64)
+    record_slot[record_rows] = slots.rank[len(send_rows) :]
+    entry_slot = slots.rank
+    entry_vid = np.concatenate((send_vid[send_rows], record_vid[record_rows]))
+
+    slot_place = _places(slots.first)
+    slot_vid = np.full(slots.size, NOWHERE, np.int64)
+    slot_vid[entry_slot] = entry_vid
+    inconsistent = _several(entry_slot, entry_vid, slots.size)
+    duplicated = _several(entry_vid, entry_slot, vids.size)
+    first, last = _extremes(entry_vid, slot_place[entry_slot], vids.size, duplicated)
+    order = _picked(slot_vid, slot_place, vids.size)
+    rc_order, rc_places = order, slot_place
+    if mixed:
+        seen_rc = np.concatenate((committed_rc[sends.call[send_rows]], rc_reader[record_rows]))
+        in_rc = _flags(slots.size, entry_slot[seen_rc])
+        rc_places = _places(slots.first, in_rc)
+        rc_order = _picked(slot_vid[in_rc], rc_places[in_rc], vids.size)
+    return Placement(
+        vids=vids,
+        slots=slots,
+        send_vid=send_vid,
+        record_vid=record_vid,
+        record_slot=record_slot,
+        send_slot=send_slot,
+        writer=writer,
+        committed=committed,
+        committed_rc=committed_rc,
+        ok_read=ok_read,
+        place=slot_place,
+        first=first,
+        last=last,
+        rc_place=rc_places,
+        slot_vid=slot_vid,
+        order=order,
+        rc_order=rc_order,
+        inconsistent=inconsistent,
+        duplicated=duplicated,
+        entry_slot=entry_slot,
+        entry_vid=entry_vid,
+    )
+
+
+def writes_of_type(view: LogView, placement: Placement, type_: int) -> Bools:
+    """Return per vid whether a call of that type (TYPE_OK, ...) tried to send it."""
+    return _flags(placement.vids.size, placement.send_vid[view.calls.type[view.sends.call] == type_])
+
+
+def sent_twice(view: LogView, placement: Placement) -> Ints:
+    """Return the vids that more than one send micro-op carries: their writer can't be told."""
+    rows = np.arange(len(view.sends.call))
+    again = placement.send_vid[placement.writer[placement.send_vid] != rows]
+    return np.unique(again)
+
+
+def _must_have_committed(view: LogView, send_vid: Ints, ok_read: Bools) -> Bools:
+    type_ = view.calls.type
+    committed = type_ == TYPE_OK
+    proven = view.sends.call[ok_read[send_vid] & (type_[view.sends.call] == TYPE_INFO)]
+    committed[proven] = True
+    assert not committed[type_ == TYPE_FAIL].any()
+    return np.asarray(committed)
+
+
+def _flags(size: int, members: Ints) -> Bools:
+    flags = np.zeros(size, np.bool_)
+    flags[members] = True
+    return flags
+
+
+def _places(key_of_slot: Ints, member: Bools | None = None) -> Ints:
+    """Return each slot's position within its key, counting only members."""
+    if not len(key_of_slot):
+        return np.empty(0, np.int64)
+    counted = np.ones(len(key_of_slot), np.int64) if member is None else member.astype(np.int64)
+    running = np.cumsum(counted) - counted
+    start = _starts(key_of_slot)
+    places = running - running[start]
+    return places if member is None else np.where(member, places, NOWHERE)
+
+
+def _starts(key_of_slot: Ints) -> Ints:
+    fresh = np.ones(len(key_of_slot), np.bool_)
+    fresh[1:] = key_of_slot[1:] != key_of_slot[:-1]
+    return np.maximum.accumulate(np.where(fresh, np.arange(len(key_of_slot)), 0))
+
+
+def _several(group: Ints, member: Ints, size: int) -> Ints:
+    """Return the groups with two different members or more."""
+    one = np.zeros(size, np.int64)
+    one[group] = member
+    return np.unique(group[one[group] != member])
+
+
+def _picked(vid: Ints, place_: Ints, size: int) -> Ints:
+    """Return each vid's last place among the slots (in order) for which it was picked."""
+    order = np.full(size, NOWHERE, np.int64)
+    order[vid] = place_
+    return order
+
+
+def _extremes(vid: Ints, place_: Ints, size: int, duplicated: Ints) -> tuple[Ints, Ints]:
+    """Return each vid's smallest and largest place; only vids in several slots need more than a scatter."""
+    first = np.full(size, NOWHERE, np.int64)
+    first[vid] = place_
+    last = first
+    if len(duplicated):
+        last = first.copy()
+        rows = np.flatnonzero(_flags(size, duplicated)[vid])
+        first[duplicated] = np.iinfo(np.int64).max
+        last[duplicated] = NOWHERE
+        np.minimum.at(first, vid[rows], place_[rows])
+        np.maximum.at(last, vid[rows], place_[rows])
+        first[last == NOWHERE] = NOWHERE
+    return first, last

@@ -1,0 +1,102 @@
+"""The queue workload (send, poll, txn): all checkers in one order, root causes first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from checkers import availability, identity, loss, order, reads, torn
+from checkers.case import Case
+from checkers.catalog import permitted
+from checkers.findings import Findings
+from checkers.log_view import LogView, build
+from checkers.options import CheckOptions
+from checkers.phases import phases_of
+from checkers.placement import place, sent_twice
+from checkers.source import Lines
+
+Checker = Callable[[Case, Findings], object]
+
+CHECKERS: tuple[Checker, ...] = (
+    identity.inconsistent_offsets,
+    identity.duplicates,
+    reads.altered_records,
+    reads.phantom_reads,
+    reads.aborted_reads,
+    reads.dirty_reads,
+    reads.precommitted_reads,
+    loss.lost_writes,
+    torn.torn_transactions,
+    loss.unseen,
+    order.polls,
+    order.sends,
+    availability.drain,
+    availability.recovery,
+    availability.vacuity,
+)
+_NEEDS_RECORD_KEYS = frozenset({loss.lost_writes, loss.unseen, order.polls})
+"""On a compacted topic these say nothing without record keys."""
+NEEDS_PROBES = (
+    "hw-regression",
+    "lso-regression",
+    "read-past-hw",
+    "log-start-regression",
+    "epoch-regression",
+    "two-leaders",
+    "replica-divergence",
+    "metadata-divergence",
+    "min-isr-violation",
+)
+
+
+def case_of(blocks: Iterable[Lines], name: str, options: CheckOptions) -> Case:
+    """Return the case of a history: its columns, version orders and own events."""
+    view = build(blocks, name=name, isolation=options.isolation)
+    return Case(view, place(view), phases_of(view), options)
+
+
+def judge_case(case: Case, findings: Findings) -> None:
+    """Run every checker; one that crashes makes the verdict `unknown`, the others still speak."""
+    for checker in CHECKERS:
+        if case.options.compacted and checker in _NEEDS_RECORD_KEYS:
+            findings.not_checked.append(checker.__name__.replace("_", "-"))
+            continue
+        try:
+            checker(case, findings)
+        except Exception as error:  # noqa: BLE001  a door: a checker's crash must not hide what the others found
+            where = getattr(checker, "__module__", "checkers")
+            findings.reasons.append(
+                f"The checker {where}.{checker.__name__} crashed ({type(error).__name__}: {error}): its classes "
+                "were not "
+                "judged."
+            )
+    _permissions(case, findings)
+    _doubts(case.view, case, findings)
+    if not any(line.f == "probe" for _, _, line in case.view.marks):
+        findings.not_checked.extend(NEEDS_PROBES)
+
+
+def _permissions(case: Case, findings: Findings) -> None:
+    for name, setting in permitted(case.options, reads_disagree=identity.reads_disagree(case)).items():
+        if findings.has(name):
+            findings.permit(name, setting)
+
+
+def _doubts(view: LogView, case: Case, findings: Findings) -> None:
+    """Say what makes the history itself doubtful: the verdict is then at best `unknown`."""
+    for kind, (count, line) in view.unknown_kinds.items():
+        findings.reasons.append(
+            f"{view.name}:{line}: the kafka checkers don't know the operation {kind!r} ({count} of them): not judged."
+        )
+    if view.backwards is not None:
+        findings.reasons.append(f"{view.backwards}: what depends on time can't be trusted.")
+    twice = sent_twice(view, case.placement)
+    if len(twice):
+        vid = int(twice[0])
+        senders = view.sends.call[np.flatnonzero(case.placement.send_vid == vid)][:2]
+        told = " and ".join(case.name(int(call)) for call in senders)
+        findings.reasons.append(
+            f"Values must be unique per key, but {len(twice)} were sent twice: {case.vid_value(vid)!r} to "
+            f"{case.vid_key(vid)} by {told}."
+        )

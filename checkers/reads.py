@@ -1,0 +1,186 @@
+"""What a poll may never show.
+
+Values that nobody sent, altered records, and data of transactions that were aborted, are not yet committed, or are the
+reader's own (ANOMALIES.md; L1, T2).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from checkers.case import Case
+from checkers.columns import Bools, Ints
+from checkers.findings import Findings
+from checkers.log_view import COMMIT_NEVER, TYPE_FAIL, TYPE_INFO
+from checkers.placement import NOWHERE, writes_of_type
+
+
+def phantom_reads(case: Case, findings: Findings) -> None:
+    """Report polled values that nobody sent; not judged while the history's head is missing."""
+    placement, records = case.placement, case.view.records
+    rows = np.flatnonzero(placement.writer[placement.record_vid] == NOWHERE)
+    if not len(rows):
+        return
+    if case.options.topics_existed or case.view.first_index > 0:
+        findings.not_checked.append("phantom-read")
+        return
+    vids, first = np.unique(placement.record_vid[rows], return_index=True)
+    altered = np.isin(vids, placement.record_vid[_altered_rows(case)])
+    vids, first = vids[~altered], first[~altered]
+    for vid, row in list(zip(vids, rows[first], strict=True))[: findings.room("phantom-read")]:
+        call, key, value = int(records.call[row]), case.vid_key(int(vid)), case.vid_value(int(vid))
+        findings.add(
+            "phantom-read",
+            [case.view.op(call)],
+            f"{case.name(call)} polled {value!r} at offset {int(records.offset[row])} of {key}, which no "
+            "operation ever sent.",
+            key=key,
+            value=value,
+            offset=int(records.offset[row]),
+        )
+    findings.count("phantom-read", len(vids) - findings.examples("phantom-read"))
+
+
+def altered_records(case: Case, findings: Findings) -> None:
+    """Report records whose own stamp is not that of the place where they were read."""
+    records = case.view.records
+    for row in _altered_rows(case):
+        call, key = int(records.call[row]), case.key(records.key[row])
+        what = records.extras[int(row)]["altered"]
+        vid = int(case.placement.record_vid[row])
+        writer = case.writer_call(vid)
+        findings.add(
+            "record-altered",
+            [case.view.op(call)] if writer is None else [case.view.op(writer), case.view.op(call)],
+            f"{case.name(call)} polled a record at offset {int(records.offset[row])} of {key} whose stamp does "
+            "not fit: "
+            f"{what}.",
+            key=key,
+            offset=int(records.offset[row]),
+            value=case.vid_value(vid),
+            altered=what,
+        )
+
+
+def aborted_reads(case: Case, findings: Findings) -> None:
+    """Report `G1a` (an ok call polled a value whose send failed) and `aborted-read` (other read_committed readers)."""
+    view, placement = case.view, case.placement
+    failed = writes_of_type(view, placement, TYPE_FAIL)
+    g1a = case.reader_is_ok & failed[placement.record_vid]
+    _aborted(case, findings, "G1a", g1a)
+    never = np.zeros(placement.vids.size, np.bool_)
+    writer = placement.writer
+    sent = np.flatnonzero(writer >= 0)
+    call = view.sends.call[writer[sent]]
+    never[sent] = (view.calls.commit_time[call] == COMMIT_NEVER) & (view.calls.type[call] == TYPE_INFO)
+    others = case.reader_is_rc & ~g1a & (failed | never)[placement.record_vid] & ~_own(case)
+    _aborted(case, findings, "aborted-read", others)
+
+
+def precommitted_reads(case: Case, findings: Findings) -> None:
+    """Report operations that polled a value which they themselves send: one case per operation."""
+    placement, records = case.placement, case.view.records
+    rows = np.flatnonzero(_own(case))
+    calls, first = np.unique(records.call[rows], return_index=True)
+    for call, row in list(zip(calls, rows[first], strict=True))[: findings.room("precommitted-read")]:
+        vid = int(placement.record_vid[row])
+        findings.add(
+            "precommitted-read",
+            [case.view.op(int(call))],
+            f"{case.name(int(call))} polled its own {case.vid_value(vid)!r} on {case.vid_key(vid)} before it "
+            "could commit.",
+            key=case.vid_key(vid),
+            value=case.vid_value(vid),
+        )
+    findings.count("precommitted-read", len(calls) - findings.examples("precommitted-read"))
+
+
+def dirty_reads(case: Case, findings: Findings) -> None:
+    """Report read_committed polls that ended before the writer's first call of commit (T2)."""
+    view, placement, records = case.view, case.placement, case.view.records
+    times = view.micro_times
+    writer = placement.writer
+    commit = np.full(placement.vids.size, NOWHERE, np.int64)
+    sent = np.flatnonzero(writer >= 0)
+    call = view.sends.call[writer[sent]]
+    commit[sent] = np.where(view.calls.type[call] == TYPE_FAIL, NOWHERE, view.calls.commit_time[call])
+    known = commit[placement.record_vid] >= 0
+    if not len(times.call) or not known.any():
+        findings.not_checked.append("dirty-read")
+        return
+    rows = np.flatnonzero(known & case.reader_is_rc & ~_own(case))
+    ended = _poll_end(case, records.call[rows], records.mop[rows])
+    dirty = rows[(ended >= 0) & (ended < commit[placement.record_vid[rows]])]
+    vids, first = np.unique(placement.record_vid[dirty], return_index=True)
+    for vid, row in list(zip(vids, dirty[first], strict=True))[: findings.room("dirty-read")]:
+        reader, wrote = int(records.call[row]), case.writer_call(int(vid))
+        assert wrote is not None
+        end = int(_poll_end(case, records.call[row : row + 1], records.mop[row : row + 1])[0])
+        findings.add(
+            "dirty-read",
+            [view.op(wrote), view.op(reader)],
+            f"{case.name(reader)} polled {case.vid_value(int(vid))!r} on {case.vid_key(int(vid))} in a poll "
+            "that ended at "
+            f"{end} ns, {int(commit[vid]) - end} ns before {case.name(wrote)} first called commit.",
+            key=case.vid_key(int(vid)),
+            value=case.vid_value(int(vid)),
+        )
+    findings.count("dirty-read", len(vids) - findings.examples("dirty-read"))
+
+
+def _poll_end(case: Case, call: Ints, mop: Ints) -> Ints:
+    """Return the end time of micro-ops, -1 where it was not recorded."""
+    times = case.view.micro_times
+    span = int(times.mop.max()) + 2 if len(times.mop) else 1
+    known = times.call * span + times.mop
+    order = np.argsort(known)
+    wanted = call * span + np.minimum(mop, span - 1)
+    place = np.minimum(np.searchsorted(known[order], wanted), len(known) - 1)
+    found = known[order][place] == wanted
+    return np.where(found, times.end[order][place], -1)
+
+
+def _own(case: Case) -> Bools:
+    """Return per record whether the polling call itself sent the value."""
+    placement, view = case.placement, case.view
+    row = placement.writer[placement.record_vid]
+    if not len(view.sends.call):
+        return np.zeros(len(row), np.bool_)
+    return np.asarray((row >= 0) & (view.sends.call[row] == view.records.call))
+
+
+def _altered_rows(case: Case) -> Ints:
+    extras = case.view.records.extras
+    return np.array(sorted(row for row, seen in extras.items() if "altered" in seen), np.int64)
+
+
+def _aborted(case: Case, findings: Findings, name: str, reads: Bools) -> None:
+    placement, records = case.placement, case.view.records
+    rows = np.flatnonzero(reads)
+    pair = placement.record_vid[rows] * case.view.calls.size + records.call[rows]
+    _, first = np.unique(pair, return_index=True)
+    chosen = rows[np.sort(first)]
+    for row in chosen[: findings.room(name)]:
+        vid, reader = int(placement.record_vid[row]), int(records.call[row])
+        writer = _failed_writer(case, vid)
+        findings.add(
+            name,
+            [case.view.op(writer), case.view.op(reader)],
+            f"{case.name(reader)} polled {case.vid_value(vid)!r} on {case.vid_key(vid)}, which {case.name(writer)} "
+            + _why_aborted(case, writer),
+            key=case.vid_key(vid),
+            value=case.vid_value(vid),
+        )
+    findings.count(name, len(chosen) - findings.examples(name))
+
+
+def _failed_writer(case: Case, vid: int) -> int:
+    calls = case.view.sends.call[np.flatnonzero(case.placement.send_vid == vid)]
+    failed = calls[case.view.calls.type[calls] == TYPE_FAIL]
+    return int(failed[0] if len(failed) else calls[0])
+
+
+def _why_aborted(case: Case, writer: int) -> str:
+    if case.view.calls.type[writer] == TYPE_FAIL:
+        return "certainly did not commit (it failed)."
+    return "never tried to commit."
