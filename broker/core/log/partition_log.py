@@ -1,0 +1,325 @@
+"""The log of one replica: what is in it, where it lies, up to where it counts.
+
+    start <= recovery point, high watermark <= end;   start <= last stable offset <= high watermark
+
+`append` takes a leader's batches (offsets and epoch are patched into the buffer), `append_fetched` a follower's (they
+have both). Bytes go to the outbox; the state here changes at once, and the driver's order contract makes both one.
+Segments roll by size, by time, or when their index is full; a sealed segment is synced, and its index, its aborted
+transactions and the producer state behind it are saved beside it, so that recovery looks only at what follows.
+Truncation rebuilds the producer state from the last snapshot before it (Kafka: UnifiedLog, LocalLog).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+import msgspec
+
+from broker.core.errors import Code, Refused
+from broker.core.log import aborted
+from broker.core.log.aborted import AbortedIndex, AbortedTransaction
+from broker.core.log.epochs import Epochs
+from broker.core.log.producers import Producers
+from broker.core.log.segment import Segment
+from broker.core.ready import Append, DropSegment, Outbox, Region, Remove, Save, Truncate
+from broker.core.storage import Storage
+from broker.wire import batch, record
+from broker.wire.batch import BatchHeader, Buffer, CorruptBatchError
+
+SCAN_BYTES = 1 << 20
+"""How much of a segment is read at a time when it must be scanned."""
+
+
+class LogConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Topic settings that the log itself obeys, with Kafka's defaults."""
+
+    segment_bytes: int = 1 << 30
+    segment_ms: int = 7 * 24 * 3600 * 1000
+    flush_messages: int = (1 << 63) - 1
+    max_message_bytes: int = 1048588
+    append_time: bool = False
+
+
+def segment_file(log: str, base: int, suffix: str) -> str:
+    """Return the name of a small file beside a segment."""
+    return f"{log}/{base:020d}.{suffix}"
+
+
+def epochs_file(log: str) -> str:
+    """Return the name of the log's leader epoch checkpoint."""
+    return f"{log}/leader-epoch-checkpoint"
+
+
+class PartitionLog:
+    """See the module. Recovery (`broker.core.log.recovery`) makes it from what is on the disk."""
+
+    def __init__(self, name: str, config: LogConfig, storage: Storage, out: Outbox, start: int = 0) -> None:
+        self.name = name
+        self.config = config
+        self.start = start
+        self.high_watermark = start
+        self.recovery_point = start
+        self.segments = [Segment(start)]
+        self.epochs = Epochs()
+        self.producers = Producers()
+        self.aborted = AbortedIndex()
+        self._storage = storage
+        self._out = out
+
+    @property
+    def end(self) -> int:
+        """Offset of the next record."""
+        return self.segments[-1].next_offset
+
+    @property
+    def size(self) -> int:
+        """Bytes of all segments."""
+        return sum(segment.size for segment in self.segments)
+
+    @property
+    def last_stable(self) -> int:
+        """Up to where a read_committed consumer may read."""
+        unstable = self.producers.first_unstable
+        return self.high_watermark if unstable is None else min(unstable, self.high_watermark)
+
+    # Appending.
+
+    def append(self, buffer: bytearray | memoryview, headers: list[BatchHeader], epoch: int, now_ms: int) -> int:
+        """Append checked batches as leader of `epoch`; return the first offset. The buffer is patched in place."""
+        first = offset = self.end
+        position = 0
+        for header in headers:
+            batch.patch(buffer, position, offset, epoch)
+            if self.config.append_time and not header.is_control:
+                batch.stamp(buffer, position, header, now_ms)
+            placed = batch.parse_header(buffer, position)
+            self._place(buffer, position, placed)
+            offset = placed.next_offset
+            position += placed.size
+        self._flush_if_due()
+        return first
+
+    def append_fetched(self, buffer: Buffer, max_bytes: int = 1 << 62) -> int:
+        """Append the whole batches of a leader's answer; return how many bytes were taken. Raise CorruptBatchError."""
+        taken = 0
+        for position, header in batch.parse(buffer):
+            if taken and position + header.size > max_bytes:
+                break
+            batch.check(buffer, position, header)
+            if header.next_offset <= self.end:
+                raise CorruptBatchError(
+                    f"{self.name}: fetched offset {header.base_offset}, but the log ends at {self.end}"
+                )
+            if header.leader_epoch < self.epochs.latest:
+                raise CorruptBatchError(f"{self.name}: epoch falls to {header.leader_epoch} at {header.base_offset}")
+            if header.base_offset < self.end:
+                raise CorruptBatchError(f"{self.name}: batch at {header.base_offset} overlaps the log's end {self.end}")
+            self._place(buffer, position, header)
+            taken = position + header.size
+        self._flush_if_due()
+        return taken
+
+    def _place(self, buffer: Buffer, position: int, header: BatchHeader) -> None:
+        segment = self.segments[-1]
+        if len(segment) and self._must_roll(segment, header):
+            segment = self.roll()
+        if self.epochs.assign(header.leader_epoch, header.base_offset):
+            self._save_epochs()
+        view = memoryview(buffer)[position : position + header.size]
+        self._out.writes.append(Append(self.name, segment.base, segment.size, view))
+        segment.append(header)
+        self.note(buffer, position, header)
+
+    def note(self, buffer: Buffer, position: int, header: BatchHeader) -> None:
+        """Let the batch change the producer state; recovery and truncation replay through here."""
+        if header.producer_id < 0:
+            return
+        if not header.is_control:
+            self.producers.append(header, header.base_offset)
+            return
+        kind, coordinator_epoch = record.control_type(buffer, position, header)
+        commit = kind == record.COMMIT
+        entry = self.producers.end(header, header.base_offset, coordinator_epoch, commit=commit)
+        if entry is not None:
+            self.aborted.add(entry)
+
+    def _must_roll(self, segment: Segment, header: BatchHeader) -> bool:
+        if segment.size + header.size > self.config.segment_bytes or not segment.fits(header):
+            return True
+        return segment.first_timestamp >= 0 and header.max_timestamp - segment.first_timestamp > self.config.segment_ms
+
+    def roll(self) -> Segment:
+        """Seal the last segment and start a new one."""
+        sealed = self.segments[-1]
+        self.sync()
+        self._save_segment(sealed)
+        self.segments.append(Segment(sealed.next_offset))
+        self.save_snapshot()
+        return self.segments[-1]
+
+    def _save_segment(self, sealed: Segment) -> None:
+        self._out.writes.append(Save(segment_file(self.name, sealed.base, "batches"), sealed.dump()))
+        entries = self.aborted.between(sealed.base, sealed.next_offset)
+        name = segment_file(self.name, sealed.base, "aborted")
+        self._out.writes.append(Save(name, aborted.dump(entries)) if entries else Remove(name))
+
+    def save_snapshot(self) -> None:
+        """Save the producer state at the log's end."""
+        self._out.writes.append(
+            Save(segment_file(self.name, self.end, "producers"), self.producers.dump(self._epoch_before(self.end)))
+        )
+
+    def _epoch_before(self, offset: int) -> int:
+        return self.epochs.epoch_at(offset - 1)
+
+    def _save_epochs(self) -> None:
+        self._out.writes.append(Save(epochs_file(self.name), self.epochs.dump()))
+
+    def sync(self) -> None:
+        """Ask that all of the log is durable before anything is sent."""
+        self._out.sync[self.name] = None
+        self.recovery_point = self.end
+
+    def _flush_if_due(self) -> None:
+        if self.end - self.recovery_point >= self.config.flush_messages:
+            self.sync()
+
+    def start_epoch(self, epoch: int) -> None:
+        """Note that this replica leads `epoch` from the log's end on."""
+        if self.epochs.assign(epoch, self.end):
+            self._save_epochs()
+
+    # Reading.
+
+    def segment_at(self, offset: int) -> Segment:
+        """Return the segment that holds `offset`, or the next one if it ends before."""
+        index = bisect_right(self.segments, offset, key=lambda segment: segment.base) - 1
+        segment = self.segments[max(index, 0)]
+        if offset >= segment.next_offset and index + 1 < len(self.segments):
+            return self.segments[index + 1]
+        return segment
+
+    def read(self, offset: int, limit: int, max_bytes: int, *, at_least_one: bool = True) -> Region | None:
+        """Return the batches from `offset` to those that start before `limit`, of one segment; None for none.
+
+        Raise Refused(OFFSET_OUT_OF_RANGE) outside of [start, end]. A batch larger than `max_bytes` comes whole if
+        `at_least_one`.
+        """
+        if offset < self.start or offset > self.end:
+            raise Refused(Code.OFFSET_OUT_OF_RANGE, f"{self.name}: {offset} is outside of [{self.start}, {self.end}]")
+        if offset >= limit:
+            return None
+        segment = self.segment_at(offset)
+        start = segment.position_of(offset)
+        end = segment.position_from(limit)
+        if start >= end:
+            return None
+        cut = segment.cut(start, end, max_bytes)
+        if cut - start > max_bytes and not at_least_one:
+            return None
+        return Region(self.name, segment.base, start, cut - start)
+
+    def end_of(self, region: Region) -> int:
+        """Return the offset after a region that `read` returned."""
+        segment = self.segment_at(region.base)
+        return segment.offset_at(region.position + region.size)
+
+    def aborted_in(self, offset: int, region: Region) -> list[AbortedTransaction]:
+        """Return the aborted transactions that a consumer must filter from the region, read from `offset`."""
+        return self.aborted.overlapping(offset, self.end_of(region))
+
+    # What counts, and what goes.
+
+    def advance_high_watermark(self, offset: int) -> bool:
+        """Raise the high watermark (never past the end); return whether it moved."""
+        offset = min(offset, self.end)
+        if offset <= self.high_watermark:
+            return False
+        self.high_watermark = offset
+        self.producers.replicated(offset)
+        return True
+
+    def advance_start(self, offset: int) -> bool:
+        """Raise the log start; whole segments before it are deleted. The caller saves the start offset."""
+        if offset <= self.start:
+            return False
+        assert offset <= self.end, (offset, self.end)
+        self.start = offset
+        self.high_watermark = max(self.high_watermark, offset)
+        while len(self.segments) > 1 and self.segments[0].next_offset <= offset:
+            self._out.writes.append(DropSegment(self.name, self.segments.pop(0).base))
+        self.aborted.truncate_start(offset)
+        if self.epochs.truncate_start(offset):
+            self._save_epochs()
+        self.recovery_point = max(self.recovery_point, offset)
+        return True
+
+    def truncate(self, offset: int) -> None:
+        """Drop everything at or after `offset` (and a batch that reaches past it)."""
+        if offset >= self.end:
+            return
+        offset = max(offset, self.start)
+        while len(self.segments) > 1 and self.segments[-1].base >= offset:
+            self._out.writes.append(DropSegment(self.name, self.segments.pop().base))
+        last = self.segments[-1]
+        size = last.size
+        last.truncate(offset)
+        if last.size != size:
+            self._out.writes.append(Truncate(self.name, last.base, last.size))
+        self._out.writes += [Remove(segment_file(self.name, last.base, suffix)) for suffix in ("batches", "aborted")]
+        if self.epochs.truncate_end(self.end):
+            self._save_epochs()
+        self.aborted.truncate_end(self.end)
+        self.high_watermark = min(self.high_watermark, self.end)
+        self.recovery_point = min(self.recovery_point, self.end)
+        self.rebuild_producers()
+
+    def restart_at(self, offset: int) -> None:
+        """Drop everything and begin anew at `offset`: the leader's log starts after our end."""
+        for segment in self.segments:
+            self._out.writes.append(DropSegment(self.name, segment.base))
+        self.segments = [Segment(offset)]
+        self.start = self.high_watermark = self.recovery_point = offset
+        self.epochs, self.producers, self.aborted = Epochs(), Producers(), AbortedIndex()
+        self._save_epochs()
+
+    def rebuild_producers(self) -> None:
+        """Make the producer state that of the log's present end: the last good snapshot, then the headers behind it."""
+        self.producers = Producers()
+        offset = self.start
+        for name in reversed(self._storage.files(self.name)):
+            stem, _, suffix = name.rpartition("/")[2].partition(".")
+            if suffix != "producers":
+                continue
+            if int(stem) > self.end:
+                self._out.writes.append(Remove(name))
+                continue
+            try:
+                epoch, producers = Producers.load(self._storage.load(name) or b"")
+            except msgspec.MsgspecError:
+                continue
+            if epoch != self._epoch_before(int(stem)):
+                continue  # of a log that was truncated since; equal epochs at one offset mean equal prefixes
+            offset, self.producers = int(stem), producers
+            break
+        self._replay(offset)
+        self.producers.replicated(self.high_watermark)
+
+    def _replay(self, offset: int) -> None:
+        for segment in self.segments:
+            if segment.next_offset <= offset:
+                continue
+            position = segment.position_of(max(offset, segment.base))
+            while position < segment.size:
+                size = min(SCAN_BYTES, segment.size - position)
+                data = self._storage.read(self.name, segment.base, position, size)
+                step = 0
+                for at, header in batch.parse(data):
+                    self.note(data, at, header)
+                    step = at + header.size
+                if not step:  # one batch is larger than a slice
+                    header = batch.parse_header(data, 0)
+                    data = self._storage.read(self.name, segment.base, position, header.size)
+                    self.note(data, 0, header)
+                    step = header.size
+                position += step

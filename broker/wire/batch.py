@@ -1,0 +1,179 @@
+"""Record batches, format v2: the 61 byte header, and nothing of the records behind it.
+
+    0 base_offset:8 | 8 batch_length:4 | 12 leader_epoch:4 | 16 magic:1 | 17 crc:4 | 21 attributes:2 | 23 last_delta:4
+    27 base_timestamp:8 | 35 max_timestamp:8 | 43 producer_id:8 | 51 producer_epoch:2 | 53 base_sequence:4 | 57 count:4
+
+`batch_length` counts from byte 12, the CRC32C covers from byte 21: base offset and leader epoch can be patched without
+a new checksum. `parse` walks a buffer batch by batch and never past its end: a torn last batch ends the walk, a batch
+that lies about itself raises `CorruptBatchError`. Sequence numbers wrap at 2**31. Compressed batches are not opened
+here: they pass through.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+import msgspec
+from crc32c import crc32c
+
+Buffer = bytes | bytearray | memoryview
+
+_HEADER = struct.Struct(">qiibIhiqqqhii")
+_OFFSET_LENGTH = struct.Struct(">qi")
+HEADER_SIZE = 61
+LENGTH_OVERHEAD = 12
+"""Bytes before those that `batch_length` counts."""
+CRC_START = 21
+MAGIC = 2
+NO_PRODUCER_ID = -1
+NO_PRODUCER_EPOCH = -1
+NO_SEQUENCE = -1
+NO_TIMESTAMP = -1
+_SEQUENCE_MODULUS = 1 << 31
+
+_COMPRESSION = 0x07
+_LOG_APPEND_TIME = 0x08
+_TRANSACTIONAL = 0x10
+_CONTROL = 0x20
+
+
+class CorruptBatchError(Exception):
+    """A batch contradicts itself: magic, length or checksum. The message says where."""
+
+
+class BatchHeader(msgspec.Struct, frozen=True, gc=False):
+    """The header of one batch, in wire order."""
+
+    base_offset: int
+    batch_length: int
+    leader_epoch: int
+    magic: int
+    crc: int
+    attributes: int
+    last_offset_delta: int
+    base_timestamp: int
+    max_timestamp: int
+    producer_id: int
+    producer_epoch: int
+    base_sequence: int
+    record_count: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole batch."""
+        return self.batch_length + LENGTH_OVERHEAD
+
+    @property
+    def last_offset(self) -> int:
+        """Offset of the last record (it stays when compaction removes that record)."""
+        return self.base_offset + self.last_offset_delta
+
+    @property
+    def next_offset(self) -> int:
+        """Offset after the batch."""
+        return self.base_offset + self.last_offset_delta + 1
+
+    @property
+    def last_sequence(self) -> int:
+        """Sequence of the last record, NO_SEQUENCE without idempotence."""
+        if self.base_sequence == NO_SEQUENCE:
+            return NO_SEQUENCE
+        return (self.base_sequence + self.last_offset_delta) % _SEQUENCE_MODULUS
+
+    @property
+    def is_transactional(self) -> bool:
+        """Whether the batch belongs to a transaction (markers do too)."""
+        return bool(self.attributes & _TRANSACTIONAL)
+
+    @property
+    def is_control(self) -> bool:
+        """Whether the batch holds control records (transaction markers, quorum messages)."""
+        return bool(self.attributes & _CONTROL)
+
+    @property
+    def is_log_append_time(self) -> bool:
+        """Whether the timestamp is the broker's."""
+        return bool(self.attributes & _LOG_APPEND_TIME)
+
+    @property
+    def compression(self) -> int:
+        """0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd."""
+        return self.attributes & _COMPRESSION
+
+
+def next_sequence(sequence: int) -> int:
+    """Return the sequence that follows (they wrap at 2**31)."""
+    return (sequence + 1) % _SEQUENCE_MODULUS
+
+
+def parse_header(buffer: Buffer, position: int) -> BatchHeader:
+    """Return the header at `position`; the caller knows that HEADER_SIZE bytes are there."""
+    return BatchHeader(*_HEADER.unpack_from(buffer, position))
+
+
+def parse(buffer: Buffer, position: int = 0) -> Iterator[tuple[int, BatchHeader]]:
+    """Yield (position, header) of each whole batch; stop before a torn one. Raise CorruptBatchError on a bad length."""
+    end = len(buffer)
+    while position + HEADER_SIZE <= end:
+        header = parse_header(buffer, position)
+        if header.magic != MAGIC:
+            raise CorruptBatchError(f"magic {header.magic} at byte {position}: only format v2 is supported")
+        if header.size < HEADER_SIZE:
+            raise CorruptBatchError(f"batch of {header.size} bytes at byte {position} is shorter than its header")
+        if position + header.size > end:
+            return
+        yield position, header
+        position += header.size
+
+
+def check(buffer: Buffer, position: int, header: BatchHeader) -> None:
+    """Raise CorruptBatchError unless the checksum holds and the counts are possible."""
+    view = memoryview(buffer)[position + CRC_START : position + header.size]
+    if crc32c(view) != header.crc:
+        raise CorruptBatchError(f"checksum mismatch in the batch at byte {position} (base offset {header.base_offset})")
+    if header.record_count < 0 or header.last_offset_delta < 0:
+        raise CorruptBatchError(
+            f"batch at byte {position}: {header.record_count} records, delta {header.last_offset_delta}"
+        )
+
+
+def patch(buffer: bytearray | memoryview, position: int, base_offset: int, leader_epoch: int) -> None:
+    """Give the batch its base offset and leader epoch in place; length, magic and checksum stay."""
+    length = _OFFSET_LENGTH.unpack_from(buffer, position)[1]
+    _OFFSET_LENGTH.pack_into(buffer, position, base_offset, length)
+    struct.pack_into(">i", buffer, position + 12, leader_epoch)
+
+
+def stamp(buffer: bytearray | memoryview, position: int, header: BatchHeader, timestamp_ms: int) -> None:
+    """Make the batch LogAppendTime with this timestamp, in place, with a new checksum."""
+    struct.pack_into(">h", buffer, position + 21, header.attributes | _LOG_APPEND_TIME)
+    struct.pack_into(">q", buffer, position + 35, timestamp_ms)
+    view = memoryview(buffer)[position + CRC_START : position + header.size]
+    struct.pack_into(">I", buffer, position + 17, crc32c(view))
+
+
+def build(
+    body: bytes,
+    *,
+    count: int,
+    base_offset: int = 0,
+    leader_epoch: int = -1,
+    base_timestamp: int = NO_TIMESTAMP,
+    max_timestamp: int = NO_TIMESTAMP,
+    producer_id: int = NO_PRODUCER_ID,
+    producer_epoch: int = NO_PRODUCER_EPOCH,
+    base_sequence: int = NO_SEQUENCE,
+    transactional: bool = False,
+    control: bool = False,
+    compression: int = 0,
+) -> bytearray:
+    """Return one batch around encoded records (see `broker.wire.record`), with its checksum."""
+    attributes = compression | (_TRANSACTIONAL if transactional else 0) | (_CONTROL if control else 0)
+    out = bytearray(HEADER_SIZE + len(body))
+    out[HEADER_SIZE:] = body
+    length = len(out) - LENGTH_OVERHEAD
+    values = (base_timestamp, max_timestamp, producer_id, producer_epoch, base_sequence, count)
+    _HEADER.pack_into(out, 0, base_offset, length, leader_epoch, MAGIC, 0, attributes, count - 1, *values)
+    struct.pack_into(">I", out, 17, crc32c(memoryview(out)[CRC_START:]))
+    return out

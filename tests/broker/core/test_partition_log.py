@@ -1,0 +1,339 @@
+"""The log against a naive model: a list of batches, from which everything is computed anew each time."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from broker.core.errors import Code, Refused
+from broker.core.log.partition_log import LogConfig, PartitionLog
+from broker.core.log.producers import Producers
+from broker.core.log.recovery import Checkpoint, recover
+from broker.core.ready import Outbox
+from broker.wire import batch, record
+from tests.broker.disk import Disk
+
+NAME = "t-0"
+
+
+def data_batch(count=1, pid=-1, epoch=-1, sequence=-1, *, transactional=False, timestamp=1000, size=20):
+    records = [(None, bytes(size))] * count
+    return record.batch_of(
+        records,
+        timestamp_ms=timestamp,
+        producer_id=pid,
+        producer_epoch=epoch,
+        base_sequence=sequence,
+        transactional=transactional,
+    )
+
+
+class Bench:
+    """A log on a disk; appends go through the checks of a leader."""
+
+    def __init__(self, config=None):
+        self.disk, self.out = Disk(), Outbox()
+        self.config = config or LogConfig(segment_bytes=400)
+        self.log = PartitionLog(NAME, self.config, self.disk, self.out)
+
+    def flush(self):
+        self.disk.perform(self.out.take(None))
+
+    def append(self, data, epoch=0):
+        headers = [header for _, header in batch.parse(data)]
+        base = self.log.append(data, headers, epoch, 0)
+        self.flush()
+        return base
+
+    def checked(self, data, epoch=0):
+        header = batch.parse_header(data, 0)
+        repeated = self.log.producers.check(header)
+        return repeated.base_offset if repeated else self.append(data, epoch)
+
+    def recover(self, **checkpoint):
+        log, report = recover(NAME, self.config, self.disk, self.out, Checkpoint(**checkpoint))
+        self.log = log
+        self.flush()
+        return report
+
+
+def read_all(bench, start, limit):
+    offset, out = start, b""
+    for _ in range(1000):
+        region = bench.log.read(offset, limit, 150)
+        if region is None:
+            return out
+        out += bench.disk.fetch(region)
+        offset = bench.log.end_of(region)
+    raise AssertionError("a read does not end")
+
+
+def state_of(producers):
+    return [(p.producer_id, p.epoch, p.coordinator_epoch, p.first_offset, list(p.batches)) for p in producers.all()]
+
+
+class Model:
+    """Batches as (bytes, header); all derived values by brute force."""
+
+    def __init__(self):
+        self.batches = []
+
+    def bytes_from(self, offset, limit):
+        return b"".join(d for d, h in self.batches if h.next_offset > offset and h.base_offset < limit)
+
+    def transactions(self):
+        """Yield (pid, first, marker offset or None, kind)."""
+        opened, out = {}, []
+        for data, h in self.batches:
+            if h.producer_id < 0:
+                continue
+            if h.is_control:
+                kind, _ = record.control_type(data, 0, h)
+                if h.producer_id in opened:
+                    out.append((h.producer_id, opened.pop(h.producer_id), h.base_offset, kind))
+            elif h.is_transactional:
+                opened.setdefault(h.producer_id, h.base_offset)
+        return out + [(pid, first, None, None) for pid, first in opened.items()]
+
+    def last_stable(self, hw):
+        unstable = [first for _, first, end, _ in self.transactions() if end is None or end >= hw]
+        return min([hw, *unstable])
+
+    def aborted(self, start, end):
+        return {
+            (p, f) for p, f, last, kind in self.transactions() if kind == record.ABORT and last >= start and f < end
+        }
+
+    def epoch_end(self, epoch):
+        older = [h for _, h in self.batches if h.leader_epoch <= epoch]
+        return older[-1].next_offset if older else None
+
+
+OPERATIONS = st.lists(
+    st.tuples(
+        st.sampled_from(
+            ["plain", "send", "send", "txn", "txn", "commit", "abort", "hw", "epoch", "cut", "restart", "crash"]
+        ),
+        st.integers(0, 5),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=150)
+@given(OPERATIONS, st.integers(0, 2**32))
+def test_the_log_equals_its_model(operations, seed):
+    rng = random.Random(seed)
+    bench, model, epoch = Bench(), Model(), 0
+    sequences = {}
+
+    def add(data):
+        bench.append(data, epoch)
+        model.batches.append((bytes(data), batch.parse_header(data, 0)))
+
+    for kind, number in operations:
+        log = bench.log
+        open_pids = [p.producer_id for p in log.producers.all() if p.first_offset is not None]
+        if kind == "plain":
+            add(data_batch(number + 1, size=rng.randint(0, 60)))
+        elif kind in ("send", "txn"):
+            pid = number if kind == "txn" else number + 10
+            data = data_batch(2, pid, 0, sequences.get(pid, 0), transactional=kind == "txn")
+            sequences[pid] = sequences.get(pid, 0) + 2
+            assert log.producers.check(batch.parse_header(data, 0)) is None
+            add(data)
+        elif kind in ("commit", "abort") and open_pids:
+            pid = open_pids[number % len(open_pids)]
+            add(
+                record.marker(
+                    producer_id=pid, producer_epoch=0, commit=kind == "commit", coordinator_epoch=0, timestamp_ms=5
+                )
+            )
+        elif kind == "hw":
+            log.advance_high_watermark(rng.randint(0, log.end))
+        elif kind == "epoch":
+            epoch += 1
+        elif kind == "cut":
+            target = rng.randint(log.high_watermark, log.end)
+            log.truncate(target)
+            log.sync()  # else a power loss may bring the tail back, and the model does not know what was there
+            bench.flush()
+            model.batches = [(d, h) for d, h in model.batches if h.next_offset <= target]
+            sequences = {p.producer_id: batch.next_sequence(p.last_sequence) for p in bench.log.producers.all()}
+        elif kind == "restart":
+            bench.log.sync()
+            bench.flush()
+            report = bench.recover(high_watermark=log.high_watermark, recovery_point=log.end, clean=True)
+            assert not report.reason
+        elif kind == "crash":
+            hw, point = log.high_watermark, log.recovery_point
+            bench.disk.crash(rng)
+            report = bench.recover(high_watermark=min(hw, point), recovery_point=point)
+            assert bench.log.end >= point
+            assert not report.lossy
+            model.batches = [(d, h) for d, h in model.batches if h.next_offset <= bench.log.end]
+            bench.log.advance_high_watermark(min(hw, bench.log.end))
+            sequences = {p.producer_id: batch.next_sequence(p.last_sequence) for p in bench.log.producers.all()}
+
+        log = bench.log
+        assert log.end == (model.batches[-1][1].next_offset if model.batches else log.end)
+        assert read_all(bench, 0, log.end) == model.bytes_from(0, log.end)
+        assert log.last_stable == model.last_stable(log.high_watermark)
+        start = rng.randint(0, log.end)
+        end = rng.randint(start, log.end)
+        assert read_all(bench, start, end) == (model.bytes_from(start, end) if start < end else b"")
+        found = {(t.producer_id, t.first_offset) for t in log.aborted.overlapping(start, end)} if start < end else set()
+        assert found == (model.aborted(start, end) if start < end else set())
+        for old in range(epoch + 1):
+            expected = model.epoch_end(old)
+            if expected is not None:
+                assert log.epochs.end_of(old, log.end)[1] == expected
+        fresh = Producers()
+        for data, header in model.batches:
+            if header.producer_id >= 0 and header.is_control:
+                kind_, coordinator_epoch = record.control_type(data, 0, header)
+                fresh.end(header, header.base_offset, coordinator_epoch, commit=kind_ == record.COMMIT)
+            elif header.producer_id >= 0:
+                fresh.append(header, header.base_offset)
+        assert state_of(log.producers) == state_of(fresh)
+
+
+def test_a_repeated_batch_returns_its_first_offset():
+    bench = Bench()
+    first = [bench.checked(data_batch(1, 7, 0, sequence)) for sequence in range(5)]
+    assert [bench.checked(data_batch(1, 7, 0, sequence)) for sequence in range(5)] == first
+    assert bench.log.end == 5
+
+
+def test_the_sixth_last_batch_is_out_of_order():
+    bench = Bench()
+    for sequence in range(6):
+        bench.checked(data_batch(1, 7, 0, sequence))
+    with pytest.raises(Refused) as refused:
+        bench.checked(data_batch(1, 7, 0, 0))
+    assert refused.value.code == Code.OUT_OF_ORDER_SEQUENCE_NUMBER
+
+
+@pytest.mark.parametrize(
+    ("epoch", "sequence", "code"),
+    [
+        (2, 9, Code.OUT_OF_ORDER_SEQUENCE_NUMBER),
+        (3, 5, Code.OUT_OF_ORDER_SEQUENCE_NUMBER),
+        (1, 0, Code.INVALID_PRODUCER_EPOCH),
+    ],
+)
+def test_a_batch_out_of_sequence_or_of_an_old_epoch_is_refused(epoch, sequence, code):
+    bench = Bench()
+    bench.checked(data_batch(1, 7, 2, 0))
+    with pytest.raises(Refused) as refused:
+        bench.checked(data_batch(1, 7, epoch, sequence))
+    assert refused.value.code == code
+
+
+def test_an_unknown_producer_may_start_anywhere_only_without_strict_start():
+    bench = Bench()
+    header = batch.parse_header(data_batch(1, 7, 2, 40), 0)
+    assert bench.log.producers.check(header) is None
+    with pytest.raises(Refused):
+        bench.log.producers.check(header, strict_start=True)
+
+
+def test_a_marker_of_a_deposed_coordinator_is_refused():
+    bench = Bench()
+    bench.append(record.marker(producer_id=1, producer_epoch=4, commit=True, coordinator_epoch=8, timestamp_ms=1))
+    old = record.marker(producer_id=1, producer_epoch=4, commit=True, coordinator_epoch=7, timestamp_ms=1)
+    with pytest.raises(Refused) as refused:
+        bench.log.producers.check_marker(batch.parse_header(old, 0), 7)
+    assert refused.value.code == Code.TRANSACTION_COORDINATOR_FENCED
+
+
+def test_a_verification_guard_falls_with_the_marker():
+    bench = Bench()
+    guard = bench.log.producers.start_verification(1)
+    assert bench.log.producers.is_verified(1, guard)
+    bench.append(record.marker(producer_id=1, producer_epoch=0, commit=False, coordinator_epoch=0, timestamp_ms=1))
+    assert not bench.log.producers.is_verified(1, guard)
+    assert bench.log.producers.start_verification(1) != guard
+
+
+def test_a_producer_expires_but_never_inside_a_transaction():
+    bench = Bench()
+    bench.append(data_batch(1, 1, 0, 0, timestamp=1000))
+    bench.append(data_batch(1, 2, 0, 0, transactional=True, timestamp=1000))
+    assert bench.log.producers.expire(2000, 1000) == 1
+    assert [p.producer_id for p in bench.log.producers.all()] == [2]
+
+
+def test_a_torn_tail_is_cut_and_is_no_loss():
+    bench = Bench(LogConfig())
+    bench.append(data_batch(3))
+    bench.append(data_batch(2))
+    size = bench.log.size
+    torn = Disk()
+    torn._segments = {NAME: {0: bytearray(bench.disk.dump(NAME)[: size - 5])}}
+    bench.disk = torn
+    report = bench.recover(recovery_point=3, high_watermark=3)
+    assert (bench.log.end, report.lossy) == (3, False)
+    assert report.reason
+
+
+def test_a_bad_batch_before_good_ones_is_reported_as_loss():
+    bench = Bench(LogConfig())
+    for _ in range(3):
+        bench.append(data_batch(1))
+    bench.disk.damage(NAME, 0, batch.HEADER_SIZE + bench.log.size // 3 + 2)
+    report = bench.recover()
+    assert (bench.log.end, report.lossy) == (1, True)
+
+
+def test_a_cut_below_the_high_watermark_is_reported_as_loss():
+    bench = Bench(LogConfig())
+    for _ in range(3):
+        bench.append(data_batch(1))
+    bench.disk.damage(NAME, 0, bench.log.size - 1)
+    report = bench.recover(high_watermark=3)
+    assert (bench.log.end, report.lossy) == (2, True)
+
+
+def test_log_start_drops_whole_segments_and_reads_before_it_are_out_of_range():
+    bench = Bench()
+    for _ in range(30):
+        bench.append(data_batch(1))
+    before = len(bench.log.segments)
+    bench.log.advance_high_watermark(30)
+    assert bench.log.advance_start(17)
+    bench.flush()
+    assert 1 < len(bench.log.segments) < before
+    assert bench.log.segments[0].base <= 17
+    with pytest.raises(Refused) as refused:
+        bench.log.read(16, 30, 100)
+    assert refused.value.code == Code.OFFSET_OUT_OF_RANGE
+    report = bench.recover(start=17, clean=True)
+    assert (bench.log.start, bench.log.end, report.reason) == (17, 30, "")
+
+
+def test_a_follower_takes_what_a_leader_wrote_and_refuses_gaps_backwards():
+    leader, follower = Bench(), Bench()
+    for sequence in range(4):
+        leader.append(data_batch(2, 3, 0, sequence * 2, transactional=True), epoch=sequence // 2)
+    data = leader.disk.dump(NAME)
+    assert follower.log.append_fetched(data + data[:20]) == len(data)
+    follower.flush()
+    assert follower.disk.dump(NAME) == data
+    assert follower.log.epochs.entries() == leader.log.epochs.entries() == [(0, 0), (1, 4)]
+    assert state_of(follower.log.producers) == state_of(leader.log.producers)
+    with pytest.raises(batch.CorruptBatchError):
+        follower.log.append_fetched(data)
+
+
+def test_a_read_returns_one_batch_even_if_it_is_larger_than_asked():
+    bench = Bench(LogConfig())
+    bench.append(data_batch(1, size=500))
+    bench.append(data_batch(1, size=500))
+    region = bench.log.read(0, 2, 10)
+    assert region is not None
+    assert bench.log.end_of(region) == 1
+    assert bench.log.read(0, 2, 10, at_least_one=False) is None
