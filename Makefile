@@ -7,7 +7,7 @@ FAST = not docker and not jvm and not browser
 # Tests that start a cluster form one group, so two clusters never run at once; they come last (see tests/conftest.py).
 PYTEST = $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
-.PHONY: help setup check format test test-fast demo jars bench clean
+.PHONY: help setup lint check format test test-fast demo jars bench clean
 
 help:
 	@echo 'make setup      create .venv (needs only Python >= 3.11)'
@@ -26,12 +26,13 @@ $(READY): requirements.txt pyproject.toml .ci/venv
 	@PYTHON='$(PYTHON)' sh .ci/venv
 	@touch $(READY)
 
-check: $(READY)
+lint: $(READY)
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
-	@$(PYTEST) -q -m '$(FAST)'
+
+check: lint test-fast
 
 format: $(READY)
 	@$(BIN)/ruff format .
@@ -53,5 +54,5 @@ bench: $(READY)
 	@$(BIN)/python -m bench.driver
 
 clean:
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	@rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
