@@ -42,7 +42,7 @@ def stats(case: Case) -> dict[str, dict[str, int]]:
 
 
 def availability(case: Case) -> dict[str, dict[str, Any]]:
-    """Return per operation kind its longest stretch of the main phase without an ok completion, in seconds."""
+    """Return per operation kind its longest stretch of main and heal without an ok completion, in seconds."""
     span = _main_span(case)
     if span is None:
         return {}
@@ -76,7 +76,7 @@ def recovery(case: Case, findings: Findings) -> None:
     bound = int(case.options.recovery_bound_s * SECOND_NS)
     for fault in case.phases.faults:
         healed = fault.healed_ns
-        if healed is None or healed + bound > span[1] or _holds(case, fault, healed, healed + bound):
+        if not fault.bit or healed is None or healed + bound > span[1] or _holds(case, fault, healed, healed + bound):
             continue
         for name in _progress_kinds(case):
             attempts, done = _attempts(case, name, healed, healed + bound)
@@ -136,8 +136,9 @@ def vacuity(case: Case, findings: Findings) -> None:
     if not counted:
         findings.vacuous.append("No client operation was recorded.")
         return
+    begun = {*_progress_kinds(case), *RARE_KINDS - {"committed"}}
     for name, counts in counted.items():
-        if not counts["ok"] and name not in NEVER_OK:
+        if not counts["ok"] and name in begun:
             findings.vacuous.append(f"No {name} succeeded in the whole run ({counts['count']} tried).")
     happened = {fault.name for fault in case.phases.faults}
     requested = dict.fromkeys((*case.options.faults, *sorted(happened)))
@@ -152,7 +153,7 @@ def vacuity(case: Case, findings: Findings) -> None:
         for missed in injections:
             if not missed.bit:
                 findings.notes.append(f"The injection of {name} in op {missed.injected} missed.")
-        _window_progress(case, findings, name, [fault for fault in injections if fault.expects == "progress"])
+        _window_progress(case, findings, name, [f for f in injections if f.bit and f.expects == "progress"])
 
 
 def _window_progress(case: Case, findings: Findings, name: str, windows: list[Fault]) -> None:
@@ -193,7 +194,10 @@ def _fault(case: Case, fault: Fault) -> dict[str, Any]:
 def _holds(case: Case, healed: Fault, begin: int, end: int) -> bool:
     """Return whether another fault holds (or is being injected or healed) at some time between begin and end."""
     return any(
-        other is not healed and other.begin_ns < end and (other.healed_ns is None or other.healed_ns > begin)
+        other is not healed
+        and other.bit
+        and other.begin_ns < end
+        and (other.healed_ns is None or other.healed_ns > begin)
         for other in case.phases.faults
     )
 
@@ -231,7 +235,9 @@ def _attempts(case: Case, kind: str, begin: int, end: int) -> tuple[Ints, Ints]:
 def _main_span(case: Case) -> tuple[int, int] | None:
     if not len(case.view.time):
         return None
-    return case.phases.span("main", _last_time(case))
+    main = case.phases.span("main", _last_time(case))
+    drain_row = case.phases.row("drain")
+    return main if main is None or drain_row is None else (main[0], int(case.view.time[drain_row]))
 
 
 def _last_time(case: Case) -> int:

@@ -10,7 +10,7 @@ import gc
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from os import PathLike
 
 from checkers import availability
 from checkers.catalog import allowed, place
@@ -18,32 +18,23 @@ from checkers.findings import Findings
 from checkers.judgement import Judgement
 from checkers.options import KAFKA, CheckOptions
 from checkers.queue import case_of, judge_case
-from checkers.source import Lines, lines_of_file, lines_of_ops
+from checkers.source import Lines, lines_of
 from checkers.verdict import Validity
 from harness.history import HistoryError, Op
 
-HISTORY_FILE = "history.jsonl"
+__all__ = ["CheckOptions", "Judgement", "judge"]
 
 
-def judge(history: Path | str | Iterable[Op], options: CheckOptions | None = None) -> Judgement:
+def judge(history: PathLike[str] | str | Iterable[Op], options: CheckOptions | None = None) -> Judgement:
     """Judge a history file (.jsonl, .jsonl.gz, .jsonl.zst), a run's folder, or operations in memory."""
     options = options or CheckOptions()
     started = time.monotonic()
     warnings: list[str] = []
     with _collector_paused():
-        blocks, name = _blocks(history, warnings)
+        blocks, name = lines_of(history, warnings.append)
         if options.workload != KAFKA:
             raise HistoryError(f"unknown workload {options.workload!r}; `harness list` names them")
         return _judge_queue(blocks, name, options, warnings, started)
-
-
-def _blocks(history: Path | str | Iterable[Op], warnings: list[str]) -> tuple[Iterable[Lines], str]:
-    if not isinstance(history, Path | str):
-        return lines_of_ops(history), "history"
-    path = Path(history)
-    if path.is_dir():
-        path /= HISTORY_FILE
-    return lines_of_file(path, warnings.append), path.name
 
 
 def _judge_queue(

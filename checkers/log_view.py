@@ -290,6 +290,8 @@ class ViewBuilder:
         offset = None
         if type(value) is list:
             offset, value = value[0], value[1]
+            if offset is not None and type(offset) is not int:
+                raise TypeError(f"an offset is an integer or null, not {offset!r}")
         calls, keys, offsets, values, mops = batch.sends
         calls.append(self._size)
         keys.append(self.keys.code(key))

@@ -93,9 +93,22 @@ def phases_of(view: LogView) -> Phases:
                 bool(value.get("complete")),
                 index,
             )
+        elif line.process == NEMESIS and line.f == HEAL and not (isinstance(value, dict) and "fault-id" in value):
+            for fault in faults.values():  # a heal without a fault-id heals whatever still holds
+                if fault.bit and fault.healed_ns is None:
+                    _heal(fault, line, index, time)
         elif line.process == NEMESIS and isinstance(value, dict) and "fault-id" in value:
             _fault_event(faults, line, value, index, time)
     return Phases(bool(starts), tuple(starts), tuple(faults.values()), drains)
+
+
+def _heal(fault: Fault, line: Any, index: int, time: int) -> None:
+    fault.healed = index
+    if line.type == INVOKE:
+        fault.end_ns = time
+    else:
+        fault.end_ns = time if fault.end_ns is None else fault.end_ns
+        fault.healed_ns = time
 
 
 def _fault_event(faults: dict[Any, Fault], line: Any, value: dict[str, Any], index: int, time: int) -> None:
@@ -104,12 +117,7 @@ def _fault_event(faults: dict[Any, Fault], line: Any, value: dict[str, Any], ind
         fault = faults.get(fault_id)
         if fault is None:
             return
-        fault.healed = index
-        if line.type == INVOKE:
-            fault.end_ns = time
-        else:
-            fault.end_ns = time if fault.end_ns is None else fault.end_ns
-            fault.healed_ns = time
+        _heal(fault, line, index, time)
     elif line.f not in NOT_FAULTS and line.type != INVOKE:
         faults[fault_id] = Fault(
             fault_id=fault_id,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from os import PathLike
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -18,6 +19,7 @@ import msgspec
 from checkers.pairing import Line
 from harness.history import HistoryError
 
+HISTORY_FILE = "history.jsonl"
 BLOCK_SIZE_BYTES = 4 << 20
 """Decoded, a block is about ten times its size: 40 MB beside the columns."""
 LINE_LIMIT_BYTES = 1 << 30
@@ -27,6 +29,16 @@ Lines = tuple[Sequence[Line], Sequence[int]]
 """Decoded lines and their line numbers (from 1)."""
 
 _decoder = msgspec.json.Decoder(Line)
+
+
+def lines_of(history: PathLike[str] | str | Iterable[Any], warn: Callable[[str], None]) -> tuple[Iterable[Lines], str]:
+    """Return the lines of a file, of a run's folder, or of operations in memory, and the name that errors call it."""
+    if not isinstance(history, PathLike | str):
+        return lines_of_ops(history), "history"
+    path = Path(history)
+    if path.is_dir():
+        path /= HISTORY_FILE
+    return lines_of_file(path, warn), path.name
 
 
 def lines_of_file(path: Path, warn: Callable[[str], None]) -> Iterator[Lines]:

@@ -1,0 +1,109 @@
+"""A run that tested nothing is not valid."""
+
+from __future__ import annotations
+
+from checkers.judge import judge
+from checkers.options import CheckOptions
+from checkers.verdict import Validity
+from tests.checkers.story import Story, poll, send
+
+
+def run(*, bit=True, inside=True, expects="progress"):
+    story = Story()
+    story.phase("main")
+    story.ok(0, "send", [send("x", 1, 0)])
+    story.ok(1, "poll", [poll(("x", [[0, 1]]))])
+    story.fault(1, "kill-leader", bit=bit, expects=expects)
+    if inside:
+        story.ok(0, "send", [send("x", 2, 1)])
+        story.ok(1, "poll", [poll(("x", [[1, 2]]))])
+    story.heal(1)
+    story.phase("drain")
+    story.ok(2, "poll", [poll(("x", [[0, 1]] + ([[1, 2]] if inside else [])))])
+    story.drain("x", 2 if inside else 1)
+    return story
+
+
+def test_run_whose_fault_bit_is_valid():
+    assert judge(run().ops).validity is Validity.VALID
+
+
+def test_run_whose_only_injection_missed_is_vacuous():
+    judgement = judge(run(bit=False).ops)
+    assert judgement.validity is Validity.VACUOUS
+    assert judgement.reasons == ("The fault kill-leader never bit (1 injections).",)
+    assert judgement.verdict_json()["valid"] == "vacuous"
+
+
+def test_run_whose_requested_fault_never_came_is_vacuous():
+    judgement = judge(run().ops, CheckOptions(faults=("kill-leader", "pause-leader")))
+    assert judgement.validity is Validity.VACUOUS
+    assert "pause-leader" in judgement.reasons[0]
+
+
+def test_window_without_progress_is_vacuous_when_progress_was_expected():
+    assert judge(run(inside=False).ops).validity is Validity.VACUOUS
+    assert judge(run(inside=False, expects="stall").ops).validity is Validity.VALID
+
+
+def test_kind_of_operation_that_never_succeeded_is_vacuous():
+    story = run()
+    story.ops.insert(0, story.ops.pop(0))
+    broken = Story()
+    broken.phase("main")
+    broken.ok(0, "send", [send("x", 1, 0)])
+    broken.fail(1, "txn", [send("x", 2)])
+    broken.phase("drain")
+    broken.ok(2, "poll", [poll(("x", [[0, 1]]))])
+    broken.drain("x", 1)
+    judgement = judge(broken.ops)
+    assert judgement.validity is Validity.VACUOUS
+    assert judgement.reasons == ("No txn succeeded in the whole run (1 tried).",)
+
+
+def test_foreign_history_is_never_vacuous():
+    story = Story()
+    story.fail(1, "txn", [send("x", 2)])
+    story.ok(0, "send", [send("x", 1, 0)])
+    story.ok(1, "poll", [poll(("x", [[0, 1]]))])
+    assert judge(story.ops).validity is Validity.VALID
+
+
+def test_killed_run_without_final_read_is_unknown_and_accuses_nobody():
+    story = Story()
+    story.phase("main")
+    story.ok(0, "send", [send("x", 1, 0)])
+    story.ok(0, "send", [send("x", 2, 1)])
+    story.ok(1, "poll", [poll(("x", [[1, 2]]))])
+    judgement = judge(story.ops)
+    assert judgement.validity is Validity.UNKNOWN
+    assert judgement.anomalies == ()
+
+
+def test_slow_reader_is_our_own_fault():
+    story = Story()
+    story.phase("main")
+    story.ok(0, "send", [send("x", 1, 0), send("x", 2, 1)])
+    story.ok(3, "poll", [poll(("x", [[0, 1]]))])
+    story.phase("drain")
+    story.ok(1, "poll", [poll(("x", [[0, 1]]))])
+    story.drain("x", 2, complete=False, **{"read-to": 1})
+    judgement = judge(story.ops)
+    assert judgement.validity is Validity.UNKNOWN
+    assert "stopped at 1 of 2" in judgement.reasons[0]
+
+
+def test_invalid_wins_over_vacuous():
+    story = run(bit=False)
+    story.ok(7, "poll", [poll(("x", [[0, 99]]))])
+    assert judge(story.ops).validity is Validity.INVALID
+
+
+def test_fault_list_tells_windows_and_recovery():
+    judgement = judge(run().ops)
+    (fault,) = judgement.faults
+    assert fault["name"] == "kill-leader"
+    assert fault["begin-ns"] < fault["end-ns"] < fault["healed-ns"]
+    assert fault["ok-inside"] == {"poll": 1, "send": 1}
+    assert judgement.stats["send"] == {"count": 2, "ok": 2, "fail": 0, "info": 0}
+    assert judgement.availability["send"]["longest-outage-s"] > 0
