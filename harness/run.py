@@ -55,11 +55,11 @@ class Equipment(Protocol):
         """Create the topics; return their keys. Raises UsageError or ClusterError."""
         ...
 
-    def clients(self, scenario: Scenario, cluster: Cluster) -> Clients:
-        """Return what opens the workload's clients."""
+    def clients(self, scenario: Scenario, cluster: Cluster, post: Callable[[Op], None]) -> Clients:
+        """Return what opens the workload's clients; `post` takes events that no op carries (rebalance callbacks)."""
         ...
 
-    def observer(self, scenario: Scenario, cluster: Cluster) -> Observer:
+    def observer(self, cluster: Cluster) -> Observer:
         """Return what answers questions about roles."""
         ...
 
@@ -69,7 +69,7 @@ class Equipment(Protocol):
         """Return the fault schedule, and what opens the client that performs it."""
         ...
 
-    def probes(self, scenario: Scenario, cluster: Cluster, nodes: tuple[Node, ...]) -> Mapping[str, Clients]:
+    def probes(self, cluster: Cluster, nodes: tuple[Node, ...]) -> Mapping[str, Clients]:
         """Return for each node to ask what opens its probe client, by process name."""
         ...
 
@@ -106,7 +106,6 @@ def execute(
         store.write_json(folder / store.CLUSTER, cluster.describe())
         keys = equipment.prepare(scenario, cluster)
         _drive(scenario, workload, cluster, equipment, keys=keys, folder=folder, view=view)
-    store.finish(folder)
     view.phase("check")
     judgement = judge(folder / store.HISTORY, options)
     store.write_json(folder / store.VERDICT, judgement.verdict_json())
@@ -123,10 +122,10 @@ def _drive(
     folder: Path,
     view: View,
 ) -> None:
-    observer = equipment.observer(scenario, cluster)
+    observer = equipment.observer(cluster)
     faults, performer = equipment.nemesis(scenario, cluster, observer, keys, folder)
     nodes = tuple(node for node in cluster.nodes() if "broker" in node.roles)
-    probes = equipment.probes(scenario, cluster, nodes)
+    probes = equipment.probes(cluster, nodes)
     generator = whole_run(scenario, workload, keys, faults, tuple(name.removeprefix("probe/") for name in probes))
     with ExitStack() as stack:
         writer = stack.enter_context(HistoryWriter(folder / store.HISTORY))
@@ -137,7 +136,10 @@ def _drive(
                 view.phase(op.value)
             view.event(op)
 
-        clients = equipment.clients(scenario, cluster)
+        def post(event: Op) -> None:
+            interpreter.post(event)
+
+        clients = equipment.clients(scenario, cluster, post)
         interpreter = Interpreter(generator, scenario.concurrency, clients, {NEMESIS: performer, **probes}, record)
         stack.enter_context(_interruptible(interpreter.post))
         interpreter.run()
@@ -169,9 +171,12 @@ def _down_at_the_end(cluster: Cluster, folder: Path, view: View) -> Iterator[Non
         yield
     finally:
         view.phase("teardown")
-        if isinstance(cluster, Logged):
-            cluster.collect(folder / store.NODES)
-        cluster.down()
+        try:
+            if isinstance(cluster, Logged):
+                cluster.collect(folder / store.NODES)
+        finally:
+            cluster.down()
+            store.finish(folder)
 
 
 def new_folder(results: Path, name: str) -> Path:

@@ -1,0 +1,297 @@
+"""The command line: `harness run|check|report|soak|cluster|heal|list`.
+
+Exit status (HISTORY.md): 0 valid, 1 invalid, 2 unknown or vacuous, 130 stopped by a second Ctrl-C, 254 what the caller
+can correct (options, files, unknown names, no engine, taken port, nothing answers), 255 the harness or the cluster's
+set-up failed. Bad input gets one line on stderr, never a traceback. Modules are imported by the command that needs
+them, so that `--help` and small checks are quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from harness.exits import BROKEN, CORRECTABLE, STOPPED
+
+app = typer.Typer(
+    name="harness",
+    help="Does your Kafka lose, duplicate, reorder or leak records when a node dies or the network splits?",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+cluster_app = typer.Typer(
+    help="Start, stop and look at a cluster by hand.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(cluster_app, name="cluster")
+
+_WrongUsage: type[Exception] = typer.BadParameter.__mro__[2]  # ClickException, which typer doesn't export
+
+Results = Annotated[Path, typer.Option("--results", help="Where runs are kept.", metavar="DIR")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the verdict as JSON, and nothing else, on stdout.")]
+RESULTS = Path("results")
+
+
+@app.command()
+def run(
+    workload: Annotated[str, typer.Option(help="What the clients do: see `harness list`.")] = "txn",
+    cluster: Annotated[str, typer.Option(help="What is tested: see `harness list`.")] = "jvm",
+    nemesis: Annotated[
+        str, typer.Option(help="Faults: `a,b` draws among them, `a+b` overlaps them, `all`, `none`.")
+    ] = "none",
+    seed: Annotated[int | None, typer.Option(help="Every choice is drawn from it (default: a new one).")] = None,
+    time_limit: Annotated[float, typer.Option(help="Seconds of the main phase.", min=1)] = 60.0,
+    concurrency: Annotated[int, typer.Option(help="Client processes.", min=1, max=1000)] = 10,
+    rate: Annotated[float, typer.Option(help="Operations a second of all clients; 0: unpaced.", min=0)] = 100.0,
+    isolation: Annotated[str, typer.Option(help="read_committed or read_uncommitted.")] = "read_committed",
+    acks: Annotated[str, typer.Option(help="all, 1 or 0 (1 and 0 need --workload send-poll).")] = "all",
+    idempotence: Annotated[
+        bool, typer.Option("--idempotence/--no-idempotence", help="Idempotent producers (off: send-poll only).")
+    ] = True,
+    sub_via: Annotated[str, typer.Option(help="assign, subscribe, or both with a comma.")] = "assign",
+    topics: Annotated[int, typer.Option(min=1, max=100)] = 2,
+    partitions: Annotated[int, typer.Option(help="Partitions of each topic.", min=1, max=1000)] = 3,
+    replication: Annotated[int, typer.Option(help="Replication factor.", min=1)] = 3,
+    min_isr: Annotated[int, typer.Option(help="min.insync.replicas.", min=1)] = 2,
+    topic_config: Annotated[list[str] | None, typer.Option(metavar="K=V", help="A topic setting.")] = None,
+    broker_config: Annotated[list[str] | None, typer.Option(metavar="K=V", help="A broker setting.")] = None,
+    abort_rate: Annotated[float, typer.Option(help="Share of deliberate aborts.", min=0, max=1)] = 0.05,
+    crash_interval: Annotated[
+        float, typer.Option(help="Mean seconds between crashes of one client; 0: none.", min=0)
+    ] = 30.0,
+    transaction_timeout: Annotated[float, typer.Option(help="transaction.timeout.ms, in seconds.", min=1)] = 10.0,
+    nemesis_interval: Annotated[
+        float | None, typer.Option(help="Mean seconds from fault to fault (default by cluster).", min=0.1)
+    ] = None,
+    nemesis_length: Annotated[
+        float | None, typer.Option(help="Mean seconds that a fault holds (default by cluster).", min=0.1)
+    ] = None,
+    recovery_bound: Annotated[
+        float | None, typer.Option(help="Seconds after healing until it must work again.", min=1)
+    ] = None,
+    nodes: Annotated[int, typer.Option(help="Broker nodes.", min=1, max=20)] = 3,
+    controllers: Annotated[int, typer.Option(help="Controller nodes of their own; 0: combined.", min=0)] = 0,
+    kafka_version: Annotated[str, typer.Option(help="Apache Kafka's version (jvm, compose).")] = "4.1.1",
+    image: Annotated[str | None, typer.Option(help="Docker image (compose).")] = None,
+    bootstrap: Annotated[str | None, typer.Option(help="host:port of a running cluster (existing).")] = None,
+    name: Annotated[str | None, typer.Option(help="The run's name under results/.")] = None,
+    results: Results = RESULTS,
+    as_json: AsJson = False,
+    open_report: Annotated[bool, typer.Option("--open", help="Open the report in a browser.")] = False,
+) -> None:
+    """Drive a workload against a cluster, break it, and judge what happened."""
+    from harness import launch, options
+
+    scenario = options.scenario(
+        workload=workload,
+        cluster=cluster,
+        nemesis=nemesis,
+        seed=seed,
+        time_limit_s=time_limit,
+        concurrency=concurrency,
+        rate=rate,
+        isolation=isolation,
+        acks=acks,
+        idempotence=idempotence,
+        sub_via=sub_via,
+        topics=topics,
+        partitions=partitions,
+        replication=replication,
+        min_isr=min_isr,
+        topic_config=topic_config or [],
+        broker_config=broker_config or [],
+        abort_rate=abort_rate,
+        crash_interval_s=crash_interval,
+        transaction_timeout_s=transaction_timeout,
+        fault_interval_s=nemesis_interval,
+        fault_length_s=nemesis_length,
+        recovery_bound_s=recovery_bound,
+        nodes=nodes,
+        controllers=controllers,
+        kafka_version=kafka_version,
+        image=image,
+        bootstrap=bootstrap,
+    )
+    raise typer.Exit(launch.run(scenario, results, name=name, as_json=as_json, open_report=open_report))
+
+
+@app.command()
+def check(
+    history: Annotated[Path, typer.Argument(help="history.jsonl[.gz|.zst], history.edn, or a run's folder.")],
+    workload: Annotated[str | None, typer.Option(help="kafka, list-append, or a model such as register.")] = None,
+    isolation: Annotated[str | None, typer.Option(help="read_committed or read_uncommitted.")] = None,
+    sub_via: Annotated[str | None, typer.Option(help="assign, subscribe, or both with a comma.")] = None,
+    ww_deps: Annotated[bool | None, typer.Option("--ww-deps/--no-ww-deps", help="Use write-write edges.")] = None,
+    consistency_model: Annotated[str | None, typer.Option(help="The model that must hold (list-append).")] = None,
+    anomalies: Annotated[str | None, typer.Option(help="Judge only these classes, with commas.")] = None,
+    fresh: Annotated[bool | None, typer.Option("--fresh/--no-fresh", help="Judge reads by real time.")] = None,
+    budget: Annotated[int | None, typer.Option(help="Steps of a search before it is `unknown`.", min=1)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Judge a history again, or one from anywhere else."""
+    from harness import review
+
+    given: dict[str, Any] = {
+        "workload": workload,
+        "isolation": isolation,
+        "sub_via": None if sub_via is None else tuple(sub_via.split(",")),
+        "ww_deps": ww_deps,
+        "consistency_model": consistency_model,
+        "anomalies": None if anomalies is None else tuple(anomalies.split(",")),
+        "fresh": fresh,
+        "budget": budget,
+    }
+    flags = {flag: value for flag, value in given.items() if value is not None}
+    raise typer.Exit(review.check(history, flags, as_json=as_json))
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="A run's folder.")] = RESULTS / "latest",
+    open_report: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
+) -> None:
+    """Make a run's report.html again, with the checkers of today."""
+    from harness import review
+
+    raise typer.Exit(review.report(folder, open_report=open_report))
+
+
+@app.command()
+def soak(
+    duration: Annotated[str, typer.Option(help="How long, e.g. 90s, 45m, 8h.")] = "1h",
+    cluster: Annotated[str, typer.Option(help="With commas: in turn.")] = "jvm",
+    workload: Annotated[str, typer.Option(help="With commas: in turn.")] = "txn,send-poll",
+    nemesis: Annotated[list[str] | None, typer.Option(help="Repeatable: in turn (default: `all`).")] = None,
+    time_limit: Annotated[float, typer.Option(help="Seconds of each run's main phase.", min=1)] = 60.0,
+    seed: Annotated[int, typer.Option(help="Of the first run; each next one adds one.")] = 1,
+    keep: Annotated[int, typer.Option(help="Valid runs whose folders are kept, the newest.", min=0)] = 20,
+    max_disk_gb: Annotated[float, typer.Option(help="Stop when the soak's folder is larger.", min=0.1)] = 20.0,
+    results: Results = RESULTS,
+) -> None:
+    """Run seeded scenarios one after another for hours; keep every failure."""
+    from harness import launch
+
+    status = launch.soak(
+        duration=duration,
+        clusters=cluster.split(","),
+        workloads=workload.split(","),
+        nemeses=nemesis or ["all"],
+        time_limit_s=time_limit,
+        seed=seed,
+        keep=keep,
+        max_disk_gb=max_disk_gb,
+        results=results,
+    )
+    raise typer.Exit(status)
+
+
+@app.command()
+def heal(
+    folder: Annotated[Path | None, typer.Argument(help="A run's folder (default: every abandoned run).")] = None,
+    results: Results = RESULTS,
+) -> None:
+    """Undo what a killed run left behind: its own faults, containers and processes, and only these."""
+    from harness import launch
+
+    raise typer.Exit(launch.heal(folder, results))
+
+
+@app.command(name="list")
+def list_() -> None:
+    """List workloads, faults, checkers and clusters."""
+    from harness import review
+
+    raise typer.Exit(review.list_all())
+
+
+ClusterName = Annotated[str, typer.Option("--cluster", help="The provider: see `harness list`.")]
+ByName = Annotated[str, typer.Option("--name", help="Its name, to find it again.")]
+
+
+@cluster_app.command(name="up")
+def cluster_up(
+    cluster: ClusterName = "jvm",
+    name: ByName = "default",
+    nodes: Annotated[int, typer.Option(min=1, max=20)] = 3,
+    controllers: Annotated[int, typer.Option(min=0)] = 0,
+    kafka_version: Annotated[str, typer.Option()] = "4.1.1",
+    image: Annotated[str | None, typer.Option()] = None,
+    broker_config: Annotated[list[str] | None, typer.Option(metavar="K=V")] = None,
+    print_bootstrap: Annotated[bool, typer.Option("--print-bootstrap", help="As the last line.")] = False,
+    results: Results = RESULTS,
+) -> None:
+    """Start a cluster and leave it running."""
+    from harness import clusters, options
+
+    status = clusters.up(
+        cluster,
+        name,
+        results,
+        nodes=nodes,
+        controllers=controllers,
+        version=kafka_version,
+        image=image,
+        broker_config=options.pairs("--broker-config", broker_config or []),
+        print_bootstrap=print_bootstrap,
+    )
+    raise typer.Exit(status)
+
+
+@cluster_app.command(name="down")
+def cluster_down(cluster: ClusterName = "jvm", name: ByName = "default", results: Results = RESULTS) -> None:
+    """Stop a cluster and remove all of it."""
+    from harness import clusters
+
+    raise typer.Exit(clusters.down(cluster, name, results))
+
+
+@cluster_app.command(name="status")
+def cluster_status(cluster: ClusterName = "jvm", name: ByName = "default", results: Results = RESULTS) -> None:
+    """Show a cluster's nodes, leaders and controller."""
+    from harness import clusters
+
+    raise typer.Exit(clusters.status(cluster, name, results))
+
+
+def main() -> None:
+    """Run the command line; see the module's text for the exit status."""
+    sys.exit(guarded(sys.argv[1:]))
+
+
+def guarded(arguments: list[str]) -> int:
+    """Run a command and return its exit status; bad input and failures become one line on stderr."""
+    from harness.cluster.api import ClusterError, UsageError
+    from harness.history import HistoryError
+    from harness.store import StoreError
+
+    try:
+        return int(app(args=arguments, standalone_mode=False) or 0)
+    except typer.Exit as stop:
+        return stop.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return _say("stopped", STOPPED)
+    except _WrongUsage as error:
+        return _say(f"{error.format_message()} (see `harness --help`)", CORRECTABLE)  # type: ignore[attr-defined]
+    except (UsageError, HistoryError, StoreError) as error:
+        return _say(str(error), CORRECTABLE)
+    except ClusterError as error:
+        return _say(str(error), BROKEN)
+    except BrokenPipeError:
+        return BROKEN
+    except Exception as error:  # noqa: BLE001  the door to the shell: a bug of ours is a line and 255, not a verdict
+        from harness import crash
+
+        return _say(crash.describe(error), BROKEN)
+
+
+def _say(line: str, status: int) -> int:
+    sys.stderr.write(f"harness: {' '.join(line.split())}\n")
+    return status
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""From the options of the command line to a scenario: what can't work is refused here, before anything runs."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Sequence
+from typing import Any, Literal, cast, get_args
+
+from harness.cluster.api import UsageError
+from harness.scenario import Isolation, Scenario
+
+EXISTING = "existing"
+SEED_BITS = 31
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)?")
+_UNIT_S = {None: 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+BY_CLUSTER: dict[str, dict[str, float]] = {
+    "kafka": {"fault_length_s": 10.0, "fault_interval_s": 30.0, "recovery_bound_s": 60.0},
+}
+"""DESIGN.md, Defaults: Apache Kafka needs about 5 s to fail over and 20 s to be whole again."""
+
+
+def scenario(**given: Any) -> Scenario:
+    """Return the scenario of `harness run`'s options; raises UsageError naming the option and what it may be."""
+    timing = BY_CLUSTER.get(given["cluster"], BY_CLUSTER["kafka"])
+    fields = dict(given)
+    for name, default in timing.items():
+        if fields[name] is None:
+            fields[name] = default
+    if fields["seed"] is None:
+        fields["seed"] = secrets.randbits(SEED_BITS)
+    fields["isolation"] = _one_of("--isolation", given["isolation"], get_args(Isolation))
+    fields["acks"] = _one_of("--acks", given["acks"], ("all", "1", "0"))
+    ways = tuple(dict.fromkeys(part.strip() for part in given["sub_via"].split(",")))
+    fields["sub_via"] = tuple(_one_of("--sub-via", way, ("assign", "subscribe")) for way in ways)
+    fields["topic_config"] = pairs("--topic-config", given["topic_config"])
+    fields["broker_config"] = pairs("--broker-config", given["broker_config"])
+    made = Scenario(**fields)
+    _refuse(made)
+    return made
+
+
+def default_scenario(*, cluster: str, time_limit_s: float, seed: int) -> Scenario:
+    """Return the scenario of a run without options on that cluster."""
+    timing = BY_CLUSTER.get(cluster, BY_CLUSTER["kafka"])
+    return Scenario(cluster=cluster, time_limit_s=time_limit_s, seed=seed, **timing)
+
+
+def _refuse(made: Scenario) -> None:
+    if made.cluster == EXISTING and not made.bootstrap:
+        raise UsageError("--cluster existing needs --bootstrap host:port")
+    if made.cluster != EXISTING and made.bootstrap:
+        raise UsageError(f"--bootstrap belongs to --cluster existing, not to --cluster {made.cluster}")
+    if made.cluster != EXISTING and made.replication > made.nodes:
+        raise UsageError(f"--replication {made.replication} is impossible with {made.nodes} nodes (see --nodes)")
+    if made.min_isr > made.replication:
+        raise UsageError(f"--min-isr {made.min_isr} is more than --replication {made.replication}")
+    if made.workload == "txn" and made.acks != "all":
+        raise UsageError(f"--acks {made.acks} needs --workload send-poll: transactions demand acks=all")
+    if made.workload == "txn" and not made.idempotence:
+        raise UsageError("--no-idempotence needs --workload send-poll: transactions demand idempotence")
+    if made.idempotence and made.acks != "all":
+        raise UsageError(f"--acks {made.acks} needs --no-idempotence: an idempotent producer demands acks=all")
+
+
+def _one_of(option: str, value: str, allowed: Sequence[str]) -> Literal["all"]:
+    if value not in allowed:
+        raise UsageError(f"{option} {value}: it may be {', '.join(allowed)}")
+    return cast("Literal['all']", value)
+
+
+def pairs(option: str, given: Sequence[str]) -> dict[str, str]:
+    """Return {K: V} of repeated K=V options; raises UsageError naming the one that isn't."""
+    out: dict[str, str] = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"{option} {text}: it must be K=V")
+        out[key.strip()] = value.strip()
+    return out
+
+
+def duration_s(option: str, text: str) -> float:
+    """Return seconds of `90`, `90s`, `45m`, `8h`, `1d`; raises UsageError."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"{option} {text}: it must be a number with s, m, h or d, e.g. 45m")
+    return float(match[1]) * _UNIT_S[match[2]]

@@ -1,0 +1,82 @@
+"""`harness check`, `report` and `list`: what can be said without a cluster."""
+
+from __future__ import annotations
+
+import sys
+import webbrowser
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from checkers.judge import judge
+from checkers.judgement import Judgement
+from checkers.options import CheckOptions, options_of_scenario
+from harness import store
+from harness.exits import VALID, of_verdict
+from harness.history import HistoryError
+
+
+def check(history: Path, flags: Mapping[str, Any], *, as_json: bool) -> int:
+    """Judge a history or a run's folder; flags override what its scenario.json says. Returns the exit status."""
+    if not history.exists():
+        raise HistoryError(f"{history}: no such file or folder")
+    judgement = judge(history, _options(history, flags))
+    verdict = judgement.verdict_json()
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(verdict).decode() + "\n")
+        for warning in judgement.warnings:
+            sys.stderr.write(f"harness: warning: {warning}\n")
+    else:
+        _print(judgement, history)
+    return of_verdict(verdict["valid"])
+
+
+def _options(history: Path, flags: Mapping[str, Any]) -> CheckOptions:
+    base = CheckOptions()
+    if history.is_dir() and (history / store.SCENARIO).exists():
+        base = options_of_scenario(store.read_json(history / store.SCENARIO))
+    try:
+        return msgspec.convert(msgspec.to_builtins(base) | flags, CheckOptions)
+    except msgspec.ValidationError as error:
+        raise HistoryError(f"options of check: {error}") from error
+
+
+def _print(judgement: Judgement, history: Path) -> None:
+    from harness.report.terminal import verdict_table  # noqa: PLC0415  rich takes longer to import than a small check
+
+    verdict_table(judgement, folder=history if history.is_dir() else None)
+
+
+def report(folder: Path, *, open_report: bool) -> int:
+    """Judge a run again and write its verdict.json and report.html; return VALID."""
+    from harness.report.html import write_report  # noqa: PLC0415
+
+    store.read_scenario(folder)
+    judgement = judge(folder, _options(folder, {}))
+    store.write_json(folder / store.VERDICT, judgement.verdict_json())
+    path = write_report(folder)
+    sys.stdout.write(f"{path}\n")
+    if open_report:
+        webbrowser.open(path.resolve().as_uri())
+    return VALID
+
+
+def list_all() -> int:
+    """List workloads, faults, checkers and clusters, a line each."""
+    from checkers.catalog import summaries as classes  # noqa: PLC0415
+    from harness import catalog  # noqa: PLC0415
+    from nemesis.faults import summaries as faults  # noqa: PLC0415
+
+    sections: dict[str, Mapping[str, str]] = {
+        "workloads (--workload)": {w.name: w.summary for w in catalog.WORKLOADS.values()},
+        "faults (--nemesis)": faults(),
+        "clusters (--cluster)": {p.name: p.summary for p in catalog.PROVIDERS.values()},
+        "anomalies that the checkers know": classes(),
+    }
+    for title, entries in sections.items():
+        sys.stdout.write(f"{title}\n")
+        for name, summary in entries.items():
+            sys.stdout.write(f"  {name:24} {summary}\n")
+    return VALID
