@@ -1,0 +1,284 @@
+"""Apache Kafka as local JVM processes on loopback: no Docker, no root; kill and pause, no network faults.
+
+States of a cluster: planned (ids, ports and folder are fixed, nothing runs) -> up -> down (processes, ports, files are
+gone). From the moment it is planned `describe()` holds the handles from which another process can find it again
+(`from_handles`) or take it away (`remove`): the folder and the cluster's random id, which every node carries in its
+command line. So a harness that was killed at any moment leaves nothing that `harness heal` would not find, and no pid
+file can lie. The owner writes the handles down before `up`.
+
+After an `up` that failed, `down` keeps the nodes' logs and configuration: the error names them.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Self
+
+from harness.cluster import cds, jvm_node, pids, ports
+from harness.cluster.api import ClusterError, ClusterSpec, Node, UsageError
+from harness.cluster.distribution import ensure, find_java
+from harness.cluster.properties import (
+    CONTROLLER_LISTENER,
+    Listener,
+    Member,
+    node_properties,
+    plan,
+    refuse_owned,
+)
+from harness.cluster.ready import READY_TIMEOUT_S, await_ready
+from harness.cluster.storage import bootstrap_checkpoint, random_id
+
+PROVIDER: Final = "jvm"
+_ID_FILE: Final = "cluster-id"
+"""Says whose folder it is: nothing is deleted from a folder that does not hold the id of the handles."""
+_CLIENT_LISTENER: Final = "CLIENT"
+
+
+class JvmCluster:
+    """A cluster of local JVMs; satisfies Cluster, Killable, Pausable and Logged. Thread-safe node control."""
+
+    def __init__(self, spec: ClusterSpec) -> None:
+        """Plan the cluster: check Java, fetch the jars, reserve the ports. Raises UsageError; nothing runs yet."""
+        refuse_owned(spec.broker_config)
+        members = plan(spec.nodes, spec.controllers)
+        find_java(spec.version)
+        ensure(spec.version)
+        _make_folder(spec.folder)
+        try:
+            # One port for clients, one for the quorum; a node needs only those of its roles.
+            reserved = iter(ports.reserve(sum(len(member.roles) for member in members), spec.folder))
+        except UsageError:
+            spec.folder.rmdir()
+            raise
+        self._set(spec, random_id(), {m.name: {role: next(reserved) for role in sorted(m.roles)} for m in members})
+        (self._folder / _ID_FILE).write_text(self.cluster_id)
+
+    @classmethod
+    def from_handles(cls, handles: Mapping[str, Any]) -> Self:
+        """Return the cluster that `describe()` told about, found again by another process."""
+        spec = ClusterSpec(
+            name=handles["name"],
+            folder=Path(handles["folder"]),
+            nodes=handles["nodes"],
+            controllers=handles["controllers"],
+            version=handles["version"],
+            broker_config=handles["broker_config"],
+        )
+        cluster = cls.__new__(cls)
+        cluster._set(spec, handles["cluster_id"], handles["ports"])
+        for word, process in pids.marked(jvm_node.mark(cluster.cluster_id, "")):
+            cluster._running[word.rpartition("/")[2]] = process
+        cluster._was_ready = True
+        return cluster
+
+    def _set(self, spec: ClusterSpec, cluster_id: str, reserved: Mapping[str, Mapping[str, int]]) -> None:
+        self.name = spec.name
+        self.cluster_id = cluster_id
+        self._spec, self._ports = spec, {name: dict(one) for name, one in reserved.items()}
+        self._folder = spec.folder.resolve()
+        self._members = {member.name: member for member in plan(spec.nodes, spec.controllers)}
+        self._running: dict[str, pids.Running] = {}
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._launch: jvm_node.Launch | None = None
+        self._was_ready = False
+        self._lock = threading.RLock()
+
+    # Cluster
+
+    def up(self) -> None:
+        """Start every node and wait until the cluster is ready; ClusterError names the node that died, and its log."""
+        launch = self._launched()
+        checkpoint = bootstrap_checkpoint(self._spec.version, launch.jars)
+        for member in self._members.values():
+            properties = self._properties(member)
+            jvm_node.prepare(self._folder / member.name, properties, cluster_id=self.cluster_id, checkpoint=checkpoint)
+        for name in self._members:
+            self.start(name)
+        await_ready(self.nodes(), self.cluster_id, check_alive=self._check_alive, timeout_s=READY_TIMEOUT_S)
+        self._was_ready = True
+
+    def down(self) -> None:
+        """Kill the nodes, give the ports back, delete the folder (logs and configuration stay if `up` failed)."""
+        with self._lock:
+            remove(self.describe(), keep_logs=not self._was_ready)
+            for child in self._children.values():
+                child.wait(pids.GONE_TIMEOUT_S)
+            self._children.clear()
+            self._running.clear()
+
+    def nodes(self) -> Sequence[Node]:
+        """Return all nodes; a controller's address is its quorum listener, which no client can use."""
+        return [
+            Node(member.name, member.id, f"{ports.LOOPBACK}:{self._port(member)}", member.roles)
+            for member in self._members.values()
+        ]
+
+    def bootstrap(self) -> str:
+        """Return the brokers' addresses."""
+        return ",".join(node.address for node in self.nodes() if "broker" in node.roles)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the handles, as JSON values; complete before `up`."""
+        return {
+            "provider": PROVIDER,
+            "name": self.name,
+            "version": self._spec.version,
+            "cluster_id": self.cluster_id,
+            "bootstrap": self.bootstrap(),
+            "folder": str(self._folder),
+            "nodes": self._spec.nodes,
+            "controllers": self._spec.controllers,
+            "ports": self._ports,
+            "broker_config": dict(self._spec.broker_config),
+        }
+
+    # Killable
+
+    def kill(self, node: str) -> None:
+        """SIGKILL the node; returns when it is gone. Safe when it is dead."""
+        with self._lock:
+            process = self._process(node)
+            if process is not None:
+                pids.send(process, signal.SIGKILL)
+                child = self._children.pop(node, None)
+                if child is not None:
+                    child.wait(pids.GONE_TIMEOUT_S)
+                pids.wait_gone(process)
+            self._running.pop(node, None)
+
+    def start(self, node: str) -> None:
+        """Start the node's process; safe when it runs."""
+        with self._lock:
+            if self._process(node) is not None:
+                return
+            folder = self._folder / self._member(node).name
+            child = jvm_node.start(self._launched(), folder, marked=jvm_node.mark(self.cluster_id, node))
+            self._children[node] = child
+            process = pids.identify(child.pid)
+            if process is None:
+                raise ClusterError(f"{node} ended at once: {jvm_node.last_words(folder)}")
+            self._running[node] = process
+
+    def pid(self, node: str) -> int | None:
+        """Return the node's process id, None when it is not running."""
+        with self._lock:
+            process = self._process(node)
+            return process.pid if process else None
+
+    # Pausable
+
+    def pause(self, node: str) -> None:
+        """SIGSTOP the node; ClusterError when it is not running."""
+        with self._lock:
+            process = self._process(node)
+            if process is None:
+                raise ClusterError(f"{node} can't be paused: it is not running")
+            pids.send(process, signal.SIGSTOP)
+
+    def resume(self, node: str) -> None:
+        """SIGCONT the node; safe when it runs or is dead."""
+        with self._lock:
+            process = self._process(node)
+            if process is not None:
+                pids.send(process, signal.SIGCONT)
+
+    def paused(self, node: str) -> bool:
+        """Return whether the operating system says that the node is stopped."""
+        with self._lock:
+            process = self._process(node)
+            return process is not None and pids.is_stopped(process)
+
+    # Logged
+
+    def collect(self, folder: Path) -> None:
+        """Copy each node's logs (the newest 8 MB) and properties into folder/<node>/."""
+        for name in self._members:
+            source, target = self._folder / name, folder / name
+            target.mkdir(parents=True, exist_ok=True)
+            for file in (*jvm_node.LOGS, "server.properties", "hs_err.log"):
+                text = jvm_node.tail(source / file)
+                if text:
+                    (target / file).write_bytes(text)
+
+    def _process(self, node: str) -> pids.Running | None:
+        self._member(node)
+        child = self._children.get(node)
+        if child is not None:
+            child.poll()  # reaps it, if it has ended
+        process = self._running.get(node)
+        return process if process and pids.is_alive(process) else None
+
+    def _member(self, node: str) -> Member:
+        try:
+            return self._members[node]
+        except KeyError:
+            raise ClusterError(f"no node {node!r}: there are {', '.join(self._members)}") from None
+
+    def _check_alive(self) -> None:
+        for name in self._members:
+            if self._process(name) is None:
+                raise ClusterError(f"{name} died: {jvm_node.last_words(self._folder / name)}")
+
+    def _launched(self) -> jvm_node.Launch:
+        if self._launch is None:
+            java, jars, version = find_java(self._spec.version), ensure(self._spec.version), self._spec.version
+            self._launch = jvm_node.Launch(java.command, jars, version, cds.archive(java, jars, version))
+        return self._launch
+
+    def _port(self, member: Member) -> int:
+        return self._ports[member.name]["broker" if "broker" in member.roles else "controller"]
+
+    def _properties(self, member: Member) -> dict[str, str]:
+        listeners = []
+        if "broker" in member.roles:
+            address = f"{ports.LOOPBACK}:{self._port(member)}"
+            listeners.append(Listener(name=_CLIENT_LISTENER, bind=address, advertised=address))
+        if "controller" in member.roles:
+            listeners.append(Listener(name=CONTROLLER_LISTENER, bind=self._quorum_address(member)))
+        return node_properties(
+            member,
+            listeners=listeners,
+            voters={one.id: self._quorum_address(one) for one in self._members.values() if "controller" in one.roles},
+            brokers=self._spec.nodes,
+            log_dir=str(jvm_node.data_folder(self._folder / member.name)),
+            version=self._spec.version,
+            overrides=self._spec.broker_config,
+        )
+
+    def _quorum_address(self, member: Member) -> str:
+        return f"{ports.LOOPBACK}:{self._ports[member.name]['controller']}"
+
+
+def remove(handles: Mapping[str, Any], *, keep_logs: bool = False) -> None:
+    """Take away what the handles tell of: processes, ports, files. Safe to call twice; touches nothing else."""
+    folder, cluster_id = Path(handles["folder"]), handles["cluster_id"]
+    processes = [process for _, process in pids.marked(jvm_node.mark(cluster_id, ""))]
+    for process in processes:
+        pids.send(process, signal.SIGKILL)
+    for process in processes:
+        pids.wait_gone(process)
+    ports.release(folder)
+    try:
+        if (folder / _ID_FILE).read_text() != cluster_id:
+            return
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if keep_logs:
+        for data in (*folder.glob("*/data"), *folder.glob("*/tmp")):
+            shutil.rmtree(data)
+    else:
+        shutil.rmtree(folder)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise UsageError(f"the cluster's folder {folder} is not empty: is it in use?")
+    except OSError as error:
+        raise UsageError(f"can't make the cluster's folder {folder}: {error.strerror}") from error

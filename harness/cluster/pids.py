@@ -1,0 +1,110 @@
+"""Processes of this machine: which are ours, and in what state. Linux reads /proc, other systems ask ps.
+
+A process of ours carries a *mark*, a word of its command line that nothing else has (the cluster's random id and the
+node's name). A pid is never trusted alone: with its start time it names one process for ever, since the kernel may give
+the number to somebody else. A zombie counts as gone: it runs nothing, it only waits for its parent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from harness.cluster.api import ClusterError
+
+GONE_TIMEOUT_S: Final = 10.0
+"""A SIGKILL takes milliseconds; a process in an uninterruptible write may need seconds."""
+_POLL_S: Final = 0.005
+_PROC: Final = Path("/proc")
+_LINUX: Final = sys.platform == "linux"
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """One process: its pid and when it started (ticks since boot, or ps's words)."""
+
+    pid: int
+    started: str
+
+
+def identify(pid: int) -> Running | None:
+    """Return the process that has this pid now; None when there is none, or only a zombie."""
+    found = _state_and_start(pid)
+    return None if found is None or found[0] in "ZX" else Running(pid, found[1])
+
+
+def is_alive(process: Running) -> bool:
+    """Return whether that very process still runs."""
+    return identify(process.pid) == process
+
+
+def is_stopped(process: Running) -> bool:
+    """Return whether that very process is stopped by a signal."""
+    found = _state_and_start(process.pid)
+    return found is not None and found[1] == process.started and found[0] in "Tt"
+
+
+def marked(prefix: str) -> list[tuple[str, Running]]:
+    """Return the processes whose command line holds a word with that prefix, each with the whole word."""
+    found = []
+    for pid, words in _command_lines():
+        mark = next((word for word in words if word.startswith(prefix)), None)
+        process = identify(pid) if mark else None
+        if mark and process:
+            found.append((mark, process))
+    return found
+
+
+def send(process: Running, number: signal.Signals) -> None:
+    """Send the signal, if that very process is still there."""
+    if is_alive(process):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, number)
+
+
+def wait_gone(process: Running) -> None:
+    """Return when the process is gone; ClusterError when it outlives the bound."""
+    deadline = time.monotonic() + GONE_TIMEOUT_S
+    while is_alive(process):
+        if time.monotonic() > deadline:
+            raise ClusterError(f"process {process.pid} is still there {GONE_TIMEOUT_S:g} s after SIGKILL")
+        time.sleep(_POLL_S)
+
+
+def _state_and_start(pid: int) -> tuple[str, str] | None:
+    if not _LINUX:
+        words = _ps("-o", "state=,lstart=", "-p", str(pid)).split(maxsplit=1)
+        return (words[0][0], words[1].strip()) if len(words) == 2 else None
+    try:
+        text = (_PROC / str(pid) / "stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = text.rpartition(")")[2].split()  # the command in parentheses may hold anything
+    return fields[0], fields[19]
+
+
+def _command_lines() -> list[tuple[int, list[str]]]:
+    if not _LINUX:
+        lines = [line.split() for line in _ps("-axww", "-o", "pid=,command=").splitlines()]
+        return [(int(words[0]), words[1:]) for words in lines if words]
+    found = []
+    for entry in _PROC.iterdir():
+        if entry.name.isdecimal():
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                found.append((int(entry.name), [os.fsdecode(word) for word in words]))
+    return found
+
+
+def _ps(*arguments: str) -> str:
+    answer = subprocess.run(  # noqa: S603 - fixed command, our own arguments
+        ["/bin/ps", *arguments], capture_output=True, text=True, check=False, timeout=GONE_TIMEOUT_S
+    )
+    return answer.stdout

@@ -1,0 +1,226 @@
+"""A raw, synchronous client of one node: what librdkafka does not tell (quorum, coordinators, epochs, LSO and HW).
+
+One connection, opened when first needed, one request at a time, the highest versions that both sides speak. Every call
+ends within `timeout_s`, connecting included: the deadline is one for the whole call. Any failure is a `ProbeError` that
+names API and address; it closes the connection, and the next call opens another. A connection that the node closed
+between two calls (it was restarted) is replaced once, silently, within the same deadline.
+
+A probe belongs to one thread at a time.
+"""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import time
+from collections.abc import Iterable, Sequence
+from typing import Final, Self, TypeVar
+
+from broker.wire import codec
+from broker.wire.apis import Api
+from broker.wire.errors import WireError, error_name
+from broker.wire.frame import LENGTH, frame, payload_size
+from broker.wire.header import read_response_header
+from broker.wire.message import Request, Response
+from broker.wire.messages.api_versions import ApiVersionsRequest, ApiVersionsResponse
+from broker.wire.messages.describe_quorum import DescribeQuorumRequest, DescribeQuorumResponse, PartitionData
+from broker.wire.messages.find_coordinator import (
+    GROUP,
+    TRANSACTION,
+    FindCoordinatorRequest,
+    FindCoordinatorResponse,
+)
+from broker.wire.messages.list_offsets import (
+    LATEST,
+    ListOffsetsPartition,
+    ListOffsetsPartitionResponse,
+    ListOffsetsRequest,
+    ListOffsetsResponse,
+    ListOffsetsTopic,
+)
+from broker.wire.messages.metadata import MetadataRequest, MetadataRequestTopic, MetadataResponse
+
+R = TypeVar("R", bound=Response)
+
+CLIENT_ID: Final = "kafka-harness-probe"
+DEFAULT_TIMEOUT_S: Final = 1.0
+"""A live node answers within milliseconds; a paused one never does, and somebody waits for us."""
+MAX_RESPONSE_BYTES: Final = 16 * 1024 * 1024
+"""Metadata of some ten thousand partitions; more is not an answer that a probe asks for."""
+FIRST_VERSION: Final = 3
+"""Of ApiVersions, the one request whose version can't be negotiated; since Kafka 2.4."""
+COORDINATOR_KINDS: Final = {"group": GROUP, "transaction": TRANSACTION}
+
+
+class ProbeError(Exception):
+    """The node did not answer, or not with what was asked for."""
+
+
+class Probe:
+    """Asks one node. Every method raises ProbeError when there is no answer within the time-out."""
+
+    def __init__(self, host: str, port: int, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        """Connect later, when something is asked."""
+        self.address = f"{host}:{port}"
+        self._host, self._port, self._timeout_s = host, port, timeout_s
+        self._socket: socket.socket | None = None
+        self._versions: dict[int, tuple[int, int]] = {}
+        self._ids = itertools.count(1)
+
+    def api_versions(self) -> dict[int, tuple[int, int]]:
+        """Return {API key: (lowest, highest version)} of the node."""
+        answer = self._call(ApiVersionsRequest(**_SOFTWARE), ApiVersionsResponse)
+        return {one.api_key: (one.min_version, one.max_version) for one in answer.api_keys}
+
+    def metadata(self, topics: Sequence[str] | None = None) -> MetadataResponse:
+        """Return live brokers, leaders, epochs, ISRs and topic ids as this node knows them; None asks about all."""
+        wanted = None if topics is None else tuple(MetadataRequestTopic(name=name) for name in topics)
+        return self._call(MetadataRequest(topics=wanted, allow_auto_topic_creation=False), MetadataResponse)
+
+    def describe_quorum(self) -> PartitionData:
+        """Return the metadata quorum: its leader (the active controller), its epoch, and the voters' log ends."""
+        answer = self._call(DescribeQuorumRequest(), DescribeQuorumResponse)
+        self._refuse(answer.error_code, answer.error_message, answer.api)
+        partition = next((part for topic in answer.topics for part in topic.partitions), None)
+        if partition is None:
+            raise ProbeError(f"{answer.api.name} to {self.address}: an answer without the quorum's partition")
+        self._refuse(partition.error_code, partition.error_message, answer.api)
+        return partition
+
+    def find_coordinator(self, kind: str, name: str) -> int:
+        """Return the node id of the coordinator; kind is "group" or "transaction"."""
+        key_type = COORDINATOR_KINDS[kind]
+        _, highest = self._negotiated(Api.FIND_COORDINATOR, deadline := time.monotonic() + self._timeout_s)
+        if highest < 4:  # KIP-699
+            request = FindCoordinatorRequest(key=name, key_type=key_type)
+        else:
+            request = FindCoordinatorRequest(coordinator_keys=(name,), key_type=key_type)
+        answer = self._call(request, FindCoordinatorResponse, deadline)
+        self._refuse(answer.error_code, answer.error_message, answer.api)
+        if highest < 4:
+            return answer.node_id
+        for one in answer.coordinators:
+            self._refuse(one.error_code, one.error_message, answer.api)
+            return one.node_id
+        raise ProbeError(f"{answer.api.name} to {self.address}: an answer without a coordinator")
+
+    def list_offsets(
+        self, partitions: Iterable[tuple[str, int]], *, isolation_level: int, timestamp: int = LATEST
+    ) -> dict[tuple[str, int], ListOffsetsPartitionResponse]:
+        """Return offset and leader epoch by (topic, partition); ask the leader. Partitions may carry an error_code.
+
+        isolation_level: READ_UNCOMMITTED gives the high watermark, READ_COMMITTED the last stable offset.
+        timestamp: LATEST, EARLIEST (`broker.wire.messages.list_offsets`), or milliseconds.
+        """
+        by_topic: dict[str, list[ListOffsetsPartition]] = {}
+        for topic, index in partitions:
+            by_topic.setdefault(topic, []).append(ListOffsetsPartition(partition_index=index, timestamp=timestamp))
+        topics = tuple(ListOffsetsTopic(name=name, partitions=tuple(parts)) for name, parts in by_topic.items())
+        answer = self._call(ListOffsetsRequest(isolation_level=isolation_level, topics=topics), ListOffsetsResponse)
+        return {(topic.name, part.partition_index): part for topic in answer.topics for part in topic.partitions}
+
+    def close(self) -> None:
+        """Close the connection; the next call opens another."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+            self._versions = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _call(self, request: Request, kind: type[R], deadline: float | None = None) -> R:
+        """Ask, with the version negotiated; one new connection if the node has closed the old one."""
+        deadline = deadline or time.monotonic() + self._timeout_s
+        reused = self._socket is not None
+        try:
+            return self._exchange(request, kind, deadline)
+        except (OSError, WireError) as error:
+            self.close()
+            if not reused or isinstance(error, (TimeoutError, WireError)):
+                raise self._failed(request.api, error) from error
+        try:
+            return self._exchange(request, kind, deadline)
+        except (OSError, WireError) as error:
+            self.close()
+            raise self._failed(request.api, error) from error
+
+    def _exchange(self, request: Request, kind: type[R], deadline: float) -> R:
+        version = FIRST_VERSION
+        if request.api is not Api.API_VERSIONS:
+            _, version = self._negotiated(request.api, deadline)
+        connection = self._connected(deadline)
+        correlation_id = next(self._ids)
+        payload = codec.encode_request(request, version, correlation_id=correlation_id, client_id=CLIENT_ID)
+        connection.settimeout(_left(deadline))
+        connection.sendall(frame(payload))
+        size = payload_size(_receive(connection, LENGTH.size, deadline), MAX_RESPONSE_BYTES)
+        answer = _receive(connection, size, deadline)
+        answered_id, _ = read_response_header(answer, request.api, version)
+        if answered_id != correlation_id:
+            raise WireError(f"the answer has correlation id {answered_id}, {correlation_id} was asked")
+        return codec.decode_response(kind, version, answer)[1]
+
+    def _negotiated(self, api: Api, deadline: float) -> tuple[int, int]:
+        """Return the lowest and the highest version that both sides speak; asks the node once per connection."""
+        if self._socket is None or not self._versions:
+            answer = self._call(ApiVersionsRequest(**_SOFTWARE), ApiVersionsResponse, deadline)
+            self._refuse(answer.error_code, None, Api.API_VERSIONS)
+            self._versions = {one.api_key: (one.min_version, one.max_version) for one in answer.api_keys}
+        theirs = self._versions.get(api)
+        if theirs is None:
+            raise ProbeError(f"{api.name} to {self.address}: the node does not offer it")
+        ours = codec.versions(api)
+        lowest, highest = max(ours[0], theirs[0]), min(ours[1], theirs[1])
+        if lowest > highest:
+            raise ProbeError(f"{api.name} to {self.address}: it speaks versions {theirs}, we {ours}")
+        return lowest, highest
+
+    def _connected(self, deadline: float) -> socket.socket:
+        if self._socket is None:
+            self._socket = socket.create_connection((self._host, self._port), timeout=_left(deadline))
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return self._socket
+
+    def _refuse(self, code: int, message: str | None, api: Api) -> None:
+        if code != 0:
+            said = f": {message}" if message else ""
+            raise ProbeError(f"{api.name} to {self.address}: {error_name(code)}{said}")
+
+    def _failed(self, api: Api, error: Exception) -> ProbeError:
+        if isinstance(error, TimeoutError):
+            return ProbeError(f"{api.name} to {self.address}: no answer within {self._timeout_s:g} s")
+        return ProbeError(f"{api.name} to {self.address}: {error}")
+
+
+_SOFTWARE: Final = {"client_software_name": CLIENT_ID, "client_software_version": "1"}
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Return host and port of host:port; ValueError when it is none."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise ValueError(f"not host:port: {address!r}")
+    return host.strip("[]"), int(port)
+
+
+def _left(deadline: float) -> float:
+    """Return the seconds until the deadline; TimeoutError when none are left."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+def _receive(connection: socket.socket, size: int, deadline: float) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        connection.settimeout(_left(deadline))
+        chunk = connection.recv(size - len(data))
+        if not chunk:
+            raise ConnectionError("the node closed the connection")
+        data += chunk
+    return bytes(data)
