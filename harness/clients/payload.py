@@ -1,0 +1,77 @@
+"""What a record's value says about itself, so that an altered or misplaced record is seen.
+
+A value is one line of ASCII, readable in any dump of a topic:
+
+    h1 t0/3 17 5 1234 9a3f01bc
+    |  |    |  | |    CRC-32 of all before the last space, eight hex digits
+    |  |    |  | the op's value, unique in the run
+    |  |    |  sequence: how many records this process sent before
+    |  |    process that sent it
+    |  key: topic/partition that it was sent to
+    format
+
+`written` says what a reader puts into the history for a record: `[offset, v]`, or a third element that says what is
+wrong or what else was seen. A stamp that does not fit the place where it was read names the place where it belongs; a
+value that nobody can decode, or whose checksum is wrong, is `"?"` and the first bytes in hex, since a damaged number
+must never pass for another send's value.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any, NamedTuple
+
+FORMAT = b"h1"
+HEX_PREFIX_BYTES = 16
+"""So many bytes of a value that can't be decoded go into the history."""
+_FIELDS = 6
+
+
+class Stamp(NamedTuple):
+    """Who sent a record, to where, and as what."""
+
+    key: str
+    process: int
+    sequence: int
+    v: int
+
+
+class Damage(NamedTuple):
+    """Why a value is not a stamp: "undecodable" or "checksum"."""
+
+    what: str
+
+
+def encode(stamp: Stamp) -> bytes:
+    """Return the record's value. The key must hold no space (topic names can't)."""
+    assert " " not in stamp.key, f"a key holds no space: {stamp.key!r}"
+    body = f"h1 {stamp.key} {stamp.process} {stamp.sequence} {stamp.v}".encode("ascii")
+    return b"%b %08x" % (body, zlib.crc32(body))
+
+
+def decode(value: bytes | None) -> Stamp | Damage:
+    """Return the stamp, or what is wrong with the value."""
+    fields = value.split(b" ") if value is not None else []
+    if len(fields) != _FIELDS or fields[0] != FORMAT or value is None:
+        return Damage("undecodable")
+    body = value[: -1 - len(fields[-1])]
+    if fields[-1] != b"%08x" % zlib.crc32(body):
+        return Damage("checksum")
+    try:
+        return Stamp(fields[1].decode("ascii"), int(fields[2]), int(fields[3]), int(fields[4]))
+    except ValueError:
+        return Damage("undecodable")
+
+
+def written(key: str, offset: int, value: bytes | None, epoch: int | None) -> list[Any]:
+    """Return the history's entry for a record read at (key, offset), in a batch of that leader epoch (None: unknown).
+
+    `[offset, v]`, or `[offset, v, {"epoch": e, "altered": what}]` with those that apply.
+    """
+    stamp = decode(value)
+    seen: dict[str, Any] = {} if epoch is None else {"epoch": epoch}
+    if isinstance(stamp, Damage):
+        return [offset, "?" + (value or b"")[:HEX_PREFIX_BYTES].hex(), {**seen, "altered": stamp.what}]
+    if stamp.key != key:
+        seen["altered"] = f"sent to {stamp.key}"
+    return [offset, stamp.v, seen] if seen else [offset, stamp.v]

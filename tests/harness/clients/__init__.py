@@ -1,0 +1,1 @@
+"""Tests of the clients, on librdkafka's mock cluster."""
