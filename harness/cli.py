@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
+import click
 import typer
 
 from harness.exits import BROKEN, CORRECTABLE, STOPPED
@@ -28,8 +29,6 @@ cluster_app = typer.Typer(
     help="Start, stop and look at a cluster by hand.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(cluster_app, name="cluster")
-
-_WrongUsage: type[Exception] = typer.BadParameter.__mro__[2]  # ClickException, which typer doesn't export
 
 Results = Annotated[Path, typer.Option("--results", help="Where runs are kept.", metavar="DIR")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the verdict as JSON, and nothing else, on stdout.")]
@@ -264,28 +263,36 @@ def main() -> None:
 
 def guarded(arguments: list[str]) -> int:
     """Run a command and return its exit status; bad input and failures become one line on stderr."""
-    from harness.cluster.api import ClusterError, UsageError
-    from harness.history import HistoryError
-    from harness.store import StoreError
-
     try:
         return int(app(args=arguments, standalone_mode=False) or 0)
     except typer.Exit as stop:
         return stop.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return _say("stopped", STOPPED)
-    except _WrongUsage as error:
-        return _say(f"{error.format_message()} (see `harness --help`)", CORRECTABLE)  # type: ignore[attr-defined]
-    except (UsageError, HistoryError, StoreError) as error:
-        return _say(str(error), CORRECTABLE)
-    except ClusterError as error:
-        return _say(str(error), BROKEN)
+    except click.exceptions.NoArgsIsHelpError as error:
+        sys.stderr.write(error.format_message() + "\n")
+        return CORRECTABLE
+    except click.ClickException as error:
+        return _say(f"{error.format_message()} (see `harness --help`)", CORRECTABLE)
     except BrokenPipeError:
         return BROKEN
-    except Exception as error:  # noqa: BLE001  the door to the shell: a bug of ours is a line and 255, not a verdict
-        from harness import crash
+    except Exception as error:  # noqa: BLE001  the door to the shell: what went wrong is one line and a status
+        return _failed(error)
 
-        return _say(crash.describe(error), BROKEN)
+
+def _failed(error: Exception) -> int:
+    from harness import crash
+    from harness.cluster.api import ClusterError, UsageError
+    from harness.history import HistoryError
+    from harness.store import StoreError
+
+    match error:
+        case UsageError() | HistoryError() | StoreError():
+            return _say(str(error), CORRECTABLE)
+        case ClusterError():
+            return _say(str(error), BROKEN)
+        case _:
+            return _say(crash.describe(error), BROKEN)
 
 
 def _say(line: str, status: int) -> int:
