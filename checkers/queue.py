@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from checkers import availability, identity, loss, order, reads, torn
+from checkers import availability, cycles, identity, loss, order, reads, torn
 from checkers.case import Case
 from checkers.catalog import permitted
 from checkers.findings import Findings
@@ -31,6 +31,7 @@ CHECKERS: tuple[Checker, ...] = (
     loss.unseen,
     order.polls,
     order.sends,
+    cycles.cycles,
     availability.drain,
     availability.recovery,
     availability.vacuity,

@@ -1,0 +1,211 @@
+"""Cycles among queue operations: G0 and G1c with their process and realtime variants (ANOMALIES.md, section 1).
+
+wr: the writer of a value -> every other call that polled it. ww (only with `ww_deps`): the writer of a value -> the
+writer of the next value in the version order. Time: per process, and realtime from an ok call's completion to the
+invocation of a later ok or info call. There are no rw edges, as in Jepsen.
+
+Most histories have no cycle, and a certificate shows it in a few passes over the edges: give each call the earliest
+instant at which it can have happened (its invocation, or just after what it depends on). If that never exceeds the
+call's completion, these instants order everything, time included. Only where that fails is a graph searched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from checkers.case import Case
+from checkers.columns import Ints, same_as_before
+from checkers.findings import Findings
+from checkers.graph import (
+    PROCESS,
+    REALTIME,
+    WR,
+    WW,
+    Edges,
+    components,
+    edges_of,
+    joined,
+    process_edges,
+    realtime_chain,
+    shortest_cycle,
+)
+from checkers.log_view import DATA_KINDS, TYPE_FAIL, TYPE_OK
+
+ROUNDS = 200
+"""Passes of the certificate: the longest chain of dependencies among calls that are all under way at one time."""
+EDGES_TRIED = 64
+"""Edges of one component that are tried as the start of a cycle."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Variant:
+    suffix: str
+    order: int | None
+    """The kind of time edge that such a cycle must have."""
+
+
+VARIANTS = (_Variant("", None), _Variant("-process", PROCESS), _Variant("-realtime", REALTIME))
+
+
+def cycles(case: Case, findings: Findings) -> None:
+    """Report cycles, and `empty-transaction-graph` for a foreign history that holds nothing to relate."""
+    dependencies = _dependencies(case)
+    vertices = _vertices(case)
+    if not dependencies.size and not case.phases.ours and not _has_realtime(case, vertices):
+        findings.add(
+            "empty-transaction-graph",
+            [],
+            "No operation polled what another one sent, and none came after another: nothing relates them.",
+        )
+    if _is_ordered(case, dependencies):
+        return
+    calls = case.view.calls
+    finished = vertices[calls.type[vertices] != TYPE_FAIL]
+    ok = vertices[(calls.type[vertices] == TYPE_OK) & (calls.done_row[vertices] >= 0)]
+    begun = finished[calls.invoke_row[finished] >= 0]
+    by_process = process_edges(calls.process, finished)
+    by_time, nodes = realtime_chain(calls.size, ok, calls.done_row[ok], begun, calls.invoke_row[begun])
+    for variant in VARIANTS:
+        extra = {None: None, PROCESS: by_process, REALTIME: by_time}[variant.order]
+        edges = dependencies if extra is None else joined(dependencies, extra)
+        size = nodes if variant.order == REALTIME else calls.size
+        _search(case, findings, edges, size, variant)
+
+
+def _dependencies(case: Case) -> Edges:
+    placement, view = case.placement, case.view
+    row = placement.writer[placement.record_vid]
+    known = np.flatnonzero(row >= 0)
+    writer = view.sends.call[row[known]]
+    reader = view.records.call[known]
+    vid = placement.record_vid[known]
+    other = writer != reader
+    wr = edges_of(writer[other], reader[other], WR, vid[other])
+    if not case.options.ww_deps:
+        return wr
+    slot_writer = placement.writer[placement.slot_vid]
+    same_key = same_as_before(placement.slots.first)
+    later = np.flatnonzero(same_key)
+    later = later[(slot_writer[later] >= 0) & (slot_writer[later - 1] >= 0)]
+    source, target = view.sends.call[slot_writer[later - 1]], view.sends.call[slot_writer[later]]
+    apart = source != target
+    return joined(wr, edges_of(source[apart], target[apart], WW, placement.slot_vid[later[apart]]))
+
+
+def _vertices(case: Case) -> Ints:
+    kinds = [code for code, name in enumerate(case.view.kinds.names) if name in DATA_KINDS]
+    return np.flatnonzero(np.isin(case.view.calls.f, kinds))
+
+
+def _has_realtime(case: Case, vertices: Ints) -> bool:
+    calls = case.view.calls
+    done = calls.done_row[vertices[calls.type[vertices] == TYPE_OK]]
+    begun = calls.invoke_row[vertices[calls.type[vertices] != TYPE_FAIL]]
+    return bool(len(done) and len(begun) and done.min() < begun.max())
+
+
+def _is_ordered(case: Case, edges: Edges) -> bool:
+    """Return whether instants exist that respect all dependencies and real time: then there is no cycle of any kind."""
+    calls = case.view.calls
+    step = 1 << 20  # instants between two rows of the history
+    instant = np.where(calls.type == TYPE_FAIL, -1, calls.invoke_row) * step
+    latest = np.where((calls.type == TYPE_OK) & (calls.done_row >= 0), calls.done_row, 1 << 40) * step
+    if not case.view.has_invocations:
+        instant = np.arange(calls.size) * step
+        latest = (np.arange(calls.size) + 1) * step - 1
+        latest[calls.type != TYPE_OK] = 1 << 61
+    source, target = edges.source, edges.target
+    for _ in range(ROUNDS):
+        late = np.flatnonzero(instant[target] <= instant[source])
+        if not len(late):
+            return bool((instant <= latest).all())
+        moved = target[late]
+        np.maximum.at(instant, moved, instant[source[late]] + 1)
+        if (instant[moved] > latest[moved]).any():
+            return False
+    return False
+
+
+def _search(case: Case, findings: Findings, edges: Edges, nodes: int, variant: _Variant) -> None:
+    """Report one short cycle per component and class."""
+    calls = case.view.calls.size
+    label = components(nodes, edges)
+    inside = (label[edges.source] >= 0) & (label[edges.source] == label[edges.target])
+    inner = edges.only(inside)
+    if not inner.size:
+        return
+    inner_label = label[inner.source]
+    order = set() if variant.order is None else {variant.order}
+    for base, kinds, required in (("G0", {WW}, WW), ("G1c", {WW, WR}, WR)):
+        allowed = frozenset(kinds | order)
+        name = base + variant.suffix
+        for component in np.unique(inner_label[inner.kind == required]):
+            part = inner.only(inner_label == component).of_kinds(allowed)
+            if base == "G0":
+                part = _core(part, nodes)
+            best = _best_cycle(part, required, calls, frozenset(order))
+            if best is not None:
+                ops, why, steps = _explain(case, part, best, calls)
+                findings.add(name, ops, why, cycle=ops, steps=steps)
+            if findings.room(name) <= EXAMPLES_LEFT:
+                break
+
+
+EXAMPLES_LEFT = 8
+"""Stop searching for further cycles of a class when so few places for examples are left."""
+
+
+def _core(edges: Edges, nodes: int) -> Edges:
+    """Return the edges that still lie on a cycle after some kinds were left out."""
+    label = components(nodes, edges)
+    return edges.only((label[edges.source] >= 0) & (label[edges.source] == label[edges.target]))
+
+
+def _best_cycle(edges: Edges, required: int, operations: int, needs: frozenset[int]) -> list[int] | None:
+    best: list[int] | None = None
+    for row in np.flatnonzero(edges.kind == required)[:EDGES_TRIED]:
+        found = shortest_cycle(edges, int(row), operations, needs)
+        if found is not None and (best is None or len(found) < len(best)):
+            best = found
+    return best
+
+
+def _explain(
+    case: Case, edges: Edges, rows: list[int], operations: int
+) -> tuple[list[int], str, list[dict[str, object]]]:
+    """Return (indexes, sentence, steps) of a cycle given by its edge rows; runs of time nodes become one step."""
+    ops: list[int] = []
+    sentences: list[str] = []
+    steps: list[dict[str, object]] = []
+    start: int | None = None
+    for row in rows:
+        source, target, kind = int(edges.source[row]), int(edges.target[row]), int(edges.kind[row])
+        if source < operations:
+            start = source
+        if target >= operations:
+            continue
+        assert start is not None, "a cycle through time nodes starts at an operation"
+        ops.append(case.view.op(start))
+        sentences.append(_sentence(case, start, target, kind, int(edges.what[row])))
+        steps.append(
+            {"type": ("ww", "wr", "rw", "process", "realtime")[kind], "from": ops[-1], "to": case.view.op(target)}
+        )
+    return ops, "; ".join(sentences) + ": a cycle.", steps
+
+
+def _sentence(case: Case, source: int, target: int, kind: int, vid: int) -> str:
+    if kind == WR:
+        return (
+            f"{case.name(target)} polled {case.vid_value(vid)!r} on {case.vid_key(vid)}, which {case.name(source)} sent"
+        )
+    if kind == WW:
+        return (
+            f"{case.name(target)} sent {case.vid_value(vid)!r} to {case.vid_key(vid)}, which lies right after a "
+            "value of "
+            f"{case.name(source)}"
+        )
+    if kind == PROCESS:
+        return f"{case.name(source)} came before {case.name(target)} in process {int(case.view.calls.process[source])}"
+    return f"{case.name(source)} completed before {case.name(target)} was invoked"
