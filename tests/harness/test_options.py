@@ -1,0 +1,89 @@
+"""Options of the command line: what can't work is refused in one line that names the option."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.cluster.api import UsageError
+from harness.options import duration_s, pairs, scenario
+from harness.scenario import Scenario
+
+GIVEN = {
+    "workload": "txn",
+    "cluster": "jvm",
+    "nemesis": "none",
+    "seed": None,
+    "time_limit_s": 60.0,
+    "concurrency": 10,
+    "rate": 100.0,
+    "isolation": "read_committed",
+    "acks": "all",
+    "idempotence": True,
+    "sub_via": "assign",
+    "topics": 2,
+    "partitions": 3,
+    "replication": 3,
+    "min_isr": 2,
+    "topic_config": [],
+    "broker_config": [],
+    "abort_rate": 0.05,
+    "crash_interval_s": 30.0,
+    "transaction_timeout_s": 10.0,
+    "fault_interval_s": None,
+    "fault_length_s": None,
+    "recovery_bound_s": None,
+    "nodes": 3,
+    "controllers": 0,
+    "kafka_version": "4.1.1",
+    "image": None,
+    "bootstrap": None,
+}
+
+
+def test_the_defaults_are_a_scenario_with_a_seed_and_kafka_timings():
+    made = scenario(**GIVEN)
+    assert isinstance(made, Scenario)
+    assert made.seed >= 0
+    assert (made.fault_length_s, made.fault_interval_s, made.recovery_bound_s) == (10.0, 30.0, 60.0)
+
+
+def test_what_is_given_wins():
+    made = scenario(**GIVEN | {"seed": 7, "fault_interval_s": 5.0, "sub_via": "assign,subscribe"})
+    assert (made.seed, made.fault_interval_s, made.sub_via) == (7, 5.0, ("assign", "subscribe"))
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"acks": "1"}, "--acks 1 needs --workload send-poll"),
+        ({"acks": "2"}, "--acks 2"),
+        ({"idempotence": False}, "--no-idempotence needs --workload send-poll"),
+        ({"workload": "send-poll", "acks": "1"}, "--acks 1 needs --no-idempotence"),
+        ({"replication": 4}, "--replication 4 is impossible with 3 nodes"),
+        ({"min_isr": 4}, "--min-isr 4 is more than --replication 3"),
+        ({"isolation": "serializable"}, "--isolation serializable"),
+        ({"sub_via": "guess"}, "--sub-via guess"),
+        ({"cluster": "existing"}, "--bootstrap"),
+        ({"bootstrap": "localhost:9092"}, "--cluster existing"),
+        ({"topic_config": ["x"]}, "--topic-config x"),
+        ({"broker_config": ["=1"]}, "--broker-config =1"),
+    ],
+)
+def test_what_cannot_work_is_refused_by_name(given, named):
+    with pytest.raises(UsageError, match=named):
+        scenario(**GIVEN | given)
+
+
+def test_pairs_keep_equals_signs_in_values():
+    assert pairs("--x", ["a=b=c", " d = e "]) == {"a": "b=c", "d": "e"}
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("1.5m", 90), ("8h", 28800), ("1d", 86400)])
+def test_durations(text, seconds):
+    assert duration_s("--duration", text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "x", "8 hours", "-1s"])
+def test_a_senseless_duration_is_refused(text):
+    with pytest.raises(UsageError, match="--duration"):
+        duration_s("--duration", text)
