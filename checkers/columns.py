@@ -8,7 +8,9 @@ and one running sum, else a sort; both give the same answer.
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -43,6 +45,27 @@ class Column:
         if not self._values:
             return np.empty(0, np.int64)
         return np.frombuffer(self._values, np.int64)
+
+
+class Rows:
+    """An append-only table of int64, filled row by row (tuples of equal width) and taken column by column."""
+
+    __slots__ = ("_values", "_width")
+
+    def __init__(self, width: int) -> None:
+        self._values = array("q")
+        self._width = width
+
+    def add(self, rows: Iterable[tuple[int, ...]]) -> None:
+        """Append rows; TypeError or OverflowError where a member is not an int64."""
+        self._values.extend(chain.from_iterable(rows))
+
+    def take(self) -> list[Ints]:
+        """Return the columns; the table must not be added to afterwards."""
+        if not self._values:
+            return [np.empty(0, np.int64) for _ in range(self._width)]
+        table = np.frombuffer(self._values, np.int64).reshape(-1, self._width)
+        return [np.ascontiguousarray(table[:, column]) for column in range(self._width)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,11 +22,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from checkers.columns import Bools, Column, Ints
+from checkers.columns import Bools, Column, Ints, Rows
 from checkers.interning import FOREIGN, NO_OFFSET, Names, Values
 from checkers.pairing import Mark, Paired, Pairing
 from checkers.source import Lines
-from harness.history import FAIL, OK, HistoryError
+from harness.history import FAIL, INFO, OK, HistoryError
 
 TYPE_OK, TYPE_FAIL, TYPE_INFO = 0, 1, 2
 TYPE_NAMES = ("ok", "fail", "info")
@@ -38,10 +38,13 @@ ASSIGN_KINDS = frozenset({"assign", "subscribe"})
 OFFSET_KINDS = frozenset({"commit", "committed"})
 OTHER_KINDS = frozenset({"crash", "debug-topic-partitions", "unsubscribe"})
 """Known to exist, with nothing to judge in them."""
+CALL_WIDTH, SEND_WIDTH, SEGMENT_WIDTH = 10, 5, 4
+"""Columns of the tables that are filled row by row."""
 RECORD_SIZE = 2
 """[offset, value]; a third element holds what else was seen."""
 
 _MALFORMED = (TypeError, ValueError, IndexError, AttributeError, KeyError, OverflowError)
+_TYPES = {OK: TYPE_OK, FAIL: TYPE_FAIL, INFO: TYPE_INFO}
 _ISOLATIONS = {None: ISOLATION_DEFAULT, "read_committed": READ_COMMITTED, "read_uncommitted": READ_UNCOMMITTED}
 
 
@@ -194,9 +197,7 @@ class ViewBuilder:
         self.keys, self.kinds, self.groups, self.txn_ids = Names(), Names(), Names(), Names()
         self.values = Values()
         self.unknown_kinds: dict[str, tuple[int, int]] = {}
-        self._calls: tuple[Column, ...] = tuple(Column() for _ in range(10))
-        self._sends: tuple[Column, ...] = tuple(Column() for _ in range(5))
-        self._segments: tuple[Column, ...] = tuple(Column() for _ in range(4))
+        self._calls, self._sends, self._segments = Rows(CALL_WIDTH), Rows(SEND_WIDTH), Rows(SEGMENT_WIDTH)
         self._records = Column()
         self._extras: dict[int, Any] = {}
         self._assigns, self._seeks = Column(), Column()
@@ -231,29 +232,29 @@ class ViewBuilder:
                     f"{self.name}:{call.number}: {line.f!r} with a malformed value: {error}; HISTORY.md has the shapes"
                 ) from error
             self._size += 1
-        for column, values in zip(self._calls, batch.calls, strict=True):
-            column.add(values)
-        for column, values in zip(self._sends, batch.sends, strict=True):
-            column.add(values)
+        self._calls.add(batch.calls)
+        self._sends.add(batch.sends)
         self._add_records(batch)
 
     def _call(self, batch: _Batch, call: Paired, line: Any) -> None:
-        process, kind, type_, invoke, done, isolation, commit, txn_id, group, numbers = batch.calls
-        process.append(line.process)
-        kind.append(self.kinds.code(line.f))
         finished = call.completion
-        type_.append(TYPE_INFO if finished is None else _type_code(finished.type))
-        invoke.append(call.invoke_row)
-        done.append(call.done_row)
-        isolation.append(_ISOLATIONS[line.isolation])
-        time = line.commit_time
-        if finished is None or time is msgspec.UNSET:
-            commit.append(COMMIT_UNKNOWN)
-        else:
-            commit.append(COMMIT_NEVER if time is None else time)
-        txn_id.append(NONE if line.txn_id is None else self.txn_ids.code(line.txn_id))
-        group.append(NONE if line.group is None else self.groups.code(line.group))
-        numbers.append(call.number)
+        time = COMMIT_UNKNOWN
+        if finished is not None and finished.commit_time is not msgspec.UNSET:
+            time = COMMIT_NEVER if finished.commit_time is None else finished.commit_time
+        batch.calls.append(
+            (
+                line.process,
+                self.kinds.code(line.f),
+                TYPE_INFO if finished is None else _TYPES[finished.type],
+                call.invoke_row,
+                call.done_row,
+                _ISOLATIONS[line.isolation],
+                time,
+                NONE if line.txn_id is None else self.txn_ids.code(line.txn_id),
+                NONE if line.group is None else self.groups.code(line.group),
+                call.number,
+            )
+        )
 
     def _data(self, batch: _Batch, call: Paired, line: Any) -> None:  # noqa: C901, PLR0912  the hot loop stays one
         done = call.completion
@@ -292,12 +293,9 @@ class ViewBuilder:
             offset, value = value[0], value[1]
             if offset is not None and type(offset) is not int:
                 raise TypeError(f"an offset is an integer or null, not {offset!r}")
-        calls, keys, offsets, values, mops = batch.sends
-        calls.append(self._size)
-        keys.append(self.keys.code(key))
-        offsets.append(NO_OFFSET if offset is None else offset)
-        values.append(value if type(value) is int and -FOREIGN < value < FOREIGN else self.values.code(value))
-        mops.append(mop)
+        if type(value) is not int or not -FOREIGN < value < FOREIGN:
+            value = self.values.code(value)
+        batch.sends.append((self._size, self.keys.code(key), NO_OFFSET if offset is None else offset, value, mop))
 
     def _join_invocation(self, batch: _Batch, invoked: Any, completed: Any) -> None:
         """Add the sends of the invocation that its info completion doesn't show."""
@@ -346,8 +344,7 @@ class ViewBuilder:
             self._records.add(flat)
         elif records:
             self._records.add(self._records_slowly(batch, start))
-        for column, values in zip(self._segments, batch.segments, strict=True):
-            column.add(values)
+        self._segments.add(batch.segments)
 
     def _records_slowly(self, batch: _Batch, row: int) -> array[int]:
         flat = array("q")
@@ -371,8 +368,8 @@ class ViewBuilder:
         """Return the view; the builder must not be used afterwards."""
         self._take(self.pairing.dangling())
         index, time = self.pairing.columns()
-        calls = Calls(*(column.take() for column in self._calls))
-        segment_call, segment_key, segment_mop, segment_size = (column.take() for column in self._segments)
+        calls = Calls(*self._calls.take())
+        segment_call, segment_key, segment_mop, segment_size = self._segments.take()
         flat = self._records.take()
         offsets = [column.take() for column in self._offsets]
         return LogView(
@@ -380,7 +377,7 @@ class ViewBuilder:
             index=index,
             time=time,
             calls=_with_isolation(calls, isolation),
-            sends=Sends(*(column.take() for column in self._sends)),
+            sends=Sends(*self._sends.take()),
             records=Records(
                 np.repeat(segment_call, segment_size),
                 np.repeat(segment_key, segment_size),
@@ -416,25 +413,17 @@ class _Batch:
     """The rows of one block, as Python lists, before they become columns."""
 
     def __init__(self) -> None:
-        self.calls: tuple[list[Any], ...] = tuple([] for _ in range(10))
-        self.sends: tuple[list[Any], ...] = tuple([] for _ in range(5))
-        self.segments: tuple[list[Any], ...] = tuple([] for _ in range(4))
+        self.calls: list[tuple[int, ...]] = []
+        self.sends: list[tuple[int, ...]] = []
+        self.segments: list[tuple[int, ...]] = []
         self.record_lists: list[list[Any]] = []
         self.segment_numbers: list[int] = []
 
     def segment(self, call: int, key: int, mop: int, records: list[Any], number: int) -> None:
         """Add the records of one key that one poll returned."""
-        calls, keys, mops, sizes = self.segments
-        calls.append(call)
-        keys.append(key)
-        mops.append(mop)
-        sizes.append(len(records))
+        self.segments.append((call, key, mop, len(records)))
         self.record_lists.append(records)
         self.segment_numbers.append(number)
-
-
-def _type_code(name: str) -> int:
-    return TYPE_OK if name == OK else TYPE_FAIL if name == FAIL else TYPE_INFO
 
 
 def _hashable(value: Any) -> Any:
