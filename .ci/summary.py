@@ -17,7 +17,7 @@ MOST_ROWS = 200
 NAMES = {True: "valid", False: "INVALID", None: "broken"}
 
 
-def name(valid: bool | str | None) -> str:
+def name(valid: bool | str | None) -> str:  # noqa: FBT001 - the field as it stands in the file
     """Return a run's verdict as one word; None: the harness broke."""
     return NAMES[valid] if valid is None or isinstance(valid, bool) else valid
 

@@ -10,6 +10,11 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import typer
+
+from harness import cli
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("harness", "checkers", "workloads", "nemesis", "broker")
@@ -24,7 +29,6 @@ CLOCKS_AND_FILES = frozenset(
         "logging",
         "os",
         "pathlib",
-        "random",
         "secrets",
         "shutil",
         "signal",
@@ -178,10 +182,14 @@ def imported_roots(path: Path) -> set[str]:
 
 
 def impurities(path: Path) -> set[str]:
-    """What in a module reaches for a clock, randomness, files, threads or logs."""
+    """What in a module reaches for a clock, files, threads, logs, or randomness but a generator that it is given."""
     found = imported_roots(path) & CLOCKS_AND_FILES
     for node in ast.walk(tree(path)):
         match node:
+            case ast.Attribute(value=ast.Name(id="random"), attr=name) if name != "Random":
+                found.add(f"random.{name}")
+            case ast.ImportFrom(module="random"):
+                found.add("from random import")
             case ast.Call(func=ast.Name(id="open" | "print" | "input" as name)):
                 found.add(f"{name}()")
             case ast.Attribute(value=ast.Name(id="np" | "numpy"), attr="random"):
@@ -274,3 +282,44 @@ def test_no_test_sleeps() -> None:
         if isinstance(node, ast.Call) and ast.unparse(node.func) in {"time.sleep", "sleep"}
     ]
     assert sleeping == [], "wait for a condition with a deadline, or use the virtual clock"
+
+
+def commands() -> dict[tuple[str, ...], set[str]]:
+    """The options of every command of `harness`, by the words that name it."""
+    found: dict[tuple[str, ...], set[str]] = {}
+
+    def visit(words: tuple[str, ...], command: Any) -> None:
+        found[words] = {name for part in command.params for name in (*part.opts, *part.secondary_opts)} | {"--help"}
+        for name, child in getattr(command, "commands", {}).items():
+            visit((*words, name), child)
+
+    visit((), typer.main.get_command(cli.app))
+    return found
+
+
+def unknown_words(line: str, known: dict[tuple[str, ...], set[str]]) -> list[str]:
+    """What a line of documentation tells `harness` to do that it can't: options, or a command that there is none of."""
+    wrong = []
+    for told in re.findall(r"(?<![\w/.-])harness ((?:[^`|;&]|\|(?! ))*)", line):
+        words: tuple[str, ...] = ()
+        for word in told.split():
+            if (*words, word) not in known:
+                break
+            words = (*words, word)
+        options = re.findall(r"(?<![\w-])--[a-z][\w-]*", told)
+        wrong += [f"harness {' '.join(words)} {option}" for option in options if option not in known[words]]
+    return wrong
+
+
+def test_documentation_names_only_options_that_exist() -> None:
+    known = commands()
+    assert {("run",), ("check",), ("soak",), ("cluster", "up")} <= set(known)
+    assert unknown_words("`harness run --no-such 1` and `harness check --json`", known) == ["harness run --no-such"]
+    wrong = [
+        f"{path}: {word}"
+        for path, text in texts()
+        if path.suffix in {".md", ".yml"} or path.name in {"Makefile", "demo.py"}
+        for line in text.replace("\\\n", " ").splitlines()
+        for word in unknown_words(line, known)
+    ]
+    assert wrong == []
