@@ -498,7 +498,12 @@ class Phases:
         return None
 
     def update(self, ctx: Context, event: Op) -> Generator:
-        """Pass the event to the current phase (the next one, while it waits for processes to come home)."""
+        """Pass the event to the current phase (the next one, while it waits for processes to come home).
+
+        Point events go to every phase that is left: an interrupt may come before the phase that it ends.
+        """
         if not self.rest:
             return self
+        if event.process == HARNESS:
+            return replace(self, rest=tuple(phase.update(ctx, event) for phase in self.rest))
         return replace(self, rest=(self.rest[0].update(ctx, event), *self.rest[1:]))

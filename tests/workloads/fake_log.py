@@ -62,18 +62,19 @@ class FakeLog:
             return op.completed(OK, value=[])
         if op.abort:
             return op.completed(FAIL, error={"name": "DELIBERATE_ABORT"})
-        value = [self._micro_op(micro_op, held) for micro_op in op.value]
+        before = {key: len(log) for key, log in self.logs.items()}  # nobody reads what is not committed
+        value = [self._micro_op(micro_op, held, before) for micro_op in op.value]
         positions = [[key, at] for key, at in held.items()] if op.f == "poll" else None
         return op.completed(OK, value=value, positions=positions)
 
-    def _micro_op(self, micro_op: list[Any], held: dict[str, int]) -> list[Any]:
+    def _micro_op(self, micro_op: list[Any], held: dict[str, int], before: dict[str, int]) -> list[Any]:
         if micro_op[0] == "send":
             log = self.logs[micro_op[1]]
             log.append(micro_op[2])
             return ["send", micro_op[1], [len(log) - 1, micro_op[2]]]
         polled = []
         for key, at in held.items():
-            records = list(enumerate(self.logs[key][at : at + POLL_MAX], at))
+            records = list(enumerate(self.logs[key][at : min(at + POLL_MAX, before[key])], at))
             held[key] = at + len(records)
             if records:
                 polled.append([key, [list(record) for record in records]])
