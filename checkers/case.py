@@ -80,9 +80,10 @@ class Case:
 
     @cached_property
     def vid_gone(self) -> Bools:
-        """Per vid: a slot where it lies is below a log start."""
+        """Per vid: it lies below a log start, or may (its place is unknown and its key's log start moved)."""
         gone = np.zeros(self.placement.vids.size, np.bool_)
         if self.log_start.any():
+            gone = (self.placement.last < 0) & (self.log_start[self.placement.vids.first] > 0)
             gone[self.placement.entry_vid[self.gone[self.placement.entry_slot]]] = True
         return gone
 

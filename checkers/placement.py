@@ -82,8 +82,9 @@ def place(view: LogView) -> Placement:
     committed = _must_have_committed(view, send_vid, ok_read)
     rc_reader = calls.isolation[records.call] == READ_COMMITTED
     mixed = not rc_reader.all()
+    any_rc = bool((calls.isolation == READ_COMMITTED).any())
     committed_rc = committed
-    if mixed and rc_reader.any():
+    if mixed and any_rc:
         committed_rc = _must_have_committed(view, send_vid, _flags(vids.size, record_vid[read_by_ok & rc_reader]))
 
     send_known = (sends.offset >= 0) & committed[sends.call]
