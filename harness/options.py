@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Any, Literal, cast, get_args
 
+from harness.clients.settings import refuse_impossible
 from harness.cluster.api import UsageError
 from harness.scenario import Isolation, Scenario
 
@@ -56,12 +57,7 @@ def _refuse(made: Scenario) -> None:
         raise UsageError(f"--replication {made.replication} is impossible with {made.nodes} nodes (see --nodes)")
     if made.min_isr > made.replication:
         raise UsageError(f"--min-isr {made.min_isr} is more than --replication {made.replication}")
-    if made.workload == "txn" and made.acks != "all":
-        raise UsageError(f"--acks {made.acks} needs --workload send-poll: transactions demand acks=all")
-    if made.workload == "txn" and not made.idempotence:
-        raise UsageError("--no-idempotence needs --workload send-poll: transactions demand idempotence")
-    if made.idempotence and made.acks != "all":
-        raise UsageError(f"--acks {made.acks} needs --no-idempotence: an idempotent producer demands acks=all")
+    refuse_impossible(made)
 
 
 def _one_of(option: str, value: str, allowed: Sequence[str]) -> Literal["all"]:

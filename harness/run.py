@@ -59,8 +59,8 @@ class Equipment(Protocol):
         """Return what opens the workload's clients; `post` takes events that no op carries (rebalance callbacks)."""
         ...
 
-    def observer(self, cluster: Cluster) -> Observer:
-        """Return what answers questions about roles."""
+    def observer(self, cluster: Cluster, keys: tuple[str, ...]) -> Observer:
+        """Return what answers questions about roles; it watches the topics of the keys."""
         ...
 
     def nemesis(
@@ -122,7 +122,7 @@ def _drive(
     folder: Path,
     view: View,
 ) -> None:
-    observer = equipment.observer(cluster)
+    observer = equipment.observer(cluster, keys)
     faults, performer = equipment.nemesis(scenario, cluster, observer, keys, folder)
     nodes = tuple(node for node in cluster.nodes() if "broker" in node.roles)
     probes = equipment.probes(cluster, nodes)

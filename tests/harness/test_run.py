@@ -74,7 +74,7 @@ class FakeEquipment:
     def clients(self, scenario, cluster, post):
         return self
 
-    def observer(self, cluster):
+    def observer(self, cluster, keys):
         return None
 
     def nemesis(self, scenario, cluster, observer, keys, folder):
