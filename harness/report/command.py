@@ -1,0 +1,83 @@
+"""The command that repeats a run: `harness run` with the seed and every option that is not its default."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import msgspec
+
+from harness.scenario import Scenario
+
+_FLAGS = {
+    "workload": "--workload",
+    "cluster": "--cluster",
+    "nemesis": "--nemesis",
+    "time_limit_s": "--time-limit",
+    "concurrency": "--concurrency",
+    "rate": "--rate",
+    "isolation": "--isolation",
+    "acks": "--acks",
+    "sub_via": "--sub-via",
+    "topics": "--topics",
+    "partitions": "--partitions",
+    "replication": "--replication",
+    "min_isr": "--min-isr",
+    "topic_config": "--topic-config",
+    "broker_config": "--broker-config",
+    "abort_rate": "--abort-rate",
+    "crash_interval_s": "--crash-interval",
+    "transaction_timeout_s": "--transaction-timeout",
+    "fault_interval_s": "--nemesis-interval",
+    "fault_length_s": "--nemesis-length",
+    "recovery_bound_s": "--recovery-bound",
+    "nodes": "--nodes",
+    "controllers": "--controllers",
+    "kafka_version": "--kafka-version",
+    "image": "--image",
+    "bootstrap": "--bootstrap",
+}
+_ALWAYS = frozenset({"cluster", "nemesis"})
+"""Said even where they are the default: they say what the run is, and a default may change with a release."""
+
+
+def repeat_command(scenario: Scenario) -> str:
+    """Return the command line, quoted for a POSIX shell."""
+    words = ["harness", "run"]
+    default = Scenario()
+    for name, flag in _FLAGS.items():
+        value = getattr(scenario, name)
+        if name in _ALWAYS or value != getattr(default, name):
+            words += _option(flag, value)
+    if not scenario.idempotence:
+        words.append("--no-idempotence")
+    words += ["--seed", str(scenario.seed)]
+    return shlex.join(words)
+
+
+def _option(flag: str, value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [word for key, setting in value.items() for word in (flag, f"{key}={setting}")]
+    if isinstance(value, tuple):
+        return [flag, ",".join(value)]
+    return [flag, f"{value:g}" if isinstance(value, float) else str(value)]
+
+
+def settings(scenario: Scenario) -> list[tuple[str, str]]:
+    """Return every field of the scenario with its value as text."""
+    fields: dict[str, Any] = msgspec.to_builtins(scenario)
+    return [(name, _said(value)) for name, value in fields.items()]
+
+
+def _said(value: Any) -> str:
+    match value:
+        case None | "" | {} | []:
+            return "none"
+        case dict():
+            return ", ".join(f"{key}={setting}" for key, setting in value.items())
+        case list():
+            return ", ".join(str(one) for one in value)
+        case float():
+            return f"{value:g}"
+        case _:
+            return str(value)

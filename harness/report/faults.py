@@ -1,0 +1,114 @@
+"""The faults and phases of a run, read from its history.
+
+A fault's window runs from the completion of its injection (it bites) to the invocation of its heal (HISTORY.md); the
+report also keeps when the injection was begun and when the heal was done. A heal that was never recorded leaves the
+window open until the end of the history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.history import HARNESS, INVOKE, NEMESIS, Op
+
+HEAL = "heal"
+
+
+@dataclass(slots=True)
+class FaultRow:
+    """One injection: where, when (ns), whether it bit, and the evidence."""
+
+    id: int
+    name: str
+    aimed: int
+    """When the injection was begun."""
+    begins: int
+    """When it was done."""
+    heals: int | None = None
+    healed: int | None = None
+    nodes: list[str] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+    bit: bool | None = None
+    """None: the history does not say."""
+    expects: str = ""
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    heal_evidence: Mapping[str, Any] = field(default_factory=dict)
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A phase of the run (setup, main, heal, drain) and when it began, in ns."""
+
+    name: str
+    begins: int
+
+
+class FaultLog:
+    """Listens to the events of `nemesis` and `harness`, in history order."""
+
+    def __init__(self) -> None:
+        self.faults: list[FaultRow] = []
+        self.phases: list[Phase] = []
+        self.incomplete_drains: list[str] = []
+        """Keys whose final read did not reach its end."""
+        self._begun: dict[str, int] = {}
+        self._heals: dict[int, int] = {}
+
+    def event(self, op: Op) -> None:
+        """Take one event; what is not the nemesis' or the harness' is ignored."""
+        value = op.value if isinstance(op.value, Mapping) else {}
+        if op.process == HARNESS:
+            if op.f == "phase":
+                self.phases.append(Phase(str(op.value), op.time))
+            elif op.f == "drain" and value.get("complete") is False:
+                self.incomplete_drains.append(str(value.get("key", "?")))
+        elif op.process == NEMESIS:
+            self._nemesis(op, value)
+
+    def _nemesis(self, op: Op, value: Mapping[str, Any]) -> None:
+        if op.f == HEAL:
+            self._heal(op, value)
+        elif op.type == INVOKE:
+            self._begun[op.f] = op.time
+        elif value or op.error:
+            self.faults.append(
+                FaultRow(
+                    id=_number(value.get("fault-id"), default=len(self.faults) + 1),
+                    name=op.f,
+                    aimed=self._begun.pop(op.f, op.time),
+                    begins=op.time,
+                    nodes=[str(node) for node in _listed(value.get("nodes"))],
+                    keys=[str(key) for key in _listed(value.get("keys"))],
+                    bit=value.get("bit") if isinstance(value.get("bit"), bool) else None,
+                    expects=str(value.get("expects") or ""),
+                    evidence=_mapping(value.get("evidence")),
+                    error=str((op.error or {}).get("message") or op.error or "") if op.error else "",
+                )
+            )
+
+    def _heal(self, op: Op, value: Mapping[str, Any]) -> None:
+        number = _number(value.get("fault-id"), default=-1)
+        fault = next((fault for fault in reversed(self.faults) if fault.id == number), None)
+        if fault is None:
+            return
+        if op.type == INVOKE:
+            fault.heals = op.time
+        else:
+            fault.heals = fault.heals if fault.heals is not None else op.time
+            fault.healed = op.time
+            fault.heal_evidence = _mapping(value.get("evidence"))
+
+
+def _number(value: Any, *, default: int) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else default
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

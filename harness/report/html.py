@@ -1,0 +1,221 @@
+"""The report: one self-contained report.html from a run's folder. It needs no network and opens from a disk.
+
+The history is streamed twice: once into columns and events, and once more for the operations that prove an anomaly.
+Style sheet, scripts, the chart library and the data all stand in the page; a content security policy names the scripts
+by their hash and forbids everything else, so that a foreign value that got past the escaping still could not run.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import zlib
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import jinja2
+import msgspec
+
+from checkers.judgement import Judgement
+from harness import store
+from harness.history import Op, read_lines
+from harness.report.bundle import bundle
+from harness.report.columns import Calls, read_calls
+from harness.report.faults import FaultLog
+from harness.report.judged import from_folder, from_judgement
+from harness.report.leaders import LeaderLog
+from harness.report.page import Source, content, drawn_facts, wanted
+from harness.report.proof import Evidence, collect
+from harness.scenario import Scenario
+
+STYLES = ("vendor/uPlot.min.css", "assets/report.css")
+SCRIPTS = (
+    "vendor/uPlot.iife.min.js",
+    "assets/data.js",
+    "assets/view.js",
+    "assets/ruler.js",
+    "assets/charts.js",
+    "assets/leaders.js",
+    "assets/timeline.js",
+    "assets/main.js",
+)
+MAX_FILES = 40
+"""Files beside the page that it links to."""
+
+
+def write_report(folder: Path, judgement: Judgement | None = None) -> Path:
+    """Write folder/report.html and return its path.
+
+    judgement: what to report; without one, the folder's verdict.json is the verdict.
+    Raises HistoryError where the history can't be read; a missing history, scenario or verdict is told in the page.
+    """
+    page, facts, block = _load(folder, judgement)
+    scripts = [_script(name) for name in SCRIPTS]
+    environment = _environment()
+    text = environment.get_template("report.html.j2").render(
+        page=page | {"calls_block": block, "facts_block": _packed(facts)},
+        styles="\n".join(_asset(name) for name in STYLES),
+        scripts=scripts,
+        script_hashes=" ".join(_hash(script) for script in scripts),
+    )
+    target = folder / store.REPORT
+    target.write_text(text, encoding="utf-8")
+    return target
+
+
+def _load(folder: Path, judgement: Judgement | None) -> tuple[dict[str, Any], dict[str, Any], str]:
+    scenario = _scenario(folder)
+    judged = from_judgement(judgement) if judgement is not None else from_folder(folder, scenario)
+    cluster = _cluster(folder)
+    log, leaders = FaultLog(), LeaderLog(_node_names(cluster))
+    last = 0
+
+    def event(op: Op) -> None:
+        nonlocal last
+        last = max(last, op.time)
+        log.event(op)
+        leaders.event(op)
+
+    calls = read_calls(_ops(folder), event)
+    end = max(last, int(calls.end.max()) if len(calls) else 0)
+    indexes, places = wanted(judged)
+    evidence = collect(_ops(folder), indexes, places) if indexes or places else Evidence()
+    source = Source(
+        name=_name(folder),
+        began=_began(folder),
+        scenario=scenario,
+        cluster=cluster,
+        judged=judged,
+        calls=calls,
+        end=end,
+        faults=log.faults,
+        phases=log.phases,
+        lanes=leaders.lanes(),
+        evidence=evidence,
+        notes=_notes(calls, log, leaders),
+    )
+    packed = bundle(calls, indexes)
+    page = content(source) | {"files": _files(folder), "footer": f"Made by kafka-harness {_version()}."}
+    return page, drawn_facts(source, packed), packed.block
+
+
+def _notes(calls: Calls, log: FaultLog, leaders: LeaderLog) -> list[str]:
+    notes = [f"The final read of {key} did not reach its end." for key in log.incomplete_drains]
+    if leaders.cut():
+        notes.append("A partition's leader changed more often than the lane keeps; its end is missing there.")
+    if not len(calls):
+        notes.append("The history holds no client operation.")
+    return notes
+
+
+def _ops(folder: Path) -> Iterator[Op]:
+    path = folder / store.HISTORY
+    if path.exists():
+        with path.open("rb") as lines:
+            yield from read_lines(lines, name=path.name)
+
+
+def _scenario(folder: Path) -> Scenario | None:
+    try:
+        return store.read_scenario(folder)
+    except store.StoreError:
+        return None
+
+
+def _cluster(folder: Path) -> Mapping[str, Any]:
+    try:
+        described = store.read_json(folder / store.CLUSTER)
+    except store.StoreError:
+        return {}
+    return described if isinstance(described, dict) else {}
+
+
+def _node_names(cluster: Mapping[str, Any]) -> dict[int, str]:
+    nodes = cluster.get("nodes")
+    listed = nodes if isinstance(nodes, list) else []
+    return {
+        node["id"]: str(node["name"])
+        for node in listed
+        if isinstance(node, dict) and isinstance(node.get("id"), int) and "name" in node
+    }
+
+
+def _name(folder: Path) -> str:
+    resolved = folder.resolve()
+    return resolved.parent.name if _stamp(resolved.name) else resolved.name
+
+
+def _began(folder: Path) -> str:
+    return _stamp(folder.resolve().name)
+
+
+def _stamp(name: str) -> str:
+    """Return the date and time in a run folder's name (20261103T101502.123), or nothing."""
+    if len(name) < 15 or name[8:9] != "T" or not (name[:8] + name[9:15]).isdigit():
+        return ""
+    return f"{name[:4]}-{name[4:6]}-{name[6:8]} {name[9:11]}:{name[11:13]}:{name[13:15]}"
+
+
+def _files(folder: Path) -> list[dict[str, str]]:
+    listed = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+        and path.name != store.REPORT
+        and not path.name.startswith(".")
+        and _is_for_readers(path, folder)
+    ]
+    return [
+        {"name": str(path.relative_to(folder)), "href": quote(str(path.relative_to(folder))), "size": _size(path)}
+        for path in listed[:MAX_FILES]
+    ]
+
+
+def _is_for_readers(path: Path, folder: Path) -> bool:
+    """Leave out the cluster's own data: segments and indexes are no reading."""
+    return path.relative_to(folder).parts[0] != "cluster"
+
+
+def _size(path: Path) -> str:
+    size_bytes = path.stat().st_size
+    for unit, scale in (("MB", 1_000_000), ("kB", 1_000)):
+        if size_bytes >= scale:
+            return f"{size_bytes / scale:,.1f} {unit}"
+    return f"{size_bytes} B"
+
+
+def _version() -> str:
+    try:
+        return version("kafka-harness")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def _packed(facts: Mapping[str, Any]) -> str:
+    return base64.b64encode(zlib.compress(msgspec.json.encode(facts), 9)).decode("ascii")
+
+
+@cache
+def _asset(name: str) -> str:
+    return files("harness.report").joinpath(name).read_text(encoding="utf-8").strip()
+
+
+def _script(name: str) -> str:
+    text = _asset(name)
+    assert "</script" not in text.lower(), f"{name} would end its own element"
+    return text
+
+
+def _hash(script: str) -> str:
+    return "'sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii") + "'"
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    loader = jinja2.FunctionLoader(lambda name: _asset(f"templates/{name}"))
+    return jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=False)

@@ -1,0 +1,315 @@
+"""The report's content as plain text values, ready for the template: no markup, no layout, nothing foreign unescaped.
+
+Everything a reader sees without JavaScript is made here; what the charts draw is in `harness.report.bundle` and in
+`facts` (see `drawn_facts`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from harness.report import command, words
+from harness.report.bundle import Bundle
+from harness.report.columns import OUTCOMES, Calls
+from harness.report.faults import FaultRow, Phase
+from harness.report.judged import Judged, queue_classes
+from harness.report.leaders import NOBODY, UNKNOWN, Segment
+from harness.report.order import Place, place_of, shown
+from harness.report.proof import CallRow, Evidence
+from harness.scenario import Scenario
+
+NS = 1_000_000_000
+MAX_EXAMPLES = 8
+"""Examples quoted per class; verdict.json keeps more."""
+MAX_NAMED_CALLS = 6
+"""Operations of one example that the table shows and the timeline marks."""
+NOBODY_LEADS, NOT_KNOWN = -1, -2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Everything that was read."""
+
+    name: str
+    began: str
+    scenario: Scenario | None
+    cluster: Mapping[str, Any]
+    judged: Judged
+    calls: Calls
+    end: int
+    faults: Sequence[FaultRow]
+    phases: Sequence[Phase]
+    lanes: Mapping[str, Sequence[Segment]]
+    evidence: Evidence
+    notes: Sequence[str] = field(default_factory=list)
+
+
+def seconds(time_ns: int) -> str:
+    """Return a time of the run: "12.345 s"."""
+    return f"{time_ns / NS:,.3f} s"
+
+
+def took(span_ns: float) -> str:
+    """Return a span in the unit that suits it."""
+    if span_ns >= 10 * NS:
+        return f"{span_ns / NS:,.1f} s"
+    if span_ns >= NS:
+        return f"{span_ns / NS:.2f} s"
+    return f"{span_ns / 1e6:.1f} ms"
+
+
+def examples_of(anomaly: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the examples that the report quotes."""
+    listed = anomaly.get("examples")
+    return [one for one in listed if isinstance(one, Mapping)][:MAX_EXAMPLES] if isinstance(listed, list) else []
+
+
+def named_ops(example: Mapping[str, Any]) -> list[int]:
+    """Return the history indexes that an example names."""
+    listed = example.get("ops")
+    return [i for i in listed if isinstance(i, int)][:MAX_NAMED_CALLS] if isinstance(listed, list) else []
+
+
+def wanted(judged: Judged) -> tuple[set[int], list[Place]]:
+    """Return the indexes and places that the quoted examples are about."""
+    examples = [one for anomaly in judged.anomalies.values() for one in examples_of(anomaly)]
+    places = [place for place in map(place_of, examples) if place is not None]
+    return {index for one in examples for index in named_ops(one)}, list(dict.fromkeys(places))
+
+
+def content(source: Source) -> dict[str, Any]:
+    """Return the template's values."""
+    judged, scenario = source.judged, source.scenario
+    word = words.verdict_word(judged.valid)
+    sentence = words.headline(word, judged.anomalies, judged.reasons, len(source.faults))
+    return {
+        "name": source.name,
+        "began": source.began,
+        "word": word,
+        "sentence": sentence,
+        "more_reasons": judged.reasons[1:] if word != "invalid" else judged.reasons,
+        "config": _configuration(source),
+        "figures": _figures(source),
+        "cards": _cards(source),
+        "kinds": _kinds(source.calls),
+        "outages": _outages(judged),
+        "checked": judged.silent(queue_classes()) if judged.verdict else (),
+        "allowed": [
+            {
+                "name": name,
+                "count": words.counted(int(entry.get("count", 1)), "time", "times"),
+                "why": words.meaning(name).title,
+            }
+            for name, entry in judged.allowed.items()
+        ],
+        "not_checked": judged.not_checked if judged.verdict else ("everything: there is no verdict",),
+        "models": _models(judged),
+        "notes": [*judged.notes, *source.notes],
+        "faults": [_fault(fault, source) for fault in source.faults],
+        "command": command.repeat_command(scenario) if scenario else "",
+        "settings": command.settings(scenario) if scenario else (),
+        "cluster": [(str(name), shown(value).strip('"')) for name, value in source.cluster.items()],
+    }
+
+
+def _configuration(source: Source) -> list[str]:
+    scenario, cluster = source.scenario, source.cluster
+    if scenario is None:
+        return ["a history from elsewhere"]
+    version = cluster.get("version") or scenario.kafka_version
+    system = f"Apache Kafka {version}" if scenario.cluster in {"jvm", "compose"} else f"{scenario.cluster} cluster"
+    roles = f"{scenario.controllers} controllers" if scenario.controllers else "combined roles"
+    parts = [
+        system,
+        f"{scenario.cluster}, {words.counted(scenario.nodes, 'node', 'nodes')}, {roles}",
+        f"workload {scenario.workload}",
+        f"nemesis {scenario.nemesis}",
+        f"{words.counted(scenario.topics, 'topic', 'topics')} of {scenario.partitions} partitions",
+        f"RF {scenario.replication}",
+        f"min ISR {scenario.min_isr}",
+        f"acks={scenario.acks}",
+        "idempotent" if scenario.idempotence else "not idempotent",
+        scenario.isolation,
+        " and ".join(scenario.sub_via),
+        *(f"{key}={value}" for key, value in scenario.topic_config.items()),
+        *(f"{key}={value}" for key, value in scenario.broker_config.items()),
+    ]
+    if client := cluster.get("client"):
+        parts.insert(1, str(client))
+    return [*parts, f"seed {scenario.seed}"]
+
+
+def _figures(source: Source) -> list[dict[str, str]]:
+    calls = source.calls
+    by_outcome = {name: int((calls.outcome == code).sum()) for code, name in enumerate(OUTCOMES)}
+    figures = [
+        {
+            "label": "Operations",
+            "value": f"{len(calls):,}",
+            "note": f"{by_outcome['ok']:,} ok, {by_outcome['info']:,} info, {by_outcome['fail']:,} fail",
+        }
+    ]
+    if "txn" in calls.kinds:
+        of_txn = calls.kind == list(calls.kinds).index("txn")
+        committed = int((of_txn & (calls.outcome == OUTCOMES.index("ok"))).sum())
+        figures.append(
+            {"label": "Transactions committed", "value": f"{committed:,}", "note": f"of {int(of_txn.sum()):,}"}
+        )
+    if source.faults:
+        bit = sum(fault.bit is True for fault in source.faults)
+        kinds = ", ".join(dict.fromkeys(fault.name for fault in source.faults))
+        figures.append({"label": "Faults that bit", "value": f"{bit} of {len(source.faults)}", "note": kinds})
+    outages = _outages(source.judged)
+    if outages:
+        figures.append({"label": "Longest outage", "value": outages[0]["length"], "note": f"of {outages[0]['kind']}"})
+    return [*figures, {"label": "Duration", "value": took(source.end), "note": ""}]
+
+
+def _outages(judged: Judged) -> list[dict[str, str]]:
+    ordered = sorted(judged.availability.items(), key=lambda item: -float(item[1].get("longest-outage-s", 0)))
+    return [
+        {
+            "kind": kind,
+            "length": took(float(entry.get("longest-outage-s", 0)) * NS),
+            "when": f"{seconds(entry.get('from-ns', 0))} to {seconds(entry.get('to-ns', 0))}",
+        }
+        for kind, entry in ordered
+    ]
+
+
+def _kinds(calls: Calls) -> list[dict[str, Any]]:
+    rows = []
+    for code, kind in enumerate(calls.kinds):
+        counts = np.bincount(calls.outcome[calls.kind == code], minlength=len(OUTCOMES))
+        rows.append({"kind": kind} | {name: int(counts[number]) for number, name in enumerate(OUTCOMES)})
+    return sorted(rows, key=lambda row: -sum(row[name] for name in OUTCOMES))
+
+
+def _models(judged: Judged) -> str:
+    models = judged.verdict.get("models")
+    refuted = models.get("not") if isinstance(models, Mapping) else None
+    if not refuted:
+        return ""
+    also = models.get("also-not") if isinstance(models, Mapping) else None
+    text = f"This history is not {', '.join(map(str, refuted))}"
+    return text + (f", so also not {', '.join(map(str, also))}." if also else ".")
+
+
+def _cards(source: Source) -> list[dict[str, Any]]:
+    anomalies = source.judged.anomalies
+    ordered = sorted(anomalies, key=lambda name: words.severity(name, anomalies[name].get("permitted-by")))
+    cards = []
+    for name in ordered:
+        entry, meaning = anomalies[name], words.meaning(name)
+        examples = [_example(name, one, source.evidence) for one in examples_of(entry)]
+        cards.append(
+            {
+                "name": name,
+                "title": meaning.title,
+                "guarantee": meaning.guarantee,
+                "count": max(int(entry.get("count", 1)), len(examples)),
+                "permitted_by": entry.get("permitted-by"),
+                "examples": examples,
+            }
+        )
+    return cards
+
+
+def _example(name: str, example: Mapping[str, Any], evidence: Evidence) -> dict[str, Any]:
+    place = place_of(example)
+    named = named_ops(example)
+    rows = list({row.index: row for row in (evidence.calls.get(index) for index in named) if row is not None}.values())
+    in_timeline = [str(row.index) for row in rows if isinstance(row.process, int)]
+    return {
+        "why": str(example.get("why", "")),
+        "calls": [_call(row) for row in rows],
+        "order": evidence.orders.get(place, ()) if place else (),
+        "order_key": place.key if place else "",
+        "jump": ",".join(in_timeline),
+        "label": words.meaning(name).title,
+    }
+
+
+def _call(row: CallRow) -> dict[str, Any]:
+    done = row.completed
+    return {
+        "index": row.index,
+        "process": row.process,
+        "f": row.f,
+        "outcome": row.outcome,
+        "when": f"{seconds(row.invoked)} to {seconds(done)}" if done is not None else f"from {seconds(row.invoked)}",
+        "took": took(done - row.invoked) if done is not None else "no answer",
+        "effects": row.effects,
+        "left_out": row.left_out,
+        "error": row.error,
+    }
+
+
+def _fault(fault: FaultRow, source: Source) -> dict[str, Any]:
+    heals = fault.heals if fault.heals is not None else source.end
+    span = max(heals - fault.begins, NS // 2)
+    recovered = source.judged.recovery.get(fault.id, {})
+    known = {kind: after for kind, after in recovered.items() if after is not None}
+    slowest = max(known, key=lambda kind: known[kind], default=None)
+    return {
+        "number": fault.id,
+        "name": fault.name,
+        "where": ", ".join([*fault.nodes, *fault.keys]) or "the cluster",
+        "window": f"{seconds(fault.begins)} to " + (seconds(heals) if fault.heals is not None else "the end"),
+        "zoom_from": f"{max(0, fault.begins - span * 0.4) / NS:.6f}",
+        "zoom_to": f"{(heals + span * 0.6) / NS:.6f}",
+        "bit": {True: "bit", False: "missed", None: "not said"}[fault.bit],
+        "bit_class": {True: "yes", False: "no", None: "unsaid"}[fault.bit],
+        "evidence": [(str(k), shown(v).strip('"')) for k, v in [*fault.evidence.items(), *_healing(fault)]],
+        "recovered": "not seen" if slowest is None else f"{took(known[slowest] * NS)} ({slowest})",
+    }
+
+
+def _healing(fault: FaultRow) -> list[tuple[str, Any]]:
+    healing = [(f"healed: {name}", value) for name, value in fault.heal_evidence.items()]
+    return [*healing, ("error", fault.error)] if fault.error else healing
+
+
+def drawn_facts(source: Source, bundle: Bundle) -> dict[str, Any]:
+    """Return what the page's scripts draw beside the calls; times in seconds."""
+    nodes = sorted({segment.leader for lane in source.lanes.values() for segment in lane} - {NOBODY, UNKNOWN})
+    number = {name: place for place, name in enumerate(nodes)} | {NOBODY: NOBODY_LEADS, UNKNOWN: NOT_KNOWN}
+    return {
+        "end": source.end / NS,
+        "calls": bundle.meta,
+        "phases": [[phase.name, phase.begins / NS] for phase in source.phases],
+        "faults": [_drawn_fault(fault, source.end) for fault in source.faults],
+        "leaders": {
+            "nodes": nodes,
+            "lanes": [
+                {
+                    "key": key,
+                    "isr": max((segment.isr or 0 for segment in lane), default=0),
+                    "segments": [[s.begins / NS, number[s.leader], s.epoch, s.isr] for s in lane],
+                }
+                for key, lane in source.lanes.items()
+            ],
+        },
+        "values": {
+            str(index): [[effect.verb, effect.key, effect.text, effect.hot] for effect in row.effects]
+            for index, row in source.evidence.valued.items()
+        },
+    }
+
+
+def _drawn_fault(fault: FaultRow, end: int) -> dict[str, Any]:
+    heals = fault.heals if fault.heals is not None else end
+    return {
+        "name": fault.name,
+        "nodes": fault.nodes,
+        "keys": fault.keys,
+        "bit": fault.bit,
+        "aimed": fault.aimed / NS,
+        "begins": fault.begins / NS,
+        "heals": heals / NS,
+        "healed": (fault.healed if fault.healed is not None else heals) / NS,
+    }
