@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import subprocess
-import tempfile
 import time
 from pathlib import Path
 from typing import Final
@@ -22,7 +21,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from harness.cluster import jvm_node, ports
 from harness.cluster.api import ClusterError, Node
-from harness.cluster.distribution import Java, cache_folder, locked
+from harness.cluster.distribution import Java, cache_folder, make_once
 from harness.cluster.properties import CONTROLLER_LISTENER, Listener, node_properties, plan
 from harness.cluster.ready import READY_TIMEOUT_S, await_ready
 from harness.cluster.storage import bootstrap_checkpoint, random_id
@@ -35,45 +34,41 @@ EXERCISE_TIMEOUT_S: Final = 30.0
 _TOPIC: Final = "warm-up"
 
 
-def archive(java: Java, jars: Path, version: str) -> Path | None:
-    """Return the archive for that Java and these jars, made when the cache lacks it; None where Java can't."""
+def archive(java: Java, jars: Path, version: str, *, owner_id: str) -> Path | None:
+    """Return the archive for that Java and these jars, made when the cache lacks it; None where Java can't.
+
+    owner_id: the id of the cluster that wants it; the node carries it, so that who takes that cluster away after a
+    crash finds this node too.
+    """
     if java.major < FIRST_JAVA:
         return None
     identity = f"{java.command}\n{java.build}\n{jars.resolve()}\n{jars.stat().st_mtime_ns}\n{jvm_node.FAST_START}"
     digest = hashlib.sha256(identity.encode()).hexdigest()[:12]
-    target = cache_folder() / f"kafka-{version}-{digest}.jsa"
-    if not target.exists():
-        with locked(target.name):
-            if not target.exists():
-                _make(jvm_node.Launch(java.command, jars, version), target)
-    return target
+    launch = jvm_node.Launch(java.command, jars, version)
+    marked = jvm_node.mark(owner_id, "archive")
+    return make_once(cache_folder() / f"kafka-{version}-{digest}.jsa", lambda shop: _make(launch, marked, shop))
 
 
-def _make(launch: jvm_node.Launch, target: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f"{target.name}-") as temporary:
-        folder = Path(temporary) / "n1"
-        written = Path(temporary) / "archive"
-        node, cluster_id = _prepare(launch, folder, Path(temporary))
-        process = jvm_node.start(
-            launch,
-            folder,
-            marked=jvm_node.mark(cluster_id, "n1"),
-            options=["-Xshare:auto", f"-XX:ArchiveClassesAtExit={written}"],
-        )
-        try:
-            await_ready([node], cluster_id, check_alive=lambda: _check(process, folder), timeout_s=READY_TIMEOUT_S)
-            _exercise(node.address)
-            process.terminate()
-            process.wait(WRITE_TIMEOUT_S)
-        except subprocess.TimeoutExpired as error:
-            raise ClusterError(f"Java wrote no CDS archive within {WRITE_TIMEOUT_S:g} s") from error
-        finally:
-            process.kill()
-            process.wait()
-            ports.release(Path(temporary))
-        if not written.exists():
-            raise ClusterError(f"Java wrote no CDS archive: {jvm_node.last_words(folder)}")
-        written.rename(target)
+def _make(launch: jvm_node.Launch, marked: str, workshop: Path) -> Path:
+    folder, written = workshop / "n1", workshop / "archive"
+    node, cluster_id = _prepare(launch, folder, workshop)
+    process = jvm_node.start(
+        launch, folder, marked=marked, options=["-Xshare:auto", f"-XX:ArchiveClassesAtExit={written}"]
+    )
+    try:
+        await_ready([node], cluster_id, check_alive=lambda: _check(process, folder), timeout_s=READY_TIMEOUT_S)
+        _exercise(node.address)
+        process.terminate()
+        process.wait(WRITE_TIMEOUT_S)
+    except subprocess.TimeoutExpired as error:
+        raise ClusterError(f"Java wrote no CDS archive within {WRITE_TIMEOUT_S:g} s") from error
+    finally:
+        process.kill()
+        process.wait()
+        ports.release(workshop)
+    if not written.exists():
+        raise ClusterError(f"Java wrote no CDS archive: {jvm_node.last_words(folder)}")
+    return written
 
 
 def _prepare(launch: jvm_node.Launch, folder: Path, owner: Path) -> tuple[Node, str]:

@@ -4,8 +4,8 @@
  1 a tarball that the user has unpacked: `KAFKA_HOME` is taken when its `libs` folder holds exactly that version;
  2 our cache (`cache_folder()/kafka-VERSION`), filled once per version by Maven from the poms in `compose/maven`.
 
-The cache is filled into a temporary folder that is renamed when it is complete, under a lock file: two runs that start
-together fetch once, and a fetch that was killed leaves nothing that looks whole. This module refuses what can't run
+What goes into the cache is made in a folder beside it and renamed when it is complete, under a lock: two runs that
+start together fetch once, and a fetch that was killed leaves nothing that looks whole. This module refuses what can't run
 (no Java, a Java too old, neither Maven nor cache) with a `UsageError` of one line, before anything is started.
 """
 
@@ -18,8 +18,7 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -116,10 +115,7 @@ def ensure(version: str) -> Path:
         raise UsageError(
             f"no jars of Apache Kafka {version}: install Maven (mvn), or unpack its tarball and set KAFKA_HOME"
         )
-    with locked(jars.name):
-        if not jars.is_dir():
-            _fetch(maven, line, version, jars)
-    return jars
+    return make_once(jars, lambda workshop: _fetch(maven, line, version, workshop))
 
 
 def log_config(version: str) -> Path:
@@ -149,21 +145,40 @@ def locked(name: str) -> Iterator[None]:
         yield
 
 
-def _fetch(maven: str, line: int, version: str, jars: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=jars.parent, prefix=f"{jars.name}-") as temporary:
-        # A copy of the pom: Maven may look for files beside it, and the wheel's folder need not be writable.
-        pom = Path(temporary) / "pom.xml"
-        pom.write_bytes(resource(f"maven/kafka-{line}.xml").read_bytes())
-        target = Path(temporary) / "jars"
-        command = [maven, "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", "-DincludeScope=runtime"]
-        command += [f"-Dkafka.version={version}", f"-DoutputDirectory={target}"]
-        try:
-            answer = subprocess.run(  # noqa: S603 - the user's mvn with our pom; the version was matched above
-                command, capture_output=True, text=True, timeout=FETCH_TIMEOUT_S, check=False
-            )
-        except subprocess.TimeoutExpired as error:
-            raise UsageError(f"Maven did not fetch Apache Kafka {version} within {FETCH_TIMEOUT_S} s") from error
-        if answer.returncode != 0 or not (target / f"kafka_2.13-{version}.jar").exists():
-            lines = [text for text in answer.stdout.splitlines() if "ERROR" in text] or ["no reason given"]
-            raise UsageError(f"Maven can't fetch Apache Kafka {version}: {lines[0][:300]}")
-        target.rename(jars)
+def make_once(target: Path, make: Callable[[Path], Path]) -> Path:
+    """Return `target`, a file or folder of the cache, made by `make` when it is not there.
+
+    `make` works in an empty folder and returns what becomes the target when it is complete. Other processes and
+    threads that want it wait; what a killed one has left is thrown away.
+    """
+    if not target.exists():
+        with locked(target.name):
+            if not target.exists():
+                workshop = target.with_name(f"{target.name}.tmp")
+                if workshop.exists():
+                    shutil.rmtree(workshop)
+                workshop.mkdir()
+                try:
+                    make(workshop).rename(target)
+                finally:
+                    shutil.rmtree(workshop)
+    return target
+
+
+def _fetch(maven: str, line: int, version: str, workshop: Path) -> Path:
+    # A copy of the pom: Maven may look for files beside it, and the wheel's folder need not be writable.
+    pom = workshop / "pom.xml"
+    pom.write_bytes(resource(f"maven/kafka-{line}.xml").read_bytes())
+    jars = workshop / "jars"
+    command = [maven, "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", "-DincludeScope=runtime"]
+    command += [f"-Dkafka.version={version}", f"-DoutputDirectory={jars}"]
+    try:
+        answer = subprocess.run(  # noqa: S603 - the user's mvn with our pom; the version was matched above
+            command, capture_output=True, text=True, timeout=FETCH_TIMEOUT_S, check=False, cwd=workshop
+        )
+    except subprocess.TimeoutExpired as error:
+        raise UsageError(f"Maven did not fetch Apache Kafka {version} within {FETCH_TIMEOUT_S} s") from error
+    if answer.returncode != 0 or not (jars / f"kafka_2.13-{version}.jar").exists():
+        lines = [text for text in answer.stdout.splitlines() if "ERROR" in text] or ["no reason given"]
+        raise UsageError(f"Maven can't fetch Apache Kafka {version}: {lines[0][:300]}")
+    return jars

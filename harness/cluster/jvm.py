@@ -48,15 +48,15 @@ class JvmCluster:
         members = plan(spec.nodes, spec.controllers)
         find_java(spec.version)
         ensure(spec.version)
-        _make_folder(spec.folder)
+        cluster_id = random_id()
+        _claim(spec.folder, cluster_id, members)
         try:
             # One port for clients, one for the quorum; a node needs only those of its roles.
             reserved = iter(ports.reserve(sum(len(member.roles) for member in members), spec.folder))
         except UsageError:
-            spec.folder.rmdir()
+            (spec.folder / _ID_FILE).unlink()
             raise
-        self._set(spec, random_id(), {m.name: {role: next(reserved) for role in sorted(m.roles)} for m in members})
-        (self._folder / _ID_FILE).write_text(self.cluster_id)
+        self._set(spec, cluster_id, {m.name: {role: next(reserved) for role in sorted(m.roles)} for m in members})
 
     @classmethod
     def from_handles(cls, handles: Mapping[str, Any]) -> Self:
@@ -178,7 +178,7 @@ class JvmCluster:
             process = self._process(node)
             if process is None:
                 raise ClusterError(f"{node} can't be paused: it is not running")
-            pids.send(process, signal.SIGSTOP)
+            pids.stop(process)
 
     def resume(self, node: str) -> None:
         """SIGCONT the node; safe when it runs or is dead."""
@@ -227,7 +227,8 @@ class JvmCluster:
     def _launched(self) -> jvm_node.Launch:
         if self._launch is None:
             java, jars, version = find_java(self._spec.version), ensure(self._spec.version), self._spec.version
-            self._launch = jvm_node.Launch(java.command, jars, version, cds.archive(java, jars, version))
+            archive = cds.archive(java, jars, version, owner_id=self.cluster_id)
+            self._launch = jvm_node.Launch(java.command, jars, version, archive)
         return self._launch
 
     def _port(self, member: Member) -> int:
@@ -254,6 +255,11 @@ class JvmCluster:
         return f"{ports.LOOPBACK}:{self._ports[member.name]['controller']}"
 
 
+def from_handles(handles: Mapping[str, Any]) -> JvmCluster:
+    """Return the cluster that `describe` told about, found again by another process."""
+    return JvmCluster.from_handles(handles)
+
+
 def remove(handles: Mapping[str, Any], *, keep_logs: bool = False) -> None:
     """Take away what the handles tell of: processes, ports, files. Safe to call twice; touches nothing else."""
     folder, cluster_id = Path(handles["folder"]), handles["cluster_id"]
@@ -268,17 +274,25 @@ def remove(handles: Mapping[str, Any], *, keep_logs: bool = False) -> None:
             return
     except (FileNotFoundError, NotADirectoryError):
         return
-    if keep_logs:
-        for data in (*folder.glob("*/data"), *folder.glob("*/tmp")):
-            shutil.rmtree(data)
-    else:
-        shutil.rmtree(folder)
+    for name in handles["ports"]:
+        for part in ("data", "tmp") if keep_logs else ("",):
+            if (folder / name / part).exists():
+                shutil.rmtree(folder / name / part)
+    (folder / _ID_FILE).unlink()
+    if not any(folder.iterdir()):
+        folder.rmdir()
 
 
-def _make_folder(folder: Path) -> None:
+def _claim(folder: Path, cluster_id: str, members: Sequence[Member]) -> None:
+    """Make the folder ours; logs of a failed `up` in it go."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise UsageError(f"the cluster's folder {folder} is not empty: is it in use?")
+        with (folder / _ID_FILE).open("x") as file:
+            file.write(cluster_id)
+        for member in members:
+            if (folder / member.name).exists():
+                shutil.rmtree(folder / member.name)
+    except FileExistsError as error:
+        raise UsageError(f"another cluster lives in the folder {folder}") from error
     except OSError as error:
         raise UsageError(f"can't make the cluster's folder {folder}: {error.strerror}") from error

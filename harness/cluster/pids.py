@@ -69,6 +69,16 @@ def send(process: Running, number: signal.Signals) -> None:
             os.kill(process.pid, number)
 
 
+def stop(process: Running) -> None:
+    """Stop the process; returns when every thread of it has stopped, as far as the operating system shows."""
+    send(process, signal.SIGSTOP)
+    deadline = time.monotonic() + GONE_TIMEOUT_S
+    while is_alive(process) and not is_stopped(process):
+        if time.monotonic() > deadline:
+            raise ClusterError(f"process {process.pid} still runs {GONE_TIMEOUT_S:g} s after SIGSTOP")
+        time.sleep(_POLL_S)
+
+
 def wait_gone(process: Running) -> None:
     """Return when the process is gone; ClusterError when it outlives the bound."""
     deadline = time.monotonic() + GONE_TIMEOUT_S

@@ -31,7 +31,10 @@ from broker.wire.messages.find_coordinator import (
     FindCoordinatorResponse,
 )
 from broker.wire.messages.list_offsets import (
+    EARLIEST,
     LATEST,
+    READ_COMMITTED,
+    READ_UNCOMMITTED,
     ListOffsetsPartition,
     ListOffsetsPartitionResponse,
     ListOffsetsRequest,
@@ -39,6 +42,19 @@ from broker.wire.messages.list_offsets import (
     ListOffsetsTopic,
 )
 from broker.wire.messages.metadata import MetadataRequest, MetadataRequestTopic, MetadataResponse
+
+__all__ = [
+    "EARLIEST",
+    "LATEST",
+    "READ_COMMITTED",
+    "READ_UNCOMMITTED",
+    "MetadataResponse",
+    "PartitionData",
+    "Probe",
+    "ProbeError",
+    "error_name",
+    "split_address",
+]
 
 R = TypeVar("R", bound=Response)
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import base64
 import subprocess
-import tempfile
 import uuid
 from pathlib import Path
 from typing import Final
 
 from harness.cluster.api import ClusterError
-from harness.cluster.distribution import cache_folder, find_java, locked
-from harness.cluster.properties import Listener, Member, node_properties, render
+from harness.cluster.distribution import cache_folder, find_java, make_once
+from harness.cluster.properties import CONTROLLER_LISTENER, Listener, Member, node_properties, render
 
 TOOL_TIMEOUT_S: Final = 120
 """The tool takes 2-3 s; this is for a machine under load."""
@@ -39,12 +38,8 @@ def class_path(jars: Path) -> str:
 
 def bootstrap_checkpoint(version: str, jars: Path) -> Path:
     """Return the checkpoint of that Kafka version, made by its own tool when the cache lacks it."""
-    checkpoint = cache_folder() / f"kafka-{version}.checkpoint"
-    if not checkpoint.exists():
-        with locked(checkpoint.name):
-            if not checkpoint.exists():
-                _format_once(version, jars, checkpoint)
-    return checkpoint
+    target = cache_folder() / f"kafka-{version}.checkpoint"
+    return make_once(target, lambda workshop: _format_once(version, jars, workshop))
 
 
 def preformat(folder: Path, *, node_id: int, cluster_id: str, checkpoint: bytes) -> None:
@@ -55,34 +50,32 @@ def preformat(folder: Path, *, node_id: int, cluster_id: str, checkpoint: bytes)
     (folder / "bootstrap.checkpoint").write_bytes(checkpoint)
 
 
-def _format_once(version: str, jars: Path, checkpoint: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=checkpoint.parent, prefix=f"{checkpoint.name}-") as temporary:
-        logs, config = Path(temporary) / "data", Path(temporary) / "server.properties"
-        properties = node_properties(
-            Member("n1", 1, frozenset({"broker", "controller"})),
-            listeners=(
-                Listener(
-                    name="CLIENT", bind=f"127.0.0.1:{_SAMPLE_PORT - 1}", advertised=f"127.0.0.1:{_SAMPLE_PORT - 1}"
-                ),
-                Listener(name="CONTROLLER", bind=f"127.0.0.1:{_SAMPLE_PORT}"),
-            ),
-            voters={1: f"127.0.0.1:{_SAMPLE_PORT}"},
-            brokers=1,
-            log_dir=str(logs),
-            version=version,
-            overrides={},
+def _format_once(version: str, jars: Path, workshop: Path) -> Path:
+    logs, config = workshop / "data", workshop / "server.properties"
+    address = f"127.0.0.1:{_SAMPLE_PORT - 1}"
+    properties = node_properties(
+        Member("n1", 1, frozenset({"broker", "controller"})),
+        listeners=(
+            Listener(name="CLIENT", bind=address, advertised=address),
+            Listener(name=CONTROLLER_LISTENER, bind=f"127.0.0.1:{_SAMPLE_PORT}"),
+        ),
+        voters={1: f"127.0.0.1:{_SAMPLE_PORT}"},
+        brokers=1,
+        log_dir=str(logs),
+        version=version,
+        overrides={},
+    )
+    config.write_text(render(properties))
+    command = [find_java(version).command, "-cp", class_path(jars), "kafka.tools.StorageTool", "format"]
+    command += ["-t", random_id(), "-c", str(config)]
+    try:
+        answer = subprocess.run(  # noqa: S603 - the user's Java on our jars
+            command, capture_output=True, text=True, timeout=TOOL_TIMEOUT_S, check=False, cwd=workshop
         )
-        config.write_text(render(properties))
-        command = [find_java(version).command, "-cp", class_path(jars), "kafka.tools.StorageTool", "format"]
-        command += ["-t", random_id(), "-c", str(config)]
-        try:
-            answer = subprocess.run(  # noqa: S603 - the user's Java on our jars
-                command, capture_output=True, text=True, timeout=TOOL_TIMEOUT_S, check=False, cwd=temporary
-            )
-        except subprocess.TimeoutExpired as error:
-            raise ClusterError(f"Kafka's storage tool did not end within {TOOL_TIMEOUT_S} s") from error
-        made = logs / "bootstrap.checkpoint"
-        if answer.returncode != 0 or not made.exists():
-            said = (answer.stderr + answer.stdout).strip().splitlines() or ["nothing"]
-            raise ClusterError(f"Kafka's storage tool failed ({answer.returncode}); its last line: {said[-1]}")
-        made.rename(checkpoint)
+    except subprocess.TimeoutExpired as error:
+        raise ClusterError(f"Kafka's storage tool did not end within {TOOL_TIMEOUT_S} s") from error
+    made = logs / "bootstrap.checkpoint"
+    if answer.returncode != 0 or not made.exists():
+        said = (answer.stderr + answer.stdout).strip().splitlines() or ["nothing"]
+        raise ClusterError(f"Kafka's storage tool failed ({answer.returncode}); its last line: {said[-1]}")
+    return made

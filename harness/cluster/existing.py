@@ -1,0 +1,127 @@
+"""A cluster that somebody else runs: only its bootstrap address is known. No powers: nothing of it is ever touched.
+
+`up` looks at it: the first address that answers tells of the brokers, and at least one broker must answer under the
+address that it advertises (a cluster behind a wrong `advertised.listeners` would only time out later). Whatever is
+wrong there is the caller's to correct, so it is a `UsageError`, in bounded time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from harness.cluster.api import ClusterError, ClusterSpec, Node, UsageError
+from harness.cluster.probe import MetadataResponse, Probe, ProbeError, split_address
+
+PROVIDER: Final = "existing"
+TIMEOUT_S: Final = 3.0
+"""For one address; it may be on another continent."""
+BOUND_S: Final = 10.0
+"""For all of `up`."""
+
+
+class ExistingCluster:
+    """Satisfies Cluster, and nothing else: faults are refused."""
+
+    def __init__(self, spec: ClusterSpec) -> None:
+        """Check the bootstrap's form; nothing is asked yet."""
+        if not spec.bootstrap:
+            raise UsageError("a cluster that runs already needs --bootstrap host:port")
+        try:
+            self._addresses = [split_address(one.strip()) for one in spec.bootstrap.split(",")]
+        except ValueError as error:
+            raise UsageError(f"--bootstrap must be host:port[,host:port]: {error}") from error
+        if spec.broker_config:
+            raise UsageError("--broker-config needs a cluster of ours: this one runs already")
+        self.name = spec.name
+        self._bootstrap = spec.bootstrap
+        self._cluster_id: str | None = None
+        self._nodes: tuple[Node, ...] = ()
+
+    def up(self) -> None:
+        """Look at the cluster; UsageError when nobody answers, or not as Kafka, within about 10 s."""
+        deadline = time.monotonic() + BOUND_S
+        answer = self._first_answer(deadline)
+        brokers = [
+            Node(f"n{one.node_id}", one.node_id, f"{one.host}:{one.port}", frozenset({"broker"}))
+            for one in sorted(answer.brokers, key=lambda one: one.node_id)
+        ]
+        self._check_advertised(brokers, deadline)
+        self._cluster_id = answer.cluster_id
+        self._nodes = (*brokers, *self._controllers({node.id for node in brokers}))
+
+    def down(self) -> None:
+        """Do nothing: it is not ours."""
+
+    def nodes(self) -> Sequence[Node]:
+        """Return the brokers that were there at `up`, and the controllers that are none; empty before."""
+        return self._nodes
+
+    def bootstrap(self) -> str:
+        """Return the addresses as given."""
+        return self._bootstrap
+
+    def describe(self) -> dict[str, Any]:
+        """Return the handles."""
+        return {
+            "provider": PROVIDER,
+            "name": self.name,
+            "version": None,
+            "cluster_id": self._cluster_id,
+            "bootstrap": self._bootstrap,
+        }
+
+    def _first_answer(self, deadline: float) -> MetadataResponse:
+        reasons = []
+        for host, port in self._addresses:
+            left = deadline - time.monotonic()
+            if left > 0:
+                try:
+                    with Probe(host, port, timeout_s=min(TIMEOUT_S, left)) as probe:
+                        return probe.metadata(())
+                except ProbeError as error:
+                    reasons.append(str(error))
+        raise UsageError(f"no Kafka answers at --bootstrap {self._bootstrap}: {'; '.join(reasons)}")
+
+    def _check_advertised(self, brokers: Sequence[Node], deadline: float) -> None:
+        reasons = []
+        for node in brokers:
+            left = deadline - time.monotonic()
+            if left > 0:
+                try:
+                    with Probe(*split_address(node.address), timeout_s=min(TIMEOUT_S, left)) as probe:
+                        probe.api_versions()
+                except ProbeError as error:
+                    reasons.append(str(error))
+                else:
+                    return
+        raise UsageError(
+            f"{self._bootstrap} answers, but no broker does under the address that it advertises: {'; '.join(reasons)}"
+        )
+
+    def _controllers(self, known: set[int]) -> list[Node]:
+        """Return the quorum's voters that are no brokers; clients can't reach them."""
+        host, port = self._addresses[0]
+        try:
+            with Probe(host, port) as probe:
+                voters = probe.describe_quorum().current_voters
+        except ProbeError:  # older than KRaft, or not allowed: nobody can say who controls
+            return []
+        ids = sorted(voter.replica_id for voter in voters if voter.replica_id not in known)
+        return [Node(f"c{one}", one, "", frozenset({"controller"})) for one in ids]
+
+
+def from_handles(handles: Mapping[str, Any]) -> ExistingCluster:
+    """Return the cluster that `describe` told about, looked at again."""
+    cluster = ExistingCluster(ClusterSpec(name=handles["name"], folder=Path(), bootstrap=handles["bootstrap"]))
+    try:
+        cluster.up()
+    except UsageError as error:
+        raise ClusterError(str(error)) from error
+    return cluster
+
+
+def remove(handles: Mapping[str, Any]) -> None:
+    """Do nothing: it is not ours."""

@@ -1,0 +1,288 @@
+"""Who leads, who controls, who coordinates, where logs end: asked from the running cluster, in bounded time.
+
+Every question goes to all nodes that can answer at once, in parallel, by `harness.cluster.probe`: dead and paused nodes
+are left out (the provider knows), the rest have a second. Nodes disagree while something is wrong: a node that is cut
+off, or has just come back, tells of the past. Metadata carries the leader epoch, so the highest epoch wins; with equal
+epochs the leader's own word on its ISR, then what most say. For the controller the highest quorum epoch wins. (This is
+why leaders are not asked from the admin client: it asks one node of its own choice and tells no epoch.)
+
+`answer` and `holds` evaluate the questions and conditions of `harness.cluster.api`. Nothing is kept between two calls,
+so an observer can be used from any thread.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar, assert_never
+
+from harness.cluster.api import (
+    Cluster,
+    Condition,
+    Controller,
+    Coordinator,
+    Dropped,
+    FullIsr,
+    IsrShrunk,
+    Key,
+    Killable,
+    LeaderElected,
+    LeaderOf,
+    Node,
+    NodeAnswers,
+    Observer,
+    PacketsDropped,
+    Partitionable,
+    PartitionState,
+    Pausable,
+    Pid,
+    Question,
+    Stable,
+    Stopped,
+)
+from harness.cluster.probe import (
+    DEFAULT_TIMEOUT_S,
+    READ_COMMITTED,
+    READ_UNCOMMITTED,
+    MetadataResponse,
+    Probe,
+    ProbeError,
+    split_address,
+)
+
+T = TypeVar("T")
+
+FETCH_AGE_MS: Final = 2000
+"""A voter of the quorum that has not fetched for so long, compared with the others, is away: it asks every 500 ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Word:
+    """What one node says of one partition."""
+
+    witness: int
+    epoch: int
+    leader: int
+    isr: tuple[int, ...]
+    replicas: tuple[int, ...]
+    internal: bool
+
+
+class ClusterObserver:
+    """Satisfies Observer for any cluster whose brokers can be reached."""
+
+    def __init__(self, cluster: Cluster, topics: Sequence[str] = (), timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        """Watch the cluster; `topics` are the run's, empty for all but the internal ones."""
+        self._cluster, self._topics, self._timeout_s = cluster, frozenset(topics), timeout_s
+
+    def partitions(self, keys: Sequence[Key]) -> Sequence[PartitionState]:
+        """Return the partitions' states, sorted by key; all of the run's topics for an empty sequence."""
+        return self._partitions(keys, internal=False)
+
+    def all_partitions(self) -> Sequence[PartitionState]:
+        """Return the states of all partitions of the run's topics and of the internal topics that exist."""
+        return self._partitions((), internal=True)
+
+    def controller(self) -> str | None:
+        """Return the active controller: the leader of the metadata quorum."""
+        quorums = self.ask_brokers(lambda probe: probe.describe_quorum()).values()
+        newest = max(quorums, key=lambda quorum: quorum.leader_epoch, default=None)
+        return self._names().get(newest.leader_id) if newest else None
+
+    def coordinator(self, kind: str, name: str) -> str | None:
+        """Return the coordinator of that transactional.id ("transaction") or group.id ("group"), as most nodes say."""
+        answers = Counter(self.ask_brokers(lambda probe: probe.find_coordinator(kind, name)).values())
+        return self._names().get(answers.most_common(1)[0][0]) if answers else None
+
+    def end_offsets(self, keys: Sequence[Key]) -> dict[Key, tuple[int, int]]:
+        """Return {key: (LSO, HW)} from the leaders; the LSO is asked first, so equal means stable at that moment."""
+        led: dict[str, list[tuple[str, int]]] = defaultdict(list)
+        for state in self.partitions(keys):
+            if state.leader is not None:
+                led[state.leader].append(split_key(state.key))
+        ends: dict[Key, tuple[int, int]] = {}
+        nodes = {node.id: node.name for node in self.brokers()}
+
+        def ask(probe: Probe, node: Node) -> dict[Key, tuple[int, int]]:
+            mine = led.get(nodes[node.id], [])
+            stable = probe.list_offsets(mine, isolation_level=READ_COMMITTED) if mine else {}
+            high = probe.list_offsets(mine, isolation_level=READ_UNCOMMITTED) if mine else {}
+            return {
+                f"{topic}/{index}": (stable[topic, index].offset, high[topic, index].offset)
+                for topic, index in mine
+                if (topic, index) in stable and (topic, index) in high
+                if stable[topic, index].error_code == high[topic, index].error_code == 0
+            }
+
+        for answer_ in self._ask(ask, only=led.keys()).values():
+            ends |= answer_
+        return ends
+
+    def node_answers(self, name: str) -> bool:
+        """Return whether the node is in service: a broker answers and is listed, a controller follows the quorum."""
+        node = next((one for one in self._cluster.nodes() if one.name == name), None)
+        if node is None:
+            return False
+        if "broker" not in node.roles:
+            return self._follows_quorum(node)
+        words = self.ask_brokers(lambda probe: probe.metadata(()))
+        listed = [other for other, answer_ in words.items() if any(one.node_id == node.id for one in answer_.brokers)]
+        # Its own word alone shows only that it is up; where it is the only broker, there is no other.
+        return name in words and (any(other != name for other in listed) or (len(self.brokers()) == 1 and bool(listed)))
+
+    def brokers(self) -> list[Node]:
+        """Return the nodes that clients can talk to."""
+        return [node for node in self._cluster.nodes() if "broker" in node.roles]
+
+    def ask_brokers(self, question: Callable[[Probe], T]) -> dict[str, T]:
+        """Ask every broker that is neither dead nor paused; return the answers that came, by node name."""
+        return self._ask(lambda probe, _: question(probe))
+
+    def _ask(self, question: Callable[[Probe, Node], T], only: Iterable[str] | None = None) -> dict[str, T]:
+        wanted = None if only is None else set(only)
+        nodes = [
+            node for node in self.brokers() if (wanted is None or node.name in wanted) and self._can_answer(node.name)
+        ]
+        if not nodes:
+            return {}
+
+        def ask(node: Node) -> T | None:
+            try:
+                with Probe(*split_address(node.address), timeout_s=self._timeout_s) as probe:
+                    return question(probe, node)
+            except ProbeError:
+                return None
+
+        with ThreadPoolExecutor(len(nodes), thread_name_prefix="observer") as pool:
+            answers = list(pool.map(ask, nodes))
+        return {node.name: answer_ for node, answer_ in zip(nodes, answers, strict=True) if answer_ is not None}
+
+    def _can_answer(self, name: str) -> bool:
+        if isinstance(self._cluster, Killable) and self._cluster.pid(name) is None:
+            return False
+        return not (isinstance(self._cluster, Pausable) and self._cluster.paused(name))
+
+    def _partitions(self, keys: Sequence[Key], *, internal: bool) -> list[PartitionState]:
+        names, wanted = self._names(), set(keys)
+        topics = sorted({split_key(key)[0] for key in keys}) or None
+        words: dict[Key, list[_Word]] = defaultdict(list)
+        ids = {node.name: node.id for node in self.brokers()}
+        for witness, answer_ in self.ask_brokers(lambda probe: probe.metadata(topics)).items():
+            for key, word in _words(ids[witness], answer_):
+                if key in wanted if wanted else self._is_ours(key, word, internal=internal):
+                    words[key].append(word)
+
+        def name(node_id: int) -> str:
+            return names.get(node_id, f"id{node_id}")
+
+        return [
+            PartitionState(
+                key=key,
+                leader=name(word.leader) if word.leader >= 0 else None,
+                isr=tuple(map(name, word.isr)),
+                replicas=tuple(map(name, word.replicas)),
+            )
+            for key, said in sorted(words.items())
+            for word in [_believed(said)]
+        ]
+
+    def _is_ours(self, key: Key, word: _Word, *, internal: bool) -> bool:
+        if word.internal:
+            return internal
+        return not self._topics or split_key(key)[0] in self._topics
+
+    def _follows_quorum(self, node: Node) -> bool:
+        for quorum in self.ask_brokers(lambda probe: probe.describe_quorum()).values():
+            fetched = {voter.replica_id: voter.last_fetch_timestamp for voter in quorum.current_voters}
+            if quorum.leader_id == node.id or fetched.get(node.id, -1) >= max(fetched.values()) - FETCH_AGE_MS:
+                return self._can_answer(node.name)
+        return False
+
+    def _names(self) -> Mapping[int, str]:
+        return {node.id: node.name for node in self._cluster.nodes()}
+
+
+def observer_of(cluster: Cluster, topics: Sequence[str] = ()) -> ClusterObserver:
+    """Return an observer of the cluster; `topics` are the run's, empty for all but the internal ones."""
+    return ClusterObserver(cluster, topics)
+
+
+def split_key(key: Key) -> tuple[str, int]:
+    """Return topic and partition of a key such as t0/3."""
+    topic, _, index = key.rpartition("/")
+    return topic, int(index)
+
+
+def answer(question: Question, observer: Observer, cluster: Cluster) -> Any:
+    """Return the answer to a question; None where nobody could say, or where the cluster lacks the power."""
+    match question:
+        case LeaderOf(key):
+            return next(iter(observer.partitions((key,))), None)
+        case Controller():
+            return observer.controller()
+        case Coordinator(kind, name):
+            return observer.coordinator(kind, name)
+        case Pid(node):
+            return cluster.pid(node) if isinstance(cluster, Killable) else None
+        case Stopped(node):
+            return cluster.paused(node) if isinstance(cluster, Pausable) else None
+        case Dropped(source, target):
+            return cluster.dropped(source, target) if isinstance(cluster, Partitionable) else None
+        case _:
+            assert_never(question)
+
+
+def holds(condition: Condition, observer: Observer, cluster: Cluster) -> bool:
+    """Return whether the condition is seen to hold now. `observer` is a ClusterObserver of `cluster`."""
+    assert isinstance(observer, ClusterObserver)
+    match condition:
+        case LeaderElected(key, other_than):
+            state = next(iter(observer.partitions((key,))), None)
+            return state is not None and state.leader is not None and state.leader not in other_than
+        case NodeAnswers(node):
+            return observer.node_answers(node)
+        case FullIsr():
+            states = observer.all_partitions()
+            return bool(states) and all(
+                state.leader is not None and set(state.isr) == set(state.replicas) for state in states
+            )
+        case IsrShrunk(key, nodes):
+            state = next(iter(observer.partitions((key,))), None)
+            return state is not None and not nodes & set(state.isr)
+        case PacketsDropped(source, target):
+            return isinstance(cluster, Partitionable) and cluster.dropped(source, target) > 0
+        case Stable(keys):
+            ends = observer.end_offsets(keys)
+            return all(key in ends and ends[key][0] == ends[key][1] for key in keys)
+        case _:
+            assert_never(condition)
+
+
+def _words(witness: int, metadata: MetadataResponse) -> Iterable[tuple[Key, _Word]]:
+    for topic in metadata.topics:
+        for part in topic.partitions:
+            yield (
+                f"{topic.name}/{part.partition_index}",
+                _Word(
+                    witness=witness,
+                    epoch=part.leader_epoch,
+                    leader=part.leader_id,
+                    isr=part.isr_nodes,
+                    replicas=part.replica_nodes,
+                    internal=topic.is_internal,
+                ),
+            )
+
+
+def _believed(said: Sequence[_Word]) -> _Word:
+    """Return the newest word; see the module's text."""
+    epoch = max(word.epoch for word in said)
+    newest = [word for word in said if word.epoch == epoch]
+    own = [word for word in newest if word.witness == word.leader]
+    if own:
+        return own[0]
+    common = Counter((word.leader, frozenset(word.isr)) for word in newest)
+    (leader, isr), _ = common.most_common(1)[0]
+    return next(word for word in newest if (word.leader, frozenset(word.isr)) == (leader, isr))
