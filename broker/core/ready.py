@@ -67,15 +67,6 @@ class Remove(msgspec.Struct, frozen=True, gc=False):
 Write = Append | Truncate | DropSegment | DropLog | Save | Remove
 
 
-class Region(msgspec.Struct, frozen=True, gc=False):
-    """Bytes of a segment that an answer carries: the driver sends them from the file."""
-
-    log: str
-    base: int
-    position: int
-    size: int
-
-
 class Reply(msgspec.Struct, frozen=True, gc=False):
     """The answer to request `id`."""
 

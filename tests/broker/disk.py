@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 
-from broker.core.ready import Append, DropLog, DropSegment, Ready, Region, Remove, Save, Truncate
+from broker.core.ready import Append, DropLog, DropSegment, Ready, Remove, Save, Truncate
+from broker.wire.messages.fetch import Region
 
 
 class Disk:

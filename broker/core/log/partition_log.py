@@ -21,10 +21,11 @@ from broker.core.log.aborted import AbortedIndex, AbortedTransaction
 from broker.core.log.epochs import Epochs
 from broker.core.log.producers import Producers
 from broker.core.log.segment import Segment
-from broker.core.ready import Append, DropSegment, Outbox, Region, Remove, Save, Truncate
+from broker.core.ready import Append, DropSegment, Outbox, Remove, Save, Truncate
 from broker.core.storage import Storage
 from broker.wire import batch, record
 from broker.wire.batch import BatchHeader, Buffer, CorruptBatchError
+from broker.wire.messages.fetch import Region
 
 SCAN_BYTES = 1 << 20
 """How much of a segment is read at a time when it must be scanned."""
