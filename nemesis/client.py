@@ -1,109 +1,38 @@
-"""The client of the process "nemesis": performs fault plans on a running cluster, with the real clock.
-
-It is the only place where a fault waits: a condition is polled in slices of POLL_S until its deadline, or until the run
-is told to stop (then what is waited for counts as not seen; healing goes on without waiting). Order contract: an action
-is written to the fault journal before it is performed; a fault is marked healed there after its heal is complete.
+"""The client of the process "nemesis": keeps the book of which faults hold, and performs the ops about them.
 
 Ops: every fault by its name, `heal` (one fault, or all that hold, the newest first), `recover` (full ISRs),
 `await-leader` (somebody leads whom the fault does not hold), `await-stable` (for the final reads). All complete as
 `info`. An error of the provider is a failure of the harness, not of the system under test: the completion carries it,
 an injection has `bit` false, and what was begun stays outstanding, so that the next `heal` or `nemesis.journal.heal`
-undoes it.
+undoes it. A fault is marked healed in the journal after its heal is complete.
 
 One client serves the whole run, since it remembers which faults hold: it is its own factory (`open` returns itself).
 """
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeVar, assert_never
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from harness.client import Client, Now
-from harness.cluster.api import (
-    Action,
-    Cluster,
-    ClusterError,
-    Condition,
-    FullIsr,
-    Key,
-    LeaderElected,
-    LeaderOf,
-    Observer,
-    Question,
-)
+from harness.cluster.api import Cluster, ClusterError, FullIsr, Key, LeaderElected, LeaderOf, Observer
 from harness.history import INFO, Op, Process
-from nemesis.actions import inverses, nodes_of, perform
-from nemesis.fault import Act, Aim, Ask, Fault, Injection, Step, Until
+from nemesis.fault import Aim, Fault, Heal, Until
 from nemesis.faults import FAULTS
 from nemesis.journal import Journal
+from nemesis.performer import POLL_S, Answers, Begun, Clock, Ended, Holds, Performer
 from nemesis.schedule import AWAIT_LEADER, AWAIT_STABLE, HEAL, RECOVER
-
-T = TypeVar("T")
-
-POLL_S = 0.2
-"""Between two looks at a condition; a look itself costs a metadata request."""
 
 AWAIT_LEADER_S = 30.0
 """For `await-leader`: the node that may lead answers already (its heal waited for that); then an election, 5 s."""
 
+STALLED_WAIT_S = 5.0
+"""Longest wait of a heal while a fault holds that stalls the cluster: what it waits for can hardly come."""
+
 DEFAULT_BOUND_S = 60.0
 """For `recover` and `await-stable` where the op names no bound-s."""
-
-MAX_STEPS = 1_000
-"""Bound of a plan's steps: a fault of ten nodes takes a few hundred at most."""
-
-Answers = Callable[[Question, Observer, Cluster], Any]
-Holds = Callable[[Condition, Observer, Cluster], bool]
-
-
-class Clock(Protocol):
-    """What time it is, and waiting."""
-
-    def now_s(self) -> float:
-        """Return seconds on a monotonic clock."""
-        ...
-
-    def wait(self, seconds: float) -> bool:
-        """Wait; return False if the run was told to stop (at once, then)."""
-        ...
-
-
-class WallClock:
-    """The real clock; `stop`, set from any thread, ends all waiting."""
-
-    def __init__(self, stop: threading.Event | None = None) -> None:
-        """Make one; without an event nothing cuts it short."""
-        self._stop = stop or threading.Event()
-
-    def now_s(self) -> float:
-        """Return the monotonic clock."""
-        return time.monotonic()
-
-    def wait(self, seconds: float) -> bool:
-        """Wait for that long, or until told to stop."""
-        return not self._stop.wait(seconds)
-
-
-@dataclass(slots=True)
-class _Begun:
-    """An injection under way, or holding: what was done, and since when."""
-
-    fault_id: int
-    fault: Fault
-    keys: tuple[Key, ...]
-    acted: list[Action] = field(default_factory=list)
-    since_s: float = 0.0
-    """When its last injury was done."""
-    injection: Injection | None = None
-
-    def held(self) -> Injection:
-        """Return the injection; one that broke off is made up from what was done."""
-        if self.injection is not None:
-            return self.injection
-        return Injection(nodes_of(self.acted), self.keys, {}, bit=False, undo=inverses(self.acted))
 
 
 class NemesisClient:
@@ -126,12 +55,11 @@ class NemesisClient:
         self._observer = observer
         self._journal = journal
         self._keys = tuple(keys)
-        self._answer = answer
-        self._holds = holds
+        self._performer = Performer(cluster, observer, journal, answer=answer, holds=holds, clock=clock)
         self._clock = clock
         self._faults = faults
         self._last_id = 0
-        self._holding: dict[int, _Begun] = {}
+        self._holding: dict[int, Begun] = {}
         self._ops: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
             HEAL: self._heal,
             RECOVER: self._recover,
@@ -168,10 +96,10 @@ class NemesisClient:
     def _inject(self, fault: Fault, value: Mapping[str, Any]) -> dict[str, Any]:
         aim = self._aim(value)
         self._last_id += 1
-        begun = _Begun(self._last_id, fault, aim.keys)
+        begun = Begun(self._last_id, fault, aim.keys)
         failure = None
         try:
-            begun.injection = self._drive(fault.inject(aim), begun)
+            begun.injection = self._performer.drive(fault.inject(aim), begun)
         except Exception as error:  # noqa: BLE001  a door: what was begun must be remembered, to be healed
             failure = _error(error)
         injection = begun.held()
@@ -205,22 +133,18 @@ class NemesisClient:
     # Healing
 
     def _heal(self, value: Mapping[str, Any]) -> dict[str, Any]:
-        return self._heal_one(value["fault-id"]) if "fault-id" in value else self._heal_all()
-
-    def _heal_one(self, fault_id: int) -> dict[str, Any]:
+        if "fault-id" not in value:
+            return self._heal_all()
+        fault_id = value["fault-id"]
         begun = self._holding.get(fault_id)
         if begun is None:
             return {"fault-id": fault_id, "evidence": {"reason": "this fault does not hold"}}
-        try:
-            evidence = self._drive(begun.fault.heal(begun.held()), begun)
-        except Exception as error:  # noqa: BLE001  a door: the other faults must still be healed
-            return {"fault-id": fault_id, "evidence": {}, "error": _error(error)}
-        self._journal.healed(fault_id, begun.fault.name)
-        del self._holding[fault_id]
-        return {"fault-id": fault_id, "evidence": evidence}
+        stalled = any(other.fault.expects == "stall" for other in self._holding.values() if other is not begun)
+        (healed,) = self._heal_these([begun], STALLED_WAIT_S if stalled else math.inf)
+        return healed
 
     def _heal_all(self) -> dict[str, Any]:
-        healed = [self._heal_one(fault_id) for fault_id in sorted(self._holding, reverse=True)]
+        healed = self._heal_these(sorted(self._holding.values(), key=lambda begun: -begun.fault_id), math.inf)
         told: dict[str, Any] = {
             "fault-ids": [one["fault-id"] for one in healed],
             "evidence": {str(one["fault-id"]): one["evidence"] for one in healed},
@@ -228,11 +152,36 @@ class NemesisClient:
         failures = [one["error"] for one in healed if "error" in one]
         return told | ({"error": failures[0]} if failures else {})
 
+    def _heal_these(self, faults: Sequence[Begun], longest_s: float) -> list[dict[str, Any]]:
+        """Heal them: first everything is undone, then waited for, since one heal may be what another waits for."""
+        plans = [(begun, begun.fault.heal(begun.held())) for begun in faults]
+        stops: list[Until | Ended[dict[str, Any]] | Exception] = []
+        for begun, plan in plans:
+            try:
+                stops.append(self._performer.advance(plan, begun))
+            except Exception as error:  # noqa: BLE001  a door: the other faults must still be healed
+                stops.append(error)
+        return [self._finish(begun, plan, stop, longest_s) for (begun, plan), stop in zip(plans, stops, strict=True)]
+
+    def _finish(
+        self, begun: Begun, plan: Heal, stop: Until | Ended[dict[str, Any]] | Exception, longest_s: float
+    ) -> dict[str, Any]:
+        """Perform the rest of a heal and strike the fault off, unless the provider failed."""
+        if isinstance(stop, Exception):
+            return {"fault-id": begun.fault_id, "evidence": {}, "error": _error(stop)}
+        try:
+            evidence = self._performer.finish(plan, stop, begun, longest_s)
+        except Exception as error:  # noqa: BLE001  a door: the other faults must still be healed
+            return {"fault-id": begun.fault_id, "evidence": {}, "error": _error(error)}
+        self._journal.healed(begun.fault_id, begun.fault.name)
+        del self._holding[begun.fault_id]
+        return {"fault-id": begun.fault_id, "evidence": evidence}
+
     # Waiting
 
     def _recover(self, value: Mapping[str, Any]) -> dict[str, Any]:
         bound_s = float(value.get("bound-s", DEFAULT_BOUND_S))
-        after_ms = self._until(FullIsr(), bound_s)
+        after_ms = self._performer.until(FullIsr(), bound_s)
         return {"full-isr": after_ms is not None, "after_ms": after_ms, "bound-s": bound_s}
 
     def _await_leader(self, value: Mapping[str, Any]) -> dict[str, Any]:
@@ -242,9 +191,9 @@ class NemesisClient:
         if begun is None:
             return {"fault-id": fault_id, "reason": "this fault does not hold"}
         key, held = begun.keys[0], frozenset(begun.held().nodes)
-        seen = self._until(LeaderElected(key, held), AWAIT_LEADER_S) is not None
+        seen = self._performer.until(LeaderElected(key, held), AWAIT_LEADER_S) is not None
         after_ms = round((self._clock.now_s() - begun.since_s) * 1000, 1)
-        state = self._answer(LeaderOf(key), self._observer, self._cluster)
+        state = self._performer.ask(LeaderOf(key))
         leader = state.leader if seen and state is not None else None
         return {"fault-id": fault_id, "key": key, "new-leader": leader, "after_ms": after_ms if seen else None}
 
@@ -254,7 +203,7 @@ class NemesisClient:
         bound_s = float(value.get("bound-s", DEFAULT_BOUND_S))
         began_s = self._clock.now_s()
         while True:
-            full = self._looks(FullIsr())
+            full = self._performer.looks(FullIsr())
             ends = self._observer.end_offsets(keys)
             stable = all(key in ends and ends[key][0] == ends[key][1] for key in keys)
             waited_s = self._clock.now_s() - began_s
@@ -266,52 +215,6 @@ class NemesisClient:
             "stable": stable,
             "after_ms": round(waited_s * 1000, 1),
         }
-
-    def _until(self, condition: Condition, deadline_s: float) -> float | None:
-        """Poll the condition; return ms waited, None if it wasn't seen before the deadline."""
-        began_s = self._clock.now_s()
-        while not self._looks(condition):
-            if self._clock.now_s() - began_s >= deadline_s or not self._clock.wait(POLL_S):
-                return None
-        return round((self._clock.now_s() - began_s) * 1000, 1)
-
-    def _looks(self, condition: Condition) -> bool:
-        try:
-            return self._holds(condition, self._observer, self._cluster)
-        except ClusterError:  # a cluster that is being broken may not answer; that is not what was waited for
-            return False
-
-    # Plans
-
-    def _drive(self, plan: Generator[Step, Any, T], begun: _Begun) -> T:
-        """Perform a plan's steps and return its result."""
-        result: Any = None
-        for _ in range(MAX_STEPS):
-            try:
-                step = plan.send(result)
-            except StopIteration as end:
-                told: T = end.value
-                return told
-            match step:
-                case Act(actions):
-                    self._act(actions, begun)
-                    result = None
-                case Ask(question):
-                    result = self._answer(question, self._observer, self._cluster)
-                case Until(condition, deadline_s):
-                    result = self._until(condition, deadline_s)
-                case _:
-                    assert_never(step)
-        raise RuntimeError(f"{begun.fault.name}: a plan of more than {MAX_STEPS} steps")
-
-    def _act(self, actions: tuple[Action, ...], begun: _Begun) -> None:
-        self._journal.do(begun.fault_id, begun.fault.name, actions)
-        if inverses(actions):  # injuries: remembered before they are done, like in the journal
-            begun.acted.extend(actions)
-        for action in actions:
-            perform(action, self._cluster)
-        if inverses(actions):
-            begun.since_s = self._clock.now_s()
 
 
 def _error(error: Exception) -> dict[str, str]:

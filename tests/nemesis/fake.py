@@ -1,0 +1,335 @@
+"""A cluster in memory on a virtual clock, just Kafka enough for faults: sessions, leaders, ISRs, logs, packets.
+
+Time moves in ticks of 0.1 s, only when somebody waits. Every node is broker and controller. A node is up if its process
+runs, has booted and is not stopped; it is heard if it is up and linked both ways to enough up nodes to make a majority.
+While some node is heard there is a quorum: nodes not heard for SESSION_S are fenced (they leave every ISR but keep
+being the last member, and lose their leaderships to the first ISR member that is heard), and heard replicas come back
+to the ISR after CATCH_UP_S. Without a quorum no metadata change. Each tick every leader that is up appends one record
+to each partition that it leads and acknowledges it (`acks` 1: at once; all: if every ISR member took it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, assert_never
+
+from harness.cluster.api import (
+    ClusterError,
+    Condition,
+    Controller,
+    Coordinator,
+    Dropped,
+    FullIsr,
+    IsrShrunk,
+    Key,
+    LeaderElected,
+    LeaderOf,
+    Node,
+    NodeAnswers,
+    Observer,
+    PacketsDropped,
+    PartitionState,
+    Pid,
+    Question,
+    Stable,
+    Stopped,
+)
+from harness.store import JOURNAL
+from nemesis.client import NemesisClient
+from nemesis.journal import Journal
+
+TICK_S = 0.1
+SESSION_S = 3.0
+BOOT_S = 8.0
+CATCH_UP_S = 1.0
+
+
+@dataclass
+class _Machine:
+    pid: int | None
+    booted_at_s: float = 0.0
+    stopped: bool = False
+    heard_for_s: float = SESSION_S
+    unheard_for_s: float = 0.0
+    fenced: bool = False
+
+
+@dataclass
+class _Partition:
+    replicas: tuple[str, ...]
+    leader: str | None
+    isr: list[str]
+    logs: dict[str, list[int]]
+    acked: list[int] = field(default_factory=list)
+
+
+class FakeCluster:
+    """Implements Cluster, Killable, Pausable, Partitionable, Observer and the nemesis's Clock."""
+
+    name = "fake"
+
+    def __init__(
+        self,
+        *,
+        nodes: int = 3,
+        keys: Sequence[Key] = ("t0/0",),
+        replication: int = 3,
+        acks: str = "all",
+        unclean: bool = False,
+        min_isr: int = 1,
+    ) -> None:
+        self.time_s = 0.0
+        self.acks, self.unclean, self.min_isr = acks, unclean, min_isr
+        names = [f"n{i + 1}" for i in range(nodes)]
+        self._nodes = [Node(name, i + 1, f"127.0.0.1:{19092 + i}") for i, name in enumerate(names)]
+        self.machines = {name: _Machine(pid=1000 + i) for i, name in enumerate(names)}
+        self._next_pid = 5000
+        self.cuts: dict[tuple[str, str], int] = {}
+        self._value = 0
+        self.partitions_by_key: dict[Key, _Partition] = {}
+        for i, key in enumerate(keys):
+            replicas = tuple(names[(i + j) % nodes] for j in range(replication))
+            self.partitions_by_key[key] = _Partition(
+                replicas, replicas[0], sorted(replicas), {name: [] for name in replicas}
+            )
+        self.broken: set[str] = set()
+        """Methods that raise ClusterError."""
+        self.ignored: set[str] = set()
+        """Methods that silently do nothing."""
+        self.mute = False
+        """Nobody can say who leads."""
+        self.calls: list[tuple[str, ...]] = []
+
+    # Cluster
+
+    def up(self) -> None:
+        self.calls.append(("up",))
+
+    def down(self) -> None:
+        self.calls.append(("down",))
+
+    def nodes(self) -> Sequence[Node]:
+        return self._nodes
+
+    def bootstrap(self) -> str:
+        return ",".join(node.address for node in self._nodes)
+
+    def describe(self) -> dict[str, Any]:
+        return {"provider": "fake"}
+
+    def collect(self, folder: Path) -> None:
+        raise NotImplementedError(folder)
+
+    # Powers
+
+    def _does(self, what: str, *nodes: str) -> bool:
+        if what in self.broken:
+            raise ClusterError(f"fake: {what} {' '.join(nodes)} failed")
+        self.calls.append((what, *nodes))
+        return what not in self.ignored
+
+    def kill(self, node: str) -> None:
+        if self._does("kill", node):
+            self.machines[node] = _Machine(None, heard_for_s=0.0, fenced=self.machines[node].fenced)
+
+    def start(self, node: str) -> None:
+        machine = self.machines[node]
+        if machine.pid is not None:
+            raise ClusterError(f"fake: {node} runs already")
+        if self._does("start", node):
+            self._next_pid += 1
+            machine.pid, machine.booted_at_s = self._next_pid, self.time_s + BOOT_S
+
+    def pid(self, node: str) -> int | None:
+        return self.machines[node].pid
+
+    def pause(self, node: str) -> None:
+        if self._does("pause", node):
+            self.machines[node].stopped = self.machines[node].pid is not None
+
+    def resume(self, node: str) -> None:
+        if self.machines[node].pid is None:
+            raise ClusterError(f"fake: {node} has no process to resume")
+        if self._does("resume", node):
+            self.machines[node].stopped = False
+
+    def paused(self, node: str) -> bool:
+        return self.machines[node].stopped
+
+    def cut(self, source: str, target: str) -> None:
+        if self._does("cut", source, target):
+            self.cuts.setdefault((source, target), 0)
+
+    def join(self, source: str, target: str) -> None:
+        if self._does("join", source, target):
+            self.cuts.pop((source, target), None)
+
+    def dropped(self, source: str, target: str) -> int:
+        return self.cuts.get((source, target), 0)
+
+    # Observer
+
+    def partitions(self, keys: Sequence[Key]) -> Sequence[PartitionState]:
+        if self.mute or not any(self._is_up(name) for name in self.machines):
+            return []
+        found = []
+        for key in keys or self.partitions_by_key:
+            p = self.partitions_by_key[key]
+            found.append(PartitionState(key, p.leader, tuple(p.isr), p.replicas))
+        return found
+
+    def controller(self) -> str | None:
+        heard = self._heard()
+        return min(heard) if heard else None
+
+    def coordinator(self, kind: str, name: str) -> str | None:
+        return self.controller()
+
+    def end_offsets(self, keys: Sequence[Key]) -> dict[Key, tuple[int, int]]:
+        ends: dict[Key, tuple[int, int]] = {}
+        for key in keys:
+            p = self.partitions_by_key[key]
+            if p.leader is not None and self._is_up(p.leader):
+                ends[key] = (len(p.logs[p.leader]), len(p.logs[p.leader]))
+        return ends
+
+    # Clock
+
+    def now_s(self) -> float:
+        return self.time_s
+
+    def wait(self, seconds: float) -> bool:
+        for _ in range(max(1, round(seconds / TICK_S))):
+            self._tick()
+        return True
+
+    # Physics
+
+    def whole(self) -> bool:
+        """Nothing is broken: all run, none is stopped, no link is cut."""
+        running = all(m.pid is not None and not m.stopped for m in self.machines.values())
+        return running and not self.cuts
+
+    def answers(self, name: str) -> bool:
+        """Whether a quorum lists the node as unfenced."""
+        return bool(self._heard()) and self._is_up(name) and not self.machines[name].fenced
+
+    def lost(self, key: Key) -> list[int]:
+        """Acknowledged values that the leader's log does not hold."""
+        p = self.partitions_by_key[key]
+        assert p.leader is not None
+        return [value for value in p.acked if value not in p.logs[p.leader]]
+
+    def _is_up(self, name: str) -> bool:
+        machine = self.machines[name]
+        return machine.pid is not None and not machine.stopped and self.time_s >= machine.booted_at_s
+
+    def _linked(self, one: str, other: str) -> bool:
+        return (one, other) not in self.cuts and (other, one) not in self.cuts
+
+    def _heard(self) -> list[str]:
+        up = [name for name in self.machines if self._is_up(name)]
+        majority = len(self.machines) // 2 + 1
+        return [n for n in up if 1 + sum(self._linked(n, other) for other in up if other != n) >= majority]
+
+    def _tick(self) -> None:
+        self.time_s += TICK_S
+        for source, target in self.cuts:
+            if self._is_up(source):
+                self.cuts[source, target] += 1
+        heard = self._heard()
+        for name, machine in self.machines.items():
+            if name in heard:
+                machine.heard_for_s, machine.unheard_for_s = machine.heard_for_s + TICK_S, 0.0
+            elif heard:  # without a quorum nobody counts
+                machine.unheard_for_s, machine.heard_for_s = machine.unheard_for_s + TICK_S, 0.0
+            if heard:
+                machine.fenced = machine.unheard_for_s >= SESSION_S or (machine.fenced and name not in heard)
+        for partition in self.partitions_by_key.values():
+            if heard:
+                self._elect(partition)
+            self._append(partition)
+
+    def _elect(self, p: _Partition) -> None:
+        ready = [name for name in p.replicas if not self.machines[name].fenced and self.machines[name].pid is not None]
+        if p.leader is not None and self.machines[p.leader].fenced:
+            p.leader = None
+        stay = [name for name in p.isr if not self.machines[name].fenced]
+        p.isr = stay or p.isr
+        if p.leader is None:
+            able = [name for name in ready if name in p.isr and self._is_up(name)]
+            if not able and self.unclean:
+                able = [name for name in ready if self._is_up(name)]
+                p.isr = able[:1] or p.isr
+            p.leader = able[0] if able else None
+        if p.leader is None or not self._is_up(p.leader):
+            return
+        for name in ready:
+            caught_up = self.machines[name].heard_for_s >= CATCH_UP_S and self._linked(name, p.leader)
+            if name not in p.isr and caught_up:
+                p.logs[name] = list(p.logs[p.leader])
+                p.isr = sorted([*p.isr, name])
+
+    def _append(self, p: _Partition) -> None:
+        leader = p.leader
+        if leader is None or not self._is_up(leader):
+            return
+        self._value += 1
+        p.logs[leader].append(self._value)
+        took = [leader]
+        for name in p.isr:
+            if name != leader and self._is_up(name) and self._linked(name, leader):
+                p.logs[name] = list(p.logs[leader])
+                took.append(name)
+        if self.acks == "1" or (set(took) >= set(p.isr) and len(took) >= self.min_isr):
+            p.acked.append(self._value)
+
+
+def answer(question: Question, observer: Observer, cluster: FakeCluster) -> Any:
+    """Answer a fault's question."""
+    match question:
+        case LeaderOf(key):
+            return next(iter(observer.partitions([key])), None)
+        case Controller():
+            return observer.controller()
+        case Coordinator(kind, name):
+            return observer.coordinator(kind, name)
+        case Pid(node):
+            return cluster.pid(node)
+        case Stopped(node):
+            return cluster.paused(node)
+        case Dropped(source, target):
+            return cluster.dropped(source, target)
+        case _:
+            assert_never(question)
+
+
+def holds(condition: Condition, observer: Observer, cluster: FakeCluster) -> bool:
+    """Whether the condition holds now."""
+    match condition:
+        case LeaderElected(key, other_than):
+            state = next(iter(observer.partitions([key])), None)
+            return state is not None and state.leader is not None and state.leader not in other_than
+        case NodeAnswers(node):
+            return cluster.answers(node)
+        case FullIsr():
+            states = observer.partitions([])
+            return bool(states) and all(set(state.isr) == set(state.replicas) for state in states)
+        case IsrShrunk(key, nodes):
+            state = next(iter(observer.partitions([key])), None)
+            return state is not None and not nodes & set(state.isr)
+        case PacketsDropped(source, target):
+            return cluster.dropped(source, target) > 0
+        case Stable(keys):
+            ends = observer.end_offsets(keys)
+            return all(key in ends and ends[key][0] == ends[key][1] for key in keys)
+        case _:
+            assert_never(condition)
+
+
+def nemesis(cluster: FakeCluster, folder: Path, keys: Sequence[Key] = ("t0/0",)) -> NemesisClient:
+    """A client on the cluster's virtual clock; its journal is in the folder."""
+    journal = Journal(folder / JOURNAL)
+    return NemesisClient(cluster, cluster, journal, keys, answer=answer, holds=holds, clock=cluster)

@@ -1,0 +1,209 @@
+"""Each fault aims at whom it says, and its evidence is what happened."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.contracts.test_fault import AIM, KEY, invoked
+from tests.nemesis.fake import FakeCluster, nemesis
+
+
+def killed(cluster: FakeCluster) -> list[str]:
+    return [node for what, node in cluster.calls if what == "kill"]
+
+
+def state(cluster: FakeCluster):
+    return cluster.partitions([KEY])[0]
+
+
+def test_kill_leader_kills_the_leader_and_records_the_next_one(tmp_path):
+    cluster = FakeCluster()
+    value = invoked(nemesis(cluster, tmp_path), "kill-leader", AIM).value
+    assert killed(cluster) == ["n1"]
+    assert value["nodes"] == ["n1"]
+    assert value["evidence"]["pid"] == 1000
+    assert value["evidence"]["pid-gone"] is True
+    assert value["evidence"]["new-leader"] == state(cluster).leader == "n2"
+    assert 2900 <= value["evidence"]["after_ms"] <= 3500
+
+
+def test_kill_leader_aims_at_who_leads_now(tmp_path):
+    cluster = FakeCluster()
+    client = nemesis(cluster, tmp_path)
+    first = invoked(client, "kill-leader", AIM).value
+    invoked(client, "heal", {"fault-id": first["fault-id"]})
+    invoked(client, "recover", {"bound-s": 60.0})
+    second = invoked(client, "kill-leader", AIM).value
+    assert (first["nodes"], second["nodes"]) == (["n1"], ["n2"])
+    assert second["bit"] is True
+
+
+def test_kill_leader_without_an_election_did_not_bite(tmp_path):
+    cluster = FakeCluster()
+    cluster.machines["n2"].pid = cluster.machines["n3"].pid = None  # no quorum: the metadata stay as they are
+    value = invoked(nemesis(cluster, tmp_path), "kill-leader", AIM).value
+    assert value["evidence"]["pid-gone"] is True
+    assert value["bit"] is False
+    assert "no leader other than n1" in value["evidence"]["reason"]
+
+
+def test_only_replica_killed_leaves_the_partition_leaderless_and_that_is_a_bite(tmp_path):
+    cluster = FakeCluster(replication=1)
+    value = invoked(nemesis(cluster, tmp_path), "kill-leader", AIM).value
+    assert value["bit"] is True
+    assert value["evidence"]["leaderless"] is True
+    assert value["evidence"]["new-leader"] is None
+
+
+def test_leader_that_runs_no_process_is_a_miss(tmp_path):
+    cluster = FakeCluster()
+    cluster.machines["n1"].pid = None
+    value = invoked(nemesis(cluster, tmp_path), "kill-leader", AIM).value
+    assert value["bit"] is False
+    assert value["evidence"]["reason"] == "no process to kill on n1"
+    assert killed(cluster) == []
+
+
+@pytest.mark.parametrize(("draw", "node"), [(0.0, "n2"), (0.49, "n2"), (0.5, "n3"), (0.99, "n3")])
+def test_kill_follower_takes_a_follower_by_the_draw(draw, node, tmp_path):
+    cluster = FakeCluster()
+    value = invoked(nemesis(cluster, tmp_path), "kill-follower", {"keys": [KEY], "draw": draw}).value
+    assert killed(cluster) == value["nodes"] == [node]
+    assert value["evidence"]["was-in-isr"] is True
+    assert 2900 <= value["evidence"]["isr_shrunk_after_ms"] <= 3500
+    assert node not in state(cluster).isr
+
+
+def test_kill_follower_prefers_one_in_the_isr(tmp_path):
+    cluster = FakeCluster()
+    cluster.partitions_by_key[KEY].isr = ["n1", "n3"]
+    cluster.machines["n2"].fenced = True
+    value = invoked(nemesis(cluster, tmp_path), "kill-follower", {"keys": [KEY], "draw": 0.0}).value
+    assert value["nodes"] == ["n3"]
+
+
+@pytest.mark.parametrize("name", ["kill-follower", "pause-followers"])
+def test_partition_without_followers_is_a_miss(name, tmp_path):
+    cluster = FakeCluster(replication=1)
+    value = invoked(nemesis(cluster, tmp_path), name, AIM).value
+    assert value["bit"] is False
+    assert "has no follower" in value["evidence"]["reason"]
+    assert cluster.calls == []
+
+
+@pytest.mark.parametrize(("draw", "node"), [(0.0, "n1"), (0.4, "n2"), (0.99, "n3")])
+def test_kill_random_kills_one_broker_by_the_draw(draw, node, tmp_path):
+    cluster = FakeCluster()
+    value = invoked(nemesis(cluster, tmp_path), "kill-random", {"keys": [KEY], "draw": draw}).value
+    assert killed(cluster) == value["nodes"] == [node]
+
+
+def test_kill_random_takes_only_nodes_that_run(tmp_path):
+    cluster = FakeCluster()
+    cluster.machines["n1"].pid = cluster.machines["n2"].pid = None
+    assert invoked(nemesis(cluster, tmp_path), "kill-random", AIM).value["nodes"] == ["n3"]
+
+
+def test_kill_all_kills_every_broker_and_heals_them_all(tmp_path):
+    cluster = FakeCluster()
+    client = nemesis(cluster, tmp_path)
+    value = invoked(client, "kill-all", AIM).value
+    assert killed(cluster) == value["nodes"] == ["n1", "n2", "n3"]
+    assert value["evidence"]["pid"] == {"n1": 1000, "n2": 1001, "n3": 1002}
+    healed = invoked(client, "heal", {"fault-id": 1}).value["evidence"]
+    assert sorted(healed["pid"]) == ["n1", "n2", "n3"]
+    assert all(ms is not None for ms in healed["answers_after_ms"].values())
+
+
+@pytest.mark.parametrize("name", ["kill-random", "kill-all"])
+def test_nothing_to_kill_is_a_miss(name, tmp_path):
+    cluster = FakeCluster()
+    for machine in cluster.machines.values():
+        machine.pid = None
+    value = invoked(nemesis(cluster, tmp_path), name, AIM).value
+    assert value["bit"] is False
+    assert value["nodes"] == []
+
+
+def test_pause_leader_stops_the_leader_and_the_leadership_moves(tmp_path):
+    cluster = FakeCluster()
+    value = invoked(nemesis(cluster, tmp_path), "pause-leader", AIM).value
+    assert cluster.calls == [("pause", "n1")]
+    assert value["evidence"]["stopped"] is True
+    assert value["evidence"]["new-leader"] == "n2"
+
+
+def test_pause_leader_without_an_election_did_not_bite(tmp_path):
+    cluster = FakeCluster()
+    cluster.machines["n2"].stopped = cluster.machines["n3"].stopped = True
+    value = invoked(nemesis(cluster, tmp_path), "pause-leader", AIM).value
+    assert value["evidence"]["stopped"] is True
+    assert value["bit"] is False
+
+
+def test_pause_followers_stops_them_all_without_waiting_for_the_metadata(tmp_path):
+    cluster = FakeCluster()
+    value = invoked(nemesis(cluster, tmp_path), "pause-followers", AIM).value
+    assert cluster.calls == [("pause", "n2"), ("pause", "n3")]
+    assert value["evidence"] == {
+        "stopped": {"n2": True, "n3": True},
+        "leader": "n1",
+        "isr-before": ["n1", "n2", "n3"],
+    }
+    assert cluster.time_s == 0.0
+
+
+def test_pause_of_followers_that_were_out_of_the_isr_did_not_bite(tmp_path):
+    cluster = FakeCluster()
+    cluster.partitions_by_key[KEY].isr = ["n1"]
+    value = invoked(nemesis(cluster, tmp_path), "pause-followers", AIM).value
+    assert value["bit"] is False
+    assert value["evidence"]["reason"] == "no follower was in the ISR before"
+
+
+def test_one_follower_that_is_not_stopped_is_no_bite(tmp_path):
+    cluster = FakeCluster()
+    cluster.machines["n3"].pid = None
+    value = invoked(nemesis(cluster, tmp_path), "pause-followers", AIM).value
+    assert value["bit"] is False
+    assert value["evidence"]["reason"] == "not stopped: n3"
+
+
+def test_partition_leader_cuts_the_leader_off_both_ways_and_counts_packets(tmp_path):
+    cluster = FakeCluster()
+    client = nemesis(cluster, tmp_path)
+    value = invoked(client, "partition-leader", AIM).value
+    assert set(cluster.cuts) == {("n1", "n2"), ("n2", "n1"), ("n1", "n3"), ("n3", "n1")}
+    assert value["nodes"] == ["n1"]
+    assert value["evidence"]["new-leader"] == "n2"
+    assert set(value["evidence"]["dropped"]) == {"n1>n2", "n2>n1", "n1>n3", "n3>n1"}
+    assert all(value["evidence"]["dropped"].values())
+    healed = invoked(client, "heal", {"fault-id": 1}).value["evidence"]
+    assert healed["dropped"] >= sum(value["evidence"]["dropped"].values())
+    assert healed["answers_after_ms"] is not None
+
+
+def test_cuts_that_drop_nothing_are_no_bite_even_if_the_leader_moved(tmp_path):
+    cluster = FakeCluster()
+    cluster.dropped = lambda source, target: 0
+    value = invoked(nemesis(cluster, tmp_path), "partition-leader", AIM).value
+    assert value["evidence"]["new-leader"] == "n2"
+    assert value["bit"] is False
+    assert value["evidence"]["reason"] == "the cuts dropped no packet"
+
+
+def test_partition_leader_cuts_separate_controllers_off_too(tmp_path):
+    cluster = FakeCluster(nodes=5)
+    value = invoked(nemesis(cluster, tmp_path), "partition-leader", AIM).value
+    assert value["bit"] is True
+    assert {target for source, target in cluster.cuts if source == "n1"} == {"n2", "n3", "n4", "n5"}
+
+
+def test_node_that_another_started_is_not_started_again(tmp_path):
+    cluster = FakeCluster()
+    client = nemesis(cluster, tmp_path)
+    invoked(client, "kill-leader", AIM)
+    cluster.start("n1")
+    healed = invoked(client, "heal", {"fault-id": 1})
+    assert healed.error is None
+    assert [call for call in cluster.calls if call[0] == "start"] == [("start", "n1")]

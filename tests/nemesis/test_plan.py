@@ -1,0 +1,155 @@
+"""What `--nemesis` may say, and the plan that a seed draws from it."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.cluster.api import UsageError
+from harness.scenario import Scenario
+from nemesis.faults import FAULTS, summaries
+from nemesis.plan import GAP_S, JITTER, MAX_ENTRIES, PAUSED_GAP_S, FaultPlan, draw, kinds, parse, supported
+
+EVERY = frozenset({"kill", "pause", "partition"})
+KEYS = ("t0/0", "t0/1", "t1/0")
+
+
+@pytest.mark.parametrize(
+    ("text", "choices"),
+    [
+        ("none", ()),
+        ("kill-leader", (("kill-leader",),)),
+        ("kill-leader, pause-leader", (("kill-leader",), ("pause-leader",))),
+        ("pause-followers+kill-leader", (("pause-followers", "kill-leader"),)),
+        ("kill-all,kill-follower + kill-leader", (("kill-all",), ("kill-follower", "kill-leader"))),
+    ],
+)
+def test_commas_choose_and_plus_overlaps(text, choices):
+    assert parse(text, EVERY, "compose") == choices
+
+
+def test_all_takes_every_single_fault_that_the_cluster_supports():
+    assert parse("all", EVERY, "compose") == tuple((name,) for name in FAULTS)
+    without = parse("all", frozenset({"kill", "pause"}), "jvm")
+    assert ("partition-leader",) not in without
+    assert len(without) == len(FAULTS) - 1
+
+
+@pytest.mark.parametrize(
+    ("text", "powers", "message"),
+    [
+        (
+            "kill-leadr",
+            EVERY,
+            r"no fault is named 'kill-leadr' \(did you mean kill-leader\?\).*supports: kill-leader, ",
+        ),
+        ("", EVERY, "no fault is named ''"),
+        ("kill-leader,", EVERY, "no fault is named ''"),
+        ("none,kill-leader", EVERY, "--nemesis none stands alone"),
+        ("kill-leader+all", EVERY, "--nemesis all stands alone"),
+        (
+            "partition-leader",
+            {"kill"},
+            "needs the power to partition, not on cluster compose; it supports: kill-leader",
+        ),
+        ("kill-leader", set(), "needs the power to kill, not on cluster compose; it supports: none"),
+        ("all", set(), "supports no fault; use --nemesis none"),
+        ("kill-leader+kill-follower+kill-all", EVERY, "at most two faults overlap"),
+        ("kill-all+kill-leader", EVERY, "kill-all leaves no node for kill-leader to aim at"),
+        ("pause-followers+kill-follower", EVERY, "pause-followers leaves no node for kill-follower"),
+    ],
+)
+def test_what_can_not_be_done_is_one_line_that_names_what_exists(text, powers, message):
+    with pytest.raises(UsageError, match=message) as raised:
+        parse(text, frozenset(powers), "compose")
+    assert "\n" not in str(raised.value)
+
+
+def test_every_name_has_a_line():
+    assert list(summaries()) == [*FAULTS, "none", "all"]
+    assert all(line and "\n" not in line for line in summaries().values())
+
+
+def test_kinds_are_what_was_asked_for_once_each():
+    assert kinds(parse("kill-leader,pause-followers+kill-leader", EVERY, "c")) == ("kill-leader", "pause-followers")
+
+
+names = st.lists(
+    st.sampled_from([*FAULTS, "pause-followers+kill-leader", "kill-follower+kill-leader", "pause-leader+kill-leader"]),
+    min_size=1,
+    max_size=4,
+)
+scenarios = st.builds(
+    Scenario,
+    seed=st.integers(0, 2**63 - 1),
+    time_limit_s=st.floats(1.0, 300.0),
+    fault_length_s=st.floats(0.0, 60.0),
+    fault_interval_s=st.floats(0.0, 120.0),
+)
+
+
+@given(names, scenarios)
+def test_plan_keeps_its_promises_for_every_seed(chosen, scenario):
+    choices = parse(",".join(chosen), EVERY, "c")
+    plan = draw(scenario, choices, KEYS)
+    assert plan == draw(scenario, choices, KEYS)
+    assert len(plan.entries) <= MAX_ENTRIES
+    times = [entry.at_s for entry in plan.entries]
+    assert times == sorted(times)
+    assert all(0 <= at_s <= scenario.time_limit_s for at_s in times)
+    for entry in plan.entries:
+        assert entry.faults in choices
+        assert entry.keys[0] in KEYS
+        assert len(entry.draws) == len(entry.faults)
+        assert all(0 <= number < 1 for number in entry.draws)
+        low, high = (part * scenario.fault_length_s for part in JITTER)
+        assert low - 0.001 <= entry.length_s <= high + 0.001
+        if len(entry.faults) == 1:
+            assert entry.gap_s == entry.both_s == 0
+        else:
+            low, high = PAUSED_GAP_S if entry.faults[0] == "pause-followers" else GAP_S
+            assert 1.0 <= low <= entry.gap_s <= high
+            assert 0 <= entry.both_s <= entry.length_s / 2 + 0.001
+            assert entry.both_s == 0 or entry.faults[0] == "pause-leader"
+
+
+@given(names, st.integers(0, 2**63 - 1))
+def test_every_choice_comes_once_before_any_comes_again(chosen, seed):
+    choices = parse(",".join(chosen), EVERY, "c")
+    entries = draw(Scenario(seed=seed, time_limit_s=3600.0), choices, KEYS).entries
+    for begin in range(0, len(entries) - len(choices) + 1, len(choices)):
+        hand = [entry.faults for entry in entries[begin : begin + len(choices)]]
+        assert sorted(hand) == sorted(choices)
+
+
+def test_another_seed_draws_another_plan():
+    choices = parse("kill-leader,pause-leader", EVERY, "c")
+    plans = [draw(Scenario(seed=seed, time_limit_s=600.0), choices, KEYS) for seed in range(20)]
+    assert len({msgspec.json.encode(plan) for plan in plans}) == 20
+
+
+def test_first_fault_comes_early_so_that_three_minutes_fit_five_kills():
+    choices = parse("kill-leader", EVERY, "c")
+    for seed in range(50):
+        entries = draw(Scenario(seed=seed, time_limit_s=180.0), choices, KEYS).entries
+        assert 3.0 <= entries[0].at_s <= 6.0
+        assert len(entries) >= 5
+        assert entries[4].at_s <= 160.0
+
+
+def test_plan_is_bounded_whatever_is_asked_for():
+    scenario = Scenario(time_limit_s=1e9, fault_length_s=0.0, fault_interval_s=0.0)
+    assert len(draw(scenario, parse("kill-leader", EVERY, "c"), KEYS).entries) == MAX_ENTRIES
+
+
+def test_plan_is_data_that_survives_json():
+    plan = draw(Scenario(seed=7), parse("all", EVERY, "c"), KEYS)
+    assert plan.entries
+    assert msgspec.json.decode(msgspec.json.encode(plan), type=FaultPlan) == plan
+
+
+def test_no_choice_is_no_plan():
+    assert draw(Scenario(), (), KEYS) == FaultPlan()
+    assert supported(frozenset()) == ()
