@@ -5,8 +5,8 @@
  2 our cache (`cache_folder()/kafka-VERSION`), filled once per version by Maven from the poms in `compose/maven`.
 
 What goes into the cache is made in a folder beside it and renamed when it is complete, under a lock: two runs that
-start together fetch once, and a fetch that was killed leaves nothing that looks whole. This module refuses what can't run
-(no Java, a Java too old, neither Maven nor cache) with a `UsageError` of one line, before anything is started.
+start together fetch once, and a fetch that was killed leaves nothing that looks whole. What can't run is refused (no
+Java, a Java too old, neither Maven nor cache) with a `UsageError` of one line, before anything is started.
 """
 
 from __future__ import annotations

@@ -69,7 +69,8 @@ class ExistingCluster:
             "provider": PROVIDER,
             "name": self.name,
             "version": None,
-            "cluster_id": self._cluster_id,
+            "cluster-id": self._cluster_id,
+            "nodes": {node.name: {"id": node.id, "roles": sorted(node.roles)} for node in self._nodes},
             "bootstrap": self._bootstrap,
         }
 

@@ -1,7 +1,7 @@
 """Apache Kafka as local JVM processes on loopback: no Docker, no root; kill and pause, no network faults.
 
 States of a cluster: planned (ids, ports and folder are fixed, nothing runs) -> up -> down (processes, ports, files are
-gone). From the moment it is planned `describe()` holds the handles from which another process can find it again
+gone). From the moment it is planned `describe` holds the handles from which another process can find it again
 (`from_handles`) or take it away (`remove`): the folder and the cluster's random id, which every node carries in its
 command line. So a harness that was killed at any moment leaves nothing that `harness heal` would not find, and no pid
 file can lie. The owner writes the handles down before `up`.
@@ -16,6 +16,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -39,6 +40,26 @@ _ID_FILE: Final = "cluster-id"
 _CLIENT_LISTENER: Final = "CLIENT"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handles:
+    """All that is needed to find a cluster again: the JSON under "handles" in `describe`."""
+
+    name: str
+    cluster_id: str
+    folder: str
+    version: str
+    nodes: int
+    controllers: int
+    broker_config: dict[str, str]
+    ports: dict[str, dict[str, int]]
+    """By node and role."""
+
+    @classmethod
+    def read(cls, description: Mapping[str, Any]) -> Self:
+        """Return the handles from what `describe` returned, or from its "handles"."""
+        return cls(**description.get("handles", description))
+
+
 class JvmCluster:
     """A cluster of local JVMs; satisfies Cluster, Killable, Pausable and Logged. Thread-safe node control."""
 
@@ -56,32 +77,33 @@ class JvmCluster:
         except UsageError:
             (spec.folder / _ID_FILE).unlink()
             raise
-        self._set(spec, cluster_id, {m.name: {role: next(reserved) for role in sorted(m.roles)} for m in members})
+        self._set(
+            Handles(
+                name=spec.name,
+                cluster_id=cluster_id,
+                folder=str(spec.folder.resolve()),
+                version=spec.version,
+                nodes=spec.nodes,
+                controllers=spec.controllers,
+                broker_config=dict(spec.broker_config),
+                ports={member.name: {role: next(reserved) for role in sorted(member.roles)} for member in members},
+            )
+        )
 
     @classmethod
-    def from_handles(cls, handles: Mapping[str, Any]) -> Self:
-        """Return the cluster that `describe()` told about, found again by another process."""
-        spec = ClusterSpec(
-            name=handles["name"],
-            folder=Path(handles["folder"]),
-            nodes=handles["nodes"],
-            controllers=handles["controllers"],
-            version=handles["version"],
-            broker_config=handles["broker_config"],
-        )
+    def from_handles(cls, handles: Handles) -> Self:
+        """Return the cluster of these handles, with the processes that run."""
         cluster = cls.__new__(cls)
-        cluster._set(spec, handles["cluster_id"], handles["ports"])
-        for word, process in pids.marked(jvm_node.mark(cluster.cluster_id, "")):
+        cluster._set(handles)
+        for word, process in pids.marked(jvm_node.mark(handles.cluster_id, "")):
             cluster._running[word.rpartition("/")[2]] = process
         cluster._was_ready = True
         return cluster
 
-    def _set(self, spec: ClusterSpec, cluster_id: str, reserved: Mapping[str, Mapping[str, int]]) -> None:
-        self.name = spec.name
-        self.cluster_id = cluster_id
-        self._spec, self._ports = spec, {name: dict(one) for name, one in reserved.items()}
-        self._folder = spec.folder.resolve()
-        self._members = {member.name: member for member in plan(spec.nodes, spec.controllers)}
+    def _set(self, handles: Handles) -> None:
+        self.name, self._handles = handles.name, handles
+        self._folder = Path(handles.folder)
+        self._members = {member.name: member for member in plan(handles.nodes, handles.controllers)}
         self._running: dict[str, pids.Running] = {}
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._launch: jvm_node.Launch | None = None
@@ -93,19 +115,21 @@ class JvmCluster:
     def up(self) -> None:
         """Start every node and wait until the cluster is ready; ClusterError names the node that died, and its log."""
         launch = self._launched()
-        checkpoint = bootstrap_checkpoint(self._spec.version, launch.jars)
+        checkpoint = bootstrap_checkpoint(self._handles.version, launch.jars)
         for member in self._members.values():
             properties = self._properties(member)
-            jvm_node.prepare(self._folder / member.name, properties, cluster_id=self.cluster_id, checkpoint=checkpoint)
+            jvm_node.prepare(
+                self._folder / member.name, properties, cluster_id=self._handles.cluster_id, checkpoint=checkpoint
+            )
         for name in self._members:
             self.start(name)
-        await_ready(self.nodes(), self.cluster_id, check_alive=self._check_alive, timeout_s=READY_TIMEOUT_S)
+        await_ready(self.nodes(), self._handles.cluster_id, check_alive=self._check_alive, timeout_s=READY_TIMEOUT_S)
         self._was_ready = True
 
     def down(self) -> None:
         """Kill the nodes, give the ports back, delete the folder (logs and configuration stay if `up` failed)."""
         with self._lock:
-            remove(self.describe(), keep_logs=not self._was_ready)
+            _remove(self._handles, keep_logs=not self._was_ready)
             for child in self._children.values():
                 child.wait(pids.GONE_TIMEOUT_S)
             self._children.clear()
@@ -123,18 +147,15 @@ class JvmCluster:
         return ",".join(node.address for node in self.nodes() if "broker" in node.roles)
 
     def describe(self) -> dict[str, Any]:
-        """Return the handles, as JSON values; complete before `up`."""
+        """Return provider, version, cluster id and the handles, as JSON values; complete before `up`."""
         return {
             "provider": PROVIDER,
             "name": self.name,
-            "version": self._spec.version,
-            "cluster_id": self.cluster_id,
+            "version": self._handles.version,
+            "cluster-id": self._handles.cluster_id,
+            "nodes": {node.name: {"id": node.id, "roles": sorted(node.roles)} for node in self.nodes()},
             "bootstrap": self.bootstrap(),
-            "folder": str(self._folder),
-            "nodes": self._spec.nodes,
-            "controllers": self._spec.controllers,
-            "ports": self._ports,
-            "broker_config": dict(self._spec.broker_config),
+            "handles": asdict(self._handles),
         }
 
     # Killable
@@ -156,8 +177,10 @@ class JvmCluster:
         with self._lock:
             if self._process(node) is not None:
                 return
-            folder = self._folder / self._member(node).name
-            child = jvm_node.start(self._launched(), folder, marked=jvm_node.mark(self.cluster_id, node))
+            folder = self._folder / node
+            if not folder.is_dir():
+                raise ClusterError(f"{node} has no files in {folder}: is the cluster down?")
+            child = jvm_node.start(self._launched(), folder, marked=jvm_node.mark(self._handles.cluster_id, node))
             self._children[node] = child
             process = pids.identify(child.pid)
             if process is None:
@@ -226,13 +249,13 @@ class JvmCluster:
 
     def _launched(self) -> jvm_node.Launch:
         if self._launch is None:
-            java, jars, version = find_java(self._spec.version), ensure(self._spec.version), self._spec.version
-            archive = cds.archive(java, jars, version, owner_id=self.cluster_id)
+            java, jars, version = find_java(self._handles.version), ensure(self._handles.version), self._handles.version
+            archive = cds.archive(java, jars, version, owner_id=self._handles.cluster_id)
             self._launch = jvm_node.Launch(java.command, jars, version, archive)
         return self._launch
 
     def _port(self, member: Member) -> int:
-        return self._ports[member.name]["broker" if "broker" in member.roles else "controller"]
+        return self._handles.ports[member.name]["broker" if "broker" in member.roles else "controller"]
 
     def _properties(self, member: Member) -> dict[str, str]:
         listeners = []
@@ -245,24 +268,28 @@ class JvmCluster:
             member,
             listeners=listeners,
             voters={one.id: self._quorum_address(one) for one in self._members.values() if "controller" in one.roles},
-            brokers=self._spec.nodes,
+            brokers=self._handles.nodes,
             log_dir=str(jvm_node.data_folder(self._folder / member.name)),
-            version=self._spec.version,
-            overrides=self._spec.broker_config,
+            version=self._handles.version,
+            overrides=self._handles.broker_config,
         )
 
     def _quorum_address(self, member: Member) -> str:
-        return f"{ports.LOOPBACK}:{self._ports[member.name]['controller']}"
+        return f"{ports.LOOPBACK}:{self._handles.ports[member.name]['controller']}"
 
 
-def from_handles(handles: Mapping[str, Any]) -> JvmCluster:
-    """Return the cluster that `describe` told about, found again by another process."""
-    return JvmCluster.from_handles(handles)
+def from_handles(description: Mapping[str, Any]) -> JvmCluster:
+    """Return a controllable cluster from what `describe` returned (or its "handles")."""
+    return JvmCluster.from_handles(Handles.read(description))
 
 
-def remove(handles: Mapping[str, Any], *, keep_logs: bool = False) -> None:
-    """Take away what the handles tell of: processes, ports, files. Safe to call twice; touches nothing else."""
-    folder, cluster_id = Path(handles["folder"]), handles["cluster_id"]
+def remove(description: Mapping[str, Any]) -> None:
+    """Take away processes, ports and files, from what `describe` returned (or its "handles"); safe to call twice."""
+    _remove(Handles.read(description), keep_logs=False)
+
+
+def _remove(handles: Handles, *, keep_logs: bool) -> None:
+    folder, cluster_id = Path(handles.folder), handles.cluster_id
     processes = [process for _, process in pids.marked(jvm_node.mark(cluster_id, ""))]
     for process in processes:
         pids.send(process, signal.SIGKILL)
@@ -274,7 +301,7 @@ def remove(handles: Mapping[str, Any], *, keep_logs: bool = False) -> None:
             return
     except (FileNotFoundError, NotADirectoryError):
         return
-    for name in handles["ports"]:
+    for name in handles.ports:
         for part in ("data", "tmp") if keep_logs else ("",):
             if (folder / name / part).exists():
                 shutil.rmtree(folder / name / part)

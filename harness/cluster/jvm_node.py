@@ -7,6 +7,7 @@ in the terminal stops the harness and not the nodes, and carries a mark in its c
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ FAST_START: Final = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 """Two thirds of the CPU time of a start go away; the throughput lost does not matter to a harness. KAFKA.md."""
 TAIL_BYTES: Final = 8 * 1024 * 1024
 """What is kept of a log: the newest 8 MB."""
+_THROWN: Final = re.compile(r"(Caused by: )?([\w$]+\.)+[\w$]*(Exception|Error)\b")
+"""The first line of a Java exception."""
 LOGS: Final = ("server.log", "console.log")
 
 
@@ -95,10 +98,11 @@ def last_words(folder: Path) -> str:
     """Return the line of the node's log that most likely says why it ended, and where the log is."""
     for name in LOGS:
         lines = [line for line in tail(folder / name).decode(errors="replace").splitlines() if line.strip()]
-        loud = [line for line in lines if " ERROR " in line or " FATAL " in line or "Error occurred" in line]
         if lines:
-            return f"{(loud or lines)[-1][:300]} ({folder / name})"
-    return f"its log is empty ({folder / LOGS[0]})"
+            thrown = [line for line in lines if _THROWN.match(line)]
+            loud = [line for line in lines if " ERROR " in line or " FATAL " in line]
+            return f"{(thrown or loud or lines)[-1].strip()[:300]} ({folder / name})"
+    return f"it said nothing ({folder / LOGS[0]})"
 
 
 def tail(file: Path) -> bytes:

@@ -79,11 +79,26 @@ class ClusterObserver:
 
     def partitions(self, keys: Sequence[Key]) -> Sequence[PartitionState]:
         """Return the partitions' states, sorted by key; all of the run's topics for an empty sequence."""
-        return self._partitions(keys, internal=False)
+        topics = sorted({split_key(key)[0] for key in keys}) or None
+        metadata = self.ask_brokers(lambda probe: probe.metadata(topics))
+        wanted = frozenset(keys)
+        return self._merged(
+            metadata, lambda key, word: key in wanted if wanted else not word.internal and self._is_ours(key)
+        )
 
-    def all_partitions(self) -> Sequence[PartitionState]:
-        """Return the states of all partitions of the run's topics and of the internal topics that exist."""
-        return self._partitions((), internal=True)
+    def full_isr(self) -> bool:
+        """Return whether every replica of every partition, internal ones too, is in its ISR, and every broker answers.
+
+        Both: for a session's length after a kill the survivors still tell of a full ISR, with the dead node in it.
+        """
+        words = self.ask_brokers(lambda probe: probe.metadata())
+        everyone = {node.id for node in self.brokers()}
+        if len(words) < len(everyone) or any(
+            everyone - {broker.node_id for broker in word.brokers} for word in words.values()
+        ):
+            return False
+        states = self._merged(words, lambda key, word: word.internal or self._is_ours(key))
+        return bool(states) and all(state.leader and set(state.isr) == set(state.replicas) for state in states)
 
     def controller(self) -> str | None:
         """Return the active controller: the leader of the metadata quorum."""
@@ -164,14 +179,15 @@ class ClusterObserver:
             return False
         return not (isinstance(self._cluster, Pausable) and self._cluster.paused(name))
 
-    def _partitions(self, keys: Sequence[Key], *, internal: bool) -> list[PartitionState]:
-        names, wanted = self._names(), set(keys)
-        topics = sorted({split_key(key)[0] for key in keys}) or None
-        words: dict[Key, list[_Word]] = defaultdict(list)
+    def _merged(
+        self, metadata: Mapping[str, MetadataResponse], wanted: Callable[[Key, _Word], bool]
+    ) -> list[PartitionState]:
+        names = self._names()
         ids = {node.name: node.id for node in self.brokers()}
-        for witness, answer_ in self.ask_brokers(lambda probe: probe.metadata(topics)).items():
+        words: dict[Key, list[_Word]] = defaultdict(list)
+        for witness, answer_ in metadata.items():
             for key, word in _words(ids[witness], answer_):
-                if key in wanted if wanted else self._is_ours(key, word, internal=internal):
+                if wanted(key, word):
                     words[key].append(word)
 
         def name(node_id: int) -> str:
@@ -188,9 +204,7 @@ class ClusterObserver:
             for word in [_believed(said)]
         ]
 
-    def _is_ours(self, key: Key, word: _Word, *, internal: bool) -> bool:
-        if word.internal:
-            return internal
+    def _is_ours(self, key: Key) -> bool:
         return not self._topics or split_key(key)[0] in self._topics
 
     def _follows_quorum(self, node: Node) -> bool:
@@ -244,10 +258,7 @@ def holds(condition: Condition, observer: Observer, cluster: Cluster) -> bool:
         case NodeAnswers(node):
             return observer.node_answers(node)
         case FullIsr():
-            states = observer.all_partitions()
-            return bool(states) and all(
-                state.leader is not None and set(state.isr) == set(state.replicas) for state in states
-            )
+            return observer.full_isr()
         case IsrShrunk(key, nodes):
             state = next(iter(observer.partitions((key,))), None)
             return state is not None and not nodes & set(state.isr)
