@@ -10,14 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import docker
-from docker.errors import DockerException
-
-from harness.cluster import distribution
+from harness.cluster import distribution, engine
 from harness.cluster.api import UsageError
 
 VERSION = "4.1.1"
-ENGINE_TIMEOUT_S = 5
 
 
 def lacks_jvm() -> str | None:
@@ -33,15 +29,10 @@ def lacks_jvm() -> str | None:
 def lacks_compose() -> str | None:
     """Return why this machine can't run Kafka in Docker."""
     try:
-        engine = docker.from_env(timeout=ENGINE_TIMEOUT_S)
-    except DockerException as error:
-        return f"no Docker engine answers ({error})"
-    try:
-        engine.ping()
-    except (DockerException, OSError) as error:
-        return f"no Docker engine answers ({error})"
-    finally:
-        engine.close()
+        engine.compose_command()
+        engine.connect().close()
+    except UsageError as error:
+        return str(error)
     return None
 
 

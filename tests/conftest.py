@@ -18,16 +18,16 @@ import shutil
 from collections.abc import Callable, Generator
 from pathlib import Path
 
-import docker
 import hypothesis
 import hypothesis.core
 import pytest
 
-from harness.cluster import distribution
+from harness.cluster import distribution, engine, image
 from harness.cluster.api import UsageError
 
-ENGINE_TIMEOUT_S = 5
-"""A Docker engine that is there answers a ping within milliseconds."""
+pytest_plugins = ["pytester"]
+
+VERSION = "4.1.1"
 SHOWN_COMMANDS = 10
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM_ON_MACOS = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
@@ -40,27 +40,28 @@ hypothesis.settings.load_profile("house")
 
 def _lacks_docker() -> str | None:
     try:
-        engine = docker.from_env(timeout=ENGINE_TIMEOUT_S)
-    except docker.errors.DockerException as error:
-        return f"no Docker engine answers ({_first_line(error)})"
+        engine.compose_command()
+        client = engine.connect()
+    except UsageError as error:
+        return str(error)
     try:
-        engine.ping()
-    except (docker.errors.DockerException, OSError) as error:
-        return f"no Docker engine answers ({_first_line(error)})"
+        # No test pulls: what an engine lacks is told, and whoever runs the tests chooses where it comes from.
+        if any(image.present(client, f"{name}:{VERSION}") for name in (image.OURS, image.OFFICIAL)):
+            return None
+        return f"no image of Apache Kafka {VERSION} in the engine (compose/image/build.sh, or docker pull)"
     finally:
-        engine.close()
-    return None
+        client.close()
 
 
 def _lacks_jvm() -> str | None:
     try:
-        distribution.find_java("4.1.1")
+        distribution.find_java(VERSION)
     except UsageError as error:
         return str(error)
     home = os.environ.get("KAFKA_HOME")
-    if (home and Path(home, "libs").is_dir()) or (distribution.cache_folder() / "kafka-4.1.1").is_dir():
+    if (home and Path(home, "libs").is_dir()) or (distribution.cache_folder() / f"kafka-{VERSION}").is_dir():
         return None
-    return "the jars of Apache Kafka 4.1.1 are not in the cache (make jars)"
+    return f"the jars of Apache Kafka {VERSION} are not in the cache (make jars)"
 
 
 def _lacks_browser() -> str | None:
@@ -78,10 +79,6 @@ LACKS: dict[str, Callable[[], str | None]] = {
     "shared": functools.cache(_lacks_shared),
 }
 CLUSTERS = ("docker", "jvm")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def find_chromium() -> str | None:

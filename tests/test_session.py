@@ -1,0 +1,89 @@
+"""What tests/conftest.py promises of a session: skips that can't hide, clusters last and alone, a command to repeat."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MARKERS = "docker jvm browser shared"
+ENGINES = """
+    import pytest
+
+    @pytest.mark.docker
+    def test_of_a_cluster():
+        assert True
+
+    def test_of_a_function():
+        assert True
+"""
+
+Session = Callable[..., pytest.RunResult]
+
+
+@pytest.fixture
+def session(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Session:
+    """Run tests in a folder of their own, under our conftest, on a machine without a Docker engine."""
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
+    for name in MARKERS.split():
+        monkeypatch.delenv(f"HARNESS_REQUIRE_{name.upper()}", raising=False)
+    pytester.makeconftest((ROOT / "tests" / "conftest.py").read_text())
+    pytester.makeini("[pytest]\nmarkers =\n" + "".join(f"  {name}: an engine\n" for name in MARKERS.split()))
+
+    def run(source: str, *arguments: str) -> pytest.RunResult:
+        pytester.makepyfile(source)
+        return pytester.run(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-ra", *arguments)
+
+    return run
+
+
+def test_a_missing_engine_skips_its_tests_and_says_what_is_missing(session: Session) -> None:
+    result = session(ENGINES)
+    result.assert_outcomes(passed=1, skipped=1)
+    assert "Docker" in next(line for line in result.outlines if line.startswith("SKIPPED"))
+
+
+def test_a_skip_of_a_required_engine_is_a_failure(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_REQUIRE_DOCKER", "1")
+    result = session(ENGINES)
+    result.assert_outcomes(passed=1, errors=1)
+    assert result.ret == 1
+    assert any("HARNESS_REQUIRE_DOCKER=1, but the test was skipped" in line for line in result.outlines)
+
+
+MIXTURE = """
+    import pytest
+
+    @pytest.mark.docker
+    @pytest.mark.parametrize("number", range(4))
+    def test_of_a_cluster(number):
+        assert number < 4
+
+    @pytest.mark.parametrize("number", range(8))
+    def test_of_a_function(number):
+        assert number < 8
+"""
+
+
+def test_tests_that_start_clusters_come_last(session: Session) -> None:
+    lines = session(MIXTURE, "-n", "0", "-v").outlines
+    order = [found[1] for line in lines if (found := re.search(r"::test_of_a_(cluster|function)\[\d\] \w", line))]
+    assert order == ["function"] * 8 + ["cluster"] * 4
+
+
+def test_tests_that_start_clusters_share_one_worker(session: Session) -> None:
+    lines = session(MIXTURE, "-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder", "-v").outlines
+    workers = [found[1] for line in lines if (found := re.search(r"\[(gw\d)\].*SKIPPED.*test_of_a_cluster", line))]
+    assert len(workers) == 4
+    assert len(set(workers)) == 1
+
+
+def test_a_failure_prints_the_command_with_the_seed_that_repeats_it(session: Session) -> None:
+    result = session("def test_of_a_bug():\n    assert 1 == 2\n", "-p", "randomly", "--randomly-seed=7")
+    result.assert_outcomes(failed=1)
+    assert any(re.search(r"--randomly-seed=7 .*::test_of_a_bug'$", line) for line in result.outlines)
+    assert re.fullmatch(r"=+ 1 failed in .* =+", result.outlines[-1])
