@@ -1,0 +1,59 @@
+"""What a run on a real cluster works with: confluent-kafka clients, the nemesis, probes, all against one bootstrap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from harness import store
+from harness.client import Clients
+from harness.clients.confluent import ConfluentClients
+from harness.clients.probe import ProbeClients
+from harness.clients.topics import create_topics
+from harness.cluster.api import Cluster, Node, Observer
+from harness.cluster.observer import answer, holds, observer_of
+from harness.generator import Generator
+from harness.history import Op
+from harness.scenario import Scenario
+from nemesis import plan, schedule
+from nemesis.actions import powers
+from nemesis.client import NemesisClient
+from nemesis.journal import Journal
+from nemesis.performer import WallClock
+
+
+class RealEquipment:
+    """Satisfies `harness.run.Equipment` for clusters that real clients can reach."""
+
+    def prepare(self, scenario: Scenario, cluster: Cluster) -> tuple[str, ...]:
+        """Create the topics."""
+        return create_topics(cluster.bootstrap(), scenario)
+
+    def clients(self, scenario: Scenario, cluster: Cluster, post: Callable[[Op], None]) -> Clients:
+        """Return confluent-kafka clients; their rebalance callbacks become events of the history."""
+        return ConfluentClients(scenario, cluster.bootstrap(), on_event=post)
+
+    def observer(self, cluster: Cluster, keys: tuple[str, ...]) -> Observer:
+        """Return the observer of the run's topics."""
+        return observer_of(cluster, sorted({key.rpartition("/")[0] for key in keys}))
+
+    def nemesis(
+        self, scenario: Scenario, cluster: Cluster, observer: Observer, keys: tuple[str, ...], folder: Path
+    ) -> tuple[Generator, Clients]:
+        """Return the schedule of the scenario's faults, and the client that performs them."""
+        choices = plan.parse(scenario.nemesis, powers(cluster), scenario.cluster)
+        faults = plan.draw(scenario, choices, keys)
+        performer = NemesisClient(
+            cluster,
+            observer,
+            Journal(folder / store.JOURNAL),
+            keys,
+            answer=answer,
+            holds=holds,
+            clock=WallClock(),
+        )
+        return schedule.Schedule(faults, scenario.recovery_bound_s), performer
+
+    def probes(self, cluster: Cluster, nodes: tuple[Node, ...]) -> Mapping[str, Clients]:
+        """Return a probe for each node."""
+        return {f"probe/{node.name}": ProbeClients(node, cluster) for node in nodes}

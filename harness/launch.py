@@ -1,0 +1,172 @@
+"""`harness run`, `soak` and `heal`: where the catalog's parts are put together and results become an exit status."""
+
+from __future__ import annotations
+
+import sys
+import time
+import webbrowser
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from checkers.options import CheckOptions, options_of_scenario
+from harness import catalog, store
+from harness import run as runs
+from harness import soak as soaking
+from harness.cluster.api import ClusterError, ClusterSpec, UsageError
+from harness.equipment import RealEquipment
+from harness.exits import BROKEN, STOPPED, VALID, of_verdict
+from harness.options import default_scenario, duration_s
+from harness.report.html import write_report
+from harness.report.junit import write_junit
+from harness.report.terminal import LiveView, verdict_table
+from harness.scenario import Scenario
+from nemesis import journal, plan
+from nemesis.actions import powers
+
+
+def run(scenario: Scenario, results: Path, *, name: str | None, as_json: bool, open_report: bool) -> int:
+    """Run one scenario; print its verdict; return the exit status."""
+    view = LiveView(scenario, quiet=as_json)
+    with view:
+        try:
+            done = perform(scenario, results, name=name, view=view)
+        except runs.Interrupted as stop:
+            sys.stderr.write(f"harness: stopped after healing; the history so far is in {stop.args[0]}\n")
+            return STOPPED
+    verdict = done.judgement.verdict_json()
+    report = done.folder / store.REPORT
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(verdict).decode() + "\n")
+    else:
+        verdict_table(done.judgement, folder=done.folder, scenario=done.scenario)
+    if open_report:
+        webbrowser.open(report.resolve().as_uri())
+    return of_verdict(verdict["valid"])
+
+
+def perform(scenario: Scenario, results: Path, *, name: str | None, view: runs.View) -> runs.Run:
+    """Run one scenario from nothing to its report; the folder is in results/."""
+    workload = catalog.workload(scenario.workload)
+    provider = catalog.provider(scenario.cluster)
+    title = name or f"{scenario.workload}-{scenario.nemesis}-{scenario.cluster}"
+    folder = runs.new_folder(results, title).resolve()
+    cluster = provider.create(_spec(scenario, folder))
+    choices = plan.parse(scenario.nemesis, powers(cluster), scenario.cluster)
+    if scenario.cluster == "existing":
+        scenario = msgspec.structs.replace(scenario, prefix=f"{store.slug(folder.name)}-")
+    try:
+        done = runs.execute(
+            scenario,
+            workload,
+            cluster,
+            RealEquipment(),
+            folder=folder,
+            view=view,
+            options=_options(scenario, plan.kinds(choices)),
+        )
+    except runs.Interrupted:
+        raise runs.Interrupted(folder) from None
+    write_report(folder)
+    write_junit(folder / "junit.xml", [folder])
+    return done
+
+
+def _spec(scenario: Scenario, folder: Path) -> ClusterSpec:
+    return ClusterSpec(
+        name=f"{store.slug(folder.parent.name)}-{folder.name}".lower().replace("+", "-"),
+        folder=folder / "cluster",
+        nodes=scenario.nodes,
+        controllers=scenario.controllers,
+        version=scenario.kafka_version,
+        image=scenario.image,
+        bootstrap=scenario.bootstrap,
+        broker_config=scenario.broker_config,
+    )
+
+
+def _options(scenario: Scenario, kinds: tuple[str, ...]) -> CheckOptions:
+    fields: dict[str, Any] = msgspec.to_builtins(scenario)
+    return msgspec.structs.replace(options_of_scenario(fields), faults=kinds)
+
+
+def soak(
+    *,
+    duration: str,
+    clusters: Sequence[str],
+    workloads: Sequence[str],
+    nemeses: Sequence[str],
+    time_limit_s: float,
+    seed: int,
+    keep: int,
+    max_disk_gb: float,
+    results: Path,
+) -> int:
+    """Run seeded scenarios one after another; print a line for each; return the worst run's exit status."""
+    seconds = duration_s("--duration", duration)
+    for name in workloads:
+        catalog.workload(name)
+    plans = [default_scenario(cluster=cluster, time_limit_s=time_limit_s, seed=seed) for cluster in clusters]
+    for base in plans:
+        cluster = catalog.provider(base.cluster).create(_spec(base, results))
+        for nemesis in nemeses:
+            plan.parse(nemesis, powers(cluster), base.cluster)
+    folder = runs.new_folder(results, "soak").resolve()
+    sys.stdout.write(f"soak for {duration} in {folder}\n")
+
+    def one(scenario: Scenario, where: Path) -> runs.Run:
+        return perform(scenario, where, name=None, view=LiveView(scenario, quiet=True))
+
+    return soaking.soak(
+        soaking.scenarios(plans, workloads, nemeses),
+        one,
+        folder=folder,
+        limits=soaking.Limits(seconds=seconds, keep=keep, max_bytes=int(max_disk_gb * 1e9)),
+        now_s=time.monotonic,
+        tell=lambda line: print(line, flush=True),  # noqa: T201
+    )
+
+
+def heal(folder: Path | None, results: Path) -> int:
+    """Undo what killed runs left behind: the run in `folder`, or every abandoned one under `results`.
+
+    A run that still goes is left alone. Returns BROKEN if something could not be undone, and says what.
+    """
+    if folder is not None and not (folder / store.SCENARIO).exists():
+        raise UsageError(f"{folder} is not a run's folder: it has no {store.SCENARIO}")
+    folders = [folder.resolve()] if folder is not None else list(store.run_folders(results))
+    status, healed = VALID, 0
+    for one in folders:
+        if not store.is_abandoned(one):
+            if folder is not None:
+                sys.stdout.write(f"{one}: nothing to heal: it has ended, or it is still running\n")
+            continue
+        healed += 1
+        for line, done in _heal_run(one):
+            sys.stdout.write(f"{one.parent.name}/{one.name}: {line}\n")
+            status = status if done else BROKEN
+    if folder is None:
+        sys.stdout.write(f"healed {healed} abandoned {'run' if healed == 1 else 'runs'}\n")
+    return status
+
+
+def _heal_run(folder: Path) -> list[tuple[str, bool]]:
+    """Return what was done, and whether each thing worked. A cluster of the run's own is removed, faults and all."""
+    scenario = store.read_scenario(folder)
+    lines: list[tuple[str, bool]] = []
+    if (folder / store.CLUSTER).exists():
+        provider = catalog.provider(scenario.cluster)
+        handles = store.read_json(folder / store.CLUSTER)
+        try:
+            provider.remove(handles)
+            lines.append((f"removed its {provider.name} cluster", True))
+        except ClusterError as error:
+            return [(f"its {provider.name} cluster could not be removed: {error}", False)]
+    with ExitStack() as stack:
+        if journal.outstanding(folder / store.JOURNAL):
+            lines.append(("its faults went with the cluster", True))
+        stack.callback(store.finish, folder)
+    return lines
