@@ -185,17 +185,20 @@ class NemesisClient:
         return {"full-isr": after_ms is not None, "after_ms": after_ms, "bound-s": bound_s}
 
     def _await_leader(self, value: Mapping[str, Any]) -> dict[str, Any]:
-        """Wait until somebody leads whom the fault does not hold; `after_ms` counts from its injury."""
-        fault_id = value["fault-id"]
+        """Wait until somebody leads whom the fault does not hold; `after_ms` counts from its injury.
+
+        Its values say "of", not "fault-id": whoever pairs injections with heals by that id must not take it for one.
+        """
+        fault_id = value["of"]
         begun = self._holding.get(fault_id)
         if begun is None:
-            return {"fault-id": fault_id, "reason": "this fault does not hold"}
+            return {"of": fault_id, "reason": "this fault does not hold"}
         key, held = begun.keys[0], frozenset(begun.held().nodes)
         seen = self._performer.until(LeaderElected(key, held), AWAIT_LEADER_S) is not None
         after_ms = round((self._clock.now_s() - begun.since_s) * 1000, 1)
         state = self._performer.ask(LeaderOf(key))
         leader = state.leader if seen and state is not None else None
-        return {"fault-id": fault_id, "key": key, "new-leader": leader, "after_ms": after_ms if seen else None}
+        return {"of": fault_id, "key": key, "new-leader": leader, "after_ms": after_ms if seen else None}
 
     def _await_stable(self, value: Mapping[str, Any]) -> dict[str, Any]:
         """Wait for full ISRs and LSO = HW on every key; told is what the last look saw."""

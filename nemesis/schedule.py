@@ -9,8 +9,8 @@ A node is broken again only after `recover`: when the last one is back in every 
 records. An injection that did nothing (its completion names no node) is not healed, nor waited for. An injection whose
 completion can't be read is healed by a `heal` without a fault-id, which heals everything.
 
-Values: injection {"keys": [...], "draw": x}, the second of an overlap with "during": the first's fault-id; `heal` and
-`await-leader` {"fault-id": n}; `recover` {"bound-s": s}.
+Values: injection {"keys": [...], "draw": x}, the second of an overlap with "during": the first's fault-id; `heal`
+{"fault-id": n}; `await-leader` {"of": n}; `recover` {"bound-s": s}. Only an injection's completion has a member "bit".
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def _healing(entry: FaultEntry, first: _Injected, second: _Injected) -> list[_St
     if first.touched:
         steps.append(_Step(HEAL, _of(first), entry.both_s))
         if second.touched and second.fault_id is not None and FAULTS[entry.faults[1]].expects == "progress":
-            steps.append(_Step(AWAIT_LEADER, _of(second)))
+            steps.append(_Step(AWAIT_LEADER, {"of": second.fault_id}))
     if second.touched:
         steps.append(_Step(HEAL, _of(second), entry.length_s))
     return steps

@@ -93,8 +93,8 @@ def test_second_fault_whose_first_does_not_hold_is_a_fault_of_its_own(tmp_path):
 def test_heal_of_what_does_not_hold_says_so(tmp_path):
     value = invoked(nemesis(FakeCluster(), tmp_path), "heal", {"fault-id": 9}).value
     assert value == {"fault-id": 9, "evidence": {"reason": "this fault does not hold"}}
-    value = invoked(nemesis(FakeCluster(), tmp_path), "await-leader", {"fault-id": 9}).value
-    assert value == {"fault-id": 9, "reason": "this fault does not hold"}
+    value = invoked(nemesis(FakeCluster(), tmp_path), "await-leader", {"of": 9}).value
+    assert value == {"of": 9, "reason": "this fault does not hold"}
 
 
 def test_await_leader_counts_from_the_injury(tmp_path):
@@ -104,7 +104,7 @@ def test_await_leader_counts_from_the_injury(tmp_path):
     invoked(client, "kill-leader", AIM | {"during": 1})
     killed_s = cluster.time_s
     invoked(client, "heal", {"fault-id": 1})
-    value = invoked(client, "await-leader", {"fault-id": 2}).value
+    value = invoked(client, "await-leader", {"of": 2}).value
     assert value["key"] == KEY
     assert value["new-leader"] == answer(LeaderOf(KEY), cluster, cluster).leader != "n1"
     assert value["after_ms"] == pytest.approx((cluster.time_s - killed_s) * 1000, abs=1)
@@ -115,7 +115,7 @@ def test_await_leader_gives_up_at_its_bound(tmp_path):
     client = nemesis(cluster, tmp_path)
     invoked(client, "kill-all", AIM)
     began_s = cluster.time_s
-    value = invoked(client, "await-leader", {"fault-id": 1}).value
+    value = invoked(client, "await-leader", {"of": 1}).value
     assert (value["new-leader"], value["after_ms"]) == (None, None)
     assert AWAIT_LEADER_S <= cluster.time_s - began_s < AWAIT_LEADER_S + 1
 

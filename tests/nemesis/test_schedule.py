@@ -63,7 +63,7 @@ def test_overlap_heals_the_first_first_and_waits_for_a_leader_before_the_second(
         (3.0, "pause-followers", {"keys": ["t0/1"], "draw": 0.25}),
         (5.25, "kill-leader", {"keys": ["t0/1"], "draw": 0.75, "during": 1}),
         (6.75, "heal", {"fault-id": 1}),
-        (7.75, "await-leader", {"fault-id": 2}),
+        (7.75, "await-leader", {"of": 2}),
         (18.75, "heal", {"fault-id": 2}),
         (19.75, "recover", {"bound-s": 60.0}),
     ]
