@@ -12,6 +12,7 @@ Seed. Hypothesis takes the seed of pytest-randomly; one number, printed with the
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import shutil
@@ -40,17 +41,13 @@ hypothesis.settings.load_profile("house")
 
 def _lacks_docker() -> str | None:
     try:
-        engine.compose_command()
-        client = engine.connect()
+        with contextlib.closing(engine.connect()) as client:
+            engine.compose_command()
+            # No test pulls: what an engine lacks is told, and whoever runs the tests chooses where it comes from.
+            there = any(image.present(client, f"{name}:{VERSION}") for name in (image.OURS, image.OFFICIAL))
     except UsageError as error:
         return str(error)
-    try:
-        # No test pulls: what an engine lacks is told, and whoever runs the tests chooses where it comes from.
-        if any(image.present(client, f"{name}:{VERSION}") for name in (image.OURS, image.OFFICIAL)):
-            return None
-        return f"no image of Apache Kafka {VERSION} in the engine (compose/image/build.sh, or docker pull)"
-    finally:
-        client.close()
+    return None if there else f"no image of Apache Kafka {VERSION} (compose/image/build.sh, or docker pull)"
 
 
 def _lacks_jvm() -> str | None:
