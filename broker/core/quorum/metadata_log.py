@@ -66,7 +66,7 @@ class MetadataLog:
         return max(self.log.epochs.latest, self.snapshot.epoch if self.snapshot else 0)
 
     def end_of(self, epoch: int) -> tuple[int, int]:
-        """Return the largest epoch up to `epoch` and where it ends; the snapshot's counts; (-1, -1) if older than all."""
+        """Return the largest epoch up to `epoch`, the snapshot's too, and its end; (-1, -1) if older than all."""
         found = self.log.epochs.end_of(epoch, self.end)
         if found[0] < 0 and self.snapshot is not None and epoch >= self.snapshot.epoch:
             return self.snapshot.epoch, self.snapshot.end_offset

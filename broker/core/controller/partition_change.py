@@ -1,0 +1,142 @@
+"""How one partition changes: pure rules from the old state and a wish to the new state (Kafka: PartitionChangeBuilder).
+
+Who may lead, in this order: a member of the ISR; an eligible leader replica (KIP-966); the last known leader, when ISR
+and ELR are empty; any live replica, if unclean election is allowed. The last two make the ISR anew from that replica
+and may lose records. Replicas stand in the order of preference.
+
+With ELR on, a member that leaves an ISR which falls below min.insync.replicas stays eligible until the ISR is large
+enough again, and the ISR may become empty. Without it, the last member stays in the ISR although it is gone. A node
+that came back from an unclean stop is taken from both: what it acknowledged may be lost there.
+
+A reassignment is done when all target replicas are in the ISR. The leader epoch rises with every change of the leader
+and when the replicas lose a member; the partition epoch with every change.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from broker.core.metadata.records import NO_LEADER, PartitionState
+
+
+class Election(enum.Enum):
+    """What the change wants of the leader."""
+
+    ONLINE = "online"
+    """Keep the leader if it can stay, else elect cleanly."""
+    PREFERRED = "preferred"
+    """The first replica, if it can lead."""
+    UNCLEAN = "unclean"
+    """Any live replica if nobody else can."""
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """What a change depends on beside the partition: who is alive, and the topic's settings."""
+
+    is_active: Callable[[int], bool]
+    min_isr: int
+    elr: bool
+
+
+def change(
+    old: PartitionState,
+    rules: Rules,
+    *,
+    isr: Iterable[int] | None = None,
+    unclean: int | None = None,
+    election: Election = Election.ONLINE,
+    replicas: tuple[int, ...] | None = None,
+    adding: tuple[int, ...] | None = None,
+    removing: tuple[int, ...] | None = None,
+) -> PartitionState | None:
+    """Return the new state, None if nothing changes. `unclean` is a node that lost its unsynced writes."""
+    target_replicas = old.replicas if replicas is None else replicas
+    target_isr = tuple(old.isr if isr is None else isr)
+    target_adding = old.adding if adding is None else adding
+    target_removing = old.removing if removing is None else removing
+    done = _completed(target_replicas, target_isr, target_adding, target_removing)
+    if done is not None:
+        target_replicas, target_isr = done
+        target_adding = target_removing = ()
+    elr = _eligible(old, rules, target_isr, target_replicas, unclean)
+    leader, clean = _elect(old, rules, (*target_isr, *elr), target_replicas, election)
+    if not clean:
+        target_isr, elr = (leader,), ()
+    elif leader != NO_LEADER and leader not in target_isr:
+        target_isr = (*target_isr, leader)
+        elr = tuple(replica for replica in elr if replica != leader)
+    elif not target_isr and not rules.elr:
+        target_isr = old.isr
+    last_leader = old.last_leader
+    if rules.elr and not target_isr and old.isr:
+        last_leader = old.leader if old.leader != NO_LEADER else old.last_leader
+    elif leader != NO_LEADER:
+        last_leader = NO_LEADER
+    shrunk = not set(old.replicas) <= set(target_replicas)
+    new = msgspec.structs.replace(
+        old,
+        replicas=target_replicas,
+        isr=target_isr,
+        elr=elr,
+        leader=leader,
+        last_leader=last_leader,
+        adding=target_adding,
+        removing=target_removing,
+    )
+    if new == old and clean:
+        return None
+    return msgspec.structs.replace(
+        new,
+        leader_epoch=old.leader_epoch + (leader != old.leader or shrunk or not clean),
+        partition_epoch=old.partition_epoch + 1,
+    )
+
+
+def _completed(
+    replicas: tuple[int, ...], isr: tuple[int, ...], adding: tuple[int, ...], removing: tuple[int, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """Return (replicas, ISR) of a reassignment that is done, None while it is not, or when there is none."""
+    if not adding and not removing:
+        return None
+    target = tuple(replica for replica in replicas if replica not in removing)
+    target_isr = tuple(replica for replica in isr if replica in target)
+    if not target_isr or not set(target) <= set(isr):
+        return None
+    return target, target_isr
+
+
+def _eligible(
+    old: PartitionState, rules: Rules, isr: tuple[int, ...], replicas: tuple[int, ...], unclean: int | None
+) -> tuple[int, ...]:
+    if not rules.elr or len(isr) >= min(rules.min_isr, len(replicas)):
+        return ()
+    candidates = dict.fromkeys((*old.elr, *old.isr))
+    return tuple(r for r in candidates if r not in isr and r != unclean and r in replicas)
+
+
+def _elect(
+    old: PartitionState,
+    rules: Rules,
+    eligible: tuple[int, ...],
+    replicas: tuple[int, ...],
+    election: Election,
+) -> tuple[int, bool]:
+    """Return (leader, whether nothing can be lost by it)."""
+    valid = [r for r in replicas if r in eligible and rules.is_active(r)]
+    if election is Election.PREFERRED and replicas[0] in valid:
+        return replicas[0], True
+    if old.leader in valid:
+        return old.leader, True
+    if valid:
+        return valid[0], True
+    last = old.last_leader
+    if rules.elr and not eligible and last in replicas and rules.is_active(last):
+        return last, False
+    if election is Election.UNCLEAN:
+        alive = [r for r in replicas if rules.is_active(r)]
+        if alive:
+            return alive[0], False
+    return NO_LEADER, True

@@ -1,0 +1,112 @@
+"""Metadata records: the changes that the metadata log carries, one JSON value each.
+
+A partition's record holds its whole state, not a delta: replay needs no earlier record of it, and a change says all
+that it means. Only our own nodes read these.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+NO_LEADER = -1
+
+
+class Endpoint(msgspec.Struct, frozen=True, array_like=True):
+    """Where a node listens."""
+
+    name: str
+    host: str
+    port: int
+
+
+class BrokerRegistered(msgspec.Struct, frozen=True, tag="broker"):
+    """A node registered; it starts fenced. Its epoch is the offset of this record's batch."""
+
+    broker_id: int
+    epoch: int
+    incarnation: str
+    endpoints: tuple[Endpoint, ...] = ()
+    rack: str | None = None
+
+
+class BrokerChanged(msgspec.Struct, frozen=True, tag="broker-state"):
+    """A node was fenced or unfenced, or has begun to stop."""
+
+    broker_id: int
+    epoch: int
+    fenced: bool
+    stopping: bool = False
+
+
+class TopicCreated(msgspec.Struct, frozen=True, tag="topic"):
+    """A topic with its id; its partitions follow."""
+
+    topic_id: str
+    name: str
+
+
+class TopicDeleted(msgspec.Struct, frozen=True, tag="no-topic"):
+    """The topic is gone, with its partitions and settings."""
+
+    topic_id: str
+
+
+class PartitionState(msgspec.Struct, frozen=True, tag="partition", kw_only=True):
+    """The whole state of one partition (Kafka: PartitionRegistration; ELR and last leader: KIP-966)."""
+
+    topic_id: str
+    index: int
+    replicas: tuple[int, ...]
+    isr: tuple[int, ...]
+    leader: int
+    leader_epoch: int = 0
+    partition_epoch: int = 0
+    elr: tuple[int, ...] = ()
+    last_leader: int = NO_LEADER
+    adding: tuple[int, ...] = ()
+    removing: tuple[int, ...] = ()
+
+
+class ConfigSet(msgspec.Struct, frozen=True, tag="config"):
+    """A dynamic setting of a topic or broker ("" for all brokers); None takes it away."""
+
+    kind: str
+    name: str
+    key: str
+    value: str | None
+
+
+class FeatureSet(msgspec.Struct, frozen=True, tag="feature"):
+    """A feature's level for the whole cluster."""
+
+    name: str
+    level: int
+
+
+class ProducerIdsReserved(msgspec.Struct, frozen=True, tag="producer-ids"):
+    """Producer ids below `next_id` have been handed to brokers."""
+
+    next_id: int
+
+
+Record = (
+    BrokerRegistered
+    | BrokerChanged
+    | TopicCreated
+    | TopicDeleted
+    | PartitionState
+    | ConfigSet
+    | FeatureSet
+    | ProducerIdsReserved
+)
+
+
+def encode(record: Record) -> bytes:
+    """Return the record's bytes."""
+    return msgspec.json.encode(record)
+
+
+def decode(data: bytes) -> Record:
+    """Return the record; raises msgspec.MsgspecError on what is none."""
+    record: Record = msgspec.json.decode(data, type=Record)
+    return record
