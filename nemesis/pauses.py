@@ -1,4 +1,4 @@
-"""Faults that stop nodes with SIGSTOP: pause-leader, pause-followers.
+"""Faults that stop nodes with SIGSTOP (in containers: the freezer, the same to others): pause-leader, pause-followers.
 
 A stopped process keeps its connections open and answers nothing: to others it looks slow before it looks dead, and when
 it goes on it believes for a moment what was true before. The operating system says whether it is stopped.

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from harness.cluster.api import Action, ClusterError
+from harness.cluster.observer import answer
 from harness.history import INFO, INVOKE, NEMESIS, Op
 from harness.store import JOURNAL
 from nemesis import journal
 from nemesis.actions import inverses, nodes_of, perform, powers
 from nemesis.fault import Act, Aim, Ask, Fault, Injection, Until
 from nemesis.faults import FAULTS, summaries
-from tests.nemesis.fake import FakeCluster, answer, holds, nemesis
+from tests.nemesis.fake import FakeCluster, holds, nemesis
 
 KEY = "t0/0"
 AIM = {"keys": [KEY], "draw": 0.4}

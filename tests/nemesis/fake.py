@@ -18,24 +18,18 @@ from typing import Any, assert_never
 from harness.cluster.api import (
     ClusterError,
     Condition,
-    Controller,
-    Coordinator,
-    Dropped,
     FullIsr,
     IsrShrunk,
     Key,
     LeaderElected,
-    LeaderOf,
     Node,
     NodeAnswers,
     Observer,
     PacketsDropped,
     PartitionState,
-    Pid,
-    Question,
     Stable,
-    Stopped,
 )
+from harness.cluster.observer import answer
 from harness.store import JOURNAL
 from nemesis.client import NemesisClient
 from nemesis.journal import Journal
@@ -285,25 +279,6 @@ class FakeCluster:
                 took.append(name)
         if self.acks == "1" or (set(took) >= set(p.isr) and len(took) >= self.min_isr):
             p.acked.append(self._value)
-
-
-def answer(question: Question, observer: Observer, cluster: FakeCluster) -> Any:
-    """Answer a fault's question."""
-    match question:
-        case LeaderOf(key):
-            return next(iter(observer.partitions([key])), None)
-        case Controller():
-            return observer.controller()
-        case Coordinator(kind, name):
-            return observer.coordinator(kind, name)
-        case Pid(node):
-            return cluster.pid(node)
-        case Stopped(node):
-            return cluster.paused(node)
-        case Dropped(source, target):
-            return cluster.dropped(source, target)
-        case _:
-            assert_never(question)
 
 
 def holds(condition: Condition, observer: Observer, cluster: FakeCluster) -> bool:

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from harness.cluster.api import LeaderOf
+from harness.cluster.observer import answer
 from harness.history import NEMESIS
 from harness.store import JOURNAL
 from nemesis import journal
@@ -14,7 +15,7 @@ from nemesis.client import AWAIT_LEADER_S, STALLED_WAIT_S, NemesisClient
 from nemesis.fault import Act, Ask
 from nemesis.performer import MAX_STEPS, WallClock
 from tests.contracts.test_fault import AIM, KEY, invoked
-from tests.nemesis.fake import FakeCluster, answer, holds, nemesis
+from tests.nemesis.fake import FakeCluster, holds, nemesis
 
 
 def test_fault_ids_count_up_and_the_client_serves_the_whole_run(tmp_path):
