@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 import webbrowser
@@ -19,7 +20,7 @@ from harness import soak as soaking
 from harness.cluster.api import ClusterError, ClusterSpec, UsageError
 from harness.equipment import RealEquipment
 from harness.exits import BROKEN, STOPPED, VALID, of_verdict
-from harness.options import default_scenario, duration_s
+from harness.options import EXISTING, default_scenario, duration_s
 from harness.report.html import write_report
 from harness.report.junit import write_junit
 from harness.report.terminal import LiveView, verdict_table
@@ -30,39 +31,41 @@ from nemesis.actions import powers
 
 def run(scenario: Scenario, results: Path, *, name: str | None, as_json: bool, open_report: bool) -> int:
     """Run one scenario; print its verdict; return the exit status."""
-    view = LiveView(scenario, quiet=as_json)
-    with view:
+    refuse_unknown(scenario)
+    with LiveView(scenario, quiet=as_json) as view:
         try:
             done = perform(scenario, results, name=name, view=view)
         except runs.Interrupted as stop:
             sys.stderr.write(f"harness: stopped after healing; the history so far is in {stop.args[0]}\n")
             return STOPPED
     verdict = done.judgement.verdict_json()
-    report = done.folder / store.REPORT
     if as_json:
         sys.stdout.write(msgspec.json.encode(verdict).decode() + "\n")
     else:
         verdict_table(done.judgement, folder=done.folder, scenario=done.scenario)
     if open_report:
-        webbrowser.open(report.resolve().as_uri())
+        webbrowser.open((done.folder / store.REPORT).resolve().as_uri())
     return of_verdict(verdict["valid"])
 
 
+def refuse_unknown(scenario: Scenario) -> plan.Choices:
+    """Return the faults to choose from; raises UsageError for names that don't exist or don't go together."""
+    catalog.workload(scenario.workload)
+    cluster = catalog.provider(scenario.cluster).create(_spec(scenario, Path()))
+    return plan.parse(scenario.nemesis, powers(cluster), scenario.cluster)
+
+
 def perform(scenario: Scenario, results: Path, *, name: str | None, view: runs.View) -> runs.Run:
-    """Run one scenario from nothing to its report; the folder is in results/."""
-    workload = catalog.workload(scenario.workload)
-    provider = catalog.provider(scenario.cluster)
-    title = name or f"{scenario.workload}-{scenario.nemesis}-{scenario.cluster}"
-    folder = runs.new_folder(results, title).resolve()
-    cluster = provider.create(_spec(scenario, folder))
-    choices = plan.parse(scenario.nemesis, powers(cluster), scenario.cluster)
-    if scenario.cluster == "existing":
-        scenario = msgspec.structs.replace(scenario, prefix=f"{store.slug(folder.name)}-")
+    """Run one scenario from nothing to its report, in a new folder under `results`."""
+    choices = refuse_unknown(scenario)
+    folder = runs.new_folder(results, name or f"{scenario.workload}-{scenario.nemesis}-{scenario.cluster}").resolve()
+    if scenario.cluster == EXISTING:
+        scenario = msgspec.structs.replace(scenario, prefix=f"{folder.name}-")
     try:
         done = runs.execute(
             scenario,
-            workload,
-            cluster,
+            catalog.workload(scenario.workload),
+            catalog.provider(scenario.cluster).create(_spec(scenario, folder)),
             RealEquipment(),
             folder=folder,
             view=view,
@@ -70,7 +73,7 @@ def perform(scenario: Scenario, results: Path, *, name: str | None, view: runs.V
         )
     except runs.Interrupted:
         raise runs.Interrupted(folder) from None
-    write_report(folder)
+    write_report(folder, done.judgement)
     write_junit(folder / "junit.xml", [folder])
     return done
 
@@ -107,13 +110,11 @@ def soak(
 ) -> int:
     """Run seeded scenarios one after another; print a line for each; return the worst run's exit status."""
     seconds = duration_s("--duration", duration)
-    for name in workloads:
-        catalog.workload(name)
-    plans = [default_scenario(cluster=cluster, time_limit_s=time_limit_s, seed=seed) for cluster in clusters]
-    for base in plans:
-        cluster = catalog.provider(base.cluster).create(_spec(base, results))
-        for nemesis in nemeses:
-            plan.parse(nemesis, powers(cluster), base.cluster)
+    bases = [default_scenario(cluster=cluster, time_limit_s=time_limit_s, seed=seed) for cluster in clusters]
+    limits = soaking.Limits(seconds=seconds, keep=keep, max_bytes=int(max_disk_gb * 1e9))
+    combinations = len(bases) * len(workloads) * len(nemeses)
+    for scenario in itertools.islice(soaking.scenarios(bases, workloads, nemeses), combinations):
+        refuse_unknown(scenario)
     folder = runs.new_folder(results, "soak").resolve()
     sys.stdout.write(f"soak for {duration} in {folder}\n")
 
@@ -121,10 +122,10 @@ def soak(
         return perform(scenario, where, name=None, view=LiveView(scenario, quiet=True))
 
     return soaking.soak(
-        soaking.scenarios(plans, workloads, nemeses),
+        soaking.scenarios(bases, workloads, nemeses),
         one,
         folder=folder,
-        limits=soaking.Limits(seconds=seconds, keep=keep, max_bytes=int(max_disk_gb * 1e9)),
+        limits=limits,
         now_s=time.monotonic,
         tell=lambda line: print(line, flush=True),  # noqa: T201
     )

@@ -44,7 +44,7 @@ def scenario(**given: Any) -> Scenario:
 
 def default_scenario(*, cluster: str, time_limit_s: float, seed: int) -> Scenario:
     """Return the scenario of a run without options on that cluster."""
-    timing = BY_CLUSTER.get(cluster, BY_CLUSTER["kafka"])
+    timing: dict[str, Any] = dict(BY_CLUSTER.get(cluster, BY_CLUSTER["kafka"]))
     return Scenario(cluster=cluster, time_limit_s=time_limit_s, seed=seed, **timing)
 
 

@@ -65,15 +65,16 @@ def report(folder: Path, *, open_report: bool) -> int:
 
 def list_all() -> int:
     """List workloads, faults, checkers and clusters, a line each."""
-    from checkers.catalog import summaries as classes  # noqa: PLC0415
+    from checkers.catalog import ORDER  # noqa: PLC0415
     from harness import catalog  # noqa: PLC0415
+    from harness.report.words import meaning  # noqa: PLC0415
     from nemesis.faults import summaries as faults  # noqa: PLC0415
 
     sections: dict[str, Mapping[str, str]] = {
         "workloads (--workload)": {w.name: w.summary for w in catalog.WORKLOADS.values()},
         "faults (--nemesis)": faults(),
         "clusters (--cluster)": {p.name: p.summary for p in catalog.PROVIDERS.values()},
-        "anomalies that the checkers know": classes(),
+        "checkers: the anomalies that they know": {name: meaning(name).guarantee for name in ORDER},
     }
     for title, entries in sections.items():
         sys.stdout.write(f"{title}\n")
