@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tomllib
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -323,3 +324,15 @@ def test_documentation_names_only_options_that_exist() -> None:
         for word in unknown_words(line, known)
     ]
     assert wrong == []
+
+
+def test_the_wheel_carries_everything_that_an_installed_harness_opens(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=LINT_TIMEOUT_S)
+    assert answer.returncode == 0, answer.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    packed = set(zipfile.ZipFile(wheel).namelist())
+    wanted = {str(path) for path in tracked() if path.parts[0] in {*PACKAGES, "compose"}}
+    assert "compose/image/build.sh" in wanted
+    assert wanted - packed == set()
+    assert [name for name in packed if name.startswith(("tests/", "bench/", "docs/"))] == []
