@@ -27,6 +27,7 @@ from harness.report.terminal import LiveView, verdict_table
 from harness.scenario import Scenario
 from nemesis import journal, plan
 from nemesis.actions import powers
+from nemesis.faults import ALL
 
 
 def run(scenario: Scenario, results: Path, *, name: str | None, as_json: bool, open_report: bool) -> int:
@@ -69,7 +70,7 @@ def perform(scenario: Scenario, results: Path, *, name: str | None, view: runs.V
             RealEquipment(),
             folder=folder,
             view=view,
-            options=_options(scenario, plan.kinds(choices)),
+            options=_options(scenario, choices),
         )
     except runs.Interrupted:
         raise runs.Interrupted(folder) from None
@@ -91,8 +92,12 @@ def _spec(scenario: Scenario, folder: Path) -> ClusterSpec:
     )
 
 
-def _options(scenario: Scenario, kinds: tuple[str, ...]) -> CheckOptions:
+def _options(scenario: Scenario, choices: plan.Choices) -> CheckOptions:
+    """Return how to judge: each fault kind that was asked for must have bitten; of `all`, the first one drawn."""
     fields: dict[str, Any] = msgspec.to_builtins(scenario)
+    kinds = plan.kinds(choices)
+    if scenario.nemesis == ALL:
+        kinds = plan.draw(scenario, choices, ("any/0",)).entries[0].faults
     return msgspec.structs.replace(options_of_scenario(fields), faults=kinds)
 
 
