@@ -16,6 +16,8 @@ from checkers import availability
 from checkers.catalog import allowed, place
 from checkers.findings import Findings
 from checkers.judgement import Judgement
+from checkers.linear.check import check_model
+from checkers.linear.model import MODELS
 from checkers.options import KAFKA, CheckOptions
 from checkers.queue import case_of, judge_case
 from checkers.source import Lines, lines_of
@@ -32,9 +34,34 @@ def judge(history: PathLike[str] | str | Iterable[Op], options: CheckOptions | N
     warnings: list[str] = []
     with _collector_paused():
         blocks, name = lines_of(history, warnings.append)
+        if options.workload in MODELS:
+            return _judge_model(blocks, name, options, warnings, started)
         if options.workload != KAFKA:
-            raise HistoryError(f"unknown workload {options.workload!r}; `harness list` names them")
+            known = ", ".join((KAFKA, *MODELS))
+            raise HistoryError(f"unknown workload {options.workload!r}: there are {known}")
         return _judge_queue(blocks, name, options, warnings, started)
+
+
+def _judge_model(
+    blocks: Iterable[Lines], name: str, options: CheckOptions, warnings: list[str], started: float
+) -> Judgement:
+    findings = Findings()
+    table = check_model(blocks, name, options, findings)
+    if not table.rows:
+        raise HistoryError(f"{name}: no operations: an empty history can't be judged")
+    found = tuple(findings.anomalies())
+    return Judgement(
+        validity=_validity(findings, bool(found)),
+        anomalies=found,
+        allowed=(),
+        not_checked=tuple(findings.not_checked),
+        models={"not": ["linearizable"] if found else [], "also-not": []},
+        ops=table.rows,
+        seconds=round(time.monotonic() - started, 3),
+        reasons=tuple(findings.reasons),
+        stats=table.stats,
+        warnings=(*warnings, *findings.notes),
+    )
 
 
 def _judge_queue(

@@ -45,6 +45,8 @@ class Line(
     rebalance_log: list[Any] | None = None
     seek_to_beginning: bool = False
     abort: bool = False
+    key: Any = None
+    """Which register, log or queue a model's operation is about; None where there is one."""
 
 
 class Paired(NamedTuple):

@@ -1,0 +1,90 @@
+"""The door to linearizability: a history of a model's workload in, findings out.
+
+Each key is judged alone (linearizability composes). A monitor decides where values are unique; else the search, with
+its budget of steps. A key that exhausts it makes the verdict `unknown`, never valid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from checkers.findings import Findings
+from checkers.linear.growing import grow_set, log
+from checkers.linear.model import MODELS, Model
+from checkers.linear.monitors import Finding, Witness, queue, register
+from checkers.linear.search import Answer, Outcome, search_keys
+from checkers.linear.table import Table, build_table
+from checkers.options import CheckOptions
+from checkers.source import Lines
+
+Monitor = Callable[[Table, Model, CheckOptions], Finding]
+
+MONITORS: Mapping[str, Monitor] = {
+    "register": lambda table, model, _: register(table, model.initial),
+    "queue": lambda table, _model, _options: queue(table),
+    "log": lambda table, _, options: log(table, realtime=options.fresh),
+    "set": lambda table, _model, _options: grow_set(table),
+}
+CLASS = "nonlinearizable"
+PENDING_SHOWN = 8
+
+
+def check_model(blocks: Iterable[Lines], name: str, options: CheckOptions, findings: Findings) -> Table:
+    """Judge a history against the model named by the workload; return its table."""
+    model = MODELS[options.workload]
+    table = build_table(blocks, name, model.kinds)
+    for kind, (count, line) in table.unknown.items():
+        findings.reasons.append(
+            f"{name}:{line}: the model {model.name} does not know the operation {kind!r} ({count} of them): not judged."
+        )
+    if not table.has_invocations:
+        findings.reasons.append("No completion has an invocation: without real time there is nothing to linearize.")
+        return table
+    if table.backwards is not None:
+        findings.notes.append(f"{table.backwards} (the order of the file decides)")
+    judge_table(table, model, options, findings)
+    return table
+
+
+def judge_table(table: Table, model: Model, options: CheckOptions, findings: Findings) -> None:
+    """Judge each key of a table."""
+    monitor = MONITORS.get(model.name)
+    left: dict[Any, Table] = {}
+    for key, part in table.by_key().items():
+        found = monitor(part, model, options) if monitor else None
+        if isinstance(found, Witness):
+            details = {} if key is None else {"key": key}
+            findings.add(CLASS, found.ops, found.why, model=model.name, **details)
+        elif found is None:
+            left[key] = part
+    if model.name == "log" and not options.fresh and left:
+        findings.reasons.append("Values of a log must be unique to be judged without --fresh.")
+        return
+    if left and not findings.has(CLASS):
+        key, outcome = search_keys(model, {key: part.operations() for key, part in left.items()}, options.budget)
+        _tell(model, key, outcome, options.budget, findings)
+
+
+def _tell(model: Model, key: Any, outcome: Outcome, budget: int, findings: Findings) -> None:
+    where = "" if key is None else f" on {key}"
+    if outcome.answer is Answer.UNDECIDED:
+        findings.reasons.append(
+            f"The search for a linearization{where} was given up after {budget} steps (--budget): undecided."
+        )
+    if outcome.answer is not Answer.NOT or outcome.stuck is None:
+        return
+    stuck = outcome.stuck
+    around = sorted(outcome.pending, key=lambda op: op.call)[:PENDING_SHOWN]
+    states = ", ".join(repr(state) for state in outcome.states)
+    findings.add(
+        CLASS,
+        [stuck.index, *(op.index for op in around)],
+        f"Everything before the return of op {stuck.index} ({stuck.f} {stuck.input!r} -> "
+        f"{stuck.output!r}){where} can be put "
+        f"in order, but then the state is one of {states} and no order of it with the {len(outcome.pending)} "
+        "operations "
+        "pending then allows that output.",
+        model=model.name,
+        window=[min([stuck.call, *(op.call for op in around)]), stuck.ret],
+    )

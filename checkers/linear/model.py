@@ -1,0 +1,159 @@
+"""What linearizability is judged against: a model is a name, an initial state and one pure step function.
+
+`step(state, op)` returns the state after the operation, or IMPOSSIBLE where the operation can't happen in that state
+with the output that was seen. States are hashable values. A new model takes ten lines:
+
+    def step(state, op):
+        if op.f == "add":
+            return state + op.input
+        return state if op.output in (UNKNOWN, state) else IMPOSSIBLE
+
+    COUNTER = Model("counter", 0, step, reads=frozenset({"read"}))
+
+An operation that never returned has `output` UNKNOWN and may take effect at any time after its call, or never.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+NEVER: Final = 1 << 62
+"""The return of an operation that never returned."""
+
+
+class Sentinel(Enum):
+    """Values that no history holds."""
+
+    UNKNOWN = "unknown"
+    IMPOSSIBLE = "impossible"
+
+
+UNKNOWN: Final = Sentinel.UNKNOWN
+IMPOSSIBLE: Final = Sentinel.IMPOSSIBLE
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation: call < ret are positions of its events in the history."""
+
+    f: str
+    input: Any
+    output: Any
+    call: int
+    ret: int
+    index: int
+    """What stands for it in the history (its completion, else its invocation)."""
+    process: int = 0
+
+
+Step = Callable[[Any, Operation], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A sequential specification."""
+
+    name: str
+    initial: Hashable
+    step: Step
+    reads: frozenset[str] = frozenset()
+    """Kinds that change nothing: dropped where they never returned."""
+    kinds: frozenset[str] = frozenset()
+    """All kinds of operations that it knows."""
+
+
+def _register(state: Any, op: Operation) -> Any:
+    if op.f == "write":
+        return op.input
+    if op.f == "read":
+        return state if op.output is UNKNOWN or op.output == state else IMPOSSIBLE
+    old, new = op.input
+    if op.output is False:  # a compare-and-set that was seen to fail
+        return IMPOSSIBLE if state == old else state
+    return new if state == old else IMPOSSIBLE
+
+
+def _multi_register(state: Any, op: Operation) -> Any:
+    registers = dict(state)
+    for number, (f, key, value) in enumerate(op.input):
+        if f == "write":
+            registers[key] = value
+        elif op.output is not UNKNOWN:
+            seen = op.output[number][2]
+            if seen is not None and registers.get(key) != seen:
+                return IMPOSSIBLE
+    return tuple(sorted(registers.items()))
+
+
+def _kv_append(state: str, op: Operation) -> Any:
+    if op.f == "append":
+        return state + op.input
+    if op.f == "put":
+        return op.input
+    return state if op.output is UNKNOWN or op.output == state else IMPOSSIBLE
+
+
+def _mutex(state: bool, op: Operation) -> Any:  # noqa: FBT001  the state of a mutex is a boolean
+    wanted = op.f == "acquire"
+    return IMPOSSIBLE if state == wanted else wanted
+
+
+def _log(state: tuple[Any, ...], op: Operation) -> Any:
+    if op.f == "append":
+        return (*state, op.input)
+    return state if op.output is UNKNOWN or tuple(op.output) == state else IMPOSSIBLE
+
+
+def _queue(state: tuple[Any, ...], op: Operation) -> Any:
+    if op.f == "enqueue":
+        return (*state, op.input)
+    if op.output is UNKNOWN:
+        return state[1:]
+    if op.output is None:
+        return IMPOSSIBLE if state else state
+    return state[1:] if state and state[0] == op.output else IMPOSSIBLE
+
+
+def _set(state: frozenset[Any], op: Operation) -> Any:
+    if op.f == "add":
+        return state | {op.input}
+    if op.f == "remove":
+        return state - {op.input}
+    return state if op.output is UNKNOWN or frozenset(op.output) == state else IMPOSSIBLE
+
+
+def _counter(state: int, op: Operation) -> Any:
+    if op.f == "add":
+        return state + op.input
+    return state if op.output is UNKNOWN or op.output == state else IMPOSSIBLE
+
+
+def _stack(state: tuple[Any, ...], op: Operation) -> Any:
+    if op.f == "push":
+        return (*state, op.input)
+    if op.output is UNKNOWN:
+        return state[:-1]
+    if op.output is None:
+        return IMPOSSIBLE if state else state
+    return state[:-1] if state and state[-1] == op.output else IMPOSSIBLE
+
+
+_READ = frozenset({"read"})
+MODELS: Mapping[str, Model] = {
+    model.name: model
+    for model in (
+        Model("register", None, _register, _READ, frozenset({"read", "write"})),
+        Model("cas-register", None, _register, _READ, frozenset({"read", "write", "cas"})),
+        Model("multi-register", (), _multi_register, frozenset(), frozenset({"txn"})),
+        Model("kv-append", "", _kv_append, frozenset({"get"}), frozenset({"get", "put", "append"})),
+        Model("mutex", False, _mutex, frozenset(), frozenset({"acquire", "release"})),  # noqa: FBT003  its state
+        Model("log", (), _log, _READ, frozenset({"append", "read"})),
+        Model("queue", (), _queue, frozenset(), frozenset({"enqueue", "dequeue"})),
+        Model("set", frozenset(), _set, _READ, frozenset({"add", "remove", "read"})),
+        Model("counter", 0, _counter, _READ, frozenset({"add", "read"})),
+        Model("stack", (), _stack, frozenset(), frozenset({"push", "pop"})),
+    )
+}

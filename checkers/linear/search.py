@@ -1,0 +1,215 @@
+"""Just-in-time linearization (Lowe 2017), depth first, for any model.
+
+A configuration is (event, which pending operations have taken effect, state). Going through the events in order, an
+operation is made to take effect only when one returns that has not: then some sequence of pending operations, ending
+with it, must be possible. Configurations are remembered, so each is explored once; their size depends on how many
+operations are pending, not on the length of the history. Of identical operations that never returned only the first
+unused one is tried. A read takes effect at the first moment at which its output fits: it changes nothing.
+
+Search order is luck, so two orders race: the returning operation first, or last. Their steps are taken in turns, which
+keeps the result the same everywhere. The budget is in steps, never in seconds; past it the answer is UNDECIDED.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from checkers.linear.model import IMPOSSIBLE, NEVER, Model, Operation
+
+TURN = 4096
+"""Steps that one order takes before the other goes on."""
+
+
+class Answer(Enum):
+    """What a search found."""
+
+    LINEARIZABLE = "linearizable"
+    NOT = "not linearizable"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The answer; for NOT the smallest window: the operation that can't return, and those pending with it."""
+
+    answer: Answer
+    steps: int
+    stuck: Operation | None = None
+    pending: tuple[Operation, ...] = ()
+    states: tuple[Any, ...] = ()
+    """States that were possible just before (a few of them)."""
+
+
+def search(model: Model, operations: Sequence[Operation], budget: int) -> Outcome:
+    """Search for a linearization of the operations (of one key)."""
+    return Search(model, operations).run(budget)
+
+
+class Search:
+    """A search that can be gone on with; the two orders race in it."""
+
+    def __init__(self, model: Model, operations: Sequence[Operation]) -> None:
+        self._plan = _Plan(model, [op for op in operations if op.ret != NEVER or op.f not in model.reads])
+        self._racers = [_Racer(self._plan, returning_first=True), _Racer(self._plan, returning_first=False)]
+        self.taken = 0
+
+    def run(self, budget: int) -> Outcome:
+        """Go on until there is an answer or `budget` steps were taken in all."""
+        while self.taken < budget:
+            for racer in self._racers:
+                answer = racer.run(min(TURN, budget - self.taken))
+                self.taken += racer.taken
+                if answer is not Answer.UNDECIDED:
+                    return _outcome(self._plan, racer, answer, self.taken)
+        return Outcome(Answer.UNDECIDED, self.taken)
+
+
+FIRST_BUDGET = 1 << 14
+"""Steps that each key gets in the first round; each further round has four times as many."""
+
+
+def search_keys(model: Model, by_key: Mapping[Any, Sequence[Operation]], budget: int) -> tuple[Any, Outcome]:
+    """Search each key (they are independent), a little each in turn: one that can't be linearized is often found soon.
+
+    Returns the key that decides and its outcome; `budget` is for each key.
+    """
+    open_keys = {key: Search(model, operations) for key, operations in by_key.items()}
+    allowance, total = min(FIRST_BUDGET, budget), 0
+    while open_keys:
+        undecided: tuple[Any, Outcome] | None = None
+        for key, one in list(open_keys.items()):
+            before = one.taken
+            outcome = one.run(allowance)
+            total += one.taken - before
+            if outcome.answer is Answer.NOT:
+                return key, outcome
+            if outcome.answer is Answer.LINEARIZABLE:
+                del open_keys[key]
+            else:
+                undecided = undecided or (key, outcome)
+        if undecided is not None and allowance >= budget:
+            return undecided
+        allowance = min(allowance * 4, budget)
+    return None, Outcome(Answer.LINEARIZABLE, total)
+
+
+STATES_SHOWN = 4
+
+
+def _outcome(plan: _Plan, racer: _Racer, answer: Answer, taken: int) -> Outcome:
+    if answer is Answer.LINEARIZABLE:
+        return Outcome(answer, taken)
+    event = racer.furthest
+    stuck = plan.operations[plan.returns[event]]
+    pending = tuple(plan.operations[number] for number in plan.pending[event] if number != plan.returns[event])
+    states = tuple({state: None for at, _, state in racer.seen if at == event})
+    return Outcome(answer, taken, stuck, pending, states[:STATES_SHOWN])
+
+
+class _Plan:
+    """Per return event: which operation returns, and which are pending then, by slot."""
+
+    def __init__(self, model: Model, operations: list[Operation]) -> None:
+        self.model = model
+        self.operations = operations
+        self.passive = [op.f in model.reads or op.output is False for op in operations]
+        """Changes nothing, so it takes effect at the first moment at which it can: that never hurts."""
+        events: list[tuple[int, bool, int]] = []
+        for number, op in enumerate(operations):
+            events.append((op.call, False, number))
+            if op.ret != NEVER:
+                events.append((op.ret, True, number))
+        events.sort()
+        self.returns: list[int] = []
+        self.pending: list[tuple[int, ...]] = []
+        self.slot = [0] * len(operations)
+        self.twin = [-1] * len(operations)
+        """The identical, earlier operation that never returned, which has to be used first."""
+        free: list[int] = []
+        slots = 0
+        now: list[int] = []
+        twins: dict[Any, int] = {}
+        for _, is_return, number in events:
+            if is_return:
+                self.returns.append(number)
+                self.pending.append(tuple(now))
+                now.remove(number)
+                free.append(self.slot[number])
+                continue
+            if free:
+                self.slot[number] = free.pop()
+            else:
+                self.slot[number] = slots
+                slots += 1
+            now.append(number)
+            op = operations[number]
+            if op.ret == NEVER:
+                key = (op.f, repr(op.input))
+                self.twin[number] = twins.get(key, -1)
+                twins[key] = number
+
+
+class _Racer:
+    """One depth-first search; `run` goes on for some steps."""
+
+    def __init__(self, plan: _Plan, *, returning_first: bool) -> None:
+        self.plan = plan
+        self.returning_first = returning_first
+        self.taken = 0
+        self.furthest = 0
+        self.seen: set[tuple[int, int, Any]] = set()
+        self._stack: list[tuple[int, int, Any]] = [(0, 0, plan.model.initial)]
+
+    def run(self, steps: int) -> Answer:  # noqa: C901, PLR0912  the hot loop stays one
+        """Take up to so many steps."""
+        plan, stack, seen, step = self.plan, self._stack, self.seen, self.plan.model.step
+        returns, pending, slot, twin, operations = plan.returns, plan.pending, plan.slot, plan.twin, plan.operations
+        passive = plan.passive
+        end = len(returns)
+        taken = 0
+        while stack and taken < steps:
+            event, mask, state = stack.pop()
+            while event < end and mask >> slot[returns[event]] & 1:  # it took effect before: it may return
+                mask &= ~(1 << slot[returns[event]])
+                event += 1
+            if event == end:
+                self.taken = taken
+                return Answer.LINEARIZABLE
+            returning = returns[event]
+            for number in pending[event]:
+                if passive[number] and not mask >> slot[number] & 1:
+                    taken += 1
+                    if step(state, operations[number]) == state:
+                        mask |= 1 << slot[number]
+            if mask >> slot[returning] & 1:
+                stack.append((event, mask, state))
+                continue
+            key = (event, mask, state)
+            if key in seen:
+                continue
+            seen.add(key)
+            self.furthest = max(self.furthest, event)
+            last: tuple[int, int, Any] | None = None
+            for number in pending[event]:
+                bit = 1 << slot[number]
+                if mask & bit or passive[number] or (twin[number] >= 0 and not mask & 1 << slot[twin[number]]):
+                    continue
+                taken += 1
+                after = step(state, operations[number])
+                if after is IMPOSSIBLE:
+                    continue
+                following = (event, mask | bit, after)
+                if number == returning:
+                    last = following
+                elif following not in seen:
+                    stack.append(following)
+            if last is not None:
+                if self.returning_first:
+                    stack.append(last)
+                else:
+                    stack.insert(len(stack) - min(len(stack), len(pending[event])), last)
+        self.taken = taken
+        return Answer.UNDECIDED if stack else Answer.NOT

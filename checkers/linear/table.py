@@ -1,0 +1,167 @@
+"""The operations of a model's workload as columns, split by key: what monitors and the search take.
+
+`fail` never happened: dropped. `info`, and what never completed, may take effect at any time after its call: its `ret`
+is NEVER and its output unknown. Without invocations there is no real time, and nothing to judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from checkers.columns import Ints, Rows
+from checkers.interning import Names, Values
+from checkers.linear.model import NEVER, UNKNOWN, Operation
+from checkers.pairing import Line, Paired, Pairing
+from checkers.source import Lines
+from harness.history import FAIL, OK
+
+WIDTH = 8
+NO_OUTPUT = -(1 << 61)
+"""Output code of an operation whose output nobody knows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Columns over operations, in order of completion. `f` and `key` are codes of `kinds` and `keys`."""
+
+    f: Ints
+    key: Ints
+    input: Ints
+    output: Ints
+    call: Ints
+    ret: Ints
+    index: Ints
+    process: Ints
+    kinds: Names
+    keys: Names
+    values: Values
+    rows: int
+    has_invocations: bool
+    backwards: str | None
+    unknown: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Kinds that the model doesn't know: how many, and the line of the first."""
+    stats: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def only(self, rows: Ints) -> Table:
+        """Return some rows."""
+        return Table(
+            f=self.f[rows],
+            key=self.key[rows],
+            input=self.input[rows],
+            output=self.output[rows],
+            call=self.call[rows],
+            ret=self.ret[rows],
+            index=self.index[rows],
+            process=self.process[rows],
+            kinds=self.kinds,
+            keys=self.keys,
+            values=self.values,
+            rows=self.rows,
+            has_invocations=self.has_invocations,
+            backwards=self.backwards,
+        )
+
+    def of(self, kind: str) -> Ints:
+        """Return the rows of one kind."""
+        code = self.kinds.get(kind)
+        return np.flatnonzero(self.f == (-1 if code is None else code))
+
+    def by_key(self) -> dict[Any, Table]:
+        """Return each key's rows."""
+        if len(self.keys) <= 1:
+            return {self.keys.names[0]: self} if len(self.keys) else {}
+        order = np.argsort(self.key, kind="stable")
+        edges = np.flatnonzero(np.diff(self.key[order])) + 1
+        return {self.keys.names[int(self.key[part[0]])]: self.only(part) for part in np.split(order, edges)}
+
+    def operations(self) -> list[Operation]:
+        """Return the rows as operations."""
+        value = self.values.value
+        return [
+            Operation(
+                self.kinds.names[f],
+                value(given),
+                UNKNOWN if out == NO_OUTPUT else value(out),
+                call,
+                ret,
+                index,
+                process,
+            )
+            for f, given, out, call, ret, index, process in zip(
+                self.f.tolist(),
+                self.input.tolist(),
+                self.output.tolist(),
+                self.call.tolist(),
+                self.ret.tolist(),
+                self.index.tolist(),
+                self.process.tolist(),
+                strict=True,
+            )
+        ]
+
+
+def build_table(blocks: Iterable[Lines], name: str, kinds: frozenset[str]) -> Table:
+    """Return the operations of a history, those of the given kinds."""
+    pairing, rows, values = Pairing(name), Rows(WIDTH), Values()
+    names, keys = Names(), Names()
+    unknown: dict[str, tuple[int, int]] = {}
+    stats: dict[str, dict[str, int]] = {}
+
+    def take(calls: list[Paired]) -> None:
+        batch = []
+        for call in calls:
+            done = call.completion
+            line = done or call.invocation
+            outcome = "info" if done is None else done.type
+            counts = stats.setdefault(line.f, {"count": 0, "ok": 0, "fail": 0, "info": 0})
+            counts["count"] += 1
+            counts[outcome] += 1
+            if line.f not in kinds:
+                count, first = unknown.get(line.f, (0, call.number))
+                unknown[line.f] = (count + 1, first)
+                continue
+            if outcome == FAIL:
+                continue
+            batch.append(_row(call, outcome == OK, names, keys, values))
+        rows.add(batch)
+
+    for lines, numbers in blocks:
+        take(pairing.feed(lines, numbers))
+    take(pairing.dangling())
+    index, _ = pairing.columns()
+    f, key, given, out, call, ret, row, process = rows.take()
+    return Table(
+        f=f,
+        key=key,
+        input=given,
+        output=out,
+        call=call,
+        ret=ret,
+        index=index[row] if len(row) else row,
+        process=process,
+        kinds=names,
+        keys=keys,
+        values=values,
+        rows=pairing.rows,
+        has_invocations=pairing.has_invocations,
+        backwards=pairing.backwards,
+        unknown=unknown,
+        stats=stats,
+    )
+
+
+def _row(call: Paired, ok: bool, names: Names, keys: Names, values: Values) -> tuple[int, ...]:  # noqa: FBT001
+    begun, done = call.invocation, call.completion
+    given = (begun or done).value
+    if ok and done.f == "append":  # a log's completion is [offset, value]
+        given = done.value[1] if isinstance(done.value, list) else done.value
+    out = values.code(done.value if done.f != "cas" else True) if ok else NO_OUTPUT
+    row = call.done_row if call.done_row >= 0 else call.invoke_row
+    ret = call.done_row if ok else NEVER
+    line = done or begun
+    key = line.key if isinstance(line, Line) else (line.extra or {}).get("key")
+    return (names.code(line.f), keys.code(key), values.code(given), out, call.invoke_row, ret, row, line.process)

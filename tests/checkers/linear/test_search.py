@@ -1,0 +1,232 @@
+"""The search agrees with published verdicts and with the definition; the monitors agree with the definition."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from checkers.judge import judge
+from checkers.linear.check import MONITORS
+from checkers.linear.model import MODELS, NEVER, UNKNOWN, Operation
+from checkers.linear.monitors import Witness
+from checkers.linear.search import Answer, search, search_keys
+from checkers.linear.table import build_table
+from checkers.options import CheckOptions
+from checkers.source import lines_of_ops
+from checkers.verdict import Validity
+from harness.history import Op
+from tests.checkers.linear.brute import linearizable
+from tests.checkers.linear.published import histories, load
+
+EXPECTED = {True: Answer.LINEARIZABLE, False: Answer.NOT}
+BUDGET = 5_000_000
+FUZZED = 400
+
+
+@pytest.mark.shared
+def test_there_are_230_published_histories():
+    assert len(histories()) == 230
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("path", histories(), ids=lambda path: path.stem)
+def test_published_verdict(path):
+    model, valid, by_key = load(path)
+    _, outcome = search_keys(model, by_key, BUDGET)
+    assert outcome.answer is EXPECTED[valid]
+    if not valid:
+        assert outcome.stuck is not None
+
+
+def arguments(f, rng, counter):
+    counter[0] += 1
+    if f in ("write", "add", "enqueue", "append", "push"):
+        return counter[0] if rng.random() < 0.8 else rng.randrange(3)
+    if f == "cas":
+        return [rng.randrange(3), rng.randrange(3)]
+    return None
+
+
+def outputs(model, f, state, rng):
+    """Return the output that the state would give, or now and then another."""
+    wrong = rng.random() < 0.12
+    if f in ("read", "get"):
+        right = sorted(state) if isinstance(state, frozenset) else list(state) if isinstance(state, tuple) else state
+        if not wrong:
+            return right
+        if isinstance(right, list):
+            return right[:-1] if right and rng.random() < 0.7 else [*right, 77]
+        return rng.randrange(5)
+    if f in ("dequeue", "pop"):
+        if wrong:
+            return rng.choice([None, *range(1, 6)])
+        return (state[0] if f == "dequeue" else state[-1]) if state else None
+    return True if f == "cas" else None
+
+
+def generate(model, seed):
+    """Return a random small history as ops of the harness; effects happen at random moments inside each op."""
+    rng = random.Random(seed)
+    kinds = sorted(model.kinds - {"remove"})
+    state, ops, counter = model.initial, [], [0]
+    running: dict[int, list] = {}
+    unique = rng.random() < 0.7
+    for _ in range(rng.randrange(4, 22)):
+        process = rng.randrange(4)
+        if process not in running:
+            f = rng.choice(kinds)
+            given = arguments(f, rng, counter)
+            if unique and f in ("write", "add", "enqueue", "append", "push"):
+                given = counter[0]
+            running[process] = [f, given, None, False]
+            ops.append(Op(process=process, type="invoke", f=f, value=given, index=len(ops), time=len(ops)))
+            continue
+        slot = running[process]
+        if not slot[3]:
+            op = Operation(slot[0], slot[1], UNKNOWN, 0, 1, 0)
+            slot[2] = outputs(model, slot[0], state, rng)
+            after = model.step(state, op)
+            slot[3] = True
+            if not isinstance(after, type(UNKNOWN)):
+                state = after
+            elif slot[0] in ("cas", "acquire", "release"):
+                slot[2] = rng.random() < 0.15
+            continue
+        f, given, out, _ = running.pop(process)
+        type_ = "info" if rng.random() < 0.1 else "ok"
+        if out is False:
+            type_ = "fail"
+        value = out if f in ("read", "get", "dequeue", "pop") else given
+        if f == "append":
+            value = [0, given]
+        ops.append(Op(process=process, type=type_, f=f, value=value, index=len(ops), time=len(ops)))
+        if type_ == "info":
+            ops[-1] = Op(process=process, type=type_, f=f, value=given, index=len(ops) - 1, time=len(ops))
+    return ops
+
+
+@pytest.mark.parametrize("name", ["register", "cas-register", "mutex", "log", "queue", "set", "counter", "stack"])
+def test_search_and_monitor_agree_with_the_definition(name):
+    model = MODELS[name]
+    seen = {True: 0, False: 0}
+    decided = 0
+    for seed in range(FUZZED):
+        ops = generate(model, seed)
+        table = build_table(lines_of_ops(ops), "fuzz", model.kinds)
+        if not len(table.f):
+            continue
+        operations = table.operations()
+        truth = linearizable(model, operations)
+        seen[truth] += 1
+        assert search(model, operations, 10**6).answer is EXPECTED[truth], f"seed {seed}"
+        if name in MONITORS:
+            found = MONITORS[name](table, model, CheckOptions(fresh=True))
+            if found is not None:
+                decided += 1
+                assert (found is True) == truth, f"seed {seed}: {found}"
+                if isinstance(found, Witness):
+                    assert set(found.ops) <= {op.index for op in ops}
+    assert min(seen.values()) > FUZZED // 20, seen
+    assert name not in MONITORS or decided > FUZZED // 8
+
+
+def history(*events, f="register"):
+    return [
+        Op(process=process, type=type_, f=f_, value=value, index=number, time=number)
+        for number, (process, type_, f_, value) in enumerate(events)
+    ]
+
+
+STALE_READ = history(
+    (0, "invoke", "write", 1),
+    (0, "ok", "write", 1),
+    (0, "invoke", "write", 2),
+    (0, "ok", "write", 2),
+    (1, "invoke", "read", None),
+    (1, "ok", "read", 1),
+)
+
+
+def test_stale_read_is_not_linearizable_and_named():
+    judgement = judge(STALE_READ, CheckOptions(workload="register"))
+    (anomaly,) = judgement.anomalies
+    assert anomaly.name == "nonlinearizable"
+    assert set(anomaly.examples[0].ops) == {1, 3, 5}
+    assert judgement.models == {"not": ["linearizable"], "also-not": []}
+
+
+def test_search_names_the_operation_that_can_not_return():
+    judgement = judge(STALE_READ, CheckOptions(workload="cas-register"))
+    assert judgement.anomalies[0].examples[0].ops[0] == 5
+
+
+def test_keys_are_judged_apart():
+    ops = [
+        Op(process=p, type=t, f=f, value=v, index=i, time=i, extra={"key": k})
+        for i, (p, t, f, v, k) in enumerate(
+            [
+                (0, "invoke", "write", 1, "x"),
+                (0, "ok", "write", 1, "x"),
+                (1, "invoke", "read", None, "y"),
+                (1, "ok", "read", None, "y"),
+            ]
+        )
+    ]
+    assert judge(ops, CheckOptions(workload="register")).validity is Validity.VALID
+
+
+def test_exhausted_budget_is_unknown():
+    ops = []
+    for process in range(12):
+        ops.append(Op(process=process, type="invoke", f="write", value=process % 3, index=len(ops), time=len(ops)))
+    for process in range(12):
+        ops.append(Op(process=process, type="ok", f="write", value=process % 3, index=len(ops), time=len(ops)))
+    ops.append(Op(process=0, type="invoke", f="read", index=len(ops), time=len(ops)))
+    ops.append(Op(process=0, type="ok", f="read", value=9, index=len(ops), time=len(ops)))
+    judgement = judge(ops, CheckOptions(workload="cas-register", budget=50))
+    assert judgement.validity is Validity.UNKNOWN
+    assert "--budget" in judgement.reasons[0]
+
+
+def test_log_needs_no_real_time_unless_asked():
+    stale = history(
+        (0, "invoke", "append", 1),
+        (0, "ok", "append", [0, 1]),
+        (1, "invoke", "read", None),
+        (1, "ok", "read", []),
+    )
+    assert judge(stale, CheckOptions(workload="log")).validity is Validity.VALID
+    assert judge(stale, CheckOptions(workload="log", fresh=True)).validity is Validity.INVALID
+
+
+def test_log_reads_must_be_prefixes_of_each_other():
+    torn = history(
+        (0, "invoke", "append", 1),
+        (1, "invoke", "append", 2),
+        (2, "invoke", "read", None),
+        (2, "ok", "read", [1, 2]),
+        (3, "invoke", "read", None),
+        (3, "ok", "read", [2]),
+    )
+    judgement = judge(torn, CheckOptions(workload="log"))
+    assert judgement.anomalies[0].examples[0].ops == [5, 3]
+
+
+def test_own_model_takes_few_lines():
+    def step(state, op):
+        return max(state, op.input) if op.f == "raise" else state
+
+    from checkers.linear.model import Model  # noqa: PLC0415
+
+    model = Model("max", 0, step, reads=frozenset({"read"}), kinds=frozenset({"raise", "read"}))
+    assert search(model, [Operation("raise", 3, None, 0, 1, 1)], 100).answer is Answer.LINEARIZABLE
+
+
+def test_unknown_operation_is_unknown():
+    judgement = judge(history((0, "invoke", "jump", 1), (0, "ok", "jump", 1)), CheckOptions(workload="queue"))
+    assert judgement.validity is Validity.UNKNOWN
+
+
+def test_undecided_operations_never_return():
+    assert NEVER > 2**60
