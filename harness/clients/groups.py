@@ -1,0 +1,52 @@
+"""What a consumer group has committed, as a client can ask: stable offsets from the coordinator.
+
+Read with a consumer of the group that never joins it. read_committed makes librdkafka ask with require_stable, so that
+offsets of open transactions are waited for and not passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from harness.clients.errors import FailedError, of_error, of_exception, timed_out
+from harness.clients.patience import Deadline, let_go
+from harness.clients.reader import key_of
+from harness.clients.sender import split
+from harness.outcome import Stage
+
+MOVING: Final = frozenset(
+    {"NOT_COORDINATOR", "COORDINATOR_NOT_AVAILABLE", "COORDINATOR_LOAD_IN_PROGRESS", "_TRANSPORT"}
+)
+"""The coordinator is elsewhere by now; librdkafka hands this through instead of looking for it again."""
+ASK_AGAIN_S: Final = 0.2
+MAX_QUESTIONS: Final = 100
+
+
+def committed_offsets(config: Mapping[str, Any], keys: Sequence[str], deadline: Deadline) -> dict[str, int | None]:
+    """Return per key the group's committed next offset, None where it has none. Raises FailedError at COMMITTED."""
+    things: list[Any] = [Consumer(dict(config))]
+    try:
+        for _ in range(MAX_QUESTIONS):
+            try:
+                return _ask(things[0], keys, deadline)
+            except FailedError as failed:
+                if failed.failure.name not in MOVING or deadline.over():
+                    raise
+            things[0].poll(min(deadline.left_s(), ASK_AGAIN_S))
+        raise FailedError(timed_out(Stage.COMMITTED, f"no coordinator after {MAX_QUESTIONS} questions"))
+    finally:
+        let_go(things, None, 0)
+
+
+def _ask(consumer: Consumer, keys: Sequence[str], deadline: Deadline) -> dict[str, int | None]:
+    try:
+        answers = consumer.committed([TopicPartition(*split(key)) for key in keys], timeout=deadline.left_s())
+    except KafkaException as error:
+        raise FailedError(of_exception(Stage.COMMITTED, error)) from error
+    for answer in answers:
+        if answer.error is not None:
+            raise FailedError(of_error(Stage.COMMITTED, answer.error))
+    return {key_of(answer): answer.offset if answer.offset >= 0 else None for answer in answers}

@@ -1,0 +1,263 @@
+"""One process's reading: a librdkafka consumer, the positions that the process counts on, and its group.
+
+Two ways to hold keys. *Assigned*: the process names them; a key that it held before keeps its position, a new one
+starts at its beginning. *Subscribed*: the group deals them out; positions start where the group committed, else at the
+beginning, and each rebalance begins anew. A change of the way, or of the isolation, makes a new consumer: librdkafka
+serves the old subscription's last rebalance in a later poll, where it would take an assignment away.
+
+Positions are ours: the offset after the last record polled, or where librdkafka said that the partition ends (behind
+control records and compacted offsets). `rewind` sets them back to what an op that came to nothing had polled first.
+
+Rebalance callbacks come inside poll, in the thread that polls, or inside close, in the thread that closes. They go into
+`rebalances`, which the client empties before each op, and to `on_event` as ops of the process "group".
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from harness.client import Now
+from harness.clients import settings
+from harness.clients.errors import FailedError, of_error, of_exception, timed_out
+from harness.clients.patience import Deadline, OutOfPatienceError, bounded, let_go
+from harness.clients.payload import written
+from harness.clients.sender import split
+from harness.history import INFO, Op, Process
+from harness.outcome import Failure, Stage
+from harness.scenario import Isolation
+
+GROUP: Final = "group"
+_METADATA_MAGIC: Final = b"CGMDv2:"
+"""How librdkafka writes a group's metadata: this, a native int32 generation, group\\0, member\\0."""
+
+OnEvent = Callable[[Op], None]
+Records = dict[str, list[list[Any]]]
+"""Per key what was read, in the order in which it came: [offset, v] or [offset, v, {...}]."""
+
+
+@dataclass(slots=True)
+class Polled:
+    """What one poll brought. `failure` is the first error that came with it; the records count all the same."""
+
+    records: Records = field(default_factory=dict)
+    failure: Failure | None = None
+
+
+def key_of(partition: TopicPartition) -> str:
+    """Return the key of a topic-partition."""
+    return f"{partition.topic}/{partition.partition}"
+
+
+class Reader:
+    """One consumer object at a time; used by one thread."""
+
+    def __init__(
+        self,
+        config: Callable[[Isolation], dict[str, Any]],
+        process: Process,
+        group: str,
+        now: Now,
+        on_event: OnEvent | None,
+    ) -> None:
+        """Prepare; the consumer is made with the first assign or subscribe."""
+        self._config = config
+        self._process = process
+        self._now = now
+        self._on_event = on_event
+        self._consumer: Consumer | None = None
+        self.group = group
+        self.isolation: Isolation | None = None
+        """Of the consumer; None while there is none."""
+        self.subscribed = False
+        self.positions: dict[str, int] = {}
+        self.held: list[str] = []
+        """The keys assigned now, by whichever way."""
+        self.rebalances: list[dict[str, Any]] = []
+        self._topic_keys: list[str] = []
+        """What the subscription was asked for."""
+        self._member: str | None = None
+        self._generation: int | None = None
+
+    @property
+    def consumer(self) -> Consumer:
+        """The consumer; only while keys are assigned or topics subscribed."""
+        assert self._consumer is not None, "nothing was assigned or subscribed yet"
+        return self._consumer
+
+    def assign(self, keys: Sequence[str], isolation: Isolation, *, from_beginning: bool) -> None:
+        """Hold exactly these keys. Raises FailedError at stage ASSIGN."""
+        self._take_consumer(isolation, topics=[split(key)[0] for key in keys], subscribed=False)
+        kept = {} if from_beginning else {key: self.positions[key] for key in keys if key in self.positions}
+        try:
+            self.consumer.assign([TopicPartition(*split(key), kept.get(key, OFFSET_BEGINNING)) for key in keys])
+        except KafkaException as error:
+            raise FailedError(of_exception(Stage.ASSIGN, error)) from error
+        self.held, self.positions = list(keys), kept
+
+    def subscribe(self, keys: Sequence[str], isolation: Isolation) -> None:
+        """Join the group for the topics of these keys. Raises FailedError at stage SUBSCRIBE."""
+        topics = list(dict.fromkeys(split(key)[0] for key in keys))
+        self._take_consumer(isolation, topics=topics, subscribed=True)
+        try:
+            self.consumer.subscribe(
+                topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=lambda _, lost: self._taken(lost)
+            )
+        except KafkaException as error:
+            raise FailedError(of_exception(Stage.SUBSCRIBE, error)) from error
+        self.positions, self._topic_keys = {}, list(keys)
+
+    def _take_consumer(self, isolation: Isolation, *, topics: Sequence[str], subscribed: bool) -> None:
+        if self._consumer is not None and (self.isolation, self.subscribed) == (isolation, subscribed):
+            return
+        self.close(0)
+        self._consumer = Consumer(self._config(isolation))
+        self.isolation, self.subscribed, self.held = isolation, subscribed, []
+        try:
+            for topic in dict.fromkeys(topics):
+                self._consumer.list_topics(topic, timeout=settings.WARM_UP_S)
+        except KafkaException:
+            return  # only a head start: the consumer goes on looking by itself
+
+    def poll(self) -> Polled:
+        """Return what comes within about POLL_S: the first record and all that is there with it, by key."""
+        polled = Polled()
+        if self._consumer is None:
+            return polled
+        deadline = Deadline(settings.POLL_S)
+        while not deadline.over():
+            first = self._consumer.poll(deadline.left_s())
+            if first is not None and self._take(first, polled):
+                for message in self._consumer.consume(settings.MAX_POLL_RECORDS - 1, timeout=0):
+                    self._take(message, polled)
+                break
+        return polled
+
+    def _take(self, message: Message, polled: Polled) -> bool:
+        """Note one message; return whether it was something to return from poll with."""
+        topic, partition, offset = message.topic(), message.partition(), message.offset()
+        error = message.error()
+        if error is not None:
+            if error.code() == KafkaError._PARTITION_EOF:
+                self.positions[f"{topic}/{partition}"] = offset or 0
+                return False
+            polled.failure = polled.failure or of_error(Stage.POLL, error)
+            return True
+        assert offset is not None
+        key = f"{topic}/{partition}"
+        polled.records.setdefault(key, []).append(written(key, offset, message.value(), message.leader_epoch()))
+        self.positions[key] = offset + 1
+        return True
+
+    def rewind(self, first: Mapping[str, int]) -> None:
+        """Go back to these offsets, so that the next poll reads again what came to nothing."""
+        for key, offset in first.items():
+            if key not in self.held:
+                continue  # another member's now: it starts where the group committed
+            self.positions[key] = offset
+            try:
+                self.consumer.seek(TopicPartition(*split(key), offset))
+            except KafkaException:
+                if not self.subscribed:
+                    self._assign_anew()
+
+    def _assign_anew(self) -> None:
+        """Where a seek is refused (the partition is not being fetched right now), all positions are given again."""
+        places = [TopicPartition(*split(key), self.positions.get(key, OFFSET_BEGINNING)) for key in self.held]
+        try:
+            self.consumer.assign(places)
+        except KafkaException as error:
+            raise FailedError(of_exception(Stage.ASSIGN, error)) from error
+
+    def commit(self, offsets: Mapping[str, int], deadline: Deadline) -> None:
+        """Commit next offsets for the group, outside a transaction. Raises FailedError at COMMIT_OFFSETS.
+
+        After its bound the call still goes on, and keeps the consumer: this reader then has a new one.
+        """
+        consumer = self.consumer
+        partitions = [TopicPartition(*split(key), offset) for key, offset in offsets.items()]
+        try:
+            answers = bounded(lambda: consumer.commit(offsets=partitions, asynchronous=False), deadline.left_s())
+        except OutOfPatienceError as error:
+            self._begin_anew()
+            raise FailedError(timed_out(Stage.COMMIT_OFFSETS, str(error))) from error
+        except KafkaException as error:
+            raise FailedError(of_exception(Stage.COMMIT_OFFSETS, error)) from error
+        for answer in answers or ():
+            if answer.error is not None:
+                raise FailedError(of_error(Stage.COMMIT_OFFSETS, answer.error))
+
+    def _begin_anew(self) -> None:
+        """Take the same keys with another consumer; the old one belongs to a call that has not returned."""
+        isolation, held, positions = self.isolation, self.held, self.positions
+        assert isolation is not None
+        self._consumer = None
+        if self.subscribed:
+            self.subscribe(self._topic_keys, isolation)
+        else:
+            self.positions = positions
+            self.assign(held, isolation, from_beginning=False)
+
+    def group_metadata(self) -> Any:
+        """Return what send_offsets_to_transaction wants to know of this member."""
+        return self.consumer.consumer_group_metadata()
+
+    def shown_positions(self) -> list[list[Any]]:
+        """Return [[key, position], ...] of the keys held, those that are known."""
+        return [[key, self.positions[key]] for key in self.held if key in self.positions]
+
+    def close(self, timeout_s: float, *, gracefully: bool = True) -> bool:
+        """Give the consumer up; a member leaves its group only when gracefully. Return whether it was gone in time."""
+        things: list[Any] = [self._consumer] if self._consumer is not None else []
+        leave = Consumer.close if gracefully and self.subscribed else None
+        self._consumer, self.isolation, self.held = None, None, []
+        return let_go(things, leave, timeout_s)
+
+    # Callbacks of the group.
+
+    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._generation, self._member = generation_and_member(consumer.consumer_group_metadata())
+        self.held = [key_of(p) for p in partitions]
+        self._forget(self.held)
+        self._note("assigned", self.held)
+
+    def _revoked(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        self._taken(partitions, "revoked")
+
+    def _taken(self, partitions: list[TopicPartition], what: str = "lost") -> None:
+        taken = [key_of(p) for p in partitions]
+        self.held = [key for key in self.held if key not in taken]
+        self._forget(taken)
+        self._note(what, taken)
+
+    def _forget(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            self.positions.pop(key, None)
+
+    def _note(self, what: str, keys: list[str]) -> None:
+        self.rebalances.append({"keys": keys, "type": what})
+        if self._on_event is None:
+            return
+        value = {
+            "process": self._process,
+            "group": self.group,
+            "member": self._member,
+            "generation": self._generation,
+            **{kind: keys if kind == what else [] for kind in ("assigned", "revoked", "lost")},
+        }
+        self._on_event(Op(process=GROUP, type=INFO, f="rebalance", value=value, time=self._now()))
+
+
+def generation_and_member(metadata: object) -> tuple[int | None, str | None]:
+    """Return (generation, member id) from librdkafka's serialized group metadata; None: it is written otherwise."""
+    start = len(_METADATA_MAGIC) + struct.calcsize("=i")
+    if not isinstance(metadata, bytes) or not metadata.startswith(_METADATA_MAGIC) or len(metadata) < start:
+        return None, None
+    (generation,) = struct.unpack_from("=i", metadata, len(_METADATA_MAGIC))
+    strings = metadata[start:].split(b"\0")
+    member = strings[1].decode("utf-8", "replace") if len(strings) > 1 else None
+    return generation, member or None

@@ -1,0 +1,131 @@
+"""librdkafka's settings for the clients, and every bound on how long they may wait.
+
+A client has to notice a leader change within a second of the election and must never hang. Requests to a broker that
+is paused (its connection stays open) end with `socket.timeout.ms`; metadata is asked for every second, and at once when
+a connection breaks; a record is given up after the transaction time-out. librdkafka's defaults (60 s, 5 minutes) would
+turn each fault into a stall of the client.
+
+What librdkafka can't do together is refused here in one line, before a run starts.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+from confluent_kafka import KafkaError
+
+from harness.cluster.api import UsageError
+from harness.scenario import Isolation, Scenario, group_of
+
+SOCKET_TIMEOUT_MS: Final = 3000
+"""A request without an answer for so long is given up and retried elsewhere; shorter, and a busy broker looks dead."""
+BROKER_WAIT_MS: Final = 2500
+"""How long a leader waits for acks=all before it answers REQUEST_TIMED_OUT: a little before we stop listening."""
+CONNECT_TIMEOUT_MS: Final = 2000
+METADATA_INTERVAL_MS: Final = 1000
+FETCH_WAIT_MS: Final = 100
+"""How long a fetch waits at the broker. A new position is fetched from only after that: it bounds a rewind's delay."""
+SESSION_TIMEOUT_MS: Final = 6000
+"""The least that brokers allow by default: a member that crashed leaves its group soon."""
+
+OP_GRACE_S: Final = 5.0
+"""What an op may take beyond the transaction time-out: commit and abort still have to be told of its end."""
+POLL_S: Final = 0.1
+"""How long a poll waits for a first record, as in Jepsen."""
+MAX_POLL_RECORDS: Final = 5000
+"""So many records one poll returns at most: a line of the history stays below about 150 KB."""
+WARM_UP_S: Final = 1.0
+"""How long a new consumer waits for its first metadata. Without it librdkafka looks for offsets only 0.5 s later."""
+CLOSE_S: Final = 2.0
+"""How long close() waits. What takes longer goes on in a thread of its own."""
+
+Overrides = Mapping[str, Any]
+"""Settings of librdkafka by name, put over ours."""
+
+TRANSACTIONAL: Final = frozenset({"txn"})
+"""The workloads that need a transactional producer."""
+
+
+_SILENT: Final = logging.getLogger("harness.librdkafka")
+_SILENT.addHandler(logging.NullHandler())
+_SILENT.propagate = False
+
+
+def _ignore(_: KafkaError) -> None:
+    """Errors of connections are told nobody here: each op hears of what it needed to know from its own calls."""
+
+
+def op_bound_s(scenario: Scenario) -> float:
+    """Return how long an op may take. librdkafka's send_offsets_to_transaction can pass it by SOCKET_TIMEOUT_MS."""
+    return scenario.transaction_timeout_s + OP_GRACE_S
+
+
+def refuse_impossible(scenario: Scenario) -> None:
+    """Raise UsageError, one line, for what librdkafka can't do together."""
+    if scenario.workload in TRANSACTIONAL:
+        if scenario.acks != "all":
+            raise UsageError(f"--acks {scenario.acks} needs --workload send-poll: a transaction needs acks=all")
+        if not scenario.idempotence:
+            raise UsageError("--no-idempotence needs --workload send-poll: a transaction needs an idempotent producer")
+    if scenario.idempotence and scenario.acks != "all":
+        raise UsageError(f"--acks {scenario.acks} needs --no-idempotence: an idempotent producer needs acks=all")
+    if not set(scenario.sub_via) <= {"assign", "subscribe"} or not scenario.sub_via:
+        raise UsageError(f"--sub-via {','.join(scenario.sub_via)}: it is assign, subscribe or both")
+    if scenario.transaction_timeout_s * 1000 < SOCKET_TIMEOUT_MS:
+        raise UsageError(f"a transaction time-out of {scenario.transaction_timeout_s} s is too short: 3 s at least")
+
+
+def common(bootstrap: str, client_id: str) -> dict[str, Any]:
+    """Return what every client object is made with."""
+    return {
+        "bootstrap.servers": bootstrap,
+        "client.id": client_id,
+        "log_level": 0,  # else a broker that is down floods stderr
+        "logger": _SILENT,  # fatal errors are logged at level 0 too
+        "error_cb": _ignore,  # without it a fatal error is raised from whatever call polls next
+        "socket.timeout.ms": SOCKET_TIMEOUT_MS,
+        "socket.connection.setup.timeout.ms": CONNECT_TIMEOUT_MS,
+        "reconnect.backoff.ms": 50,
+        "reconnect.backoff.max.ms": 500,
+        "retry.backoff.ms": 50,
+        "retry.backoff.max.ms": 500,
+        "topic.metadata.refresh.interval.ms": METADATA_INTERVAL_MS,
+        "topic.metadata.refresh.fast.interval.ms": 50,
+        "enable.metrics.push": False,
+    }
+
+
+def producer(scenario: Scenario, bootstrap: str, client_id: str, transactional_id: str | None) -> dict[str, Any]:
+    """Return a producer's settings: transactional where an id is given, else by the scenario's acks and idempotence."""
+    timeout_ms = int(scenario.transaction_timeout_s * 1000)
+    config = common(bootstrap, client_id) | {
+        "linger.ms": 0,
+        "allow.auto.create.topics": False,
+        "message.timeout.ms": timeout_ms,
+        "request.timeout.ms": BROKER_WAIT_MS,
+        "acks": scenario.acks,
+        "enable.idempotence": scenario.idempotence,
+    }
+    if transactional_id is not None:
+        config |= {"transactional.id": transactional_id, "transaction.timeout.ms": timeout_ms}
+    return config
+
+
+def consumer(scenario: Scenario, bootstrap: str, client_id: str, isolation: Isolation) -> dict[str, Any]:
+    """Return a consumer's settings: quick and complete reads, offsets committed only when told to."""
+    return common(bootstrap, client_id) | {
+        "group.id": group_of(scenario),
+        "isolation.level": isolation,
+        "auto.offset.reset": "earliest",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "enable.partition.eof": True,  # tells the position behind control records and compacted offsets
+        "fetch.wait.max.ms": FETCH_WAIT_MS,
+        "fetch.error.backoff.ms": 50,
+        "fetch.queue.backoff.ms": 10,
+        "session.timeout.ms": SESSION_TIMEOUT_MS,
+        "heartbeat.interval.ms": 1000,
+        "coordinator.query.interval.ms": 5000,
+    }

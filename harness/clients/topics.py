@@ -1,0 +1,124 @@
+"""The run's topics: their keys, their making, and the wait until every partition can take writes at full strength.
+
+A topic that exists already is refused: its old records would be read as phantoms. On a cluster that runs share, a
+prefix keeps them apart.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, Final, Protocol, cast
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from harness.clients import settings
+from harness.cluster.api import ClusterError, UsageError
+from harness.scenario import Scenario
+
+CREATE_S: Final = 30.0
+"""Bound of one CreateTopics request; a controller that was just elected answers within a few seconds."""
+READY_S: Final = 60.0
+"""Bound of the wait for leaders and full ISRs; a busy machine needs some seconds for replicas to be fetched first."""
+LOOK_EVERY_S: Final = 0.2
+METADATA_S: Final = 5.0
+
+_CALLERS_FAULT: Final[Mapping[int, str]] = {
+    KafkaError.TOPIC_ALREADY_EXISTS: "it exists already, with other records: use a fresh cluster or --prefix",
+    KafkaError.INVALID_REPLICATION_FACTOR: "--replication {replication}: the cluster has not so many brokers",
+    KafkaError.INVALID_CONFIG: "--topic-config is refused",
+    KafkaError.INVALID_PARTITIONS: "--partitions {partitions} is refused",
+    KafkaError.TOPIC_EXCEPTION: "its name is refused",
+    KafkaError.POLICY_VIOLATION: "a policy of the cluster refuses it",
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "the cluster does not let this client make topics",
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: "the cluster does not let this client make topics",
+}
+
+
+class TopicAdmin(Protocol):
+    """The part of confluent-kafka's AdminClient that makes topics and looks at them."""
+
+    def create_topics(self, new_topics: list[NewTopic], **options: Any) -> dict[str, Future[None]]:
+        """Ask for topics; a future for each."""
+        ...
+
+    def list_topics(self, topic: str | None = None, timeout: float = -1) -> Any:
+        """Return the cluster's metadata."""
+        ...
+
+
+def topic_names(scenario: Scenario) -> tuple[str, ...]:
+    """Return the names of the run's topics: t0, t1, ... behind the prefix."""
+    return tuple(f"{scenario.prefix}t{i}" for i in range(scenario.topics))
+
+
+def keys(scenario: Scenario) -> tuple[str, ...]:
+    """Return the run's keys, topic/partition: t0/0, t0/1, ..."""
+    return tuple(f"{topic}/{partition}" for topic in topic_names(scenario) for partition in range(scenario.partitions))
+
+
+def create_topics(bootstrap: str, scenario: Scenario, admin: TopicAdmin | None = None) -> tuple[str, ...]:
+    """Make the run's topics, wait until each partition has a leader and its full ISR, and return their keys.
+
+    Raises UsageError for what the caller can correct (a topic that exists, a replication factor, a topic
+    configuration), ClusterError when the cluster does not answer or does not get ready in time.
+    """
+    if not 1 <= scenario.min_isr <= scenario.replication:
+        raise UsageError(f"--min-isr {scenario.min_isr} must be between 1 and --replication {scenario.replication}")
+    if scenario.topics < 1 or scenario.partitions < 1:
+        raise UsageError(f"--topics {scenario.topics} and --partitions {scenario.partitions} must be at least 1")
+    if admin is None:
+        admin = cast("TopicAdmin", AdminClient(settings.common(bootstrap, f"{scenario.prefix}harness-topics")))
+    config = {"min.insync.replicas": str(scenario.min_isr), **scenario.topic_config}
+    wanted = [
+        NewTopic(name, num_partitions=scenario.partitions, replication_factor=scenario.replication, config=dict(config))
+        for name in topic_names(scenario)
+    ]
+    made = admin.create_topics(wanted, operation_timeout=CREATE_S, request_timeout=CREATE_S)
+    for name, future in made.items():
+        try:
+            future.result(CREATE_S + METADATA_S)
+        except KafkaException as error:
+            raise _refusal(name, scenario, bootstrap, error.args[0]) from error
+        except TimeoutError as error:
+            raise ClusterError(f"topic {name}: {bootstrap} did not answer within {CREATE_S:.0f} s") from error
+    _await_ready(admin, scenario, bootstrap)
+    return keys(scenario)
+
+
+def _refusal(name: str, scenario: Scenario, bootstrap: str, error: KafkaError) -> Exception:
+    reason = _CALLERS_FAULT.get(error.code())
+    if reason is None:
+        return ClusterError(f"topic {name} could not be made at {bootstrap}: {error.name()}: {error.str()}")
+    told = reason.format(replication=scenario.replication, partitions=scenario.partitions)
+    return UsageError(f"topic {name}: {told} ({error.str()})")
+
+
+def _await_ready(admin: TopicAdmin, scenario: Scenario, bootstrap: str) -> None:
+    names = topic_names(scenario)
+    deadline = time.monotonic() + READY_S
+    while missing := _not_ready(admin, names, scenario):
+        if time.monotonic() >= deadline:
+            raise ClusterError(
+                f"{bootstrap}: after {READY_S:.0f} s still without a leader or a full ISR: {', '.join(missing)}"
+            )
+        time.sleep(LOOK_EVERY_S)
+
+
+def _not_ready(admin: TopicAdmin, names: Sequence[str], scenario: Scenario) -> list[str]:
+    """Return the keys whose partition lacks a leader or has not all replicas in its ISR, as one broker sees it."""
+    try:
+        topics = admin.list_topics(timeout=METADATA_S).topics
+    except KafkaException as error:
+        return [f"(no metadata: {error.args[0].name()})"]
+    ready = {
+        f"{name}/{number}"
+        for name in names
+        if name in topics
+        for number, partition in topics[name].partitions.items()
+        if partition.leader >= 0 and len(partition.isrs) == scenario.replication
+    }
+    return [key for key in keys(scenario) if key not in ready]
