@@ -140,7 +140,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Print the command that repeats what failed, with its seed."""
     broken = [*terminalreporter.getreports("failed"), *terminalreporter.getreports("error")]
-    names = list(dict.fromkeys(report.nodeid.removesuffix("@cluster") for report in broken))
+    names = list(dict.fromkeys(report.nodeid.removesuffix("@cluster") for report in broken if "::" in report.nodeid))
     if not names:
         return
     seed = getattr(config.option, "randomly_seed", 0)
