@@ -29,7 +29,8 @@ from harness.report.columns import Calls, read_calls
 from harness.report.faults import FaultLog
 from harness.report.judged import from_folder, from_judgement
 from harness.report.leaders import LeaderLog
-from harness.report.page import Source, content, drawn_facts, wanted
+from harness.report.order import Locator
+from harness.report.page import Source, content, drawn_facts, named, places
 from harness.report.proof import Evidence, collect
 from harness.scenario import Scenario
 
@@ -73,6 +74,8 @@ def _load(folder: Path, judgement: Judgement | None) -> tuple[dict[str, Any], di
     judged = from_judgement(judgement) if judgement is not None else from_folder(folder, scenario)
     cluster = _cluster(folder)
     log, leaders = FaultLog(), LeaderLog(_node_names(cluster))
+    indexes = named(judged)
+    locator = Locator(indexes)
     last = 0
 
     def event(op: Op) -> None:
@@ -81,10 +84,9 @@ def _load(folder: Path, judgement: Judgement | None) -> tuple[dict[str, Any], di
         log.event(op)
         leaders.event(op)
 
-    calls = read_calls(_ops(folder), event)
+    calls = read_calls(_located(_ops(folder), locator), event)
     end = max(last, int(calls.end.max()) if len(calls) else 0)
-    indexes, places = wanted(judged)
-    evidence = collect(_ops(folder), indexes, places) if indexes or places else Evidence()
+    evidence = collect(_ops(folder), indexes, places(judged, locator)) if indexes else Evidence()
     source = Source(
         name=_name(folder),
         began=_began(folder),
@@ -97,6 +99,7 @@ def _load(folder: Path, judgement: Judgement | None) -> tuple[dict[str, Any], di
         phases=log.phases,
         lanes=leaders.lanes(),
         evidence=evidence,
+        locator=locator,
         notes=_notes(calls, log, leaders),
     )
     packed = bundle(calls, indexes)
@@ -118,6 +121,12 @@ def _ops(folder: Path) -> Iterator[Op]:
     if path.exists():
         with path.open("rb") as lines:
             yield from read_lines(lines, name=path.name)
+
+
+def _located(ops: Iterator[Op], locator: Locator) -> Iterator[Op]:
+    for op in ops:
+        locator.take(op)
+        yield op
 
 
 def _scenario(folder: Path) -> Scenario | None:

@@ -19,6 +19,8 @@ ORDER_REACH = 4
 """Offsets shown on each side of the one that matters."""
 MAX_HOT_OFFSETS = 12
 """Places of one example that the order view marks."""
+MAX_PLACES = 4
+"""Partitions of one example that get an order view."""
 MAX_READERS = 5
 """Readers named for a place; the others are counted."""
 MAX_TEXT = 120
@@ -108,13 +110,14 @@ class Orders:
             self._cell(key, offset, value).writers.append(mention)
 
     def _read(self, micro: Sequence[Any], mention: Mention) -> None:
-        for key, records in polled(micro):
-            cells = self._cells.get(key)
-            if cells is None:
+        for pair in micro[1] if isinstance(micro[1], list) else ():
+            cells = self._cells.get(str(pair[0])) if isinstance(pair, list) and len(pair) == 2 else None
+            if cells is None or not isinstance(pair[1], list):
                 continue
-            for offset, value in records:
-                if offset is not None and offset in cells:
-                    cell = self._cell(key, offset, value)
+            for record in pair[1]:
+                # Called for every record of a partition of interest: most are elsewhere, so the offset is asked first.
+                if isinstance(record, list) and len(record) > 1 and isinstance(record[0], int) and record[0] in cells:
+                    cell = self._cell(str(pair[0]), record[0], record[1])
                     cell.read_count += 1
                     if len(cell.readers) < MAX_READERS:
                         cell.readers.append(mention)
@@ -149,12 +152,55 @@ def _window(place: Place) -> list[int]:
     return sorted(around)
 
 
-def place_of(example: Mapping[str, Any]) -> Place | None:
-    """Return the place that an example of verdict.json is about, from its `key` and `offset` or `offsets`."""
+class Locator:
+    """Remembers where the named operations wrote or read each value: examples often name a value, not its offset."""
+
+    def __init__(self, named: set[int]) -> None:
+        self._named = named
+        self._offsets: dict[tuple[str, str], set[int]] = {}
+
+    def take(self, op: Op) -> None:
+        """Take an op of the history; only named ones count."""
+        if op.index not in self._named:
+            return
+        for micro in micro_ops(op):
+            if micro[0] == "poll" and len(micro) > 1:
+                for key, records in polled(micro):
+                    for offset, value in records:
+                        self._add(key, offset, value)
+            elif micro[0] == "send" and len(micro) > 2:
+                self._add(str(micro[1]), *placed(micro[2]))
+
+    def _add(self, key: str, offset: int | None, value: Any) -> None:
+        if offset is not None:
+            self._offsets.setdefault((key, shown(value)), set()).add(offset)
+
+    def offsets(self, key: str, value: Any) -> set[int]:
+        """Return the offsets at which a value was seen."""
+        return self._offsets.get((key, shown(value)), set())
+
+
+def places_of(example: Mapping[str, Any], locator: Locator) -> list[Place]:
+    """Return the places that an example of verdict.json is about, a partition each.
+
+    Taken from `key` with `offset`, `offsets`, `value` or `values`, and from pairs [key, value] in `visible` and
+    `missing`.
+    """
+    found: dict[str, set[int]] = {}
     key = example.get("key")
-    if not isinstance(key, str | int):
-        return None
-    listed = example.get("offsets")
-    offsets = [*(listed if isinstance(listed, list) else ()), example.get("offset")]
-    known = sorted({offset for offset in offsets if isinstance(offset, int) and offset >= 0})
-    return Place(str(key), tuple(known[:MAX_HOT_OFFSETS])) if known else None
+    if isinstance(key, str | int):
+        told = [*_listed(example.get("offsets")), example.get("offset")]
+        offsets = found.setdefault(str(key), set())
+        offsets.update(offset for offset in told if isinstance(offset, int) and offset >= 0)
+        values = [*_listed(example.get("values")), *([example["value"]] if "value" in example else [])]
+        for value in values[:MAX_HOT_OFFSETS]:
+            offsets.update(locator.offsets(str(key), value))
+    for pair in [*_listed(example.get("visible")), *_listed(example.get("missing"))][:MAX_HOT_OFFSETS]:
+        if isinstance(pair, list) and len(pair) == 2:
+            found.setdefault(str(pair[0]), set()).update(locator.offsets(str(pair[0]), pair[1]))
+    places = [Place(one, tuple(sorted(offsets)[:MAX_HOT_OFFSETS])) for one, offsets in found.items() if offsets]
+    return places[:MAX_PLACES]
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

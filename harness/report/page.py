@@ -6,6 +6,7 @@ Everything a reader sees without JavaScript is made here; what the charts draw i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,11 +19,12 @@ from harness.report.columns import OUTCOMES, Calls
 from harness.report.faults import FaultRow, Phase
 from harness.report.judged import Judged, queue_classes
 from harness.report.leaders import NOBODY, UNKNOWN, Segment
-from harness.report.order import Place, place_of, shown
-from harness.report.proof import CallRow, Evidence
+from harness.report.order import Locator, Place, places_of, shown
+from harness.report.proof import CallRow, Evidence, call_row
 from harness.scenario import Scenario
 
 NS = 1_000_000_000
+OP_IN_WORDS = re.compile(r"(\bop \d{1,12}\b)")
 MAX_EXAMPLES = 8
 """Examples quoted per class; verdict.json keeps more."""
 MAX_NAMED_CALLS = 6
@@ -45,6 +47,7 @@ class Source:
     phases: Sequence[Phase]
     lanes: Mapping[str, Sequence[Segment]]
     evidence: Evidence
+    locator: Locator
     notes: Sequence[str] = field(default_factory=list)
 
 
@@ -74,11 +77,16 @@ def named_ops(example: Mapping[str, Any]) -> list[int]:
     return [i for i in listed if isinstance(i, int)][:MAX_NAMED_CALLS] if isinstance(listed, list) else []
 
 
-def wanted(judged: Judged) -> tuple[set[int], list[Place]]:
-    """Return the indexes and places that the quoted examples are about."""
+def named(judged: Judged) -> set[int]:
+    """Return the history indexes that the quoted examples name."""
     examples = [one for anomaly in judged.anomalies.values() for one in examples_of(anomaly)]
-    places = [place for place in map(place_of, examples) if place is not None]
-    return {index for one in examples for index in named_ops(one)}, list(dict.fromkeys(places))
+    return {index for one in examples for index in named_ops(one)}
+
+
+def places(judged: Judged, locator: Locator) -> list[Place]:
+    """Return the places that the quoted examples are about."""
+    examples = [one for anomaly in judged.anomalies.values() for one in examples_of(anomaly)]
+    return list(dict.fromkeys(place for one in examples for place in places_of(one, locator)))
 
 
 def content(source: Source) -> dict[str, Any]:
@@ -205,7 +213,7 @@ def _cards(source: Source) -> list[dict[str, Any]]:
     cards = []
     for name in ordered:
         entry, meaning = anomalies[name], words.meaning(name)
-        examples = [_example(name, one, source.evidence) for one in examples_of(entry)]
+        examples = [_example(name, one, source) for one in examples_of(entry)]
         cards.append(
             {
                 "name": name,
@@ -219,19 +227,33 @@ def _cards(source: Source) -> list[dict[str, Any]]:
     return cards
 
 
-def _example(name: str, example: Mapping[str, Any], evidence: Evidence) -> dict[str, Any]:
-    place = place_of(example)
-    named = named_ops(example)
-    rows = list({row.index: row for row in (evidence.calls.get(index) for index in named) if row is not None}.values())
-    in_timeline = [str(row.index) for row in rows if isinstance(row.process, int)]
+def _example(name: str, example: Mapping[str, Any], source: Source) -> dict[str, Any]:
+    about = places_of(example, source.locator)
+    hot = {(place.key, offset) for place in about for offset in place.offsets}
+    known = [source.evidence.calls[index] for index in named_ops(example) if index in source.evidence.calls]
+    rows = {row.index: row for row in (call_row(invocation, completion, hot) for invocation, completion in known)}
+    calls = sorted(rows.values(), key=lambda row: row.invoked)
+    clients = [row.index for row in calls if isinstance(row.process, int)]
     return {
-        "why": str(example.get("why", "")),
-        "calls": [_call(row) for row in rows],
-        "order": evidence.orders.get(place, ()) if place else (),
-        "order_key": place.key if place else "",
-        "jump": ",".join(in_timeline),
+        "why": _linked(str(example.get("why", "")), set(clients)),
+        "calls": [_call(row) for row in calls],
+        "orders": [{"key": place.key, "rows": source.evidence.orders.get(place, ())} for place in about],
+        "places": [f"{place.key}@{offset}" for place in about for offset in place.offsets],
+        "jump": ",".join(map(str, clients)),
         "label": words.meaning(name).title,
     }
+
+
+def _linked(sentence: str, indexes: set[int]) -> list[tuple[str, int | None]]:
+    """Split a proof at its "op 12" into (text, index of the operation or None), so that the page can link them."""
+    parts: list[tuple[str, int | None]] = []
+    for place, piece in enumerate(OP_IN_WORDS.split(sentence)):
+        if place % 2 == 0:
+            parts.append((piece, None))
+        else:
+            number = int(piece.removeprefix("op "))
+            parts.append((piece, number if number in indexes else None))
+    return [part for part in parts if part[0]]
 
 
 def _call(row: CallRow) -> dict[str, Any]:
@@ -295,7 +317,7 @@ def drawn_facts(source: Source, bundle: Bundle) -> dict[str, Any]:
             ],
         },
         "values": {
-            str(index): [[effect.verb, effect.key, effect.text, effect.hot] for effect in row.effects]
+            str(index): [[effect.verb, effect.key, [text for text, _ in effect.pieces]] for effect in row.effects]
             for index, row in source.evidence.valued.items()
         },
     }

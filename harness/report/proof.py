@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.history import FAIL, INFO, INVOKE, OK, Op
+from harness.history import INVOKE, Op
 from harness.report.columns import error_name, micro_ops
 from harness.report.order import MAX_TEXT, OrderRow, Orders, Place, placed, polled, shown
 
@@ -23,7 +23,11 @@ MAX_VALUED_CALLS = 2_000
 MAX_EFFECTS = 8
 """Lines shown for one call; a poll of hundreds of records is cut around what matters."""
 MAX_RUN = 6
-"""Records of one partition shown for one poll."""
+"""Records of one partition shown for one poll that holds none that matters."""
+AROUND = 2
+"""Records shown on each side of one that matters."""
+MAX_MARKED = 4
+"""Records that matter shown for one partition of one poll."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +36,13 @@ class Effect:
 
     verb: str
     key: str
-    text: str
-    hot: bool
+    pieces: Sequence[tuple[str, bool]]
+    """(text, whether it is what the example is about)."""
+
+    @property
+    def hot(self) -> bool:
+        """Return whether any piece is what the example is about."""
+        return any(hot for _, hot in self.pieces)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +65,8 @@ class CallRow:
 class Evidence:
     """What the second pass found."""
 
-    calls: dict[int, CallRow] = field(default_factory=dict)
-    """By each index that an example named."""
+    calls: dict[int, tuple[Op | None, Op | None]] = field(default_factory=dict)
+    """(invocation, completion), by each index that an example named; at least one of the two is there."""
     valued: dict[int, CallRow] = field(default_factory=dict)
     """Calls around the named ones, by CallRow.index."""
     orders: dict[Place, Sequence[OrderRow]] = field(default_factory=dict)
@@ -91,7 +100,6 @@ class _Collector:
 
     def __init__(self, named: set[int], places: Sequence[Place]) -> None:
         self._named, self._near = named, _near(named)
-        self._hot = {(place.key, offset) for place in places for offset in place.offsets}
         self._places, self._orders = places, Orders(places)
         self._found = Evidence()
 
@@ -99,11 +107,11 @@ class _Collector:
         indexes = {op.index for op in (invocation, completion) if op is not None}
         mine = indexes & self._named
         valued = bool(indexes & self._near) and len(self._found.valued) < MAX_VALUED_CALLS
-        if mine or valued:
-            row = call_row(invocation, completion, self._hot)
-            for index in mine:
-                self._found.calls[index] = row
-            if valued and isinstance(row.process, int):
+        for index in mine:
+            self._found.calls[index] = (invocation, completion)
+        if valued:
+            row = call_row(invocation, completion, hot=set())
+            if isinstance(row.process, int):
                 self._found.valued[row.index] = row
         op = completion if completion is not None else invocation
         if op is not None and isinstance(op.process, int):
@@ -145,35 +153,34 @@ def _effects(op: Op, hot: set[tuple[str, int]]) -> tuple[list[Effect], int]:
         if micro[0] == "poll" and len(micro) > 1:
             effects.extend(_polled(micro, hot))
         elif micro[0] == "poll":
-            effects.append(Effect("poll", "", "", hot=False))
+            effects.append(Effect("poll", "", ()))
         elif len(micro) > 2:
             key, (offset, value) = str(micro[1]), placed(micro[2])
-            text = shown(value) if offset is None else f"@{offset} = {shown(value)}"
-            effects.append(Effect(micro[0], key, text, hot=offset is not None and (key, offset) in hot))
+            effects.append(Effect(micro[0], key, [(_record(offset, value), (key, offset) in hot)]))
         else:
-            effects.append(Effect(micro[0], "", shown(list(micro[1:])), hot=False))
+            effects.append(Effect(micro[0], "", [(shown(list(micro[1:])), False)]))
     if not effects and op.value not in (None, []):
-        effects.append(Effect("", "", shown(op.value), hot=False))
+        effects.append(Effect("", "", [(shown(op.value), False)]))
     if len(effects) <= MAX_EFFECTS:
         return effects, 0
     kept = sorted(range(len(effects)), key=lambda i: (not effects[i].hot, i))[:MAX_EFFECTS]
     return [effects[i] for i in sorted(kept)], len(effects) - MAX_EFFECTS
 
 
+def _record(offset: int | None, value: Any) -> str:
+    return shown(value) if offset is None else f"@{offset} = {shown(value)}"
+
+
 def _polled(micro: Sequence[Any], hot: set[tuple[str, int]]) -> Iterator[Effect]:
     for key, records in polled(micro):
-        offsets = [offset for offset, _ in records]
-        marks = [i for i, offset in enumerate(offsets) if (key, offset) in hot]
-        begin = max(0, min(marks) - MAX_RUN // 2) if marks else 0
-        cut = records[begin : begin + max(MAX_RUN, (marks[-1] - begin + 2) if marks and len(marks) < MAX_RUN else 0)]
-        cut = cut[: 4 * MAX_RUN]
-        text = ", ".join(f"@{offset} = {shown(value)}" if offset is not None else shown(value) for offset, value in cut)
-        if begin:
-            text = f"… {text}"
-        if begin + len(cut) < len(records):
-            text += f" … ({len(records):,} records)"
-        yield Effect("poll", key, text or "nothing", hot=bool(marks))
-
-
-OUTCOME_MARKS = {OK: "●", INFO: "◆", FAIL: "✕", "pending": "◇"}
-"""A shape beside every colour."""
+        marks = [i for i, (offset, _) in enumerate(records) if (key, offset) in hot][:MAX_MARKED]
+        chosen = {i for mark in marks for i in range(mark - AROUND, mark + AROUND + 1) if 0 <= i < len(records)}
+        pieces: list[tuple[str, bool]] = []
+        before = -1
+        for i in sorted(chosen) or range(min(MAX_RUN, len(records))):
+            pieces.append((", " if i == before + 1 and pieces else " … " if i != before + 1 else "", False))
+            pieces.append((_record(*records[i]), i in marks))
+            before = i
+        if before + 1 < len(records):
+            pieces.append((f" … ({len(records):,} records)", False))
+        yield Effect("poll", key, [piece for piece in pieces if piece[0]] or [("nothing", False)])

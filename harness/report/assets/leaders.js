@@ -43,7 +43,7 @@ class Leaders {
       svg.append(rect);
       return svg;
     };
-    this.nodes.forEach((name, i) => legend.append(element("span", {}, block(`fill:var(--n${i % 8});fill-opacity:.45`), name)));
+    this.nodes.forEach((name, i) => legend.append(element("span", {}, block(`fill:var(--n${i % 8});fill-opacity:.5;stroke:var(--n${i % 8})`), name)));
     legend.append(element("span", {}, block("fill:none;stroke:var(--fail-edge);stroke-width:2"), "nobody leads"));
     legend.append(element("span", {}, block("fill:var(--sunk);stroke:var(--soft);stroke-dasharray:2 1.5"), "a replica is out of the ISR"));
   }
@@ -109,6 +109,10 @@ class Leaders {
     font(c, 11);
     const text = texts.find((candidate) => c.measureText(candidate).width <= room);
     if (!text) return;
+    if (ink === theme["fail-ink"]) {
+      c.fillStyle = theme.panel;
+      c.fillRect(left - 3, y + 3, c.measureText(text).width + 6, LANE_HEIGHT - 9);
+    }
     c.fillStyle = ink;
     c.fillText(text, left, y + LANE_HEIGHT / 2 - 1);
   }

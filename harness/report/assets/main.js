@@ -59,6 +59,8 @@
     measure();
     app.redraw = () => view.flush();
 
+    $("operations").style.scrollMarginTop = 48 + ruler.height() + "px";
+
     /* zoom buttons and the range */
     const all = () => { timeline.marked = []; view.all(); };
     for (const button of document.querySelectorAll("[data-zoom]")) {
@@ -116,7 +118,8 @@
     $("filters").addEventListener("reset", () => setTimeout(applyFilters));
     applyFilters();
 
-    /* the chosen operation */
+    /* the chosen operation; `matters` holds the places ("t0/1@17") of the anomaly that was jumped to */
+    let matters = new Set();
     function describe(i) {
       const outcome = facts.calls.outcomes[calls.outcome[i]];
       const [kind, keys] = timeline.words(i);
@@ -139,7 +142,10 @@
       const effects = facts.values[d.index];
       if (effects) {
         const list = element("ul");
-        for (const [verb, key, text, hot] of effects) list.append(element("li", hot ? { class: "hot" } : {}, [verb, key, text].filter(Boolean).join(" ")));
+        for (const [verb, key, pieces] of effects) {
+          const texts = pieces.map((text) => (matters.has(key + text.split(" ", 1)[0]) ? element("mark", {}, text) : text));
+          list.append(element("li", {}, [verb, key, ""].filter((part, n) => part || n === 2).join(" "), ...texts));
+        }
         detail.append(list);
       } else {
         const line = calls.completed[i] >= 0 ? `lines ${grouped(calls.invoked[i] + 1)} and ${grouped(d.index + 1)}` : `line ${grouped(d.index + 1)}`;
@@ -158,11 +164,13 @@
     }
     function unmark() {
       timeline.marked = [];
+      matters = new Set();
       showing("", []);
       choose(-1);
       view.queue();
     }
-    function jump(indexes, label) {
+    function jump(indexes, label, places) {
+      matters = new Set(places);
       const found = timeline.find(indexes);
       if (found.some((i) => !timeline.visible[i])) { $("filters").reset(); applyFilters(); }
       timeline.show(found);
@@ -172,7 +180,7 @@
       $("viewport").focus({ preventScroll: true });
     }
     for (const link of document.querySelectorAll(".jump")) {
-      link.addEventListener("click", () => jump(link.dataset.ops.split(",").map(Number), link.dataset.label || `Operation #${link.dataset.ops}`));
+      link.addEventListener("click", () => jump(link.dataset.ops.split(",").map(Number), link.dataset.label || `Operation #${link.dataset.ops}`, JSON.parse(link.closest(".example")?.dataset.places || "[]")));
     }
 
     pointer({ view, stack, ruler, timeline, charts, leaders, facts, describe, choose, unmark });

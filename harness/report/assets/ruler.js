@@ -97,7 +97,8 @@ class Ruler {
       c.setLineDash([]);
       const room = to - Math.max(from, GUTTER) - 12;
       const mark = fault.bit === false ? "✕ " : fault.bit ? "✓ " : "";
-      const label = [mark + fault.name + (fault.nodes.length ? " " + fault.nodes.join(", ") : ""), mark + fault.name]
+      const where = fault.nodes.join(", ");
+      const label = [`${mark}${fault.name} ${where}`.trim(), mark + fault.name, mark + where, mark.trim()]
         .find((text) => c.measureText(text).width <= room);
       c.fillStyle = theme.ink;
       if (label) c.fillText(label, Math.max(from, GUTTER) + 6, y + FAULT_HEIGHT / 2 - 1.5);

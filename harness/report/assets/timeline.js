@@ -1,7 +1,7 @@
 "use strict";
 /* The operations, one row per worker, on one canvas. At 100,000 operations a redraw walks the visible part of typed
-   arrays once; operations narrower than a pixel are merged per pixel column, the worst outcome of a column on top, so
-   that a lone failure is never lost between successes. Shapes: ok a middle bar, info a tall striped one, fail a low
+   arrays once; neighbours narrower than a pixel are merged into one bar per outcome, the worst outcome on top, so that
+   a lone failure is never lost between successes. Shapes: ok a middle bar, info a tall striped one, fail a low
    one, no answer a tall open one.
 
    Selection and highlight are indexes into the calls. Filters hide; the highlighted calls are drawn above a veil. */
@@ -106,10 +106,12 @@ class Timeline {
         const width = (calls.end[i] - start) * scale;
         const outcome = calls.outcome[i];
         if (width < MERGE_BELOW) {
-          if (x < columns[outcome]) continue;
-          columns[outcome] = x + 1;
-          found[outcome].push(x, MIN_WIDTH, row);
+          const list = found[outcome];
+          if (x <= columns[outcome]) list[list.length - 2] = x + MIN_WIDTH - list[list.length - 3];
+          else list.push(x, MIN_WIDTH, row);
+          columns[outcome] = x + MIN_WIDTH;
         } else {
+          columns[outcome] = -1;
           const from = Math.max(x, GUTTER - 8);
           const drawn = Math.min(x + width, view.width + 8) - from;
           found[outcome].push(from, Math.max(MIN_WIDTH, drawn - (drawn > 4 ? 1 : 0)), row);
@@ -142,7 +144,7 @@ class Timeline {
       const y = list[k + 2] * h - top + offset;
       if (striped && list[k + 1] >= 5) bands.push(list[k], y, list[k + 1]);
       else {
-        if (list[k + 1] < 5 && name === "fail") c.fillStyle = edge;
+        if (name === "fail") c.fillStyle = list[k + 1] < 5 ? edge : colour;
         c.fillRect(list[k], y, list[k + 1], height);
       }
     }
