@@ -11,22 +11,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from harness.combinators import Delay, Phases, Stagger, TimeLimit, Together, While
 from harness.generator import (
     SECOND_NS,
     Answer,
     Context,
-    Delay,
     Generator,
     Log,
     On,
     Once,
     Pending,
-    Phases,
     Repeat,
-    Stagger,
-    TimeLimit,
-    Together,
-    While,
     clients,
     invoke,
     process,

@@ -77,6 +77,7 @@ class Probe:
 
     def __init__(self, host: str, port: int, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
         """Connect later, when something is asked."""
+        codec.prepare()
         self.address = f"{host}:{port}"
         self._host, self._port, self._timeout_s = host, port, timeout_s
         self._socket: socket.socket | None = None

@@ -167,5 +167,11 @@ def _escape(text: str, *, key: bool = False) -> str:
     special = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
     if key:
         special |= {"=": "\\=", ":": "\\:", " ": "\\ ", "#": "\\#", "!": "\\!"}
-    escaped = "".join(special.get(char) or (char if " " <= char <= "~" else f"\\u{ord(char):04x}") for char in text)
+    escaped = "".join(special.get(char) or (char if " " <= char <= "~" else _unicode(char)) for char in text)
     return f"\\{escaped}" if escaped.startswith(" ") else escaped
+
+
+def _unicode(char: str) -> str:
+    """Return the escapes of a character: one for each UTF-16 unit, as Java counts."""
+    units = char.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from harness.client import Client, Now
-from harness.generator import Delay, Generator, Log, Once, Phases, Repeat, Together, clients, invoke, process
+from harness.combinators import Delay, Phases, Together
+from harness.generator import Generator, Log, Once, Repeat, clients, invoke, process
 from harness.history import HARNESS, INFO, INVOKE, NEMESIS, OK, Op, Process
 from harness.interpreter import Interpreter
 from harness.random import Rng

@@ -8,28 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.combinators import Delay, Mix, PerThread, Phases, Stagger, TimeLimit, Together, While, reserve
 from harness.generator import (
     INTERRUPT,
     NOTHING,
     SECOND_NS,
     Context,
-    Delay,
     Generator,
     Log,
-    Mix,
     Once,
     Pending,
-    PerThread,
-    Phases,
     Repeat,
-    Stagger,
-    TimeLimit,
-    Together,
-    While,
     clients,
     invoke,
     process,
-    reserve,
 )
 from harness.history import HARNESS, INFO, INVOKE, NEMESIS, OK, Op
 from harness.random import Rng

@@ -6,7 +6,8 @@ from collections import Counter
 
 import pytest
 
-from harness.generator import NOTHING, SECOND_NS, Once, TimeLimit, clients
+from harness.combinators import TimeLimit
+from harness.generator import NOTHING, SECOND_NS, Once, clients
 from harness.history import FAIL, HARNESS, INFO, INVOKE, NEMESIS, OK
 from harness.scenario import Scenario
 from tests.workloads.fake_log import FakeLog
