@@ -1,0 +1,327 @@
+"""Combinators of generators: pacing, time limits, phases, mixing, and several side by side.
+
+All are pure values under the order contract of `harness.generator`: an Emit's successor counts only when the op is
+invoked, a Pending's at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from harness.generator import INTERRUPT, NOTHING, SECOND_NS, Answer, Context, Emit, Generator, Pending
+from harness.history import HARNESS, Op, Process
+from harness.random import Rng
+
+
+def reserve(shares: tuple[tuple[int, Generator], ...], rest: Generator) -> Generator:
+    """Give the first `count` client threads to each generator in turn, the remaining ones to `rest`."""
+    parts: list[Generator] = []
+    low = 0
+    for count, generator in shares:
+        parts.append(_Threads(low, low + count, generator))
+        low += count
+    parts.append(_Threads(low, None, rest))
+    return Together(tuple(parts))
+
+
+@dataclass(frozen=True, slots=True)
+class _Threads:
+    """Restricts to client threads low <= thread < high (thread = process % concurrency)."""
+
+    low: int
+    high: int | None
+    inner: Generator
+
+    def _wants(self, p: Process, ctx: Context) -> bool:
+        high = ctx.concurrency if self.high is None else self.high
+        return isinstance(p, int) and self.low <= p % ctx.concurrency < high
+
+    def op(self, ctx: Context) -> Answer:
+        free = [p for p in ctx.free if self._wants(p, ctx)]
+        processes = [p for p in ctx.processes if self._wants(p, ctx)]
+        match self.inner.op(ctx.of(free, processes)):
+            case Emit(op, successor):
+                return Emit(op, replace(self, inner=successor))
+            case Pending(until, successor):
+                return Pending(until, replace(self, inner=successor))
+            case None:
+                return None
+
+    def update(self, ctx: Context, event: Op) -> Generator:
+        if event.process != HARNESS and not self._wants(event.process, ctx):
+            return self
+        return replace(self, inner=self.inner.update(ctx, event))
+
+
+@dataclass(frozen=True, slots=True)
+class PerThread:
+    """A generator of its own for each client thread, made when the thread is first asked for."""
+
+    make: Callable[[int], Generator]
+    made: Mapping[int, Generator]
+
+    @classmethod
+    def of(cls, make: Callable[[int], Generator]) -> PerThread:
+        """Return one where no thread has begun."""
+        return cls(make, {})
+
+    def op(self, ctx: Context) -> Answer:
+        """Emit the soonest op among the free threads; None when every thread is done."""
+        best: Emit | None = None
+        until: list[int | None] = []
+        made = dict(self.made)
+        for p in ctx.free:
+            if not isinstance(p, int):
+                continue
+            thread = p % ctx.concurrency
+            match (made.get(thread) or self.make(thread)).op(Context(ctx.time_ns, (p,), (p,), ctx.concurrency)):
+                case Emit(op, successor):
+                    if best is None or op.time < best.op.time:
+                        best = Emit(op, PerThread(self.make, {**self.made, thread: successor}))
+                    if op.time <= ctx.time_ns:
+                        break
+                case Pending(at, successor):
+                    made[thread] = successor
+                    until.append(at)
+        if best is not None:
+            return best
+        busy = len(ctx.free) < len(ctx.processes)
+        return Pending(_soonest(until), PerThread(self.make, made)) if until or busy else None
+
+    def update(self, ctx: Context, event: Op) -> Generator:
+        """Pass a client's event to its thread; a point event to all that have begun."""
+        if isinstance(event.process, int):
+            thread = event.process % ctx.concurrency
+            inner = self.made.get(thread) or self.make(thread)
+            return PerThread(self.make, {**self.made, thread: inner.update(ctx, event)})
+        return PerThread(self.make, {t: g.update(ctx, event) for t, g in self.made.items()})
+
+
+def _soonest(times: list[int | None]) -> int | None:
+    return min((t for t in times if t is not None), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Several generators side by side; the soonest op first, ties to the earlier one. Ends when all have ended."""
+
+    parts: tuple[Generator, ...]
+
+    def op(self, ctx: Context) -> Answer:
+        """Emit the soonest op of any part."""
+        best: Emit | None = None
+        best_index = 0
+        until: list[int | None] = []
+        parts = list(self.parts)
+        for index, part in enumerate(self.parts):
+            match part.op(ctx):
+                case Emit() as answer:
+                    if best is None or answer.op.time < best.op.time:
+                        best, best_index = answer, index
+                    if answer.op.time <= ctx.time_ns:
+                        break
+                case Pending(at, successor):
+                    parts[index] = successor
+                    until.append(at)
+                case None:
+                    parts[index] = NOTHING
+        if best is not None:
+            parts[best_index] = best.successor
+            return Emit(best.op, Together(tuple(parts)))
+        return Pending(_soonest(until), Together(tuple(parts))) if until else None
+
+    def update(self, ctx: Context, event: Op) -> Generator:
+        """Pass the event to every part."""
+        return Together(tuple([part.update(ctx, event) for part in self.parts]))
+
+
+@dataclass(frozen=True, slots=True)
+class While:
+    """Runs `side` beside `main` and ends with `main`."""
+
+    main: Generator
+    side: Generator
+
+    def op(self, ctx: Context) -> Answer:
+        """Emit the sooner op of the two."""
+        main = self.main.op(ctx)
+        if main is None:
+            return None
+        side = self.side.op(ctx)
+        if isinstance(side, Emit) and not (isinstance(main, Emit) and main.op.time <= side.op.time):
+            return Emit(side.op, While(main.successor if isinstance(main, Pending) else self.main, side.successor))
+        rest = NOTHING if side is None else self.side if isinstance(side, Emit) else side.successor
+        if isinstance(main, Emit):
+            return Emit(main.op, While(main.successor, rest))
+        until = [main.until_ns, side.until_ns if isinstance(side, Pending) else None]
+        return Pending(_soonest(until), While(main.successor, rest))
+
+    def update(self, ctx: Context, event: Op) -> Generator:
+        """Pass the event to both."""
+        return While(self.main.update(ctx, event), self.side.update(ctx, event))
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """Draws for each op which generator gives it, by weight. A part that ends drops out."""
+
+    parts: tuple[tuple[float, Generator], ...]
+    rng: Rng
+
+    def op(self, ctx: Context) -> Answer:
+        """Emit the drawn part's op."""
+        parts, rng = self.parts, self.rng
+        while parts:
+            number, rng = rng.draw()
+            index = _weighted(parts, number)
+            answer = parts[index][1].op(ctx)
+            if isinstance(answer, Emit):
+                chosen = (parts[index][0], answer.successor)
+                return Emit(answer.op, Mix((*parts[:index], chosen, *parts[index + 1 :]), rng))
+            if isinstance(answer, Pending):
+                waiting = (parts[index][0], answer.successor)
+                return Pending(answer.until_ns, Mix((*parts[:index], waiting, *parts[index + 1 :]), self.rng))
+            parts = parts[:index] + parts[index + 1 :]
+        return None
+
+    def update(self, ctx: Context, event: Op) -> Generator:
+        """Pass the event to every part."""
+        return Mix(tuple((weight, part.update(ctx, event)) for weight, part in self.parts), self.rng)
+
+
+def _weighted(parts: tuple[tuple[float, Generator], ...], number: float) -> int:
+    target = number * sum(weight for weight, _ in parts)
+    for index, (weight, _) in enumerate(parts):
+        target -= weight
+        if target < 0:
+            return index
+    return len(parts) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Stagger:
+    """Spaces ops out: exponentially distributed gaps of `mean_ns`, of all processes together (open loop).
+
+    When the processes can't keep up, the schedule is not chased: the next gap counts from now.
+    """
+
+    mean_ns: int
+    inner: Generator
+    rng: Rng
+    next_ns: int = 0
+
+    def op(self, ctx: Context) -> Answer:
+        """Emit the inner op no sooner than the drawn time."""
+        match self.inner.op(ctx):
+            case Emit(op, successor):
+                at = max(op.time, self.next_ns)
+                gap, rng = self.rng.exponential(self.mean_ns)
+                op = op if at == op.time else replace_time(op, at)
+                return Emit(op, Stagger(self.mean_ns, successor, rng, at + int(gap)))
+            case Pending(until, successor):
+                return Pending(until, replace(self, inner=successor))
+            case None:
+                return None
+
+    def update(self, ctx: Context, event: Op) -> Generator:
+        """Pass the event on."""
+        inner = self.inner.update(ctx, event)
+        return self if inner is self.inner else replace(self, inner=inner)
+
+
+def replace_time(op: Op, time_ns: int) -> Op:
+    """Return the op at another time."""
+    return op.at(op.index, time_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLimit:
+    """Ends `limit_ns` after it was first asked, or at an INTERRUPT event if `interruptible`."""
+
+    limit_ns: int
+    inner: Generator
+    interruptible: bool = False
+    deadline_ns: int | None = None
+    over: bool = False
+
+    def op(self, ctx: Context) -> Answer:
+        """Emit the inner op unless it would come too late."""
+        deadline = ctx.time_ns + self.limit_ns if self.deadline_ns is None else self.deadline_ns
+        if self.over or ctx.time_ns >= deadline:
+            return None
+        match self.inner.op(ctx):
+            case Emit(op, successor):
+                if op.time >= deadline:
+                    return Pending(deadline, replace(self, deadline_ns=deadline))
+                return Emit(op, replace(self, inner=successor, deadline_ns=deadline))
+            case Pending(until, successor):
+                soonest = deadline if until is None else min(until, deadline)
+                return Pending(soonest, replace(self, inner=successor, deadline_ns=deadline))
+            case None:
+                return None
+
+    def update(self, ctx: Context, event: Op) -> Generator:
+        """Pass the event on; an interrupt ends it."""
+        over = self.over or (self.interruptible and event.process == HARNESS and event.f == INTERRUPT)
+        return replace(self, inner=self.inner.update(ctx, event), over=over)
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """Nothing for `delay_ns` from when it was first asked, then ends (a step of `Phases`)."""
+
+    delay_ns: int
+    until_ns: int | None = None
+
+    def op(self, ctx: Context) -> Answer:
+        """Wait."""
+        until = ctx.time_ns + self.delay_ns if self.until_ns is None else self.until_ns
+        return Pending(until, Delay(self.delay_ns, until)) if ctx.time_ns < until else None
+
+    def update(self, ctx: Context, event: Op) -> Generator:  # noqa: ARG002
+        """Return itself."""
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Phases:
+    """One generator after the other; each begins when all processes that it sees are free.
+
+    A process that is still busy `patience_ns` after the phase before has ended is not waited for: a client call may
+    block for its whole time-out, and the run's end must not hang on it.
+    """
+
+    rest: tuple[Generator, ...]
+    patience_ns: int = 30 * SECOND_NS
+    ended_ns: int | None = None
+    """When the phase before ended; None while a phase is running."""
+
+    def op(self, ctx: Context) -> Answer:
+        """Emit the current phase's op, or wait for its processes to come home."""
+        rest, ended = self.rest, self.ended_ns
+        while rest:
+            if ended is not None:
+                patience_over_ns = ended + self.patience_ns
+                if len(ctx.free) < len(ctx.processes) and ctx.time_ns < patience_over_ns:
+                    return Pending(patience_over_ns, Phases(rest, self.patience_ns, ended))
+                ended = None
+            match rest[0].op(ctx):
+                case Emit(op, successor):
+                    return Emit(op, Phases((successor, *rest[1:]), self.patience_ns))
+                case Pending(until, successor):
+                    return Pending(until, Phases((successor, *rest[1:]), self.patience_ns))
+                case None:
+                    rest, ended = rest[1:], ctx.time_ns
+        return None
+
+    def update(self, ctx: Context, event: Op) -> Generator:
+        """Pass the event to the current phase (the next one, while it waits for processes to come home).
+
+        Point events go to every phase that is left: an interrupt may come before the phase that it ends.
+        """
+        if not self.rest:
+            return self
+        if event.process == HARNESS:
+            return replace(self, rest=tuple(phase.update(ctx, event) for phase in self.rest))
+        return replace(self, rest=(self.rest[0].update(ctx, event), *self.rest[1:]))
