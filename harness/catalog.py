@@ -28,6 +28,10 @@ class Provider:
     module: str
     cls: str
 
+    def kind(self) -> type[Cluster]:
+        """Return the class."""
+        return cast("type[Cluster]", getattr(import_module(self.module), self.cls))
+
     def create(self, spec: ClusterSpec) -> Cluster:
         """Return a cluster that is not up yet."""
         return cast("Cluster", getattr(import_module(self.module), self.cls)(spec))

@@ -41,7 +41,7 @@ class RealEquipment:
         self, scenario: Scenario, cluster: Cluster, observer: Observer, keys: tuple[str, ...], folder: Path
     ) -> tuple[Generator, Clients]:
         """Return the schedule of the scenario's faults, and the client that performs them."""
-        choices = plan.parse(scenario.nemesis, powers(cluster), scenario.cluster)
+        choices = plan.parse(scenario.nemesis, powers(type(cluster)), scenario.cluster)
         faults = plan.draw(scenario, choices, keys)
         performer = NemesisClient(
             cluster,

@@ -52,8 +52,8 @@ def run(scenario: Scenario, results: Path, *, name: str | None, as_json: bool, o
 def refuse_unknown(scenario: Scenario) -> plan.Choices:
     """Return the faults to choose from; raises UsageError for names that don't exist or don't go together."""
     catalog.workload(scenario.workload)
-    cluster = catalog.provider(scenario.cluster).create(_spec(scenario, Path()))
-    return plan.parse(scenario.nemesis, powers(cluster), scenario.cluster)
+    provider = catalog.provider(scenario.cluster)
+    return plan.parse(scenario.nemesis, powers(provider.kind()), scenario.cluster)
 
 
 def perform(scenario: Scenario, results: Path, *, name: str | None, view: runs.View) -> runs.Run:

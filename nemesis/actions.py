@@ -36,16 +36,10 @@ _NAMES: dict[str, type[Action]] = {
 }
 
 
-def powers(cluster: Cluster) -> frozenset[Power]:
-    """Return what can be done to this cluster's nodes."""
-    found: list[Power] = []
-    if isinstance(cluster, Killable):
-        found.append("kill")
-    if isinstance(cluster, Pausable):
-        found.append("pause")
-    if isinstance(cluster, Partitionable):
-        found.append("partition")
-    return frozenset(found)
+def powers(kind: type[Cluster]) -> frozenset[Power]:
+    """Return what can be done to the nodes of a provider's clusters."""
+    needed: dict[Power, type] = {"kill": Killable, "pause": Pausable, "partition": Partitionable}
+    return frozenset(power for power, protocol in needed.items() if issubclass(kind, protocol))
 
 
 def inverse(action: Action) -> Action | None:

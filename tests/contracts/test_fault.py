@@ -70,7 +70,7 @@ def plain_aim() -> Aim:
 def test_fault_says_what_it_is_and_needs(fault):
     assert FAULTS[fault.name] is fault
     assert summaries()[fault.name] == fault.summary
-    assert fault.needs <= powers(FakeCluster())
+    assert fault.needs <= powers(FakeCluster)
     assert fault.expects == ("stall" if fault.name in {"kill-all", "pause-followers"} else "progress")
 
 
@@ -272,7 +272,7 @@ def test_fault_that_the_cluster_can_not_do_is_an_error_of_the_harness(tmp_path):
         up = staticmethod(cluster.up)
         down = staticmethod(cluster.down)
 
-    assert powers(NoPower()) == frozenset()
+    assert powers(NoPower) == frozenset()
     _, injection = steps_of(FAULTS["kill-leader"], cluster, plain_aim())
     with pytest.raises(ClusterError, match="cluster bare"):
         perform(injection.undo[0], NoPower())
