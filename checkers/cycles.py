@@ -4,9 +4,8 @@ wr: the writer of a value -> every other call that polled it. ww (only with `ww_
 writer of the next value in the version order. Time: per process, and realtime from an ok call's completion to the
 invocation of a later ok or info call. There are no rw edges, as in Jepsen.
 
-Most histories have no cycle, and a certificate shows it in a few passes over the edges: give each call the earliest
-instant at which it can have happened (its invocation, or just after what it depends on). If that never exceeds the
-call's completion, these instants order everything, time included. Only where that fails is a graph searched.
+Most histories have no cycle, and a certificate shows it in a few passes over the edges (`graph.is_ordered`). Only where
+it fails is the graph searched.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from checkers.case import Case
 from checkers.columns import Ints, same_as_before
 from checkers.findings import Findings
 from checkers.graph import (
+    FOREVER,
     PROCESS,
     REALTIME,
     WR,
@@ -26,6 +26,7 @@ from checkers.graph import (
     Edges,
     components,
     edges_of,
+    is_ordered,
     joined,
     process_edges,
     realtime_chain,
@@ -33,8 +34,6 @@ from checkers.graph import (
 )
 from checkers.log_view import DATA_KINDS, TYPE_FAIL, TYPE_OK
 
-ROUNDS = 200
-"""Passes of the certificate: the longest chain of dependencies among calls that are all under way at one time."""
 EDGES_TRIED = 64
 """Edges of one component that are tried as the start of a cycle."""
 
@@ -107,25 +106,13 @@ def _has_realtime(case: Case, vertices: Ints) -> bool:
 
 
 def _is_ordered(case: Case, edges: Edges) -> bool:
-    """Return whether instants exist that respect all dependencies and real time: then there is no cycle of any kind."""
     calls = case.view.calls
-    step = 1 << 20  # instants between two rows of the history
-    instant = np.where(calls.type == TYPE_FAIL, -1, calls.invoke_row) * step
-    latest = np.where((calls.type == TYPE_OK) & (calls.done_row >= 0), calls.done_row, 1 << 40) * step
+    certain = (calls.type == TYPE_OK) & (calls.done_row >= 0)
     if not case.view.has_invocations:
-        instant = np.arange(calls.size) * step
-        latest = (np.arange(calls.size) + 1) * step - 1
-        latest[calls.type != TYPE_OK] = 1 << 61
-    source, target = edges.source, edges.target
-    for _ in range(ROUNDS):
-        late = np.flatnonzero(instant[target] <= instant[source])
-        if not len(late):
-            return bool((instant <= latest).all())
-        moved = target[late]
-        np.maximum.at(instant, moved, instant[source[late]] + 1)
-        if (instant[moved] > latest[moved]).any():
-            return False
-    return False
+        order = np.arange(calls.size)
+        return is_ordered(edges, order, np.where(certain, order, FOREVER))
+    invoked = np.where(calls.type == TYPE_FAIL, -1, calls.invoke_row)
+    return is_ordered(edges, invoked, np.where(certain, calls.done_row, FOREVER))
 
 
 def _search(case: Case, findings: Findings, edges: Edges, nodes: int, variant: _Variant) -> None:

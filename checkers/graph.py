@@ -86,6 +86,34 @@ def process_edges(process: Ints, members: Ints) -> Edges:
     return edges_of(sorted_members[:-1][same], sorted_members[1:][same], PROCESS)
 
 
+ROUNDS = 200
+"""Passes of the certificate: the longest chain of dependencies among operations that are all under way at one time."""
+FOREVER = 1 << 40
+"""The completion row of an operation that may still happen at any time."""
+INSTANTS = 1 << 20
+"""Instants between two rows of a history."""
+
+
+def is_ordered(edges: Edges, invoked: Ints, done: Ints) -> bool:
+    """Return whether instants exist that respect all edges and real time: then there is no cycle of any kind.
+
+    Each operation gets the earliest instant at which it can have happened: its invocation, or just after what it
+    depends on. If that never exceeds its completion (`done`, a row; FOREVER if unknown), these instants order all.
+    False only means that the certificate failed.
+    """
+    instant, latest = invoked * INSTANTS, done * INSTANTS + (INSTANTS - 1)
+    source, target = edges.source, edges.target
+    for _ in range(ROUNDS):
+        late = np.flatnonzero(instant[target] <= instant[source])
+        if not len(late):
+            return bool((instant <= latest).all())
+        moved = target[late]
+        np.maximum.at(instant, moved, instant[source[late]] + 1)
+        if (instant[moved] > latest[moved]).any():
+            return False
+    return False
+
+
 def components(nodes: int, edges: Edges) -> Ints:
     """Return each node's component, -1 for nodes that lie on no cycle (self-loops don't count)."""
     source, target = edges.source, edges.target

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from os import PathLike
 
 from checkers import availability
+from checkers.append.check import LIST_APPEND, check_appends
 from checkers.catalog import allowed, place
 from checkers.findings import Findings
 from checkers.judgement import Judgement
@@ -34,12 +35,35 @@ def judge(history: PathLike[str] | str | Iterable[Op], options: CheckOptions | N
     warnings: list[str] = []
     with _collector_paused():
         blocks, name = lines_of(history, warnings.append)
+        if options.workload == LIST_APPEND:
+            return _judge_appends(blocks, name, options, warnings, started)
         if options.workload in MODELS:
             return _judge_model(blocks, name, options, warnings, started)
         if options.workload != KAFKA:
-            known = ", ".join((KAFKA, *MODELS))
+            known = ", ".join((KAFKA, LIST_APPEND, *MODELS))
             raise HistoryError(f"unknown workload {options.workload!r}: there are {known}")
         return _judge_queue(blocks, name, options, warnings, started)
+
+
+def _judge_appends(
+    blocks: Iterable[Lines], name: str, options: CheckOptions, warnings: list[str], started: float
+) -> Judgement:
+    findings = Findings()
+    history, found, models = check_appends(blocks, name, options, findings)
+    if not history.rows:
+        raise HistoryError(f"{name}: no operations: an empty history can't be judged")
+    return Judgement(
+        validity=_validity(findings, bool(found)),
+        anomalies=tuple(found),
+        allowed=(),
+        not_checked=tuple(findings.not_checked),
+        models=models,
+        ops=history.rows,
+        seconds=round(time.monotonic() - started, 3),
+        reasons=tuple(findings.reasons),
+        stats=history.stats,
+        warnings=(*warnings, *findings.notes),
+    )
 
 
 def _judge_model(

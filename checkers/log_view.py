@@ -215,6 +215,8 @@ class ViewBuilder:
         batch = _Batch()
         for call in paired:
             line = call.completion or call.invocation
+            if line.f is None:
+                raise HistoryError(f"{self.name}:{call.number}: an operation without its kind (`f`)")
             try:
                 self._call(batch, call, line)
                 f = line.f

@@ -32,7 +32,7 @@ class Line(
 
     process: int | str
     type: OpType
-    f: str
+    f: str | None = None
     index: int = UNASSIGNED
     time: int = UNASSIGNED
     value: Any = None
@@ -71,8 +71,11 @@ class Mark(NamedTuple):
 class Pairing:
     """Feeds on lines in file order; `index` and `time` are columns over all lines."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, overlapping: bool = False) -> None:
         self.name = name
+        self.overlapping = overlapping
+        """Elle's histories may have several invocations of one process open; they complete in order."""
+        self._queued: dict[int, list[tuple[int, Any, int]]] = {}
         self.marks: list[Mark] = []
         self.rows = 0
         self.first_index = UNASSIGNED
@@ -104,11 +107,16 @@ class Pairing:
             if type(process) is not int:
                 self.marks.append(Mark(row, time, line))
             elif line.type == INVOKE:
-                if process < 0 or process in pending:
+                if self.overlapping and process in pending:
+                    self._queued.setdefault(process, []).append((row, line, number))
+                elif process < 0 or process in pending:
                     raise HistoryError(self._bad_invocation(process, number))
-                pending[process] = (row, line, number)
+                else:
+                    pending[process] = (row, line, number)
             else:
                 begun = pending.pop(process, None)
+                if self._queued.get(process):
+                    pending[process] = self._queued[process].pop(0)
                 if begun is None:
                     if self._first_orphan is None:
                         self._first_orphan = number

@@ -45,7 +45,7 @@ class _Log:
         self.stable[key] = next(iter(self.open[key]), len(self.records[key]))
 
 
-def operations(count: int, seed: int) -> Any:
+def operations(count: int, seed: int) -> Any:  # noqa: C901, PLR0912, PLR0915  one simulation, one loop
     """Yield the events of a history with `count` operations (and the final reads)."""
     rng = random.Random(seed)
     log = _Log()

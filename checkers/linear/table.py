@@ -17,7 +17,7 @@ from checkers.interning import Names, Values
 from checkers.linear.model import NEVER, UNKNOWN, Operation
 from checkers.pairing import Line, Paired, Pairing
 from checkers.source import Lines
-from harness.history import FAIL, OK
+from harness.history import FAIL, OK, HistoryError
 
 WIDTH = 8
 NO_OUTPUT = -(1 << 61)
@@ -116,6 +116,8 @@ def build_table(blocks: Iterable[Lines], name: str, kinds: frozenset[str]) -> Ta
         for call in calls:
             done = call.completion
             line = done or call.invocation
+            if line.f is None:
+                raise HistoryError(f"{name}:{call.number}: an operation without its kind (`f`)")
             outcome = "info" if done is None else done.type
             counts = stats.setdefault(line.f, {"count": 0, "ok": 0, "fail": 0, "info": 0})
             counts["count"] += 1

@@ -1,0 +1,50 @@
+"""The door to list-append: a history in, findings and the models that they rule out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from checkers.append.consistency import ALIASES, DEFAULT_MODEL, WEAKER, ruled_out, wanted
+from checkers.append.cycles import cycles
+from checkers.append.dependencies import dependencies
+from checkers.append.direct import dirty_updates, internal, lost_updates, reads_of_the_uncommitted, version_orders
+from checkers.append.history import Appends, build_appends
+from checkers.findings import Findings
+from checkers.options import CheckOptions
+from checkers.source import Lines
+from checkers.verdict import Anomaly
+from harness.history import HistoryError
+
+LIST_APPEND = "list-append"
+EMPTY = "empty-transaction-graph"
+
+
+def check_appends(
+    blocks: Iterable[Lines], name: str, options: CheckOptions, findings: Findings
+) -> tuple[Appends, list[Anomaly], dict[str, list[str]]]:
+    """Judge a list-append history; return it, the anomalies asked for, and the models that are ruled out."""
+    models = [options.consistency_model] if options.consistency_model else []
+    if not models and not options.anomalies:
+        models = [DEFAULT_MODEL]
+    for model in models:
+        if ALIASES.get(model, model) not in WEAKER:
+            raise HistoryError(f"unknown consistency model {model!r}: there are {', '.join((*ALIASES, *WEAKER))}")
+    asked = wanted(models, options.anomalies)
+    history = build_appends(blocks, name)
+    for key, elements in history.repeated.items():
+        findings.reasons.append(
+            f"{elements[0]!r} is appended to {key} twice: elements must be unique to be told apart."
+        )
+    internal(history, findings)
+    orders = version_orders(history, findings)
+    reads_of_the_uncommitted(history, findings)
+    dirty_updates(history, orders, findings)
+    lost_updates(history, findings)
+    edges, reasons = dependencies(history, orders)
+    related = cycles(history, edges, reasons, asked, findings)
+    everything = findings.anomalies()
+    told = [anomaly for anomaly in everything if anomaly.name in asked]
+    if not related:
+        findings.reasons.append("No transaction depends on another one: there is nothing to judge.")
+    out = ruled_out(anomaly.name for anomaly in everything) if told or not related else {"not": [], "also-not": []}
+    return history, told, out
