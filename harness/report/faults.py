@@ -14,6 +14,8 @@ from typing import Any
 from harness.history import HARNESS, INVOKE, NEMESIS, Op
 
 HEAL = "heal"
+OTHER_OPS = frozenset({"recover", "await-leader", "await-stable"})
+"""What the nemesis does besides faults: waiting."""
 
 
 @dataclass(slots=True)
@@ -73,7 +75,7 @@ class FaultLog:
             self._heal(op, value)
         elif op.type == INVOKE:
             self._begun[op.f] = op.time
-        elif value or op.error:
+        elif "bit" in value or (op.error and op.f not in OTHER_OPS):
             self.faults.append(
                 FaultRow(
                     id=_number(value.get("fault-id"), default=len(self.faults) + 1),
@@ -90,16 +92,20 @@ class FaultLog:
             )
 
     def _heal(self, op: Op, value: Mapping[str, Any]) -> None:
-        number = _number(value.get("fault-id"), default=-1)
-        fault = next((fault for fault in reversed(self.faults) if fault.id == number), None)
-        if fault is None:
-            return
-        if op.type == INVOKE:
-            fault.heals = op.time
+        """A heal without a fault-id heals whatever still holds; its completion tells of each one."""
+        number = value.get("fault-id")
+        if number is None:
+            healed = [fault for fault in self.faults if fault.healed is None]
         else:
-            fault.heals = fault.heals if fault.heals is not None else op.time
-            fault.healed = op.time
-            fault.heal_evidence = _mapping(value.get("evidence"))
+            healed = [fault for fault in self.faults if fault.id == number][-1:]
+        evidence = _mapping(value.get("evidence"))
+        for fault in healed:
+            if op.type == INVOKE:
+                fault.heals = op.time
+            else:
+                fault.heals = fault.heals if fault.heals is not None else op.time
+                fault.healed = op.time
+                fault.heal_evidence = evidence if number is not None else _mapping(evidence.get(str(fault.id)))
 
 
 def _number(value: Any, *, default: int) -> int:

@@ -126,7 +126,8 @@ class LiveView:
     def _fault_line(self, op: Op) -> str:
         if op.f == "heal":
             value = op.value if isinstance(op.value, Mapping) else {}
-            return f"fault {value.get('fault-id', '?')} healed"
+            number = value.get("fault-id")
+            return "whatever still held is healed" if number is None else f"fault {number} healed"
         fault = self._progress.fault
         if op.error or fault is None or op.process != NEMESIS:
             return f"fault {op.f} could not be injected: {op.error}"
