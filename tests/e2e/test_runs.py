@@ -1,0 +1,163 @@
+"""Whole runs of the command on a real Apache Kafka: safe settings are valid, unsafe ones are found, a killed run heals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import store
+from harness.history import NEMESIS, OK, Op, read_lines
+
+pytestmark = pytest.mark.timeout(420)
+
+WITHIN_S = 150.0
+POLL_S = 0.2
+
+on_each_kafka = pytest.mark.parametrize(
+    "cluster", [pytest.param("compose", marks=pytest.mark.docker), pytest.param("jvm", marks=pytest.mark.jvm)]
+)
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "harness.cli", *arguments]
+
+
+def run(folder: Path, *arguments: str) -> tuple[int, Path]:
+    """Run `harness run` to its end; return the exit status and the run's folder."""
+    log = folder / "run.log"
+    with log.open("w") as out:
+        call = command("run", "--results", str(folder / "results"), "--name", "e2e", *arguments)
+        done = subprocess.run(call, stdout=out, stderr=subprocess.STDOUT, check=False, timeout=400)
+    sys.stdout.write(log.read_text())
+    return done.returncode, (folder / "results" / "e2e" / "latest").resolve()
+
+
+def verdict(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / store.VERDICT).read_text())
+
+
+def ops(folder: Path) -> list[Op]:
+    with (folder / store.HISTORY).open("rb") as lines:
+        return list(read_lines(lines, name="history"))
+
+
+def until(condition: Callable[[], object], within_s: float = WITHIN_S) -> bool:
+    deadline = time.monotonic() + within_s
+    pause = threading.Event()
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        pause.wait(POLL_S)
+    return True
+
+
+@on_each_kafka
+def test_transactions_survive_leader_kills(cluster: str, tmp_path: Path):
+    arguments = ("--nemesis", "kill-leader", "--nemesis-interval", "15", "--nemesis-length", "5")
+    status, folder = run(tmp_path, "--cluster", cluster, *arguments, "--time-limit", "40", "--seed", "42")
+    assert status == 0, verdict(folder)
+    history = ops(folder)
+    assert sum(op.type == OK and op.f == "txn" for op in history) > 100
+    injected = [op for op in history if op.process == NEMESIS and op.f == "kill-leader" and op.type == "info"]
+    assert injected
+    assert all(op.value["bit"] for op in injected)
+    assert (folder / store.REPORT).stat().st_size > 10_000
+    assert list((folder / store.NODES).glob("*/*.log"))
+
+
+@pytest.mark.docker
+def test_transactions_survive_a_partitioned_leader(tmp_path: Path):
+    arguments = ("--nemesis", "partition-leader", "--nemesis-interval", "20", "--nemesis-length", "6")
+    status, folder = run(tmp_path, "--cluster", "compose", *arguments, "--time-limit", "30", "--seed", "43")
+    assert status == 0, verdict(folder)
+
+
+@pytest.mark.jvm
+def test_acks_1_loses_acknowledged_records_and_is_found(tmp_path: Path):
+    unsafe = ("--workload", "send-poll", "--acks", "1", "--no-idempotence", "--rate", "200")
+    fault = ("--nemesis", "pause-followers+kill-leader", "--nemesis-interval", "12", "--nemesis-length", "3")
+    status, folder = run(tmp_path, "--cluster", "jvm", *unsafe, *fault, "--time-limit", "45", "--seed", "44")
+    found = verdict(folder)
+    assert status == 1, found
+    lost = found["anomalies"]["lost-write"]
+    assert lost["permitted-by"] == "acks=1"
+    example = lost["examples"][0]
+    assert example["value"] is not None
+    assert example["ops"]
+
+
+@pytest.mark.jvm
+def test_read_uncommitted_shows_aborted_records_and_is_found(tmp_path: Path):
+    unsafe = ("--isolation", "read_uncommitted", "--abort-rate", "0.3")
+    status, folder = run(tmp_path, "--cluster", "jvm", *unsafe, "--time-limit", "15", "--seed", "45")
+    assert status == 1
+    assert "G1a" in verdict(folder)["anomalies"]
+
+
+@contextmanager
+def started(folder: Path, cluster: str) -> Iterator[subprocess.Popen[bytes]]:
+    arguments = ("--cluster", cluster, "--nemesis", "pause-leader", "--nemesis-interval", "10", "--time-limit", "300")
+    call = command("run", "--results", str(folder / "results"), "--name", "e2e", "--seed", "46", *arguments)
+    with (folder / "killed.log").open("w") as out, subprocess.Popen(call, stdout=out, stderr=out) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def traces(folder: Path) -> list[str]:
+    """Return the processes and containers whose command line or labels name the run."""
+    name = folder.name.lower()
+    found = [line for line in _lines("ps", "-eo", "pid,args") if name in line.lower() and "ps -eo" not in line]
+    containers = _lines("docker", "ps", "--all", "--no-trunc", "--format", "{{.Names}} {{.Labels}}")
+    return found + [line for line in containers if name in line.lower()]
+
+
+def _lines(*call: str) -> list[str]:
+    try:
+        return subprocess.run(call, capture_output=True, text=True, check=False, timeout=30).stdout.splitlines()
+    except FileNotFoundError:
+        return []
+
+
+@on_each_kafka
+def test_what_a_killed_run_left_is_healed_and_its_history_is_judged(cluster: str, tmp_path: Path):
+    results = tmp_path / "results"
+    with started(tmp_path, cluster) as process:
+
+        def injected() -> bool:
+            found = list(results.glob("e2e/*/history.jsonl"))
+            return bool(found) and b'"f":"pause-leader","value":{"fault-id"' in found[0].read_bytes()
+
+        assert until(lambda: injected() or process.poll() is not None), (tmp_path / "killed.log").read_text()
+        assert process.poll() is None, (tmp_path / "killed.log").read_text()
+        os.kill(process.pid, signal.SIGKILL)
+    folder = (results / "e2e" / "latest").resolve()
+    assert traces(folder), "a killed run leaves its cluster running: else this test shows nothing"
+    healed = subprocess.run(
+        command("heal", "--results", str(results)), capture_output=True, text=True, check=False, timeout=120
+    )
+    assert healed.returncode == 0, healed.stdout + healed.stderr
+    assert f"removed its {cluster} cluster" in healed.stdout
+    assert until(lambda: not traces(folder), 30.0), traces(folder)
+    judged = subprocess.run(
+        command("check", str(folder), "--json"), capture_output=True, text=True, check=False, timeout=60
+    )
+    assert judged.returncode in {0, 2}, judged.stdout + judged.stderr
+    assert json.loads(judged.stdout)["valid"] in {True, "vacuous", "unknown"}
+    assert json.loads(judged.stdout)["ops"] > 100
+    again = subprocess.run(
+        command("heal", "--results", str(results)), capture_output=True, text=True, check=False, timeout=60
+    )
+    assert again.stdout.strip() == "healed 0 abandoned runs"
