@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import typer
 
 from harness import cli
@@ -324,6 +325,27 @@ def test_documentation_names_only_options_that_exist() -> None:
         for word in unknown_words(line, known)
     ]
     assert wrong == []
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    links = [
+        (path, target)
+        for path, text in texts()
+        if path.suffix == ".md"
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[\w-]+)?\)", text)
+        if "://" not in target
+    ]
+    assert links, "no link found: the test would see nothing"
+    assert [f"{path}: {target}" for path, target in links if not (ROOT / path.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("index", ["docs/index.md", "docs/decisions/README.md"])
+def test_every_document_is_in_its_index(index: str) -> None:
+    folder = Path(index).parent
+    others = [path for path in tracked() if path.parent == folder and path.suffix == ".md" and str(path) != index]
+    text = (ROOT / index).read_text()
+    assert others
+    assert [str(path) for path in others if f"({path.name})" not in text] == []
 
 
 def test_the_wheel_carries_everything_that_an_installed_harness_opens(tmp_path: Path) -> None:
