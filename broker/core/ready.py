@@ -100,12 +100,16 @@ class Ready(msgspec.Struct, frozen=True):
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
-    """Event: a request arrived. `id` is the driver's; `client_id` and `host` name the sender to people."""
+    """Event: a request arrived. `id` is the driver's; `client_id` and `host` name the sender to people.
+
+    `internal`: it came from another node, on a connection where only nodes are let in.
+    """
 
     id: Any
     message: Any
     client_id: str = ""
     host: str = ""
+    internal: bool = False
 
 
 class PeerReply(msgspec.Struct, frozen=True, gc=False):

@@ -28,6 +28,7 @@ class Network:
         self.nodes = {}
         self.cuts = set()
         self.client_replies = {}
+        self.acks = {}
         self._incarnation = dict.fromkeys(node_ids, 0)
         self._queue = []
         self._order = itertools.count()
@@ -120,7 +121,7 @@ class Network:
         def arrive():
             if request.peer in self.nodes and self._incarnation[request.peer] == peer_incarnation:
                 request_id = ("peer", node, incarnation, request.token, request.peer)
-                self.step(request.peer, Request(request_id, request.message, f"node-{node}"))
+                self.step(request.peer, Request(request_id, request.message, f"node-{node}", internal=True))
             else:
                 self._fail(node, incarnation, request.token)
 

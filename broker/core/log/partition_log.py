@@ -190,6 +190,11 @@ class PartitionLog:
         if self.epochs.assign(epoch, self.end):
             self._save_epochs()
 
+    def end_leadership(self) -> None:
+        """Forget an epoch that was led without a record: the next leader may have records of an earlier one here."""
+        if self.epochs.truncate_end(self.end):
+            self._save_epochs()
+
     # Reading.
 
     def segment_at(self, offset: int) -> Segment:

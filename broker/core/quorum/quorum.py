@@ -106,9 +106,12 @@ class Quorum:
         self._deadline_ms = now_ms + self._election_timeout()
         self._inflight: dict[int, tuple[int, int]] = {}  # token -> (peer, epoch)
         self._retry_at_ms: dict[int, int] = {}  # peer -> when to ask it again
+
+    def start(self, now_ms: int) -> None:
+        """Hand the snapshot to the listener; one voter alone elects itself at once."""
         if self.metadata.snapshot is not None:
-            listener.restored(self.metadata.snapshot, now_ms)
-        if config.voters == (config.node_id,):
+            self._listener.restored(self.metadata.snapshot, now_ms)
+        if self.config.voters == (self.config.node_id,):
             self._become_candidate(now_ms)
 
     @property

@@ -44,6 +44,7 @@ class Node:
     def __init__(self, config, disk, seed, now_ms):
         self.out, self.machine = Outbox(), Machine()
         self.quorum = Quorum(config, disk, self.out, rng=random.Random(seed), listener=self.machine, now_ms=now_ms)
+        self.quorum.start(now_ms)
 
     def step(self, event, now_ms):
         quorum = self.quorum

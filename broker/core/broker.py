@@ -1,0 +1,341 @@
+"""One node: `Broker.step(event, now_ms) -> Ready`. It routes; the machines that it owns decide.
+
+A step handles one event, then whatever that makes due: requests of the node to itself (it may be its own controller)
+are answered inside the step, committed metadata is applied to the partitions, parked fetches are looked at again.
+
+Metadata act on the partitions only once this node's own registration of this life is applied: what the log says
+before that is the past, and would make it lead epochs that are long over.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import msgspec
+
+from broker.core.config import BrokerConfig
+from broker.core.controller.controller import Controller, ControllerRequest, refusal
+from broker.core.lifecycle import Life, Lifecycle
+from broker.core.metadata.image import Image, load
+from broker.core.metadata.records import (
+    BrokerChanged,
+    BrokerRegistered,
+    ConfigSet,
+    PartitionState,
+    TopicDeleted,
+    decode,
+)
+from broker.core.quorum.follower import METADATA_TOPIC_ID
+from broker.core.quorum.metadata_log import Entry, Snapshot
+from broker.core.quorum.quorum import Quorum
+from broker.core.quorum.state import QuorumConfig
+from broker.core.ready import Event, Outbox, PeerFailed, PeerReply, Ready, Reply, Request, Tick
+from broker.core.replication.fetch import Fetching
+from broker.core.replication.fetcher import Fetchers
+from broker.core.replication.isr import IsrKeeper
+from broker.core.replication.produce import Producing
+from broker.core.replication.replica import Key, Replica
+from broker.core.replication.replicas import Replicas
+from broker.core.storage import Storage
+from broker.wire.messages.fetch import FetchRequest
+from broker.wire.messages.fetch_snapshot import FetchSnapshotRequest
+from broker.wire.messages.produce import ProduceRequest
+from broker.wire.messages.quorum import BeginQuorumEpochRequest, EndQuorumEpochRequest, VoteRequest
+
+FORWARD_CHANNEL = 4
+"""Clients' requests on their way to the controller."""
+MAX_ROUNDS = 1000
+"""Requests of a node to itself within one step; more means that it talks to itself for ever."""
+
+
+class _Own(msgspec.Struct, frozen=True):
+    """The id of a request from this node to itself."""
+
+    token: int
+
+
+class Broker:
+    """See the module."""
+
+    def __init__(self, config: BrokerConfig, storage: Storage, seed: int, now_ms: int) -> None:
+        self.config = config
+        self.image = Image()
+        self.controller: Controller | None = None
+        self._rng = random.Random(seed)
+        self._out = out = Outbox()
+        self._active = False
+        self._recheck = False
+        self._ended = False
+        self._dirty: dict[Key, None] = {}
+        self._forwarded: dict[int, tuple[object, Any]] = {}
+        self.replicas = Replicas(config, storage, out)
+        self.lifecycle = Lifecycle(
+            config,
+            out,
+            incarnation=self._rng.getrandbits(128).to_bytes(16, "big"),
+            previous_epoch=-1 if self.replicas.lossy else self.replicas.clean_epoch,
+            controller=lambda: self.quorum.leader_id,
+            applied=lambda: self.quorum.metadata.applied,
+        )
+        self.isr = IsrKeeper(config, self.replicas, out, controller=lambda: self.quorum.leader_id, moved=self._moved)
+        self.fetching = Fetching(self.replicas, lambda: self.image, out, self.isr.fetched)
+        self.producing = Producing(self.replicas, lambda: self.image, out, self.fetching.wake)
+        self.fetchers = Fetchers(config, self.replicas, out)
+        self._checkpoint_at_ms = now_ms + config.checkpoint_interval_ms
+        quorum_config = QuorumConfig(
+            node_id=config.node_id,
+            voters=config.voters,
+            cluster_id=config.cluster_id,
+            election_timeout_ms=config.election_timeout_ms,
+            fetch_timeout_ms=config.fetch_timeout_ms,
+            snapshot_every_bytes=config.metadata_snapshot_bytes,
+        )
+        self.quorum = Quorum(quorum_config, storage, out, rng=self._rng, listener=self, now_ms=now_ms)
+        self.quorum.start(now_ms)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the node has stopped in order: the driver may end."""
+        return self.lifecycle.life is Life.STOPPED
+
+    def step(self, event: Event, now_ms: int) -> Ready:
+        """Handle one event; see `broker.core.ready` for what to do with the result, and in which order."""
+        if self._ended:  # nothing may follow the mark of an orderly stop
+            return self._out.take(None)
+        self._handle(event, now_ms)
+        for _ in range(MAX_ROUNDS):
+            self._settle(now_ms)
+            if not self._talk_to_self(now_ms):
+                break
+        else:
+            raise AssertionError(f"node {self.config.node_id} talks to itself for ever")
+        return self._out.take(max(self._deadline_ms(), now_ms + 1))
+
+    def stop(self, now_ms: int) -> Ready:
+        """Begin an orderly stop: hand over leaderships, then sync and leave the mark; `is_stopped` says when."""
+        self.lifecycle.stop()
+        return self.step(Tick(), now_ms)
+
+    # Events.
+
+    def _handle(self, event: Event, now_ms: int) -> None:
+        match event:
+            case Request():
+                self._request(event, now_ms)
+            case PeerReply(token, message):
+                self._answered(token, message, now_ms)
+            case PeerFailed(token):
+                self._failed(token, now_ms)
+            case Tick():
+                self._tick(now_ms)
+
+    def _request(self, request: Request, now_ms: int) -> None:
+        message, quorum = request.message, self.quorum
+        match message:
+            case ProduceRequest():
+                self.producing.handle(request.id, message, now_ms)
+            case FetchRequest() if message.topics and message.topics[0].topic_id == METADATA_TOPIC_ID:
+                quorum.fetch(request.id, message, now_ms)
+            case FetchRequest():
+                self.fetching.handle(request.id, message, now_ms)
+            case VoteRequest():
+                self._out.replies.append(Reply(request.id, quorum.vote(message, now_ms)))
+            case BeginQuorumEpochRequest():
+                self._out.replies.append(Reply(request.id, quorum.begin_epoch(message, now_ms)))
+            case EndQuorumEpochRequest():
+                self._out.replies.append(Reply(request.id, quorum.end_epoch(message, now_ms)))
+            case FetchSnapshotRequest():
+                self._out.replies.append(Reply(request.id, quorum.fetch_snapshot(message, now_ms)))
+            case _:
+                self._to_controller(request, message, now_ms)
+
+    def _to_controller(self, request: Request, message: ControllerRequest, now_ms: int) -> None:
+        """Decide here, or pass a client's request on; a node that asked the wrong node looks for itself."""
+        if self.controller is not None:
+            self.controller.handle(request.id, message, now_ms)
+        elif request.internal or self.quorum.leader_id < 0:
+            self._out.replies.append(Reply(request.id, refusal(message)))
+        else:
+            timeout_ms = self.config.request_timeout_ms
+            token = self._out.request(self.quorum.leader_id, FORWARD_CHANNEL, message, timeout_ms)
+            self._forwarded[token] = (request.id, refusal(message))
+
+    def _answered(self, token: int, message: Any, now_ms: int) -> None:
+        if self.quorum.owns(token):
+            self.quorum.answered(token, message, now_ms)
+        elif self.fetchers.owns(token):
+            self.fetchers.answered(token, message, now_ms)
+        elif self.isr.owns(token):
+            self.isr.answered(message, now_ms)
+        elif self.lifecycle.owns(token):
+            self.lifecycle.answered(message, now_ms)
+            self.replicas.broker_epoch = self.lifecycle.epoch
+        elif token in self._forwarded:
+            self._out.replies.append(Reply(self._forwarded.pop(token)[0], message))
+
+    def _failed(self, token: int, now_ms: int) -> None:
+        if self.quorum.owns(token):
+            self.quorum.failed(token, now_ms)
+        elif self.fetchers.owns(token):
+            self.fetchers.failed(token, now_ms)
+        elif self.isr.owns(token):
+            self.isr.failed(now_ms)
+        elif self.lifecycle.owns(token):
+            self.lifecycle.failed(now_ms)
+        elif token in self._forwarded:
+            self._out.replies.append(Reply(*self._forwarded.pop(token)))
+
+    def _tick(self, now_ms: int) -> None:
+        self.quorum.tick(now_ms)
+        if self.controller is not None:
+            self.controller.tick(now_ms)
+        self.producing.tick(now_ms)
+        self.fetching.tick(now_ms)
+        self.fetchers.tick(now_ms)
+        if now_ms >= self._checkpoint_at_ms:
+            self._checkpoint_at_ms = now_ms + self.config.checkpoint_interval_ms
+            self.replicas.checkpoint()
+
+    def _settle(self, now_ms: int) -> None:
+        """Do what the event has made due."""
+        self._apply_dirty(now_ms)
+        if self._active:
+            self.isr.tick(now_ms)
+        self.lifecycle.tick(now_ms)
+        if self.is_stopped and not self._ended:
+            self._ended = True
+            self.quorum.resign(now_ms)
+            self.replicas.stop()
+        self.fetching.flush()
+
+    def _talk_to_self(self, now_ms: int) -> bool:
+        """Carry requests and answers of this node to itself; return whether there were any."""
+        me, out = self.config.node_id, self._out
+        requests = [request for request in out.requests if request.peer == me]
+        replies = [reply for reply in out.replies if isinstance(reply.id, _Own)]
+        if not requests and not replies:
+            return False
+        out.requests = [request for request in out.requests if request.peer != me]
+        out.replies = [reply for reply in out.replies if not isinstance(reply.id, _Own)]
+        for request in requests:
+            self._request(Request(_Own(request.token), request.message, internal=True), now_ms)
+        for reply in replies:
+            self._answered(reply.id.token, reply.message, now_ms)
+        return True
+
+    def _deadline_ms(self) -> int:
+        deadlines = [
+            self.quorum.deadline_ms,
+            self.producing.deadline_ms,
+            self.fetching.deadline_ms,
+            self.fetchers.deadline_ms,
+            self.lifecycle.deadline_ms,
+            self._checkpoint_at_ms,
+        ]
+        if self.controller is not None:
+            deadlines.append(self.controller.deadline_ms)
+        if self._active:
+            deadlines.append(self.isr.deadline_ms)
+        return min(deadlines)
+
+    # The quorum's listener.
+
+    def committed(self, entry: Entry, now_ms: int) -> None:
+        """Apply committed records to the image; `_settle` carries them to the partitions."""
+        for value in entry.values:
+            record = decode(value)
+            if isinstance(record, TopicDeleted) and record.topic_id in self.image.topics:
+                for index in self.image.topics[record.topic_id].partitions:
+                    self._dirty[record.topic_id, index] = None
+            self.image.apply(record)
+            if isinstance(record, PartitionState):
+                self._dirty[record.topic_id, record.index] = None
+            elif isinstance(record, ConfigSet):
+                self.replicas.reconfigure(self.image, record.name if record.kind == "topic" else "")
+            elif isinstance(record, BrokerRegistered | BrokerChanged):
+                self._brokers_changed()
+        if self.controller is not None:
+            self.controller.committed()
+        del now_ms
+
+    def restored(self, snapshot: Snapshot, now_ms: int) -> None:
+        """Replace the image by a snapshot's."""
+        del now_ms
+        gone = [replica.key for replica in self.replicas]
+        self.image = load(snapshot.data)
+        self._dirty.update(dict.fromkeys([*gone, *((p.topic_id, p.index) for p in self.image.partitions())]))
+        self.replicas.reconfigure(self.image, "")
+        self._brokers_changed()
+
+    def dump(self) -> bytes:
+        """Return the image as a snapshot."""
+        return self.image.dump()
+
+    def leads(self, epoch: int, now_ms: int) -> None:
+        """This node is the active controller."""
+        del epoch
+        image = load(self.image.dump())
+        for entry in self.quorum.metadata.pending:
+            for value in entry.values:
+                image.apply(decode(value))
+        self.controller = Controller(self.config, self.quorum, image, self._out, rng=self._rng, now_ms=now_ms)
+        self.lifecycle.poke()
+
+    def follows(self, leader_id: int, epoch: int, now_ms: int) -> None:
+        """Another node is the active controller, or nobody."""
+        del epoch, now_ms
+        if self.controller is not None:
+            self.controller.close()
+            self.controller = None
+        if leader_id >= 0:
+            self.lifecycle.poke()
+
+    def _brokers_changed(self) -> None:
+        self.replicas.eligible = {broker.id: broker.epoch for broker in self.image.brokers.values() if broker.is_active}
+        self._recheck = True
+        me = self.image.brokers.get(self.config.node_id)
+        if me is not None and me.fenced and me.epoch == self.lifecycle.epoch:
+            self.lifecycle.poke()
+
+    # Metadata to partitions.
+
+    def _apply_dirty(self, now_ms: int) -> None:
+        me = self.image.brokers.get(self.config.node_id)
+        if not self._active and (me is None or self.lifecycle.epoch < 0 or me.epoch != self.lifecycle.epoch):
+            return
+        if not self._active:
+            self._active = True
+            self._dirty = {(state.topic_id, state.index): None for state in self.image.partitions()}
+            self._apply(now_ms)
+            self.replicas.drop_strays()
+            self.replicas.checkpoint()
+        elif self._dirty:
+            self._apply(now_ms)
+        if self._recheck:  # who is alive decides whom the high watermark waits for
+            self._recheck = False
+            for replica in self.replicas:
+                self._moved(replica, now_ms)
+
+    def _apply(self, now_ms: int) -> None:
+        dirty, self._dirty = self._dirty, {}
+        for key in dirty:
+            state = self.image.partition(*key)
+            hosted = self.replicas.get(key)
+            if state is None:
+                replica = None
+                self.replicas.remove(key)
+            else:
+                replica = self.replicas.apply(self.image, state, now_ms)
+            if hosted is not None:
+                self.fetching.wake(hosted)
+            if replica is None:
+                self.fetchers.forget(key)
+            else:
+                self.fetchers.follow(replica, now_ms)
+                self._moved(replica, now_ms)
+
+    def _moved(self, replica: Replica, now_ms: int) -> None:
+        """The ISR, the role, or who is alive changed: the high watermark may move."""
+        if self.replicas.advance(replica, now_ms):
+            self.fetching.wake(replica)

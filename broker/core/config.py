@@ -1,0 +1,103 @@
+"""Settings of a node and of a topic, under Kafka's own names where they come from properties.
+
+`BrokerConfig` is fixed for a node's life. `TopicConfig` is what a topic's dynamic settings, the cluster's dynamic
+defaults and the node's static defaults add up to, in this order; it is computed when one of them changes, not per
+request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from broker.core.log.partition_log import LogConfig
+from broker.core.metadata.image import Image
+from broker.core.metadata.records import Endpoint
+
+TOPIC_DEFAULTS: dict[str, str] = {
+    "cleanup.policy": "delete",
+    "compression.type": "producer",
+    "flush.messages": str((1 << 63) - 1),
+    "max.message.bytes": "1048588",
+    "message.timestamp.type": "CreateTime",
+    "min.insync.replicas": "1",
+    "segment.bytes": str(1 << 30),
+    "segment.ms": str(7 * 24 * 3600 * 1000),
+    "unclean.leader.election.enable": "false",
+}
+"""Topic settings that act, with Kafka's defaults."""
+
+BROKER_NAMES = {
+    "flush.messages": "log.flush.interval.messages",
+    "max.message.bytes": "message.max.bytes",
+    "message.timestamp.type": "log.message.timestamp.type",
+    "segment.bytes": "log.segment.bytes",
+    "segment.ms": "log.roll.ms",
+    "cleanup.policy": "log.cleanup.policy",
+}
+"""Topic settings whose default has another name among a broker's properties; the others have the same."""
+
+
+class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """One node. Times are in ms; the defaults are Kafka's."""
+
+    node_id: int
+    voters: tuple[int, ...]
+    cluster_id: str = "cluster"
+    endpoints: tuple[Endpoint, ...] = ()
+    rack: str | None = None
+    election_timeout_ms: int = 1000
+    fetch_timeout_ms: int = 2000
+    session_timeout_ms: int = 9000
+    heartbeat_interval_ms: int = 2000
+    replica_lag_ms: int = 30_000
+    replica_fetch_wait_ms: int = 500
+    replica_fetch_backoff_ms: int = 100
+    replica_fetch_max_bytes: int = 1 << 20
+    replica_fetch_response_max_bytes: int = 10 << 20
+    checkpoint_interval_ms: int = 5000
+    request_timeout_ms: int = 30_000
+    retry_backoff_ms: int = 50
+    producer_id_expiration_ms: int = 24 * 3600 * 1000
+    default_partitions: int = 1
+    default_replication_factor: int = 1
+    metadata_snapshot_bytes: int = 20 << 20
+    elr: bool = True
+    properties: Mapping[str, str] = {}
+    """All properties as given: defaults of topic settings are looked up here."""
+
+
+class TopicConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings of one topic that the replicas and the controller act on."""
+
+    min_isr: int = 1
+    unclean: bool = False
+    log: LogConfig = LogConfig()
+
+
+def topic_settings(config: BrokerConfig, image: Image, topic: str) -> dict[str, str]:
+    """Return every topic setting with the value that holds."""
+    cluster = image.config("broker", "")
+    own = image.config("topic", topic)
+    settings = {}
+    for key, default in TOPIC_DEFAULTS.items():
+        name = BROKER_NAMES.get(key, key)
+        settings[key] = own.get(key) or cluster.get(name) or config.properties.get(name) or default
+    return settings
+
+
+def topic_config(config: BrokerConfig, image: Image, topic: str) -> TopicConfig:
+    """Return the settings of a topic, parsed."""
+    settings = topic_settings(config, image, topic)
+    return TopicConfig(
+        min_isr=int(settings["min.insync.replicas"]),
+        unclean=settings["unclean.leader.election.enable"] == "true",
+        log=LogConfig(
+            segment_bytes=int(settings["segment.bytes"]),
+            segment_ms=int(settings["segment.ms"]),
+            flush_messages=int(settings["flush.messages"]),
+            max_message_bytes=int(settings["max.message.bytes"]),
+            append_time=settings["message.timestamp.type"] == "LogAppendTime",
+        ),
+    )

@@ -1,0 +1,110 @@
+"""CreateTopics: names, counts, placement.
+
+Placement goes round the active nodes from a drawn start, so that leaders and replicas spread; a given assignment is
+taken as it is. A topic id is drawn from the node's seed.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import Counter
+
+from broker.core.config import TOPIC_DEFAULTS
+from broker.core.controller.pipeline import Pipeline
+from broker.core.errors import Code, Refused
+from broker.core.metadata.records import NO_LEADER, ConfigSet, PartitionState, TopicCreated
+from broker.wire.messages.create_topics import (
+    CreatableTopic,
+    CreatableTopicResult,
+    CreateTopicsRequest,
+    CreateTopicsResponse,
+)
+
+_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+MAX_PARTITIONS_PER_REQUEST = 10_000
+"""As in Kafka: a batch of records must stay small."""
+
+
+def is_valid_name(name: str) -> bool:
+    """Return whether Kafka allows a topic of this name."""
+    return _NAME.fullmatch(name) is not None and name not in {".", ".."}
+
+
+class Topics:
+    """See the module."""
+
+    def __init__(self, pipeline: Pipeline, rng: random.Random) -> None:
+        self._pipeline, self._rng = pipeline, rng
+
+    def create(self, request: CreateTopicsRequest, now_ms: int) -> CreateTopicsResponse:
+        """Create what can be created."""
+        results = []
+        counts = Counter(topic.name for topic in request.topics)
+        for topic in request.topics:
+            try:
+                result = self._create_one(topic, validate_only=request.validate_only, twice=counts[topic.name] > 1)
+            except Refused as refused:
+                result = CreatableTopicResult(name=topic.name, error_code=refused.code, error_message=refused.message)
+            results.append(result)
+            self._pipeline.commit(now_ms)
+        return CreateTopicsResponse(topics=tuple(results))
+
+    def _create_one(self, topic: CreatableTopic, *, validate_only: bool, twice: bool) -> CreatableTopicResult:
+        pipeline = self._pipeline
+        if twice:
+            raise Refused(Code.INVALID_REQUEST, f"topic {topic.name} is named twice")
+        if not is_valid_name(topic.name):
+            raise Refused(Code.INVALID_TOPIC_EXCEPTION, f"invalid topic name {topic.name!r}")
+        if pipeline.image.topic(topic.name) is not None:
+            raise Refused(Code.TOPIC_ALREADY_EXISTS, f"Topic '{topic.name}' already exists.")
+        for setting in topic.configs:
+            if setting.name not in TOPIC_DEFAULTS:
+                raise Refused(Code.INVALID_CONFIG, f"unknown topic config name: {setting.name}")
+        placement = self._given(topic) if topic.assignments else self._drawn(topic)
+        topic_id = f"{self._rng.getrandbits(127) + 1:032x}"
+        if not validate_only:
+            pipeline.stage(TopicCreated(topic_id, topic.name))
+            for setting in topic.configs:
+                pipeline.stage(ConfigSet("topic", topic.name, setting.name, setting.value))
+            for index, replicas in enumerate(placement):
+                isr = tuple(replica for replica in replicas if pipeline.image.is_active(replica))
+                leader = isr[0] if isr else NO_LEADER
+                state = PartitionState(topic_id=topic_id, index=index, replicas=replicas, isr=isr, leader=leader)
+                pipeline.stage(state)
+        return CreatableTopicResult(
+            name=topic.name,
+            topic_id=bytes(16) if validate_only else bytes.fromhex(topic_id),
+            num_partitions=len(placement),
+            replication_factor=len(placement[0]),
+            configs=(),
+        )
+
+    def _drawn(self, topic: CreatableTopic) -> list[tuple[int, ...]]:
+        config = self._pipeline.config
+        partitions = config.default_partitions if topic.num_partitions == -1 else topic.num_partitions
+        factor = config.default_replication_factor if topic.replication_factor == -1 else topic.replication_factor
+        if not 0 < partitions <= MAX_PARTITIONS_PER_REQUEST:
+            raise Refused(Code.INVALID_PARTITIONS, f"{partitions} partitions")
+        alive = sorted(broker.id for broker in self._pipeline.image.brokers.values() if broker.is_active)
+        if not 0 < factor <= len(alive):
+            raise Refused(Code.INVALID_REPLICATION_FACTOR, f"replication factor {factor} with {len(alive)} live nodes")
+        start = self._rng.randrange(len(alive))
+        return [tuple(alive[(start + p + r) % len(alive)] for r in range(factor)) for p in range(partitions)]
+
+    def _given(self, topic: CreatableTopic) -> list[tuple[int, ...]]:
+        if topic.num_partitions != -1 or topic.replication_factor != -1:
+            raise Refused(Code.INVALID_REQUEST, "an assignment excludes partition count and replication factor")
+        placed = {item.partition_index: item.broker_ids for item in topic.assignments}
+        if sorted(placed) != list(range(len(topic.assignments))):
+            raise Refused(Code.INVALID_REPLICA_ASSIGNMENT, "partitions must be numbered from 0 without gaps")
+        brokers = self._pipeline.image.brokers
+        for replicas in placed.values():
+            known = all(replica in brokers for replica in replicas)
+            if not replicas or len(set(replicas)) != len(replicas) or not known:
+                raise Refused(Code.INVALID_REPLICA_ASSIGNMENT, f"{replicas} is not a list of different nodes")
+            if len(replicas) != len(placed[0]):
+                raise Refused(Code.INVALID_REPLICA_ASSIGNMENT, "all partitions need the same replication factor")
+            if not any(self._pipeline.image.is_active(replica) for replica in replicas):
+                raise Refused(Code.INVALID_REPLICA_ASSIGNMENT, f"none of {replicas} is alive")
+        return [placed[index] for index in range(len(placed))]

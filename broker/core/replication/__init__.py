@@ -1,0 +1,1 @@
+"""Replication of topic partitions: leaders, followers, in-sync replicas, the high watermark."""

@@ -1,0 +1,231 @@
+"""Fetch at a leader: what replicas and consumers get, and waiting for more.
+
+A replica reads to the log's end, a consumer to the high watermark, with read_committed to the last stable offset. A
+replica whose last record is not ours learns where to cut. A fetch that finds less than `min_bytes` parks in its
+partitions; an append (for replicas) or a moving high watermark (for consumers) looks at it again, at most once a step.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from itertools import count
+
+import msgspec
+
+from broker.core.errors import Code, Refused
+from broker.core.metadata.image import Image
+from broker.core.ready import Outbox, Reply
+from broker.core.replication.replica import Key, Replica
+from broker.core.replication.replicas import Replicas
+from broker.wire.messages.fetch import (
+    AbortedTransaction,
+    FetchableTopicResponse,
+    FetchPartition,
+    FetchRequest,
+    FetchResponse,
+    FetchTopic,
+    LeaderIdAndEpoch,
+    PartitionData,
+    Region,
+)
+from broker.wire.primitives import NO_UUID
+
+
+class _Parked(msgspec.Struct):
+    """A fetch that waits. `keys` are its partitions."""
+
+    request_id: object
+    request: FetchRequest
+    replica_id: int
+    deadline_ms: int
+    keys: list[Key]
+    open: bool = True
+
+
+class _Reader(msgspec.Struct, frozen=True):
+    """Who reads: a replica (its id) or a consumer (-1), and whether only committed data."""
+
+    replica_id: int
+    committed: bool
+
+
+class _Result(msgspec.Struct):
+    """One pass over a fetch: the answer so far, and whether it should go out at once."""
+
+    responses: list[FetchableTopicResponse]
+    size: int = 0
+    urgent: bool = False
+
+
+class Fetching:
+    """See the module. `progressed` is told when a follower moved, so that the ISR is looked at."""
+
+    def __init__(
+        self, replicas: Replicas, image: Callable[[], Image], out: Outbox, progressed: Callable[[Replica, int], None]
+    ) -> None:
+        self._replicas, self._image, self._out, self._progressed = replicas, image, out, progressed
+        self._waiting: dict[Key, list[_Parked]] = {}
+        self._deadlines: list[tuple[int, int, _Parked]] = []
+        self._order = count()
+        self._woken: dict[Key, None] = {}
+
+    @property
+    def deadline_ms(self) -> int:
+        """When the next parked fetch must be answered."""
+        while self._deadlines and not self._deadlines[0][2].open:
+            heapq.heappop(self._deadlines)
+        return self._deadlines[0][0] if self._deadlines else 1 << 62
+
+    def handle(self, request_id: object, request: FetchRequest, now_ms: int) -> None:
+        """Answer, or park."""
+        state = request.replica_state
+        replica_id = state.replica_id if state.replica_id >= 0 else request.replica_id
+        if replica_id >= 0:
+            for topic in request.topics:
+                for ask in topic.partitions:
+                    self._note(self._key(topic, ask), replica_id, state.replica_epoch, ask, now_ms)
+        result = self._read_all(request, replica_id)
+        if result.urgent or result.size >= request.min_bytes or request.max_wait_ms <= 0:
+            self._out.replies.append(Reply(request_id, FetchResponse(responses=tuple(result.responses))))
+            return
+        keys = [self._key(topic, ask) for topic in request.topics for ask in topic.partitions]
+        parked = _Parked(request_id, request, replica_id, now_ms + request.max_wait_ms, keys)
+        for key in keys:
+            self._waiting.setdefault(key, []).append(parked)
+        heapq.heappush(self._deadlines, (parked.deadline_ms, next(self._order), parked))
+
+    def _key(self, topic: FetchTopic, ask: FetchPartition) -> Key:
+        topic_id = topic.topic_id.hex() if topic.topic_id != NO_UUID else self._image().topic_ids.get(topic.topic, "")
+        return topic_id, ask.partition
+
+    def _note(self, key: Key, replica_id: int, broker_epoch: int, ask: FetchPartition, now_ms: int) -> None:
+        """Let a follower's fetch count, if it is of this epoch and its log is a prefix of ours."""
+        replica = self._replicas.get(key)
+        leader = None if replica is None else replica.leader
+        if replica is None or leader is None or replica_id not in leader.followers:
+            return
+        fits = ask.current_leader_epoch == leader.epoch and replica.diverging(ask) is None
+        if not fits or not replica.log.start <= ask.fetch_offset <= replica.log.end:
+            return
+        leader.fetched(replica_id, broker_epoch, ask.fetch_offset, now_ms)
+        if self._replicas.advance(replica, now_ms):
+            self.wake(replica)
+        self._progressed(replica, replica_id)
+
+    def _read_all(self, request: FetchRequest, replica_id: int) -> _Result:
+        result = _Result([])
+        reader = _Reader(replica_id, request.isolation_level == 1)
+        for topic in request.topics:
+            answers = []
+            for ask in topic.partitions:
+                key = self._key(topic, ask)
+                try:
+                    limits = (request.max_bytes - result.size, not result.size)
+                    data = self._read(key, topic, ask, reader, limits)
+                except Refused as refused:
+                    data = self._refusal(key, ask.partition, refused.code)
+                if data.error_code or data.diverging_epoch.end_offset >= 0:
+                    result.urgent = True
+                if isinstance(data.records, Region):
+                    result.size += data.records.size
+                answers.append(data)
+            result.responses.append(
+                FetchableTopicResponse(topic=topic.topic, topic_id=topic.topic_id, partitions=tuple(answers))
+            )
+        return result
+
+    def _read(
+        self, key: Key, topic: FetchTopic, ask: FetchPartition, reader: _Reader, limits: tuple[int, bool]
+    ) -> PartitionData:
+        """Read one partition; `limits`: bytes left for this answer, and whether nothing is in it yet."""
+        if self._image().partition(*key) is None:
+            by_id = topic.topic_id != NO_UUID
+            raise Refused(Code.UNKNOWN_TOPIC_ID if by_id else Code.UNKNOWN_TOPIC_OR_PARTITION)
+        replica = self._replicas.get(key)
+        if replica is None:
+            raise Refused(Code.NOT_LEADER_OR_FOLLOWER)
+        code = replica.check_epoch(ask.current_leader_epoch)
+        if code:
+            raise Refused(code)
+        leader = replica.leader
+        if leader is None or (reader.replica_id >= 0 and reader.replica_id not in leader.followers):
+            raise Refused(Code.NOT_LEADER_OR_FOLLOWER)
+        diverging = replica.diverging(ask)
+        log = replica.log
+        if diverging is not None:
+            return PartitionData(
+                partition_index=ask.partition,
+                high_watermark=log.high_watermark,
+                last_stable_offset=log.last_stable,
+                log_start_offset=log.start,
+                diverging_epoch=diverging,
+            )
+        committed = reader.committed
+        max_bytes = max(0, min(ask.partition_max_bytes, limits[0]))
+        region = log.read(ask.fetch_offset, self.limit(replica, reader), max_bytes, at_least_one=limits[1])
+        aborted: tuple[AbortedTransaction, ...] | None = () if committed else None
+        if region is not None and committed:
+            found = log.aborted_in(ask.fetch_offset, region)
+            aborted = tuple(AbortedTransaction(producer_id=a.producer_id, first_offset=a.first_offset) for a in found)
+        return PartitionData(
+            partition_index=ask.partition,
+            high_watermark=log.high_watermark,
+            last_stable_offset=log.last_stable,
+            log_start_offset=log.start,
+            aborted_transactions=aborted,
+            records=region,
+        )
+
+    def limit(self, replica: Replica, reader: _Reader) -> int:
+        """Return up to where this reader may read."""
+        if reader.replica_id >= 0:
+            return replica.log.end
+        return replica.log.last_stable if reader.committed else replica.log.high_watermark
+
+    def _refusal(self, key: Key, index: int, code: Code) -> PartitionData:
+        replica = self._replicas.get(key)
+        state = None if replica is None else replica.state
+        current = LeaderIdAndEpoch()
+        if state is not None and code in {Code.NOT_LEADER_OR_FOLLOWER, Code.FENCED_LEADER_EPOCH}:
+            current = LeaderIdAndEpoch(leader_id=state.leader, leader_epoch=state.leader_epoch)
+        start = replica.log.start if replica is not None and code is Code.OFFSET_OUT_OF_RANGE else -1
+        return PartitionData(partition_index=index, error_code=code, current_leader=current, log_start_offset=start)
+
+    # Parked fetches.
+
+    def wake(self, replica: Replica) -> None:
+        """Something changed in the partition: look at its fetches at the end of the step."""
+        if replica.key in self._waiting:
+            self._woken[replica.key] = None
+
+    def flush(self) -> None:
+        """Look again at the fetches of the partitions that changed."""
+        woken, self._woken = self._woken, {}
+        for key in woken:
+            for parked in self._waiting.pop(key, []):
+                if not parked.open:
+                    continue
+                result = self._read_all(parked.request, parked.replica_id)
+                if result.urgent or result.size >= parked.request.min_bytes:
+                    self._answer(parked, result)
+                else:
+                    self._waiting.setdefault(key, []).append(parked)
+
+    def _answer(self, parked: _Parked, result: _Result) -> None:
+        parked.open = False
+        for key in parked.keys:
+            others = self._waiting.get(key)
+            if others is not None:
+                kept = [other for other in others if other is not parked]
+                if kept:
+                    self._waiting[key] = kept
+                else:
+                    del self._waiting[key]
+        self._out.replies.append(Reply(parked.request_id, FetchResponse(responses=tuple(result.responses))))
+
+    def tick(self, now_ms: int) -> None:
+        """Answer what has waited long enough with what there is."""
+        while self.deadline_ms <= now_ms:
+            parked = heapq.heappop(self._deadlines)[2]
+            self._answer(parked, self._read_all(parked.request, parked.replica_id))

@@ -1,0 +1,140 @@
+"""One hosted partition: its log, and whether this node leads it, follows, or waits to be told.
+
+    offline -> follower | leader      by the metadata image, with rising leader epochs
+    leader -> follower                parked produces are refused: another leader decides what becomes of them
+    follower: fetches; a leader's answer is records, or where to cut (diverging epoch), or that the log must start anew
+
+Requests park here in offset order until the high watermark passes them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+
+from broker.core.config import TopicConfig
+from broker.core.errors import Code
+from broker.core.log.partition_log import PartitionLog
+from broker.core.metadata.records import PartitionState
+from broker.core.replication.leader import Leader
+from broker.wire.messages.fetch import EpochEndOffset, FetchPartition, PartitionData
+
+Key = tuple[str, int]
+"""Topic id (hexadecimal) and partition index."""
+
+
+class Awaiting(msgspec.Struct, frozen=True):
+    """An acks=all append that waits until the high watermark reaches `offset`."""
+
+    offset: int
+    done: Callable[[Code], None]
+
+
+class Replica:
+    """See the module."""
+
+    def __init__(self, key: Key, name: str, log: PartitionLog, config: TopicConfig) -> None:
+        self.key = key
+        self.name = name
+        self.log = log
+        self.config = config
+        self.state: PartitionState | None = None
+        self.leader: Leader | None = None
+        self.awaiting: deque[Awaiting] = deque()
+
+    @property
+    def leader_epoch(self) -> int:
+        """The newest leader epoch that this replica knows, -1 before the first."""
+        return -1 if self.state is None else self.state.leader_epoch
+
+    def become(self, node_id: int, state: PartitionState, now_ms: int) -> None:
+        """Take the role that the metadata gives."""
+        old = self.state
+        if old is not None and state.partition_epoch <= old.partition_epoch:
+            return
+        self.state = state
+        if state.leader == node_id:
+            if self.leader is not None and self.leader.epoch == state.leader_epoch:
+                self.leader.update(state, now_ms)
+            else:
+                self.leader = Leader(node_id, state, self.log, now_ms)
+        else:
+            self.leader = None
+            self.log.end_leadership()
+            self.refuse(Code.NOT_LEADER_OR_FOLLOWER)
+
+    def refuse(self, code: Code) -> None:
+        """Refuse everything that is parked."""
+        waiting, self.awaiting = self.awaiting, deque()
+        for item in waiting:
+            item.done(code)
+
+    def retire(self) -> None:
+        """The partition is no longer hosted here."""
+        self.leader = None
+        self.state = None
+        self.refuse(Code.NOT_LEADER_OR_FOLLOWER)
+
+    def release(self) -> None:
+        """Answer the appends that the high watermark has passed."""
+        leader, awaiting = self.leader, self.awaiting
+        while awaiting and awaiting[0].offset <= self.log.high_watermark:
+            assert leader is not None
+            enough = len(leader.maximal_isr) >= min(self.config.min_isr, len(leader.state.replicas))
+            awaiting.popleft().done(Code.NONE if enough else Code.NOT_ENOUGH_REPLICAS_AFTER_APPEND)
+
+    # A leader's answer to a fetch.
+
+    def check_epoch(self, epoch: int) -> Code:
+        """Return what is wrong with the leader epoch that a request carries (-1: it carries none)."""
+        if epoch < 0 or epoch == self.leader_epoch:
+            return Code.NONE
+        return Code.FENCED_LEADER_EPOCH if epoch < self.leader_epoch else Code.UNKNOWN_LEADER_EPOCH
+
+    def diverging(self, ask: FetchPartition) -> EpochEndOffset | None:
+        """Return where a fetcher whose last record we don't have must cut (KIP-595), None when its log fits ours."""
+        if ask.last_fetched_epoch < 0:
+            return None
+        epoch, end = self.log.epochs.end_of(ask.last_fetched_epoch, self.log.end)
+        if epoch == ask.last_fetched_epoch and end >= ask.fetch_offset:
+            return None
+        if epoch < 0:  # older than all we know: everything from our start on is ours
+            return EpochEndOffset(epoch=0, end_offset=self.log.start)
+        return EpochEndOffset(epoch=epoch, end_offset=end)
+
+    # A follower's half.
+
+    def next_fetch(self, max_bytes: int) -> FetchPartition:
+        """Return what to ask the leader for."""
+        log = self.log
+        return FetchPartition(
+            partition=self.key[1],
+            current_leader_epoch=self.leader_epoch,
+            fetch_offset=log.end,
+            last_fetched_epoch=log.epochs.epoch_at(log.end - 1) if log.end > log.start else -1,
+            log_start_offset=log.start,
+            partition_max_bytes=max_bytes,
+        )
+
+    def take(self, data: PartitionData) -> str:
+        """Apply a leader's good answer; return a warning, empty when there is none. Raise CorruptBatchError."""
+        log = self.log
+        if data.diverging_epoch.end_offset >= 0:
+            return self._cut(data.diverging_epoch)
+        if data.records:
+            assert isinstance(data.records, bytes | bytearray | memoryview)
+            log.append_fetched(data.records)
+        log.advance_high_watermark(data.high_watermark)
+        if data.log_start_offset > log.start:
+            log.advance_start(min(data.log_start_offset, log.end))
+        return ""
+
+    def _cut(self, diverging: EpochEndOffset) -> str:
+        """Cut where the logs part, or where they may (the next fetch asks again)."""
+        log, watermark = self.log, self.log.high_watermark
+        epoch, end = log.epochs.end_of(diverging.epoch, log.end)
+        offset = log.start if epoch < 0 else max(log.start, min(diverging.end_offset, end))
+        log.truncate(offset)
+        return f"{log.name}: cut to {offset}, below the high watermark {watermark}" if offset < watermark else ""

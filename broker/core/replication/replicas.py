@@ -1,0 +1,166 @@
+"""All partitions that this node hosts: made and dropped as the metadata says, recovered at the start, checkpointed.
+
+The folder of a partition is "topic-index", as Kafka's; `partition.metadata` in it tells the topic id, so that a folder
+of a deleted topic's namesake is not taken for ours. The checkpoint holds log start, recovery point and high watermark
+of every log; it is saved now and then, never newer than the logs. `clean-shutdown` holds the broker epoch after an
+orderly stop, in which everything was synced, and -1 otherwise; it is overwritten, synced, before anything else is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from broker.core.config import BrokerConfig, TopicConfig, topic_config
+from broker.core.log.partition_log import PartitionLog
+from broker.core.log.recovery import Checkpoint, recover
+from broker.core.metadata.image import Image
+from broker.core.metadata.records import PartitionState
+from broker.core.quorum.metadata_log import LOG as METADATA_LOG
+from broker.core.ready import DropLog, Outbox, Save
+from broker.core.replication.leader import Leader
+from broker.core.replication.replica import Key, Replica
+from broker.core.storage import Storage
+
+CHECKPOINT_FILE = "checkpoint"
+CLEAN_FILE = "clean-shutdown"
+
+
+class Point(msgspec.Struct, frozen=True, array_like=True):
+    """What the checkpoint says of one log."""
+
+    start: int
+    recovery_point: int
+    high_watermark: int
+
+
+class Replicas:
+    """See the module."""
+
+    def __init__(self, config: BrokerConfig, storage: Storage, out: Outbox) -> None:
+        self.config = config
+        self.broker_epoch = -1
+        self.eligible: dict[int, int] = {}
+        """Live nodes and the epochs of their registrations."""
+        self._storage, self._out = storage, out
+        self._replicas: dict[Key, Replica] = {}
+        self._found: dict[str, tuple[str, PartitionLog]] = {}  # folder -> (topic id, log), not yet claimed
+        self.clean_epoch, self.lossy = self._recover_all()
+
+    def __iter__(self) -> Iterator[Replica]:
+        return iter(self._replicas.values())
+
+    def get(self, key: Key) -> Replica | None:
+        """Return a hosted partition."""
+        return self._replicas.get(key)
+
+    def _recover_all(self) -> tuple[int, bool]:
+        """Recover all logs; return (broker epoch of the last orderly stop or -1, whether anything may be lost)."""
+        clean = self._storage.load(CLEAN_FILE)
+        clean_epoch = int(clean) if clean else -1
+        self._out.writes.append(Save(CLEAN_FILE, b"-1", sync=True))
+        points = msgspec.json.decode(self._storage.load(CHECKPOINT_FILE) or b"{}", type=dict[str, Point])
+        lossy = False
+        for folder in self._storage.logs():
+            if folder == METADATA_LOG:
+                continue
+            topic_id = self._storage.load(f"{folder}/partition.metadata")
+            if topic_id is None:
+                self._out.writes.append(DropLog(folder))
+                continue
+            point = points.get(folder, Point(0, 0, 0))
+            checkpoint = Checkpoint(
+                start=point.start,
+                recovery_point=point.recovery_point,
+                high_watermark=point.high_watermark,
+                clean=clean_epoch >= 0,
+            )
+            log, report = recover(folder, TopicConfig().log, self._storage, self._out, checkpoint)
+            if report.reason:
+                what = "acknowledged records may be lost" if report.lossy else "a torn tail, as a crash leaves it"
+                self._out.warnings.append(f"{folder}: cut {report.removed_bytes} bytes ({report.reason}): {what}")
+            lossy = lossy or report.lossy
+            self._found[folder] = (topic_id.decode(), log)
+        return clean_epoch, lossy
+
+    # The metadata's orders.
+
+    def apply(self, image: Image, state: PartitionState, now_ms: int) -> Replica | None:
+        """Take the role that the partition's new state gives this node; return the replica if it hosts it."""
+        key = (state.topic_id, state.index)
+        if self.config.node_id not in state.replicas:
+            self.remove(key)
+            return None
+        name = image.topics[state.topic_id].name
+        replica = self._replicas.get(key)
+        if replica is None:
+            settings = topic_config(self.config, image, name)
+            replica = self._replicas[key] = Replica(key, name, self._claim(key, name, settings), settings)
+        replica.become(self.config.node_id, state, now_ms)
+        return replica
+
+    def _claim(self, key: Key, name: str, settings: TopicConfig) -> PartitionLog:
+        folder = f"{name}-{key[1]}"
+        topic_id, log = self._found.pop(folder, ("", None))
+        if log is not None and topic_id == key[0]:
+            log.config = settings.log
+            return log
+        if log is not None:
+            self._out.writes.append(DropLog(folder))
+        self._out.writes.append(Save(f"{folder}/partition.metadata", key[0].encode()))
+        return PartitionLog(folder, settings.log, self._storage, self._out)
+
+    def remove(self, key: Key) -> None:
+        """Drop a partition that is deleted or lies elsewhere now."""
+        replica = self._replicas.pop(key, None)
+        if replica is not None:
+            replica.retire()
+            self._out.writes.append(DropLog(replica.log.name))
+
+    def drop_strays(self) -> None:
+        """Drop the folders that nobody claimed, once all of the metadata has been applied."""
+        for folder in self._found:
+            self._out.writes.append(DropLog(folder))
+        self._found.clear()
+
+    def reconfigure(self, image: Image, topic: str) -> None:
+        """Take over changed settings of a topic ("" for all)."""
+        for replica in self:
+            if topic in {"", replica.name}:
+                replica.config = topic_config(self.config, image, replica.name)
+                replica.log.config = replica.config.log
+
+    # The high watermark.
+
+    def advance(self, replica: Replica, now_ms: int) -> bool:
+        """Move a led partition's high watermark as far as its replicas allow; return whether it moved."""
+        leader = replica.leader
+        if leader is None or not replica.log.advance_high_watermark(self.high_watermark(replica, leader, now_ms)):
+            return False
+        replica.release()
+        return True
+
+    def high_watermark(self, replica: Replica, leader: Leader, now_ms: int) -> int:
+        """Return how far the high watermark may go."""
+        return leader.high_watermark(replica.config.min_isr, self.eligible, self.config.replica_lag_ms, now_ms)
+
+    # Checkpoints.
+
+    def checkpoint(self) -> None:
+        """Save what recovery wants to know."""
+        points = {
+            replica.log.name: Point(replica.log.start, replica.log.recovery_point, replica.log.high_watermark)
+            for replica in self
+        }
+        for folder, (_, log) in self._found.items():
+            points[folder] = Point(log.start, log.recovery_point, log.high_watermark)
+        self._out.writes.append(Save(CHECKPOINT_FILE, msgspec.json.encode(points)))
+
+    def stop(self) -> None:
+        """Sync everything and leave the mark of an orderly stop. Nothing may be appended after it."""
+        for replica in self:
+            replica.log.sync()
+            replica.log.save_snapshot()
+        self.checkpoint()
+        self._out.writes.append(Save(CLEAN_FILE, str(self.broker_epoch).encode(), sync=True))
