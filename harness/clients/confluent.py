@@ -29,9 +29,10 @@ from harness.client import Now
 from harness.clients import settings
 from harness.clients.errors import FailedError
 from harness.clients.groups import committed_offsets
+from harness.clients.membership import OnEvent
 from harness.clients.micro_ops import MicroOps, Work
 from harness.clients.patience import Deadline
-from harness.clients.reader import OnEvent, Reader
+from harness.clients.reader import Reader
 from harness.clients.sender import Sender, split
 from harness.clients.topics import keys as keys_of
 from harness.clients.transactions import Transactions, on_purpose

@@ -12,8 +12,8 @@ from typing import Any, Final
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from harness.clients.errors import FailedError, of_error, of_exception, timed_out
+from harness.clients.membership import key_of
 from harness.clients.patience import Deadline, let_go
-from harness.clients.reader import key_of
 from harness.clients.sender import split
 from harness.outcome import Stage
 

@@ -8,34 +8,28 @@ serves the old subscription's last rebalance in a later poll, where it would tak
 Positions are ours: the offset after the last record polled, or where librdkafka said that the partition ends (behind
 control records and compacted offsets). `rewind` sets them back to what an op that came to nothing had polled first.
 
-Rebalance callbacks come inside poll, in the thread that polls, or inside close, in the thread that closes. They go into
-`rebalances`, which the client empties before each op, and to `on_event` as ops of the process "group".
+Rebalances are noted in `rebalances`, which the client empties before each op (`clients.membership`).
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from harness.client import Now
 from harness.clients import settings
 from harness.clients.errors import FailedError, of_error, of_exception, timed_out
+from harness.clients.membership import Membership, OnEvent
 from harness.clients.patience import Deadline, OutOfPatienceError, bounded, let_go
 from harness.clients.payload import written
 from harness.clients.sender import split
-from harness.history import INFO, Op, Process
+from harness.history import Process
 from harness.outcome import Failure, Stage
 from harness.scenario import Isolation
 
-GROUP: Final = "group"
-_METADATA_MAGIC: Final = b"CGMDv2:"
-"""How librdkafka writes a group's metadata: this, a native int32 generation, group\\0, member\\0."""
-
-OnEvent = Callable[[Op], None]
 Records = dict[str, list[list[Any]]]
 """Per key what was read, in the order in which it came: [offset, v] or [offset, v, {...}]."""
 
@@ -46,11 +40,6 @@ class Polled:
 
     records: Records = field(default_factory=dict)
     failure: Failure | None = None
-
-
-def key_of(partition: TopicPartition) -> str:
-    """Return the key of a topic-partition."""
-    return f"{partition.topic}/{partition.partition}"
 
 
 class Reader:
@@ -80,8 +69,7 @@ class Reader:
         self.rebalances: list[dict[str, Any]] = []
         self._topic_keys: list[str] = []
         """What the subscription was asked for."""
-        self._member: str | None = None
-        self._generation: int | None = None
+        self._membership: Membership | None = None
 
     @property
     def consumer(self) -> Consumer:
@@ -103,10 +91,12 @@ class Reader:
         """Join the group for the topics of these keys. Raises FailedError at stage SUBSCRIBE."""
         topics = list(dict.fromkeys(split(key)[0] for key in keys))
         self._take_consumer(isolation, topics=topics, subscribed=True)
+        self._disown()
+        self._membership = member = Membership(
+            self._process, self.group, self._now, on_event=self._on_event, on_keys=self._dealt
+        )
         try:
-            self.consumer.subscribe(
-                topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=lambda _, lost: self._taken(lost)
-            )
+            self.consumer.subscribe(topics, on_assign=member.assigned, on_revoke=member.revoked, on_lost=member.lost)
         except KafkaException as error:
             raise FailedError(of_exception(Stage.SUBSCRIBE, error)) from error
         self.positions, self._topic_keys = {}, list(keys)
@@ -195,6 +185,7 @@ class Reader:
         """Take the same keys with another consumer; the old one belongs to a call that has not returned."""
         isolation, held, positions = self.isolation, self.held, self.positions
         assert isolation is not None
+        self._disown()
         self._consumer = None
         if self.subscribed:
             self.subscribe(self._topic_keys, isolation)
@@ -212,52 +203,21 @@ class Reader:
 
     def close(self, timeout_s: float, *, gracefully: bool = True) -> bool:
         """Give the consumer up; a member leaves its group only when gracefully. Return whether it was gone in time."""
+        self._disown()
         things: list[Any] = [self._consumer] if self._consumer is not None else []
         leave = Consumer.close if gracefully and self.subscribed else None
         self._consumer, self.isolation, self.held = None, None, []
         return let_go(things, leave, timeout_s)
 
-    # Callbacks of the group.
+    def _disown(self) -> None:
+        """Stop listening to the callbacks of the last subscription."""
+        if self._membership is not None:
+            self._membership.active = False
+        self._membership = None
 
-    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._generation, self._member = generation_and_member(consumer.consumer_group_metadata())
-        self.held = [key_of(p) for p in partitions]
-        self._forget(self.held)
-        self._note("assigned", self.held)
-
-    def _revoked(self, _: Consumer, partitions: list[TopicPartition]) -> None:
-        self._taken(partitions, "revoked")
-
-    def _taken(self, partitions: list[TopicPartition], what: str = "lost") -> None:
-        taken = [key_of(p) for p in partitions]
-        self.held = [key for key in self.held if key not in taken]
-        self._forget(taken)
-        self._note(what, taken)
-
-    def _forget(self, keys: Iterable[str]) -> None:
+    def _dealt(self, what: str, keys: list[str]) -> None:
+        """Hear of a rebalance: positions of keys that come or go are not ours any more."""
+        self.held = keys if what == "assigned" else [key for key in self.held if key not in keys]
         for key in keys:
             self.positions.pop(key, None)
-
-    def _note(self, what: str, keys: list[str]) -> None:
         self.rebalances.append({"keys": keys, "type": what})
-        if self._on_event is None:
-            return
-        value = {
-            "process": self._process,
-            "group": self.group,
-            "member": self._member,
-            "generation": self._generation,
-            **{kind: keys if kind == what else [] for kind in ("assigned", "revoked", "lost")},
-        }
-        self._on_event(Op(process=GROUP, type=INFO, f="rebalance", value=value, time=self._now()))
-
-
-def generation_and_member(metadata: object) -> tuple[int | None, str | None]:
-    """Return (generation, member id) from librdkafka's serialized group metadata; None: it is written otherwise."""
-    start = len(_METADATA_MAGIC) + struct.calcsize("=i")
-    if not isinstance(metadata, bytes) or not metadata.startswith(_METADATA_MAGIC) or len(metadata) < start:
-        return None, None
-    (generation,) = struct.unpack_from("=i", metadata, len(_METADATA_MAGIC))
-    strings = metadata[start:].split(b"\0")
-    member = strings[1].decode("utf-8", "replace") if len(strings) > 1 else None
-    return generation, member or None

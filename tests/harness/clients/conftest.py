@@ -1,4 +1,4 @@
-"""A mock cluster and clients for it, with time-outs short enough for tests."""
+"""A mock cluster, and clients of it that are closed at the end."""
 
 from __future__ import annotations
 
@@ -23,29 +23,18 @@ def mock() -> Iterator[MockKafka]:
         yield mock
 
 
-def op(f: str, value: Any = None, process: int = 0, **fields: Any) -> Op:
-    return Op(process=process, type=INVOKE, f=f, value=value, **fields)
-
-
-def now() -> int:
-    return time.monotonic_ns()
-
-
-def clients_of(mock: MockKafka, scenario: Scenario = SCENARIO, **options: Any) -> ConfluentClients:
-    return ConfluentClients(scenario, mock.bootstrap, **options)
+@pytest.fixture
+def clients(mock: MockKafka) -> ConfluentClients:
+    return ConfluentClients(SCENARIO, mock.bootstrap)
 
 
 @pytest.fixture
-def open_client(mock: MockKafka) -> Iterator[Callable[..., ConfluentClient]]:
-    """Opens clients of one `ConfluentClients` and closes them at the end."""
+def opened() -> Iterator[Callable[..., ConfluentClient]]:
+    """Opens a client of some `ConfluentClients`, and closes all at the end."""
     opened: list[ConfluentClient] = []
-    factories: dict[Any, ConfluentClients] = {}
 
-    def open_one(process: int = 0, scenario: Scenario = SCENARIO, **options: Any) -> ConfluentClient:
-        key = (id(scenario), *options.items()) if not any(isinstance(o, dict) for o in options.values()) else None
-        if key is None or key not in factories:
-            factories[key] = clients_of(mock, scenario, **options)
-        opened.append(factories[key].open(process, now))
+    def open_one(clients: ConfluentClients, process: int = 0) -> ConfluentClient:
+        opened.append(clients.open(process, time.monotonic_ns))
         return opened[-1]
 
     yield open_one
@@ -53,21 +42,60 @@ def open_client(mock: MockKafka) -> Iterator[Callable[..., ConfluentClient]]:
         client.close()
 
 
-def until(client: ConfluentClient, found: Callable[[Op], bool], invocation: Op | None = None) -> Op:
-    """Repeat an op (a poll, if none is given) until its completion satisfies `found`; return that completion."""
+@pytest.fixture
+def client(clients: ConfluentClients, opened: Callable[..., ConfluentClient]) -> ConfluentClient:
+    return opened(clients)
+
+
+def op(f: str, value: Any = None, process: int = 0, **fields: Any) -> Op:
+    return Op(process=process, type=INVOKE, f=f, value=value, **fields)
+
+
+POLL = op("poll", [["poll"]])
+
+
+def send(*pairs: tuple[str, int]) -> Op:
+    return op("send", [["send", key, v] for key, v in pairs])
+
+
+def txn(*micro_ops: list[Any], **fields: Any) -> Op:
+    return op("txn", list(micro_ops), **fields)
+
+
+def until(client: ConfluentClient, found: Callable[[Op], bool], invocation: Op = POLL) -> Op:
+    """Repeat an op until its completion satisfies `found`; return that completion."""
     deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline:
-        done = client.invoke(invocation or op("poll", [["poll"]]))
+        done = client.invoke(invocation)
         if found(done):
             return done
     raise AssertionError(f"not found within {WAIT_S} s")
 
 
-def read_all(client: ConfluentClient, key: str, count: int) -> list[Any]:
-    """Poll until `count` records of the key were read; return them."""
-    records: list[Any] = []
-    deadline = time.monotonic() + WAIT_S
-    while len(records) < count and time.monotonic() < deadline:
-        for micro_op in client.invoke(op("poll", [["poll"]])).value:
-            records += dict(micro_op[1]).get(key, [])
+def polled(done: Op) -> dict[str, list[list[Any]]]:
+    """Return what an op's polls returned, by key."""
+    records: dict[str, list[list[Any]]] = {}
+    for micro_op in done.value:
+        if micro_op[0] == "poll" and len(micro_op) > 1:
+            for key, entries in micro_op[1]:
+                records.setdefault(key, []).extend(entries)
     return records
+
+
+def read(client: ConfluentClient, count: int) -> dict[str, list[Any]]:
+    """Poll until `count` records came; return the values by key, in the order in which they came."""
+    values: dict[str, list[Any]] = {}
+
+    def enough(done: Op) -> bool:
+        for key, entries in polled(done).items():
+            values.setdefault(key, []).extend(entry[1] for entry in entries)
+        return sum(map(len, values.values())) >= count
+
+    until(client, enough)
+    return values
+
+
+def join(client: ConfluentClient) -> None:
+    """Subscribe, and poll until the group has dealt out its keys."""
+    assert client.invoke(op("subscribe", ["t0/0"])).type == "ok"
+    until(client, lambda _: bool(client._reader.held))

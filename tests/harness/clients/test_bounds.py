@@ -1,0 +1,139 @@
+"""No op blocks past its bound, whatever the brokers do: dead (connections refused) or paused (no answer at all)."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import msgspec
+import pytest
+
+from harness.clients import settings
+from harness.clients.confluent import ConfluentClients
+from tests.harness.clients.conftest import POLL, SCENARIO, op, send, txn, until
+from tests.harness.clients.mock_kafka import Api, MockKafka
+
+FOREVER_MS = 120_000
+SLACK_S = 2.0
+"""A loaded machine, and one socket time-out for librdkafka's send_offsets_to_transaction."""
+SEND = ["send", "t0/0", 7]
+KINDS = {
+    "send": send(("t0/0", 8)),
+    "poll": POLL,
+    "txn": txn(["send", "t0/0", 8], ["poll"]),
+    "offsets": txn(["poll"]),
+    "first-txn": txn(SEND),
+    "assign": op("assign", ["t0/0", "t0/1"]),
+    "subscribe": op("subscribe", ["t0/0"]),
+    "commit": op("commit", [["t0/0", 1]]),
+    "committed": op("committed", {"group": "harness"}),
+    "crash": op("crash"),
+}
+
+
+UNSURE = ("send", "first-txn", "commit", "crash")
+"""Without an answer nobody knows whether they happened. (A transaction can be aborted without one when nothing of it had
+been sent: librdkafka then sends no EndTxn.)"""
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Time-outs short enough that a whole op fits into two seconds."""
+    monkeypatch.setattr(settings, "SOCKET_TIMEOUT_MS", 1000)
+    monkeypatch.setattr(settings, "OP_GRACE_S", 1.0)
+    return msgspec.structs.replace(SCENARIO, transaction_timeout_s=1.0)
+
+
+def prepared(clients, process, kind):
+    """A client that has connected everything that the op will use."""
+    client = clients.open(process, time.monotonic_ns)
+    if kind != "first-txn":
+        client.invoke(send(("t0/1", 1)))
+        client.invoke(txn(SEND))
+    if kind == "offsets":
+        client.invoke(op("subscribe", ["t0/0"]))
+        until(client, lambda _: bool(client._reader.held))
+    else:
+        client.invoke(op("assign", ["t0/1"]))
+    return client
+
+
+@pytest.mark.parametrize("fault", ["dead", "paused"])
+def test_every_op_and_close_return_within_their_bounds(quick, fault):
+    took_s, types, closed_s = {}, {}, {}
+    ready, broken = threading.Barrier(len(KINDS) + 1, timeout=30), threading.Event()
+
+    def perform(process, kind):
+        client = prepared(clients, process, kind)
+        ready.wait()
+        assert broken.wait(30)
+        begun = time.monotonic()
+        done = client.invoke(KINDS[kind])
+        took_s[kind], types[kind] = time.monotonic() - begun, done.type
+        begun = time.monotonic()
+        client.close()
+        closed_s[kind] = time.monotonic() - begun
+
+    with MockKafka() as mock:
+        clients = ConfluentClients(quick, mock.bootstrap)
+        threads = [threading.Thread(target=perform, args=pair) for pair in enumerate(KINDS)]
+        for thread in threads:
+            thread.start()
+        ready.wait()
+        if fault == "dead":
+            mock.down()
+        else:
+            mock.answer_after_ms(FOREVER_MS)
+        broken.set()
+        for thread in threads:
+            thread.join(30)
+        assert not any(thread.is_alive() for thread in threads)
+        mock.answer_after_ms(0)
+        mock.up()
+    assert set(took_s) == set(KINDS)
+    bound_s = settings.op_bound_s(quick) + SLACK_S
+    assert {kind: s for kind, s in took_s.items() if s > bound_s} == {}
+    assert {kind: s for kind, s in closed_s.items() if s > settings.CLOSE_S + SLACK_S} == {}
+    assert {kind: types[kind] for kind in UNSURE} == dict.fromkeys(UNSURE, "info")
+    assert "ok" not in (types["txn"], types["offsets"])
+    assert types["poll"] == types["assign"] == types["subscribe"] == "ok"
+
+
+def test_a_transaction_whose_commit_hangs_is_info_with_a_commit_time(quick, mock, opened):
+    client = opened(ConfluentClients(quick, mock.bootstrap))
+    client.invoke(txn(SEND))
+    mock.push(Api.END_TXN, *[14] * 1000)  # COORDINATOR_LOAD_IN_PROGRESS, retried until the op's bound
+    done = client.invoke(txn(SEND))
+    assert (done.type, done.error["stage"], done.error["name"]) == ("info", "commit", "_TIMED_OUT")
+    assert done.commit_time >= done.times[-1][1]
+    assert done.value == [["send", "t0/0", [2, 7]]]
+
+
+def test_a_leader_change_is_noticed_within_a_second(opened):
+    with MockKafka(brokers=3) as mock:
+        client = opened(ConfluentClients(SCENARIO, mock.bootstrap))
+        mock.lead("t0", 0, 1)
+        client.invoke(send(("t0/0", 1)))
+        client.invoke(op("assign", ["t0/0"]))
+        mock.lead("t0", 0, 2)
+        begun = time.monotonic()
+        assert client.invoke(send(("t0/0", 2))).type == "ok"
+        until(client, lambda done: done.positions == [["t0/0", 2]])
+        assert time.monotonic() - begun < 2 * settings.METADATA_INTERVAL_MS / 1000
+        client.close()
+
+
+def test_a_paused_leader_delays_a_send_by_about_one_socket_time_out(quick, opened):
+    with MockKafka(brokers=3) as mock:
+        scenario = msgspec.structs.replace(quick, transaction_timeout_s=10.0)
+        client = opened(ConfluentClients(scenario, mock.bootstrap))
+        mock.lead("t0", 0, 1)
+        client.invoke(send(("t0/0", 1)))
+        mock.answer_after_ms(FOREVER_MS, broker=1)
+        mock.lead("t0", 0, 2)
+        begun = time.monotonic()
+        done = client.invoke(send(("t0/0", 2)))
+        took_s = time.monotonic() - begun
+        assert done.type == "ok"
+        assert took_s < settings.SOCKET_TIMEOUT_MS / 1000 + SLACK_S
+        client.close()

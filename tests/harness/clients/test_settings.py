@@ -1,0 +1,57 @@
+"""What can't work together is refused in one line; what is left, librdkafka accepts."""
+
+from __future__ import annotations
+
+import pytest
+from confluent_kafka import Consumer, KafkaException, Producer
+
+from harness.clients import settings
+from harness.clients.confluent import ConfluentClients
+from harness.cluster.api import UsageError
+from harness.scenario import Scenario
+
+NOWHERE = "127.0.0.1:1"
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"workload": "txn", "acks": "1"}, "--acks 1 needs --workload send-poll"),
+        ({"workload": "txn", "acks": "0"}, "--acks 0 needs --workload send-poll"),
+        ({"workload": "txn", "idempotence": False}, "--no-idempotence needs --workload send-poll"),
+        ({"workload": "send-poll", "acks": "1"}, "--acks 1 needs --no-idempotence"),
+        ({"sub_via": ()}, "--sub-via"),
+        ({"transaction_timeout_s": 1.0}, "too short"),
+    ],
+)
+def test_what_can_not_work_is_refused_in_one_line(fields, said):
+    with pytest.raises(UsageError, match=said) as refused:
+        ConfluentClients(Scenario(**fields), NOWHERE)
+    assert "\n" not in str(refused.value)
+
+
+def test_librdkafka_refuses_the_same():
+    scenario = Scenario(workload="send-poll", acks="1", idempotence=False)
+    with pytest.raises(KafkaException, match="idempotence"):
+        Producer(settings.producer(scenario, NOWHERE, "c", "some-id"))
+
+
+@pytest.mark.parametrize("transactional_id", [None, "id-1"])
+def test_librdkafka_takes_the_settings_of_a_producer(transactional_id):
+    assert Producer(settings.producer(Scenario(), NOWHERE, "c", transactional_id)) is not None
+
+
+@pytest.mark.parametrize("isolation", ["read_committed", "read_uncommitted"])
+def test_librdkafka_takes_the_settings_of_a_consumer(isolation):
+    config = settings.consumer(Scenario(prefix="p-"), NOWHERE, "c", isolation)
+    assert (config["group.id"], config["isolation.level"]) == ("p-harness", isolation)
+    Consumer(config).close()
+
+
+def test_an_op_is_bounded_a_few_seconds_past_the_transaction_time_out():
+    assert settings.op_bound_s(Scenario(transaction_timeout_s=10)) == 15
+
+
+def test_overrides_reach_librdkafka():
+    clients = ConfluentClients(Scenario(), NOWHERE, consumer_overrides={"session.timeout.ms": 9000})
+    assert clients.consumer_config(0, "read_committed")["session.timeout.ms"] == 9000
