@@ -32,6 +32,14 @@ ORDER = (
     "int-send-skip",
     "hung-transaction",
     "unavailable",
+    "two-leaders",
+    "epoch-regression",
+    "hw-regression",
+    "lso-regression",
+    "log-start-regression",
+    "read-past-hw",
+    "committed-offset-regression",
+    "fenced-commit-applied",
 )
 """What is not listed comes after, in the order of discovery."""
 
@@ -45,8 +53,9 @@ _WITH_WW_DEPS = frozenset({"G1c", "G1c-process", "G1c-realtime", "PL-2-cycle-exi
 
 _LOSS = ("lost-write", "unseen", "inconsistent-offsets", "torn-transaction", "rolled-back-offset")
 _AFTER_LOSS = ("nonmonotonic-send", "int-nonmonotonic-send", "hung-transaction")
+_WATERMARKS = ("hw-regression", "lso-regression")
 _RETRIES = ("duplicate", "nonmonotonic-send", "int-nonmonotonic-send")
-_UNCOMMITTED = ("G1a", "precommitted-read")
+_UNCOMMITTED = ("G1a", "precommitted-read", "G1c", "G1c-process", "G1c-realtime")
 
 
 def allowed(options: CheckOptions) -> frozenset[str]:
@@ -75,7 +84,9 @@ def permitted(options: CheckOptions, *, reads_disagree: bool) -> dict[str, str]:
         if reads_disagree:
             del settings["inconsistent-offsets"]
     if options.unclean_election:
-        settings.update(dict.fromkeys((*_LOSS, *_AFTER_LOSS, "nonmonotonic-poll", "poll-skip"), "unclean election"))
+        settings.update(
+            dict.fromkeys((*_LOSS, *_AFTER_LOSS, "nonmonotonic-poll", "poll-skip", *_WATERMARKS), "unclean election")
+        )
     return settings
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from checkers.case import Case
 from checkers.columns import Ints
 from checkers.findings import Findings, shorten
-from checkers.log_view import READ_UNCOMMITTED
+from checkers.log_view import READ_UNCOMMITTED, TYPE_OK
 
 
 def inconsistent_offsets(case: Case, findings: Findings) -> None:
@@ -61,6 +61,34 @@ def duplicates(case: Case, findings: Findings) -> None:
             offsets=shorten(offsets),
         )
     findings.count("duplicate", max(0, len(placement.duplicated) - findings.examples("duplicate")))
+
+
+def rolled_back_offsets(case: Case, findings: Findings) -> None:
+    """Report ok sends whose value is found, but only at other offsets than the one acknowledged (L1)."""
+    placement, sends, records = case.placement, case.view.sends, case.view.records
+    acknowledged = np.flatnonzero((case.view.calls.type[sends.call] == TYPE_OK) & (placement.send_slot >= 0))
+    moved = acknowledged[np.isin(placement.send_vid[acknowledged], placement.duplicated)]
+    told = 0
+    for row in moved:
+        vid = int(placement.send_vid[row])
+        seen = np.flatnonzero((placement.record_vid == vid) & (records.offset >= 0))
+        if not len(seen) or (records.offset[seen] == sends.offset[row]).any():
+            continue
+        told += 1
+        if not findings.room("rolled-back-offset"):
+            continue
+        writer, reader = int(sends.call[row]), int(records.call[seen[0]])
+        key, value = case.vid_key(vid), case.vid_value(vid)
+        findings.add(
+            "rolled-back-offset",
+            [case.view.op(writer), case.view.op(reader)],
+            f"{case.name(writer)} was told that {value!r} lies at offset {int(sends.offset[row])} of {key}, but "
+            f"{case.name(reader)} found it at {int(records.offset[seen[0]])}.",
+            key=key,
+            value=value,
+            offsets=[int(sends.offset[row]), int(records.offset[seen[0]])],
+        )
+    findings.count("rolled-back-offset", told - findings.examples("rolled-back-offset"))
 
 
 def reads_disagree(case: Case) -> bool:

@@ -11,12 +11,15 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from os import PathLike
+from typing import Any
 
 from checkers import availability
 from checkers.append.check import LIST_APPEND, check_appends
+from checkers.case import Case
 from checkers.catalog import allowed, place
 from checkers.findings import Findings
 from checkers.judgement import Judgement
+from checkers.lag import realtime_lag, worst
 from checkers.linear.check import check_model
 from checkers.linear.model import MODELS
 from checkers.options import KAFKA, CheckOptions
@@ -113,7 +116,13 @@ def _judge_queue(
         availability=availability.availability(case),
         faults=availability.faults(case),
         warnings=(*warnings, *findings.notes),
+        extra=_measures(case),
     )
+
+
+def _measures(case: Case) -> dict[str, Any]:
+    lags = realtime_lag(case)
+    return {} if lags is None else {"realtime-lag": lags, "worst-realtime-lag": worst(lags)}
 
 
 def _validity(findings: Findings, invalid: bool) -> Validity:  # noqa: FBT001  one of three facts, not a switch

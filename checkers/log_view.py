@@ -24,7 +24,7 @@ import numpy as np
 
 from checkers.columns import Bools, Column, Ints, Rows
 from checkers.interning import FOREIGN, NO_OFFSET, Names, Values
-from checkers.pairing import Mark, Paired, Pairing
+from checkers.pairing import Line, Mark, Paired, Pairing
 from checkers.source import Lines
 from harness.history import FAIL, INFO, OK, HistoryError
 
@@ -35,6 +35,7 @@ COMMIT_UNKNOWN, COMMIT_NEVER = -2, -1
 NONE = -1
 DATA_KINDS = frozenset({"send", "poll", "txn"})
 ASSIGN_KINDS = frozenset({"assign", "subscribe"})
+COMMITS, ANSWERED, UNCERTAIN = 0, 1, 2
 OFFSET_KINDS = frozenset({"commit", "committed"})
 OTHER_KINDS = frozenset({"crash", "debug-topic-partitions", "unsubscribe"})
 """Known to exist, with nothing to judge in them."""
@@ -118,13 +119,16 @@ class MicroTimes:
 
 @dataclass(frozen=True, slots=True)
 class GroupOffsets:
-    """Offsets committed in a transaction or by `commit`, and those answered by `committed` (offset -1: none)."""
+    """Offsets committed in a transaction, with a poll or by `commit`, and those answered by `committed`."""
 
     call: Ints
     group: Ints
+    """NONE where the history does not say."""
     key: Ints
     offset: Ints
-    answered: Bools
+    """-1: the group has none."""
+    role: Ints
+    """COMMITS (its outcome is the call's), ANSWERED (read by `committed`) or UNCERTAIN."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,7 +229,9 @@ class ViewBuilder:
                 elif f in ASSIGN_KINDS:
                     self._assign(call)
                 elif f in OFFSET_KINDS:
-                    self._group_offsets(line, line.value if f == "commit" or call.completion else [], f == "committed")
+                    role = ANSWERED if f == "committed" else COMMITS
+                    if role == COMMITS or (call.completion is not None and line.type == OK):
+                        self._group_offsets(line, line.value, role, call.invocation)
                 elif f not in OTHER_KINDS:
                     count, first = self.unknown_kinds.get(f, (0, call.number))
                     self.unknown_kinds[f] = (count + 1, first)
@@ -286,7 +292,10 @@ class ViewBuilder:
                 for column, number in zip(self._times, (self._size, mop, start, end), strict=True):
                     column.add((number,))
         if line.offsets:
-            self._group_offsets(line, line.offsets, answered=False)
+            self._group_offsets(line, line.offsets, COMMITS, None)
+        uncertain = line.uncertain_offsets if type(line) is Line else (line.extra or {}).get("uncertain-offsets")
+        if uncertain:
+            self._group_offsets(line, uncertain, UNCERTAIN, None)
 
     def _send(self, batch: _Batch, mop: int, micro: list[Any]) -> None:
         _, key, value = micro[:3]
@@ -324,12 +333,15 @@ class ViewBuilder:
         self._members[0].add([self._size] * len(codes))
         self._members[1].add(codes)
 
-    def _group_offsets(self, line: Any, pairs: Any, answered: bool) -> None:  # noqa: FBT001  a column, not a switch
+    def _group_offsets(self, line: Any, pairs: Any, role: int, invocation: Any) -> None:
         if not isinstance(pairs, list):
             return
-        group = NONE if line.group is None else self.groups.code(line.group)
+        name = line.group
+        if name is None and invocation is not None:
+            name = invocation.value.get("group") if isinstance(invocation.value, dict) else invocation.group
+        group = NONE if name is None else self.groups.code(name)
         for key, offset in pairs:
-            row = (self._size, group, self.keys.code(key), NO_OFFSET if offset is None else offset, int(answered))
+            row = (self._size, group, self.keys.code(key), NO_OFFSET if offset is None else offset, role)
             for column, number in zip(self._offsets, row, strict=True):
                 column.add((number,))
 
@@ -373,7 +385,6 @@ class ViewBuilder:
         calls = Calls(*self._calls.take())
         segment_call, segment_key, segment_mop, segment_size = self._segments.take()
         flat = self._records.take()
-        offsets = [column.take() for column in self._offsets]
         return LogView(
             name=self.name,
             index=index,
@@ -397,7 +408,7 @@ class ViewBuilder:
             rebalanced_call=self._rebalanced[0].take(),
             rebalanced_key=self._rebalanced[1].take(),
             micro_times=MicroTimes(*(column.take() for column in self._times)),
-            group_offsets=GroupOffsets(offsets[0], offsets[1], offsets[2], offsets[3], offsets[4].astype(np.bool_)),
+            group_offsets=GroupOffsets(*(column.take() for column in self._offsets)),
             marks=self.pairing.marks,
             keys=self.keys,
             kinds=self.kinds,

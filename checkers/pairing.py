@@ -26,6 +26,7 @@ class Line(
         "txn_id": "txn-id",
         "rebalance_log": "rebalance-log",
         "seek_to_beginning": "seek-to-beginning?",
+        "uncertain_offsets": "uncertain-offsets",
     },
 ):
     """One line of a history as far as checkers read it; `harness.history.Op` has the same attributes and more."""
@@ -42,6 +43,8 @@ class Line(
     txn_id: str | None = None
     group: str | None = None
     offsets: list[Any] | None = None
+    uncertain_offsets: list[Any] | None = None
+    """Offsets whose commit may or may not have been done."""
     rebalance_log: list[Any] | None = None
     seek_to_beginning: bool = False
     abort: bool = False

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.shared
 
 FOLDER = Path(__file__).resolve().parents[3] / "shared" / "data" / "jepsen" / "kafka"
 CASES = sorted(path.stem for path in FOLDER.glob("*.json")) if FOLDER.is_dir() else []
-PART_TWO = {"aborted-read", "torn-transaction", "phantom-read", "dirty-read"}
+PART_TWO = {"aborted-read", "torn-transaction", "phantom-read", "dirty-read", "rolled-back-offset"}
 ALL_WAYS = {
     "assign": {"sub_via": ("assign",)},
     "subscribe": {"sub_via": ("subscribe",)},
@@ -59,3 +59,12 @@ def test_validity_is_jepsens_under_every_option(name, way):
     case = load(name)
     judgement = judge(history_of(case), CheckOptions(**ALL_WAYS[way]))
     assert (not names(judgement.anomalies)) == case["expect"]["valid"][way]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_realtime_lag_is_jepsens(name):
+    case = load(name)
+    judgement = judge(history_of(case))
+    expected = sorted(case["expect"]["realtime-lag"], key=json.dumps)
+    assert sorted(judgement.extra["realtime-lag"], key=json.dumps) == expected
+    assert judgement.extra["worst-realtime-lag"]["lag"] == case["expect"]["worst-realtime-lag"]["lag"]

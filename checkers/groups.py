@@ -1,0 +1,88 @@
+"""Committed offsets of consumer groups (G3, G4): what an ok commit stored does not fall back by itself.
+
+A stable read is an ok `committed`. It is explained by any commit of its group and key with that very offset which is
+not certainly over before the ok commit began: any commit may lower the offset, and an undecided one may land late.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from checkers.case import Case
+from checkers.columns import Bools, Ints
+from checkers.findings import Findings
+from checkers.log_view import ANSWERED, COMMIT_NEVER, COMMITS, NONE, TYPE_FAIL, TYPE_INFO, TYPE_OK
+
+
+def committed_offsets(case: Case, findings: Findings) -> None:
+    """Report `committed-offset-regression` and `fenced-commit-applied`."""
+    table = case.view.group_offsets
+    reads = np.flatnonzero(table.role == ANSWERED)
+    if not len(reads):
+        findings.not_checked.extend(("committed-offset-regression", "fenced-commit-applied"))
+        return
+    calls = case.view.calls
+    type_ = calls.type[table.call]
+    sure = (table.role == COMMITS) & (type_ == TYPE_OK)
+    refused = (table.role == COMMITS) & (
+        (type_ == TYPE_FAIL) | ((type_ == TYPE_INFO) & (calls.commit_time[table.call] == COMMIT_NEVER))
+    )
+    possible = (table.role != ANSWERED) & ~refused
+    for read in reads:
+        _judge(case, findings, int(read), sure, possible, refused)
+
+
+def _judge(  # noqa: PLR0917  one read against three sets of commits
+    case: Case, findings: Findings, read: int, sure: Bools, possible: Bools, refused: Bools
+) -> None:
+    table, calls = case.view.group_offsets, case.view.calls
+    begun = calls.invoke_row[table.call[read]]
+    offset = int(table.offset[read])
+    same = (table.key == table.key[read]) & ((table.group == table.group[read]) | (table.group == NONE))
+    done = calls.done_row[table.call]
+    before = np.flatnonzero(same & sure & (done >= 0) & (done < begun) & (table.group == table.group[read]))
+    if not len(before):
+        return
+    higher = before[table.offset[before] > offset]
+    candidates = np.flatnonzero(same & possible & (table.offset == offset))
+    unexplained = [row for row in higher if not _can_follow(case, candidates, int(row))]
+    if not unexplained:
+        return
+    commit = unexplained[-1]
+    wrote, saw = int(table.call[commit]), int(table.call[read])
+    key, group = case.key(table.key[read]), case.view.groups.names[int(table.group[read])]
+    stored = "nothing" if offset < 0 else str(offset)
+    findings.add(
+        "committed-offset-regression",
+        [case.view.op(wrote), case.view.op(saw)],
+        f"{case.name(wrote)} committed {int(table.offset[commit])} for {key} in group {group}; later "
+        f"{case.name(saw)} read "
+        f"{stored}, which no commit after it explains.",
+        key=key,
+        group=group,
+        offsets=[int(table.offset[commit]), None if offset < 0 else offset],
+    )
+    fenced = np.flatnonzero(same & refused & (table.offset == offset))
+    if len(fenced):
+        culprit = int(table.call[fenced[-1]])
+        findings.add(
+            "fenced-commit-applied",
+            [case.view.op(culprit), case.view.op(saw)],
+            f"{case.name(culprit)} was refused its commit of {offset} for {key} in group {group}, but "
+            f"{case.name(saw)} read "
+            "it.",
+            key=key,
+            group=group,
+        )
+
+
+def _can_follow(case: Case, candidates: Ints, commit: int) -> bool:
+    """Return whether one of the candidates may have been stored after the ok commit."""
+    table, calls = case.view.group_offsets, case.view.calls
+    began = calls.invoke_row[table.call[commit]]
+    for row in candidates:
+        done = calls.done_row[table.call[row]]
+        over = calls.type[table.call[row]] == TYPE_OK and table.role[row] == COMMITS and 0 <= done < began
+        if not over and row != commit:
+            return True
+    return False
