@@ -8,7 +8,6 @@ older than 13) nodes start slower, nothing else.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import subprocess
 import time
@@ -99,20 +98,23 @@ def _check(process: subprocess.Popen[bytes], folder: Path) -> None:
 
 
 def _exercise(address: str) -> None:
-    """Do once what runs do. A failure costs only classes that the archive then lacks."""
+    """Do once what runs do; ClusterError when the node can't: an archive without these classes would stay for ever."""
     config: dict[str, str | int | float | bool] = {"bootstrap.servers": address, "log_level": 0}
-    with contextlib.suppress(KafkaException):
-        AdminClient(config).create_topics([NewTopic(_TOPIC, 1, 1)])[_TOPIC].result(EXERCISE_TIMEOUT_S)
+    try:
+        admin = AdminClient(config)  # held: its answers end with it
+        admin.create_topics([NewTopic(_TOPIC, 1, 1)])[_TOPIC].result(EXERCISE_TIMEOUT_S)
         producer = Producer(config | {"transactional.id": _TOPIC})
         producer.init_transactions(EXERCISE_TIMEOUT_S)
         producer.begin_transaction()
         producer.produce(_TOPIC, b"1")
         producer.commit_transaction(EXERCISE_TIMEOUT_S)
         consumer = Consumer(config | {"group.id": _TOPIC, "auto.offset.reset": "earliest"})
-        try:
-            consumer.subscribe([_TOPIC])
-            deadline = time.monotonic() + EXERCISE_TIMEOUT_S
-            while consumer.poll(0.2) is None and time.monotonic() < deadline:
-                pass
-        finally:
-            consumer.close()
+    except (KafkaException, TimeoutError) as error:
+        raise ClusterError(f"the node for the CDS archive did not serve a transaction: {error}") from error
+    try:
+        consumer.subscribe([_TOPIC])
+        deadline = time.monotonic() + EXERCISE_TIMEOUT_S
+        while consumer.poll(0.2) is None and time.monotonic() < deadline:
+            pass
+    finally:
+        consumer.close()
