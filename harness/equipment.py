@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -25,6 +26,14 @@ from nemesis.performer import WallClock
 class RealEquipment:
     """Satisfies `harness.run.Equipment` for clusters that real clients can reach."""
 
+    def __init__(self) -> None:
+        """Prepare for one run."""
+        self._stop = threading.Event()
+
+    def stop(self) -> None:
+        """End the nemesis's waiting."""
+        self._stop.set()
+
     def prepare(self, scenario: Scenario, cluster: Cluster) -> tuple[str, ...]:
         """Create the topics."""
         return create_topics(cluster.bootstrap(), scenario)
@@ -43,6 +52,7 @@ class RealEquipment:
         """Return the schedule of the scenario's faults, and the client that performs them."""
         choices = plan.parse(scenario.nemesis, powers(type(cluster)), scenario.cluster)
         faults = plan.draw(scenario, choices, keys)
+        store.write_json(folder / store.PLAN, faults)
         performer = NemesisClient(
             cluster,
             observer,
@@ -50,7 +60,7 @@ class RealEquipment:
             keys,
             answer=answer,
             holds=holds,
-            clock=WallClock(),
+            clock=WallClock(self._stop),
         )
         return schedule.Schedule(faults, scenario.recovery_bound_s), performer
 

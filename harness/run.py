@@ -69,6 +69,10 @@ class Equipment(Protocol):
         """Return the fault schedule, and what opens the client that performs it."""
         ...
 
+    def stop(self) -> None:
+        """End what the nemesis waits for, at once; called from a signal handler."""
+        ...
+
     def probes(self, cluster: Cluster, nodes: tuple[Node, ...]) -> Mapping[str, Clients]:
         """Return for each node to ask what opens its probe client, by process name."""
         ...
@@ -141,19 +145,20 @@ def _drive(
 
         clients = equipment.clients(scenario, cluster, post)
         interpreter = Interpreter(generator, scenario.concurrency, clients, {NEMESIS: performer, **probes}, record)
-        stack.enter_context(_interruptible(interpreter.post))
+        stack.enter_context(_interruptible(interpreter.post, equipment.stop))
         interpreter.run()
 
 
 @contextmanager
-def _interruptible(post: Callable[[Op], None]) -> Iterator[None]:
-    """Turn the first Ctrl-C into an event that ends the main phase, and the second into Interrupted."""
+def _interruptible(post: Callable[[Op], None], stop: Callable[[], None]) -> Iterator[None]:
+    """Turn the first Ctrl-C into an event that ends the main phase; the second stops all waiting: Interrupted."""
     pressed = 0
 
     def handle(_signal: int, _frame: FrameType | None) -> None:
         nonlocal pressed
         pressed += 1
         if pressed > 1:
+            stop()
             raise Interrupted
         post(Op(process=HARNESS, type=INFO, f=INTERRUPT))
 

@@ -68,6 +68,9 @@ class FakeEquipment:
     def close(self) -> None:
         pass
 
+    def stop(self) -> None:
+        self.stopped = True
+
     def prepare(self, scenario, cluster):
         return KEYS
 
