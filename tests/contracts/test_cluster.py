@@ -1,0 +1,381 @@
+"""The contract of a cluster, on every provider that can start one: what `harness.cluster.api` promises.
+
+One cluster per provider serves all tests, in any order: each leaves it whole, and a fixture waits until it is. A test
+that takes a cluster away starts its own, with one node.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from harness import catalog
+from harness.cluster.api import (
+    Cluster,
+    ClusterError,
+    ClusterSpec,
+    FullIsr,
+    IsrShrunk,
+    Killable,
+    LeaderElected,
+    Logged,
+    NodeAnswers,
+    PacketsDropped,
+    Partitionable,
+    Pausable,
+    UsageError,
+)
+from harness.cluster.observer import ClusterObserver, holds
+from harness.cluster.probe import Probe, ProbeError, split_address
+from harness.cluster.ready import READY_TIMEOUT_S, not_ready
+
+pytestmark = pytest.mark.timeout(300)
+
+KEY = "contract/0"
+WITHIN_S = 60.0
+"""After a kill a node needs its start, its session and the lag time: 21 s on a quiet machine."""
+POLL_S = 0.1
+
+
+PROVIDERS = [
+    pytest.param("compose", marks=pytest.mark.docker),
+    pytest.param("jvm", marks=pytest.mark.jvm),
+]
+
+
+def until(condition: Callable[[], object], within_s: float = WITHIN_S) -> bool:
+    """Wait for the condition; return whether it came true in time."""
+    deadline = time.monotonic() + within_s
+    pause = threading.Event()
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        pause.wait(POLL_S)
+    return True
+
+
+def start(provider: str, folder: Path, **spec: Any) -> Any:
+    cluster = catalog.provider(provider).create(ClusterSpec(name=f"contract-{provider}", folder=folder, **spec))
+    try:
+        cluster.up()
+    except UsageError as error:  # no image, no jars: what the machine lacks, as the engine is
+        cluster.down()
+        pytest.skip(str(error))
+    except BaseException:
+        cluster.down()
+        raise
+    return cluster
+
+
+@pytest.fixture(scope="module", params=PROVIDERS)
+def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    # Leaders stay where the tests look for them.
+    stay = {"auto.leader.rebalance.enable": "false"}
+    cluster = start(request.param, tmp_path_factory.mktemp(request.param), broker_config=stay)
+    try:
+        admin = AdminClient({"bootstrap.servers": cluster.bootstrap(), "log_level": 0})
+        for created in admin.create_topics([NewTopic("contract", 3, 3)]).values():
+            created.result(WITHIN_S)
+        yield cluster
+    finally:
+        cluster.down()
+
+
+@pytest.fixture
+def observer(shared: Any) -> ClusterObserver:
+    return ClusterObserver(shared, ["contract"])
+
+
+@pytest.fixture
+def cluster(shared: Any, observer: ClusterObserver) -> Any:
+    def whole() -> bool:
+        # Both: a full ISR alone may be the past, of a node that has just been killed.
+        return not_ready(shared.nodes(), shared.describe()["cluster-id"]) is None and holds(FullIsr(), observer, shared)
+
+    assert until(whole), "a test before left the cluster broken"
+    return shared
+
+
+@pytest.fixture(params=PROVIDERS)
+def own(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+    cluster = start(request.param, tmp_path, nodes=1)
+    try:
+        yield cluster
+    finally:
+        cluster.down()
+
+
+def answers(cluster: Cluster, name: str) -> bool:
+    (node,) = [node for node in cluster.nodes() if node.name == name]
+    try:
+        with Probe(*split_address(node.address)) as probe:
+            return probe.metadata(()).cluster_id == cluster.describe()["cluster-id"]
+    except ProbeError:
+        return False
+
+
+def nobody_listens(address: str) -> bool:
+    try:
+        socket.create_connection(split_address(address), timeout=1).close()
+    except OSError:
+        return True
+    return False
+
+
+def description(cluster: Cluster) -> dict[str, Any]:
+    """What another process reads from a file."""
+    said: dict[str, Any] = json.loads(json.dumps(cluster.describe()))
+    return said
+
+
+def provider_of(cluster: Cluster) -> catalog.Provider:
+    return catalog.provider(cluster.describe()["provider"])
+
+
+def test_a_cluster_that_is_up_answers_at_every_node_as_itself(cluster: Any) -> None:
+    assert not_ready(cluster.nodes(), cluster.describe()["cluster-id"]) is None
+    assert [node.name for node in cluster.nodes()] == ["n1", "n2", "n3"]
+    assert cluster.bootstrap() == ",".join(node.address for node in cluster.nodes())
+    assert all(node.address.startswith("127.0.0.1:") for node in cluster.nodes())
+
+
+def test_host_ports_lie_below_those_of_outgoing_connections(cluster: Any) -> None:
+    assert all(split_address(node.address)[1] < 32768 for node in cluster.nodes())
+
+
+def test_another_cluster_id_is_not_taken_for_ours(cluster: Any) -> None:
+    with pytest.raises(ClusterError, match="ours is"):
+        not_ready(cluster.nodes(), "another-cluster-s-id--")
+
+
+def test_a_killed_node_has_no_process_and_answers_again_after_its_start(
+    cluster: Any, observer: ClusterObserver
+) -> None:
+    assert isinstance(cluster, Killable)
+    before = cluster.pid("n2")
+    assert before is not None
+    cluster.kill("n2")
+    assert cluster.pid("n2") is None
+    assert not answers(cluster, "n2")
+    assert until(lambda: not holds(NodeAnswers("n2"), observer, cluster))
+    cluster.start("n2")
+    assert cluster.pid("n2") not in {None, before}
+    assert until(lambda: holds(NodeAnswers("n2"), observer, cluster))
+
+
+def test_killing_a_leader_moves_the_leader(cluster: Any, observer: ClusterObserver) -> None:
+    leader = observer.partitions([KEY])[0].leader
+    assert leader is not None
+    cluster.kill(leader)
+    assert until(lambda: holds(LeaderElected(KEY, frozenset({leader})), observer, cluster))
+    cluster.start(leader)
+    assert until(lambda: holds(FullIsr(), observer, cluster))
+
+
+def test_kill_and_start_can_be_said_twice(cluster: Any) -> None:
+    cluster.kill("n3")
+    cluster.kill("n3")
+    assert cluster.pid("n3") is None
+    cluster.start("n3")
+    once = cluster.pid("n3")
+    cluster.start("n3")
+    assert cluster.pid("n3") == once
+
+
+def test_a_paused_node_is_stopped_and_silent_until_it_is_resumed(cluster: Any) -> None:
+    assert isinstance(cluster, Pausable)
+    pid = cluster.pid("n1")
+    cluster.pause("n1")
+    cluster.pause("n1")
+    assert cluster.paused("n1")
+    assert cluster.pid("n1") == pid, "a paused node is alive"
+    assert not answers(cluster, "n1")
+    cluster.resume("n1")
+    cluster.resume("n1")
+    assert not cluster.paused("n1")
+    assert until(lambda: answers(cluster, "n1"))
+
+
+def test_a_paused_node_can_be_killed_and_started(cluster: Any) -> None:
+    cluster.pause("n2")
+    cluster.kill("n2")
+    assert cluster.pid("n2") is None
+    assert not cluster.paused("n2")
+    cluster.start("n2")
+    assert cluster.pid("n2") is not None
+    assert not cluster.paused("n2")
+
+
+def follower_beside_the_controller(observer: ClusterObserver) -> tuple[str, str]:
+    """The leader of the partition, and a follower that is not the controller: cutting their link moves nothing else."""
+    state = observer.partitions([KEY])[0]
+    assert state.leader is not None
+    controller = observer.controller()
+    follower = next(name for name in state.replicas if name not in {state.leader, controller})
+    return state.leader, follower
+
+
+def write(cluster: Any) -> bool:
+    """Write a record that only the leader acknowledges: a follower that misses nothing stays in the ISR."""
+    refused: list[Any] = []
+    producer = Producer({"bootstrap.servers": cluster.bootstrap(), "acks": "1", "log_level": 0})
+    producer.produce("contract", b"x", partition=0, on_delivery=lambda error, _: refused.append(error))
+    producer.flush(WITHIN_S)
+    return refused == [None]
+
+
+def needs_links(cluster: Any) -> None:
+    if not isinstance(cluster, Partitionable):
+        pytest.skip(f"a {cluster.describe()['provider']} cluster has no links to cut")
+
+
+@contextlib.contextmanager
+def cuts(cluster: Any, *pairs: tuple[str, str]) -> Iterator[None]:
+    """Cut the links, and join them whatever happens: the next test needs them."""
+    try:
+        for source, target in pairs:
+            cluster.cut(source, target)
+        yield
+    finally:
+        for source, target in pairs:
+            cluster.join(source, target)
+
+
+def test_a_cut_drops_packets_and_shrinks_the_isr_while_clients_reach_both_ends(
+    cluster: Any, observer: ClusterObserver
+) -> None:
+    needs_links(cluster)
+    leader, follower = follower_beside_the_controller(observer)
+    assert cluster.dropped(leader, follower) == 0
+    with cuts(cluster, (leader, follower), (leader, follower)):
+        assert write(cluster)
+        assert until(lambda: holds(PacketsDropped(leader, follower), observer, cluster))
+        assert cluster.dropped(follower, leader) == 0, "only one direction was cut"
+        assert until(lambda: holds(IsrShrunk(KEY, frozenset({follower})), observer, cluster))
+        assert answers(cluster, leader)
+        assert answers(cluster, follower)
+    assert cluster.dropped(leader, follower) == 0
+    assert until(lambda: holds(FullIsr(), observer, cluster))
+
+
+def test_a_cut_to_a_paused_node_is_made_at_once(cluster: Any, observer: ClusterObserver) -> None:
+    needs_links(cluster)
+    cluster.pause("n3")
+    try:
+        cluster.cut("n1", "n3")
+    finally:
+        cluster.resume("n3")
+    with cuts(cluster, ("n1", "n3")):
+        assert until(lambda: holds(PacketsDropped("n1", "n3"), observer, cluster))
+
+
+@pytest.mark.parametrize("cut_when", ["alive", "dead"])
+def test_a_cut_holds_when_its_ends_are_killed_and_started(
+    cluster: Any, observer: ClusterObserver, cut_when: str
+) -> None:
+    needs_links(cluster)
+    leader, follower = follower_beside_the_controller(observer)
+    ends = [(leader, follower), (follower, leader)]
+    if cut_when == "dead":
+        cluster.kill(follower)
+    with cuts(cluster, *ends):
+        cluster.kill(follower)
+        cluster.start(follower)
+        assert until(lambda: holds(NodeAnswers(follower), observer, cluster)), "it registers with the controller"
+        # It has to fetch from the leader and can't: packets drop, and it stays out of the ISR.
+        assert until(lambda: any(cluster.dropped(source, target) > 0 for source, target in ends))
+        assert holds(IsrShrunk(KEY, frozenset({follower})), observer, cluster)
+    assert until(lambda: holds(FullIsr(), observer, cluster))
+
+
+def test_another_process_can_undo_a_cut(cluster: Any, observer: ClusterObserver) -> None:
+    needs_links(cluster)
+    leader, follower = follower_beside_the_controller(observer)
+    other: Any = provider_of(cluster).from_handles(description(cluster))
+    with cuts(cluster, (leader, follower)):
+        assert write(cluster)
+        assert until(lambda: holds(IsrShrunk(KEY, frozenset({follower})), observer, cluster))
+        other.join(leader, follower)
+        assert until(lambda: holds(FullIsr(), observer, cluster)), "the packets pass again"
+
+
+def test_another_process_finds_the_cluster_by_its_description(cluster: Any) -> None:
+    other: Any = provider_of(cluster).from_handles(description(cluster))
+    assert list(other.nodes()) == list(cluster.nodes())
+    assert other.bootstrap() == cluster.bootstrap()
+    assert [other.pid(node.name) for node in other.nodes()] == [cluster.pid(node.name) for node in cluster.nodes()]
+    other.pause("n1")
+    assert cluster.paused("n1")
+    other.resume("n1")
+    assert not cluster.paused("n1")
+
+
+def test_a_node_that_does_not_exist_is_named(cluster: Any) -> None:
+    with pytest.raises(ClusterError, match="n9"):
+        cluster.kill("n9")
+
+
+def test_collect_leaves_log_and_properties_of_each_node(cluster: Any, tmp_path: Path) -> None:
+    assert isinstance(cluster, Logged)
+    cluster.collect(tmp_path)
+    for node in cluster.nodes():
+        texts = {path.name: path.read_text(errors="replace") for path in (tmp_path / node.name).iterdir()}
+        assert any("Kafka Server started" in text for text in texts.values())
+        assert f"node.id={node.id}" in texts["server.properties"]
+
+
+def test_remove_leaves_nothing_of_a_cluster_whose_harness_was_killed(own: Any) -> None:
+    (node,) = own.nodes()
+    stranger = provider_of(own)
+    stranger.remove(description(own))
+    assert until(lambda: nobody_listens(node.address))
+    stranger.remove(description(own))
+    with pytest.raises(ClusterError):
+        own.start(node.name)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_down_leaves_nothing_and_can_be_said_before_up_and_twice(provider: str, tmp_path: Path) -> None:
+    planned = catalog.provider(provider).create(ClusterSpec(name="never", folder=tmp_path / "never", nodes=1))
+    planned.down()
+    cluster = start(provider, tmp_path / "own", nodes=1, broker_config={"message.max.bytes": "4321"})
+    cluster.collect(tmp_path / "logs")
+    (node,) = cluster.nodes()
+    cluster.down()
+    cluster.down()
+    assert "message.max.bytes=4321" in (tmp_path / "logs" / "n1" / "server.properties").read_text()
+    assert nobody_listens(node.address)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_broker_that_can_not_start_is_a_cluster_error_with_its_reason(provider: str, tmp_path: Path) -> None:
+    wrong = {"num.network.threads": "many"}
+    cluster = catalog.provider(provider).create(
+        ClusterSpec(name="wrong", folder=tmp_path, nodes=1, broker_config=wrong)
+    )
+    began = time.monotonic()
+    try:
+        with pytest.raises(ClusterError, match=r"num\.network\.threads") as raised:
+            cluster.up()
+    finally:
+        cluster.down()
+    assert "many" in str(raised.value)
+    assert time.monotonic() - began < READY_TIMEOUT_S, "it was not waited for"
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_what_the_provider_owns_can_not_be_set(provider: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"log\.dirs"):
+        catalog.provider(provider).create(
+            ClusterSpec(name="wrong", folder=tmp_path, broker_config={"log.dirs": "elsewhere"})
+        )
