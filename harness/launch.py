@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 import time
+import traceback
 import webbrowser
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -74,6 +75,9 @@ def perform(scenario: Scenario, results: Path, *, name: str | None, view: runs.V
         )
     except runs.Interrupted:
         raise runs.Interrupted(folder) from None
+    except Exception as error:
+        (folder / store.LOG).write_text("".join(traceback.format_exception(error)))
+        raise
     write_report(folder, done.judgement)
     write_junit(folder / "junit.xml", [folder])
     return done

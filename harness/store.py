@@ -2,7 +2,8 @@
 
 A run's folder holds scenario.json (the plan, written first), cluster.json (the handles from which `harness heal` can
 remove what a killed run left), owner.json (whose run it is), plan.json (the faults drawn from the seed), history.jsonl,
-faults.jsonl (the fault journal), verdict.json, report.html, nodes/<node>/ (logs and properties). Whatever dies, what was written before stays judgeable.
+faults.jsonl (the fault journal), verdict.json, report.html, nodes/<node>/ (logs and properties), and harness.log if the
+harness itself failed. Whatever dies, what was written before stays judgeable.
 """
 
 from __future__ import annotations
@@ -19,7 +20,14 @@ import msgspec
 from harness.scenario import Scenario
 
 SCENARIO, CLUSTER, OWNER, HISTORY = "scenario.json", "cluster.json", "owner.json", "history.jsonl"
-PLAN, JOURNAL, VERDICT, REPORT, NODES = "plan.json", "faults.jsonl", "verdict.json", "report.html", "nodes"
+PLAN, JOURNAL, VERDICT, REPORT, NODES, LOG = (
+    "plan.json",
+    "faults.jsonl",
+    "verdict.json",
+    "report.html",
+    "nodes",
+    "harness.log",
+)
 LATEST = "latest"
 MAX_SAME_STAMP = 100
 """Runs that may begin in the same millisecond under one name."""
