@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.history import HARNESS
 from tests.checkers.mutating import change, forget, log_of, mutation, polls, read_values, sends
 
 
