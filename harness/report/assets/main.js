@@ -80,8 +80,7 @@
     /* filters */
     const boxes = { outcome: new Map(), kind: new Map() };
     function chip(group, holder, name, value, picture) {
-      const box = element("input", { type: "checkbox", name: group, value: name });
-      box.checked = true;
+      const box = element("input", { type: "checkbox", name: group, value: name, checked: "" });
       boxes[group].set(value, box);
       holder.append(element("label", {}, box, ...(picture ? [picture] : []), name === "pending" ? "no answer" : name));
     }

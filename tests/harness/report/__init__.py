@@ -1,0 +1,1 @@
+"""What a person reads, tested: the page, the terminal, JUnit XML, summaries."""

@@ -112,9 +112,7 @@ class Model:
                 "expects": "progress",
             }
             self.emit(begin + 80 * MS, Op(process="nemesis", type="info", f=self.plan.fault_name, value=value))
-            self.emit(
-                begin + length, Op(process="nemesis", type="invoke", f="heal", value={"fault-id": number + 1})
-            )
+            self.emit(begin + length, Op(process="nemesis", type="invoke", f="heal", value={"fault-id": number + 1}))
             healed = {"fault-id": number + 1, "evidence": {"pid": 4000 + number, "isr": 3}}
             self.emit(begin + length + 900 * MS, Op(process="nemesis", type="info", f="heal", value=healed))
 
@@ -164,14 +162,14 @@ class Model:
     def blocked(self, keys: list[str], time: int) -> int | None:
         """Return when every key has a leader again, None if now."""
         until = None
-        for key in keys:
-            for begin, _, victim in self.windows:
-                if begin <= time:
-                    for at, leader, _, _ in self.changes[key]:
-                        if begin < at <= begin + 3 * S and leader is not None and time < at:
-                            before = self.state(key, begin - 1)[0]
-                            if before == victim:
-                                until = max(until or 0, at)
+        for begin, _, victim in self.windows:
+            if begin <= time < begin + 3 * S:
+                for key in keys:
+                    if self.state(key, begin - 1)[0] != victim:
+                        continue
+                    elected = [at for at, leader, _, _ in self.changes[key] if begin < at and leader is not None]
+                    if elected and time < elected[0]:
+                        until = max(until or 0, elected[0])
         return until
 
     def worker_op(self, process: int, time: int) -> tuple[int, bool]:
@@ -191,7 +189,7 @@ class Model:
         micro: list[Any] = []
         for key in chosen:
             self.value += 1
-            value = HOSTILE + str(self.value) if self.plan.hostile and self.value % 97 == 0 else self.value
+            value = HOSTILE + str(self.value) if self.plan.hostile and self.value % 2 == 0 else self.value
             micro.append(["send", key, value])
         if polls:
             micro.append(["poll"])
@@ -208,7 +206,10 @@ class Model:
                 error = {"code": -185, "name": "_TIMED_OUT", "message": "commit_transaction", "retriable": True}
                 end = time + 2 * S + latency
         elif chosen and roll < 0.05:
-            outcome, error = "fail", {"code": -1, "name": "ABORTED", "message": "aborted on purpose", "retriable": False}
+            outcome, error = (
+                "fail",
+                {"code": -1, "name": "ABORTED", "message": "aborted on purpose", "retriable": False},
+            )
         committed = outcome == "ok" or (outcome == "info" and self.random.random() < 0.5)
         done = self.perform(process, micro, time, end, outcome, committed)
         fields: dict[str, Any] = {"txn_id": f"h-{process}"} if f == "txn" else {}
@@ -233,7 +234,7 @@ class Model:
         for key, position in self.position[process].items():
             records: list[Any] = []
             place = position
-            while place < len(self.log[key]) and len(records) < 8:
+            while place < len(self.log[key]) and len(records) < 4:
                 record = self.log[key][place]
                 if record.visible_from is not None and record.visible_from > time:
                     break
@@ -268,7 +269,7 @@ class Model:
         self.emit(self.duration + S, Op(process="harness", type="info", f="phase", value="heal"))
         self.emit(self.duration + 2 * S, Op(process="harness", type="info", f="phase", value="drain"))
         self.plant()
-        self.drain(next_process + 10_000)
+        self.drain(max(self.position) + 1)
         ordered = sorted(self.events, key=lambda event: event[:2])
         return [op.at(index, time) for index, (time, _, op) in enumerate(ordered)]
 
@@ -402,3 +403,54 @@ def make_run(folder: Path, plan: Plan, *, permitted: str | None = None, valid: A
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text("[2026-11-03 10:00:00,000] INFO started (kafka.server.KafkaRaftServer)\n")
     return ops
+
+
+def make_long_run(folder: Path, calls: int, seed: int = 5) -> None:
+    """Write a run of many calls quickly: random but of the shape of a real one; its verdict names two of its ops."""
+    folder.mkdir(parents=True, exist_ok=True)
+    dice = random.Random(seed)
+    keys = [f"t{topic}/{part}" for topic in range(2) for part in range(6)]
+    busy: list[tuple[int, int, Op | None]] = [(worker * MS, worker, None) for worker in range(20)]
+    ends = dict.fromkeys(keys, 0)
+    lines: list[Op] = []
+
+    def add(time: int, op: Op) -> None:
+        lines.append(op.at(len(lines), time))
+
+    add(0, Op(process="harness", type="info", f="phase", value="main"))
+    started, next_process = 0, 20
+    while busy:
+        time, process, invocation = heapq.heappop(busy)
+        if invocation is None:
+            if started == calls:
+                continue
+            started += 1
+            key = dice.choice(keys)
+            value = [["send", key, started], ["poll"]] if dice.random() < 0.6 else [["poll"]]
+            op = Op(process=process, type="invoke", f="txn" if len(value) == 2 else "poll", value=value)
+            add(time, op)
+            heapq.heappush(busy, (time + int(dice.lognormvariate(2.6, 0.8) * MS) + 100_000, process, op))
+            continue
+        roll = dice.random()
+        outcome = "ok" if roll > 0.03 else "info" if roll > 0.02 else "fail"
+        done: list[Any] = []
+        for micro in invocation.value:
+            key = dice.choice(keys)
+            if micro[0] == "send":
+                ends[micro[1]] += 1
+                done.append(["send", micro[1], [ends[micro[1]], micro[2]]])
+            else:
+                done.append(["poll", [[key, [[place, place] for place in range(ends[key], ends[key] + 2)]]]])
+        error = {"name": "_TIMED_OUT", "message": "commit_transaction"} if outcome == "info" else None
+        add(time, invocation.completed(outcome, value=done, error=error))
+        if outcome == "info":
+            process, next_process = next_process, next_process + 1
+        heapq.heappush(busy, (time + int(dice.expovariate(1 / (20 * MS))), process, None))
+    history.write(folder / "history.jsonl", lines)
+    (folder / "scenario.json").write_bytes(msgspec.json.encode(Scenario(seed=seed, concurrency=20)))
+    sent = [op for op in lines[len(lines) // 2 :] if op.type == "ok" and op.f == "txn"][:2]
+    micro = sent[0].value[0]
+    example = {"key": micro[1], "value": micro[2][1], "ops": [op.index for op in sent], "why": "Made up for the test."}
+    found = {"lost-write": {"count": 1, "examples": [example]}}
+    verdict = {"valid": False, "anomalies": found, "allowed": {}, "not-checked": [], "models": {}, "ops": len(lines)}
+    (folder / "verdict.json").write_bytes(msgspec.json.encode(verdict | {"seconds": 1.0, "reasons": []}))

@@ -1,0 +1,215 @@
+"""The page: what a reader finds without running a script, that foreign text stays text, and that it needs no network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from harness.history import HistoryError
+from harness.report.html import SCRIPTS, write_report
+from tests.harness.report.synthetic import HOSTILE, Plan, make_run
+
+LIMIT_BYTES = 5_000_000
+VOID = frozenset({"meta", "link", "input", "br", "img", "path", "circle", "rect"})
+
+
+class Page(HTMLParser):
+    """What a browser would see: elements with their text, scripts apart."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.scripts: list[tuple[dict[str, str | None], str]] = []
+        self._inside: str | None = None
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._inside = tag if tag in ("script", "style") else None
+        if tag == "script":
+            self.scripts.append((dict(attrs), ""))
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = None
+
+    def handle_data(self, data: str) -> None:
+        if self._inside == "script":
+            attributes, before = self.scripts[-1]
+            self.scripts[-1] = (attributes, before + data)
+        elif self._inside is None:
+            self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.texts).split())
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def remade(bad_run: Path, tmp_path: Path) -> Path:
+    """A copy of a run's folder without its report."""
+    folder = tmp_path / "run"
+    shutil.copytree(bad_run, folder, ignore=shutil.ignore_patterns("report.html"))
+    return folder
+
+
+def test_the_verdict_and_its_sentence_come_first(bad_run: Path) -> None:
+    text = Page(bad_run / "report.html").text
+    assert text.index("Invalid") < text.index("acknowledged records are gone") < text.index("RF 3")
+    assert text.index("RF 3") < text.index("Broken guarantee") < text.index("One axis for everything")
+
+
+def test_the_configuration_line_names_what_a_reader_must_know(bad_run: Path) -> None:
+    text = Page(bad_run / "report.html").text
+    for part in ("Apache Kafka 4.1.1", "RF 3", "min ISR 2", "acks=all", "read_committed", "seed 1", "3 nodes"):
+        assert part in text
+
+
+def test_a_card_quotes_the_operations_and_links_to_the_timeline(bad_run: Path) -> None:
+    verdict = json.loads((bad_run / "verdict.json").read_text())
+    page = Page(bad_run / "report.html")
+    cards = [attributes["data-anomaly"] for attributes in page.all("article")]
+    assert cards[0] == "lost-write"
+    assert "G1a" in cards
+    jumps = {
+        attributes["data-ops"] for attributes in page.all("button") if "primary" in (attributes.get("class") or "")
+    }
+    example = verdict["anomalies"]["lost-write"]["examples"][0]
+    assert any(str(example["ops"][0]) in jump.split(",") for jump in jumps if jump)
+    assert "nobody" in page.text
+
+
+def test_every_fault_is_listed_with_whether_it_bit(bad_run: Path) -> None:
+    page = Page(bad_run / "report.html")
+    bits = [attributes["class"] for attributes in page.all("span") if (attributes.get("class") or "").startswith("bit")]
+    assert bits == ["bit no", "bit yes", "bit yes"]
+    assert "2 of 3" in page.text
+
+
+def test_the_command_that_repeats_the_run_stands_in_the_page(bad_run: Path) -> None:
+    assert "harness run --cluster jvm --nemesis kill-leader --seed 1" in Page(bad_run / "report.html").text
+
+
+def test_files_beside_the_page_are_linked(bad_run: Path) -> None:
+    links = {attributes.get("href") for attributes in Page(bad_run / "report.html").all("a")}
+    assert {"history.jsonl", "verdict.json", "scenario.json", "nodes/n1/server.log"} <= links
+    for link in links:
+        assert link is not None
+        assert link.startswith("#") or (bad_run / link).exists()
+
+
+def test_what_was_not_checked_is_said(bad_run: Path) -> None:
+    text = Page(bad_run / "report.html").text
+    assert "Not checked" in text
+    assert "dirty-read" in text[text.index("Not checked") :]
+
+
+def test_the_page_needs_no_network(bad_run: Path) -> None:
+    page = Page(bad_run / "report.html")
+    for tag, attributes in page.tags:
+        for name in ("src", "href", "action", "data", "poster", "srcset"):
+            value = attributes.get(name) or ""
+            assert not re.match(r"(?i)(https?:)?//|javascript:", value), (tag, value)
+    (policy,) = [a["content"] for a in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policy is not None
+    assert "default-src 'none'" in policy
+    assert "url(" not in (bad_run / "report.html").read_text().split("</style>")[0]
+
+
+def test_the_policy_names_every_script_by_its_hash(bad_run: Path) -> None:
+    page = Page(bad_run / "report.html")
+    (policy,) = [a["content"] for a in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy"]
+    ours = [text for attributes, text in page.scripts if "type" not in attributes]
+    assert len(ours) == len(SCRIPTS)
+    for text in ours:
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in (policy or "")
+
+
+def test_foreign_markup_stays_text(hostile_run: Path) -> None:
+    page = Page(hostile_run / "report.html")
+    assert page.all("img") == []
+    assert page.all("b") != []
+    assert not any("onerror" in attributes for _, attributes in page.tags)
+    assert len(page.scripts) == len(SCRIPTS) + 2
+    assert HOSTILE[:20] in page.text
+    assert 't"<b>&/0' in page.text
+
+
+def test_the_same_run_gives_the_same_page(bad_run: Path, tmp_path: Path) -> None:
+    folder = remade(bad_run, tmp_path)
+    first = write_report(folder).read_bytes()
+    assert write_report(folder).read_bytes() == first
+
+
+def test_a_hundred_thousand_operations_stay_below_five_megabytes(long_run: Path) -> None:
+    size_bytes = (long_run / "report.html").stat().st_size
+    assert 500_000 < size_bytes < LIMIT_BYTES
+
+
+def test_a_run_without_a_verdict_is_a_failure_of_the_harness(bad_run: Path, tmp_path: Path) -> None:
+    folder = remade(bad_run, tmp_path)
+    (folder / "verdict.json").unlink()
+    page = Page(write_report(folder))
+    assert "No verdict" in page.text
+    assert "says nothing about the system under test" in page.text
+    assert page.all("article") == []
+
+
+def test_a_run_that_died_in_its_set_up_still_has_a_page(tmp_path: Path) -> None:
+    (tmp_path / "scenario.json").write_text("{}")
+    assert "No verdict" in Page(write_report(tmp_path)).text
+
+
+def test_a_torn_last_line_is_no_obstacle(bad_run: Path, tmp_path: Path) -> None:
+    folder = remade(bad_run, tmp_path)
+    with (folder / "history.jsonl").open("ab") as file:
+        file.write(b'{"index": 99, "proc')
+    assert "Invalid" in Page(write_report(folder)).text
+
+
+def test_a_broken_line_is_named(bad_run: Path, tmp_path: Path) -> None:
+    folder = remade(bad_run, tmp_path)
+    lines = (folder / "history.jsonl").read_bytes().splitlines(keepends=True)
+    (folder / "history.jsonl").write_bytes(b"".join([lines[0], b"no json\n", *lines[1:]]))
+    with pytest.raises(HistoryError, match=r"history\.jsonl:2"):
+        write_report(folder)
+
+
+@pytest.mark.parametrize(
+    ("valid", "word", "reason"),
+    [(True, "Valid", None), ("vacuous", "Vacuous", "no ok send in any window"), ("unknown", "Unknown", "gave up")],
+)
+def test_each_verdict_is_told_in_its_own_words(tmp_path: Path, valid: object, word: str, reason: str | None) -> None:
+    make_run(tmp_path, Plan(ops=150, faults=1))
+    verdict = json.loads((tmp_path / "verdict.json").read_text())
+    verdict |= {"valid": valid, "reasons": [reason] if reason else []}
+    (tmp_path / "verdict.json").write_text(json.dumps(verdict))
+    page = Page(write_report(tmp_path))
+    assert page.all("html")[0]["data-verdict"] == word.lower()
+    assert word in page.text
+    if reason:
+        assert reason in page.text
+
+
+def test_what_the_configuration_permits_is_marked(tmp_path: Path) -> None:
+    make_run(tmp_path, Plan(ops=600, faults=1, lost=1), permitted="acks=1")
+    text = Page(write_report(tmp_path)).text
+    assert "permitted by acks=1" in text
+    assert "The configuration permits this (acks=1)" in text
+
+
+def test_an_odd_verdict_is_no_obstacle(bad_run: Path, tmp_path: Path) -> None:
+    folder = remade(bad_run, tmp_path)
+    odd = {"valid": False, "anomalies": {"x": 3, "lost-write": {"count": 1, "examples": [7, {"ops": ["a", 10**9]}]}}}
+    (folder / "verdict.json").write_text(json.dumps(odd))
+    assert [card["data-anomaly"] for card in Page(write_report(folder)).all("article")] == ["lost-write"]

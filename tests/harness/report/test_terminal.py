@@ -1,0 +1,199 @@
+"""The terminal: plain lines for a pipe, nothing for --json, a panel for a terminal, a table in 80 columns."""
+
+from __future__ import annotations
+
+import io
+import threading
+
+import pytest
+from rich.console import Console
+
+from checkers.judge import judge
+from harness.history import Op
+from harness.report import terminal
+from harness.report.progress import Progress
+from harness.report.terminal import LiveView, plain, verdict_table
+from harness.scenario import Scenario
+
+DEADLINE_S = 10
+
+
+class Paper(io.StringIO):
+    """Text output that can be waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.changed = threading.Condition()
+
+    def write(self, text: str) -> int:
+        with self.changed:
+            written = super().write(text)
+            self.changed.notify_all()
+        return written
+
+    def wait_for(self, text: str) -> None:
+        with self.changed:
+            assert self.changed.wait_for(lambda: text in self.getvalue(), DEADLINE_S), self.getvalue()
+
+
+def pipe() -> tuple[Console, Paper]:
+    paper = Paper()
+    return Console(file=paper, force_terminal=False, width=80), paper
+
+
+def screen() -> tuple[Console, Paper]:
+    paper = Paper()
+    return Console(file=paper, force_terminal=True, width=100, legacy_windows=False), paper
+
+
+def ok(f: str = "txn", process: int = 1) -> Op:
+    return Op(process=process, type="ok", f=f, time=5, value=[])
+
+
+INJECTED = Op(
+    process="nemesis",
+    type="info",
+    f="kill-leader",
+    time=7,
+    value={"fault-id": 1, "nodes": ["n2"], "keys": ["t0/1"], "evidence": {"new-leader": "n3"}, "bit": True},
+)
+HEALED = Op(process="nemesis", type="info", f="heal", time=9, value={"fault-id": 1})
+
+
+def probed(leader: object, epoch: int) -> Op:
+    value = {"api": "Metadata", "key": "t0/1", "leader": leader, "epoch": epoch, "isr": ["n1", "n3"]}
+    return Op(process="probe/n1", type="ok", f="probe", time=6, value=value)
+
+
+def test_a_pipe_gets_a_line_for_each_phase_and_fault() -> None:
+    console, paper = pipe()
+    with LiveView(Scenario(seed=9), console=console) as view:
+        view.phase("main")
+        view.event(INJECTED)
+        view.event(HEALED)
+    lines = paper.getvalue().splitlines()
+    assert "seed 9" in lines[0]
+    assert lines[1].endswith("phase main")
+    assert lines[2].endswith("fault kill-leader n2 t0/1: bit (new-leader n3)")
+    assert lines[3].endswith("fault 1 healed")
+
+
+def test_a_pipe_gets_a_status_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal, "LINE_EVERY_S", 0.02)
+    console, paper = pipe()
+    with LiveView(Scenario(), console=console) as view:
+        view.phase("main")
+        view.event(ok())
+        view.event(probed(None, 4))
+        paper.wait_for("1 ok, 0 info, 0 fail")
+        paper.wait_for("no leader for t0/1")
+    assert "\x1b" not in paper.getvalue()
+
+
+def test_quiet_says_nothing() -> None:
+    console, paper = pipe()
+    with LiveView(Scenario(), quiet=True, console=console) as view:
+        view.phase("main")
+        view.event(INJECTED)
+    assert paper.getvalue() == ""
+
+
+def test_quiet_says_nothing_on_a_terminal_either() -> None:
+    console, paper = screen()
+    with LiveView(Scenario(), quiet=True, console=console) as view:
+        view.phase("main")
+    assert paper.getvalue() == ""
+
+
+def test_a_terminal_gets_a_panel_with_counts_leaders_and_the_fault() -> None:
+    console, paper = screen()
+    with LiveView(Scenario(nemesis="kill-leader"), console=console) as view:
+        view.phase("main")
+        view.event(Op(process=1, type="invoke", f="txn", value=[]))
+        view.event(ok())
+        view.event(probed("n3", 4))
+        view.event(INJECTED)
+        for text in ("main", "txn", "t0/1", "n3", "kill-leader n2 t0/1", "1 of 1 bit"):
+            paper.wait_for(text)
+
+
+def test_a_closed_pipe_never_ends_a_run() -> None:
+    class Broken(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    with LiveView(Scenario(), console=Console(file=Broken(), force_terminal=False)) as view:
+        view.phase("main")
+        view.event(INJECTED)
+        shown = view._progress.fault
+    assert shown is not None
+
+
+def test_counts_and_what_is_open_are_right() -> None:
+    progress = Progress()
+    for kind in ("invoke", "invoke", "invoke", "ok", "info"):
+        progress.event(Op(process=1, type=kind, f="txn", time=3))
+    shot = progress.snapshot(1.0)
+    assert shot.counts == {"txn": (1, 1, 0, 1)}
+    assert shot.total == (1, 1, 0, 1)
+
+
+def test_the_rate_is_of_the_last_seconds() -> None:
+    progress = Progress()
+    progress.snapshot(0.0)
+    for _ in range(50):
+        progress.event(ok())
+    assert progress.snapshot(2.0).rate == 25.0
+    for second in range(3, 12):
+        last = progress.snapshot(float(second)).rate
+    assert last == 0.0
+
+
+def test_a_leader_of_a_lower_epoch_is_not_shown() -> None:
+    progress = Progress()
+    progress.event(probed("n3", 4))
+    progress.event(probed("n1", 2))
+    assert progress.snapshot(0.0).leaders["t0/1"][1] == "n3"
+
+
+def test_foreign_text_cannot_steer_the_terminal() -> None:
+    assert plain("a\x1b[2Jb\nc\x9b1md\u2028") == "a [2Jb c 1md "
+
+
+def printed(judgement: object, width: int = 80, **options) -> str:
+    paper = io.StringIO()
+    verdict_table(judgement, console=Console(file=paper, force_terminal=False, width=width), **options)
+    return paper.getvalue()
+
+
+def test_the_table_fits_into_eighty_columns(bad_run) -> None:
+    text = printed(judge(bad_run / "history.jsonl"))
+    assert max(map(len, text.splitlines())) <= 80
+    assert "INVALID" in text
+    assert "lost-write" in text
+    assert "2 of 3 bit (kill-leader)" in text
+    assert "not checked" in text
+
+
+def test_the_table_names_the_report_and_the_command_unbroken(bad_run) -> None:
+    scenario = Scenario(seed=77, topic_config={"unclean.leader.election.enable": "true"})
+    lines = printed({"valid": True}, folder=bad_run, scenario=scenario).splitlines()
+    assert any(line.endswith(str(bad_run / "report.html")) for line in lines)
+    assert any(line.endswith("--seed 77") and "harness run" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("valid", "said"), [(True, "VALID"), ("vacuous", "VACUOUS"), ("unknown", "UNKNOWN"), (None, "NO VERDICT")]
+)
+def test_each_verdict_has_its_word(valid: object, said: str) -> None:
+    text = printed({"valid": valid, "anomalies": {}, "reasons": ["the one reason"]})
+    assert said in text
+    assert ("the one reason" in text) is (valid is not True)
+
+
+def test_what_is_permitted_is_said_beside_the_anomaly() -> None:
+    entry = {"count": 3, "permitted-by": "acks=1", "examples": [{"why": "Because \x1b[31mof it.", "ops": [3, 7]}]}
+    text = printed({"valid": False, "anomalies": {"lost-write": entry}})
+    assert "permitted by acks=1" in text
+    assert "operations 3, 7" in text
+    assert "\x1b" not in text

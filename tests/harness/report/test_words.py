@@ -1,0 +1,53 @@
+"""The report's prose: every class is explained, every verdict has its own sentence, and nobody is wrongly accused."""
+
+from __future__ import annotations
+
+from checkers.catalog import ORDER
+from harness.report import words
+
+
+def test_every_class_of_the_checkers_is_explained() -> None:
+    assert [name for name in ORDER if not words.meaning(name).guarantee] == []
+
+
+def test_an_unknown_class_is_still_told_by_its_name() -> None:
+    assert words.meaning("brand-new-thing").title == "Brand new thing"
+    assert words.happened("brand-new-thing", 2) == "2 cases of brand-new-thing"
+
+
+def test_a_realtime_variant_is_explained_as_its_class() -> None:
+    assert words.meaning("G1c-realtime") == words.meaning("G1c")
+
+
+def test_each_verdict_has_a_sentence_of_its_own() -> None:
+    lost = {"lost-write": {"count": 3}}
+    sentences = {
+        word: words.headline(word, lost if word == "invalid" else {}, ["the reason."], 2)
+        for word in ("valid", "vacuous", "unknown", "invalid", "no verdict")
+    }
+    assert len(set(sentences.values())) == 5
+    assert sentences["invalid"] == "3 acknowledged records are gone."
+    assert sentences["vacuous"].endswith(": the reason.")
+
+
+def test_a_failure_of_the_harness_accuses_nobody() -> None:
+    sentence = words.headline("no verdict", {}, ["no engine"], 0)
+    assert "says nothing about the system under test" in sentence
+
+
+def test_what_is_permitted_is_said_and_stays_wrong() -> None:
+    sentence = words.headline("invalid", {"lost-write": {"count": 1, "permitted-by": "acks=1"}}, [], 1)
+    assert "1 acknowledged record is gone" in sentence
+    assert "acks=1" in sentence
+
+
+def test_one_unpermitted_class_takes_the_permission_out_of_the_headline() -> None:
+    found = {"lost-write": {"count": 1, "permitted-by": "acks=1"}, "phantom-read": {"count": 1}}
+    sentence = words.headline("invalid", found, [], 1)
+    assert sentence.startswith("1 record was read that nobody sent")
+    assert "acks=1" not in sentence
+
+
+def test_what_nothing_permits_comes_first() -> None:
+    assert words.severity("unseen", None) < words.severity("lost-write", "acks=1")
+    assert words.severity("lost-write", None) < words.severity("unseen", None)
