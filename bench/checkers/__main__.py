@@ -1,0 +1,148 @@
+"""Measure the checkers: each work in a fresh process, with its peer's published figure beside it.
+
+    python -m bench.checkers [--work NAME,...] [--large] [--folder DIR]
+
+Histories are made once in DIR (default: a temporary folder). Times are CPU seconds of the whole process (user and
+system) and its peak memory: on a shared machine the wall clock measures the neighbours. Peer figures are those that
+were measured with Jepsen, Elle and Porcupine on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.checkers import make_append, make_kafka, make_models
+
+LIMIT_S = 1200
+"""A work that takes longer has failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One line of the table."""
+
+    name: str
+    peer: str
+    aim: str
+    make: Callable[[Path], None] | None
+    command: tuple[str, ...]
+    """Arguments of bench.checkers.one; FILE is replaced."""
+    large: bool = False
+
+
+WORKS = (
+    Work("import", "-", "<= 0.3 s", None, ("import",)),
+    Work("queue-1k", "-", "<= 0.8 s", lambda path: make_kafka.write(path, 1_000, 1), ("kafka", "FILE")),
+    Work(
+        "queue-100k",
+        "Jepsen 35 s, 48 CPU s, 3-5 GB",
+        "<= 2.5 s, 400 MB",
+        lambda path: make_kafka.write(path, 100_000, 1),
+        ("kafka", "FILE"),
+    ),
+    Work(
+        "queue-1m",
+        "Jepsen did not finish in 8 GB",
+        "<= 22 s, 2.5 GB",
+        lambda path: make_kafka.write(path, 1_000_000, 1),
+        ("kafka", "FILE"),
+        large=True,
+    ),
+    Work(
+        "append-100k",
+        "Elle 16 s, 2-3 GB",
+        "<= 2.5 s",
+        lambda path: make_append.write(path, 100_000, 1),
+        ("list-append", "FILE"),
+    ),
+    Work(
+        "append-1m",
+        "-",
+        "<= 25 s",
+        lambda path: make_append.write(path, 1_000_000, 1),
+        ("list-append", "FILE"),
+        large=True,
+    ),
+    *(
+        Work(
+            f"{model}-1m-monitor",
+            "Porcupine: register 100k/5 6.6 s; > 8 s at 1k/20",
+            "<= 1.5 s (the check alone)",
+            None,
+            ("monitor", model, "1000000", "20"),
+            large=True,
+        )
+        for model in make_models.KINDS
+    ),
+    *(
+        Work(
+            f"{model}-1k-20",
+            "Porcupine > 8 s",
+            "a verdict, or a budgeted unknown in <= 5 s",
+            lambda path, model=model: make_models.write(path, model, 1_000, 20, 1),  # type: ignore[misc]
+            (model, "FILE"),
+        )
+        for model in ("register", "cas-register", "queue")
+    ),
+    Work("published-etcd", "Porcupine 1-1.8 s", "<= 0.15 s after warm-up", None, ("published", "porcupine/etcd_*")),
+    Work("published-kv", "Porcupine 0.38-0.5 s for the worst", "<= 1x", None, ("published", "porcupine/kv_*")),
+    Work("published-knossos", "Porcupine 25 ms", "<= 1x", None, ("published", "knossos/*")),
+)
+
+
+def measure(work: Work, folder: Path) -> dict[str, object]:
+    """Run one work in a fresh process; return its figures."""
+    path = folder / f"{work.name}.jsonl"
+    if work.make is not None and not path.exists():
+        work.make(path)
+    arguments = [str(path) if argument == "FILE" else argument for argument in work.command]
+    before = os.times()
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.checkers.one", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    after = os.times()
+    if done.returncode:
+        return {"work": work.name, "error": done.stderr.strip().splitlines()[-1:]}
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    return {
+        "work": work.name,
+        "cpu_s": round(cpu, 2),
+        "wall_s": round(time.monotonic() - started, 2),
+        **json.loads(done.stdout),
+        "aim": work.aim,
+        "peer": work.peer,
+        **({"size_mb": round(path.stat().st_size / 1e6, 1)} if path.exists() else {}),
+    }
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", default="", help="names, separated by commas")
+    parser.add_argument("--large", action="store_true", help="also the works of a million operations")
+    parser.add_argument("--folder", type=Path)
+    options = parser.parse_args(arguments)
+    wanted = set(filter(None, options.work.split(",")))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        for work in WORKS:
+            if work.name in wanted or (not wanted and (options.large or not work.large)):
+                print(json.dumps(measure(work, folder)), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
