@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import struct
 from functools import cache
-from importlib import import_module
 from typing import Any, TypeVar
 
-from broker.wire.apis import Api
+from broker.wire.definitions import definition, prepare, versions
 from broker.wire.errors import WireError
 from broker.wire.header import (
     RequestHeader,
@@ -23,25 +22,10 @@ from broker.wire.message import Request, Response
 from broker.wire.primitives import Buffer, Reader, Writer
 from broker.wire.schema import compiled
 
+__all__ = ["decode_body", "decode_response", "encode_request", "encode_response", "prepare", "versions"]
+
 M = TypeVar("M", bound=Request | Response)
 R = TypeVar("R", bound=Response)
-
-
-def versions(api: Api) -> tuple[int, int]:
-    """Return the lowest and the highest version of the API that can be read and written here."""
-    from kio.schema.index import api_key_map, schema_name_map  # noqa: PLC0415 - a table of 600 rows, rarely wanted
-
-    known = schema_name_map[api_key_map[api]]
-    return min(known), max(known)
-
-
-def prepare() -> None:
-    """Import kio now: a fifth of a second of CPU, seconds on a busy machine, that no time-out should have to bear.
-
-    Schemas of the single messages are still imported when they are first used, a few milliseconds each.
-    """
-    for module in ("kio.index", "kio.schema.errors"):
-        import_module(module)
 
 
 def encode_request(request: Request, version: int, *, correlation_id: int, client_id: str | None) -> bytes:
@@ -92,10 +76,8 @@ def _finish(out: bytearray, message: Request | Response, version: int) -> bytes:
 
 @cache
 def _codec(kind: Any, version: int) -> tuple[Reader, Writer]:
-    from kio.index import UnknownEntity, load_request_schema, load_response_schema  # noqa: PLC0415 - lazily, see schema
-
     try:
-        theirs = (load_request_schema if issubclass(kind, Request) else load_response_schema)(kind.api, version)
-    except UnknownEntity as error:
+        theirs = definition(kind.api, version, request=issubclass(kind, Request))
+    except LookupError as error:
         raise WireError(f"{kind.api.name} has no version {version}") from error
     return compiled(kind, theirs)

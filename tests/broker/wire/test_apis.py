@@ -1,5 +1,9 @@
 """The table of API keys agrees with Kafka's message definitions."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 from kio.index import load_request_schema, load_response_schema
 from kio.schema.index import api_key_map, schema_name_map
 
@@ -35,3 +39,13 @@ def _edges(key, name):
 def test_an_error_code_has_kafkas_name():
     assert error_name(6) == "NOT_LEADER_OR_FOLLOWER"
     assert error_name(31_000) == "UNKNOWN_31000"
+
+
+def test_a_run_does_not_load_hypothesis_though_it_is_installed(tmp_path):
+    program = "from broker.wire.definitions import prepare; import sys; prepare(); print('hypothesis' in sys.modules)"
+    program += "; import hypothesis; print(hypothesis.__version__ > '6')"
+    environment = {"PYTHONPATH": str(Path(__file__).parents[3])}
+    answer = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path, env=environment
+    )
+    assert answer.stdout.split() == ["False", "True"]
