@@ -50,6 +50,13 @@ WORKS = (
         ("kafka", "FILE"),
     ),
     Work(
+        "queue-100k-analysis",
+        "Jepsen 15-24 s",
+        "<= 0.4 s (analysis_cpu_s)",
+        lambda path: make_kafka.write(path, 100_000, 1),
+        ("analysis", "FILE"),
+    ),
+    Work(
         "queue-1m",
         "Jepsen did not finish in 8 GB",
         "<= 22 s, 2.5 GB",
@@ -107,13 +114,8 @@ def measure(work: Work, folder: Path) -> dict[str, object]:
     arguments = [str(path) if argument == "FILE" else argument for argument in work.command]
     before = os.times()
     started = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.checkers.one", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
+    command = [sys.executable, "-m", "bench.checkers.one", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     after = os.times()
     if done.returncode:
         return {"work": work.name, "error": done.stderr.strip().splitlines()[-1:]}

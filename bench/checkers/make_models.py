@@ -1,6 +1,4 @@
-"""Make linearizable histories of models: every process always busy, effects at a random moment inside each "
-"operation.
-"""
+"""Make linearizable histories of models: all processes are always busy, effects come at random moments."""
 
 from __future__ import annotations
 

@@ -11,7 +11,6 @@ import json
 import resource
 import sys
 import time
-from pathlib import Path
 
 
 def judged(workload: str, path: str) -> dict[str, object]:
@@ -77,13 +76,13 @@ def main(arguments: list[str]) -> None:
         figures: dict[str, object] = {}
     elif kind == "monitor":
         figures = monitored(rest[0], int(rest[1]), int(rest[2]))
+    elif kind == "analysis":
+        figures = analysed(rest[0])
     elif kind == "published":
         figures = published(rest[0])
     else:
         figures = judged(kind, rest[0])
         figures["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-        if kind == "kafka" and Path(rest[0]).stat().st_size < 100_000_000:
-            figures |= analysed(rest[0])
     figures.setdefault("peak_mb", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
     print(json.dumps(figures))
 
