@@ -155,6 +155,7 @@ class ComposeCluster:
         client = self._client()
         try:
             engine.sweep(client, self._handles.project)
+            ports.release(Path(self._handles.folder))
         finally:
             self._engine, self._links = None, None
             client.close()
@@ -316,14 +317,15 @@ class ComposeCluster:
     def _compose_up(self) -> None:
         client = self._client()
         brokers = [one.name for one in self._members.values() if BROKER in one.roles]
-        chosen = ports.choose(len(brokers), engine.published_ports(client))
+        file = self._file()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        ports.release(file.parent)
+        chosen = ports.reserve(len(brokers), file.parent)
         self._handles = replace(
             self._handles,
             ports=dict(zip(brokers, chosen, strict=True)),
             subnet=engine.free_subnet(client, self._handles.project),
         )
-        file = self._file()
-        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(self._yaml())
         assert self._handles.image is not None, "up has chosen the image"
         engine.compose(self._handles.project, file, ["up", "-d"], {"KAFKA_IMAGE": self._handles.image})
@@ -394,11 +396,13 @@ def from_handles(description: Mapping[str, Any]) -> ComposeCluster:
 
 def remove(description: Mapping[str, Any]) -> None:
     """Remove all that the cluster left, from what `describe` returned (or its "handles"); safe when nothing is left."""
+    handles = _handles(description)
     client = engine.connect()
     try:
-        engine.sweep(client, _handles(description).project)
+        engine.sweep(client, handles.project)
     finally:
         client.close()
+    ports.release(Path(handles.folder))
 
 
 def _handles(description: Mapping[str, Any]) -> Handles:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from typing import Any
 
 import docker
 import docker.errors
+import docker.utils
 import requests
 
 from harness.cluster.api import ClusterError, UsageError
@@ -44,9 +46,10 @@ def connect() -> Any:
     """Return a client of the engine, to be closed by the caller. UsageError, in one line, when none answers."""
     client = None
     try:
+        _knock()
         client = docker.from_env(timeout=CALL_TIMEOUT_S)
         client.ping()
-    except (docker.errors.DockerException, requests.RequestException) as error:
+    except (docker.errors.DockerException, requests.RequestException, OSError) as error:
         if client is not None:
             client.close()
         where = os.environ.get("DOCKER_HOST", "its usual socket")
@@ -54,6 +57,14 @@ def connect() -> Any:
             f"no Docker engine answers at {where}: start Docker (or .ci/engine start FOLDER), or set DOCKER_HOST"
         ) from error
     return client
+
+
+def _knock() -> None:
+    """Raise OSError when nobody listens at the engine's local socket: the package would leave its own one open."""
+    address = docker.utils.parse_host(os.environ.get("DOCKER_HOST") or None)
+    if address.startswith("http+unix://"):
+        with socket.socket(socket.AF_UNIX) as door:
+            door.connect(address.removeprefix("http+unix://"))
 
 
 @contextlib.contextmanager
@@ -111,16 +122,6 @@ def containers(client: Any, project: str) -> dict[str, Any]:
     with guard("list containers"):
         found = client.containers.list(all=True, filters={"label": [f"{RUN_LABEL}={project}", NODE_LABEL]})
         return {container.labels[NODE_LABEL]: container for container in found}
-
-
-def published_ports(client: Any) -> set[int]:
-    """Return the host ports that any container publishes or, while it is dead, will publish when it starts again."""
-    ports: set[int] = set()
-    with guard("list ports"):
-        for container in client.containers.list(all=True, ignore_removed=True):
-            for bindings in (container.attrs["HostConfig"].get("PortBindings") or {}).values():
-                ports |= {int(binding["HostPort"]) for binding in bindings or () if binding.get("HostPort")}
-    return ports
 
 
 def free_subnet(client: Any, project: str) -> str:
