@@ -16,12 +16,17 @@ from typing import Any, BinaryIO, cast
 
 import msgspec
 
+from checkers import edn
 from checkers.pairing import Line
 from harness.history import HistoryError
 
 HISTORY_FILE = "history.jsonl"
 BLOCK_SIZE_BYTES = 4 << 20
 """Decoded, a block is about ten times its size: 40 MB beside the columns."""
+JEPSENS_FILE = "history.edn"
+EDN = ".edn"
+EDN_BLOCK = 20_000
+"""Operations of an EDN history that are handed on at a time."""
 LINE_LIMIT_BYTES = 1 << 30
 """A line longer than this is no history."""
 
@@ -37,23 +42,47 @@ def lines_of(history: PathLike[str] | str | Iterable[Any], warn: Callable[[str],
         return lines_of_ops(history), "history"
     path = Path(history)
     if path.is_dir():
-        path /= HISTORY_FILE
+        own, jepsens = path / HISTORY_FILE, path / JEPSENS_FILE
+        path = own if own.exists() or not jepsens.exists() else jepsens
     return lines_of_file(path, warn), path.name
 
 
 def lines_of_file(path: Path, warn: Callable[[str], None]) -> Iterator[Lines]:
-    """Yield the decoded lines of a .jsonl, .jsonl.gz or .jsonl.zst file, block by block.
+    """Yield the decoded lines of a .jsonl, .jsonl.gz, .jsonl.zst or .edn file, block by block.
 
     Raises HistoryError (naming file and line) where the file can't be read or a line is not an operation.
     """
     number = 1
     try:
         with _open(path) as stream:
+            if path.suffix == EDN:
+                yield from _edn(stream, path.name)
+                return
             for block in _blocks(stream):
                 lines, numbers, number = _decode(block, number, path.name, warn)
                 yield lines, numbers
     except (OSError, EOFError) as error:
         raise HistoryError(f"{path}: can't be read: {error}") from error
+
+
+def _edn(stream: BinaryIO, name: str) -> Iterator[Lines]:
+    """Yield the ops of Jepsen's history.edn: one map a line, or one vector of maps."""
+    lines: list[Line] = []
+    numbers: list[int] = []
+    text = stream.read().decode()
+    one_a_line = not text.lstrip().startswith("[")
+    for number, part in enumerate(text.splitlines() if one_a_line else (text,), start=1):
+        try:
+            for value in edn.parse(part):
+                for op in [value] if one_a_line else value:
+                    lines.append(msgspec.convert(edn.op_of(op), Line, strict=True))
+                    numbers.append(number if one_a_line else len(lines))
+        except (edn.EdnError, msgspec.ValidationError, TypeError) as error:
+            raise HistoryError(f"{name}:{number}: not an operation in EDN: {error}") from error
+        if len(lines) >= EDN_BLOCK:
+            yield lines, numbers
+            lines, numbers = [], []
+    yield lines, numbers
 
 
 def lines_of_ops(ops: Iterable[Any]) -> Iterator[Lines]:
