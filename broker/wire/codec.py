@@ -49,8 +49,11 @@ def decode_response(kind: type[R], version: int, payload: Buffer) -> tuple[int, 
     return correlation_id, decode_body(kind, version, payload, at)
 
 
-def decode_body(kind: type[M], version: int, payload: Buffer, at: int) -> M:
-    """Return the message whose body fills the payload from `at` to its end (a request's header tells `at`)."""
+def decode_body(kind: type[M], version: int, payload: Buffer, at: int, *, exact: bool = True) -> M:
+    """Return the message whose body fills the payload from `at` to its end (a request's header tells `at`).
+
+    exact=False lets bytes follow, as Kafka's brokers do: librdkafka 2.16 leaves three behind a Metadata request.
+    """
     key: Any = kind  # a type variable is not hashable to mypy
     read, _ = _codec(key, version)
     try:
@@ -59,7 +62,7 @@ def decode_body(kind: type[M], version: int, payload: Buffer, at: int) -> M:
         raise WireError(f"truncated: {kind.__name__} version {version}: {error}") from error
     except WireError as error:
         raise WireError(f"{kind.__name__} version {version}: {error}") from error
-    if end != len(payload):
+    if exact and end != len(payload):
         raise WireError(f"{kind.__name__} version {version} ends {len(payload) - end} bytes before its frame")
     assert isinstance(message, kind)
     return message

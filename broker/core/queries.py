@@ -1,0 +1,243 @@
+"""What is answered from the state as it is, without changing it: Metadata, ListOffsets, DescribeQuorum.
+
+`answer` returns the response, or None for what is no such question. DescribeQuorum is answered by the active
+controller; elsewhere it is to be forwarded (`is_forwarded`). ListOffsets goes to the leader: the end is the high
+watermark (the last stable offset for read_committed), unknown until this leader's epoch is committed; by time it is the
+first record of that time or later, in a compressed batch the batch's first offset. Kafka: KRaftMetadataCache,
+Partition.fetchOffsetForTimestamp.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from broker.core.broker import Broker
+from broker.core.errors import Code
+from broker.core.metadata.image import Topic
+from broker.core.metadata.records import NO_LEADER, PartitionState
+from broker.core.quorum.state import Progress
+from broker.core.replication.replica import Replica
+from broker.core.storage import Storage
+from broker.wire import batch, record
+from broker.wire.message import Request, Response
+from broker.wire.messages.describe_quorum import (
+    DescribeQuorumRequest,
+    DescribeQuorumResponse,
+    PartitionData,
+    ReplicaState,
+    TopicData,
+)
+from broker.wire.messages.list_offsets import (
+    EARLIEST,
+    LATEST,
+    READ_COMMITTED,
+    ListOffsetsPartition,
+    ListOffsetsPartitionResponse,
+    ListOffsetsRequest,
+    ListOffsetsResponse,
+    ListOffsetsTopicResponse,
+)
+from broker.wire.messages.metadata import (
+    MetadataRequest,
+    MetadataResponse,
+    MetadataResponseBroker,
+    MetadataResponsePartition,
+    MetadataResponseTopic,
+)
+from broker.wire.messages.quorum import METADATA_TOPIC
+from broker.wire.primitives import NO_UUID
+
+MAX_TIMESTAMP = -3
+"""Asks for the record with the greatest timestamp (KIP-734)."""
+LOCAL_EARLIEST = -4
+"""The start of what is on local disks (KIP-405): all of it."""
+INTERNAL = frozenset({"__consumer_offsets", "__transaction_state", "__share_group_state"})
+
+
+def answer(broker: Broker, storage: Storage, message: Request, now_ms: int) -> Response | None:
+    """Return the answer to a question, None for any other request."""
+    match message:
+        case MetadataRequest():
+            return _metadata(broker, message)
+        case ListOffsetsRequest():
+            return _list_offsets(broker, storage, message)
+        case DescribeQuorumRequest():
+            return _describe_quorum(broker, now_ms)
+        case _:
+            return None
+
+
+def is_forwarded(broker: Broker, message: Request) -> bool:
+    """Return whether another node has the answer: the active controller, `broker.quorum.leader_id`."""
+    return isinstance(message, DescribeQuorumRequest) and not broker.quorum.is_leader
+
+
+# Metadata
+
+
+def _metadata(broker: Broker, request: MetadataRequest) -> MetadataResponse:
+    image = broker.image
+    alive = {one.id: one for one in image.brokers.values() if not one.fenced}
+    if request.topics is None:
+        topics = [_topic(topic, alive) for topic in image.topics.values()]
+    else:
+        topics = []
+        for asked in request.topics:
+            found = image.topics.get(asked.topic_id.hex()) if asked.name is None else image.topic(asked.name)
+            if found is not None:
+                topics.append(_topic(found, alive))
+            else:
+                code = Code.UNKNOWN_TOPIC_ID if asked.name is None else Code.UNKNOWN_TOPIC_OR_PARTITION
+                topics.append(
+                    MetadataResponseTopic(
+                        error_code=code, name=asked.name, topic_id=asked.topic_id if asked.name is None else NO_UUID
+                    )
+                )
+    return MetadataResponse(
+        brokers=tuple(
+            MetadataResponseBroker(node_id=one.id, host=place.host, port=place.port, rack=one.rack)
+            for one in alive.values()
+            for place in one.endpoints[:1]
+        ),
+        cluster_id=broker.config.cluster_id,
+        controller_id=broker.quorum.leader_id if broker.quorum.leader_id in alive else next(iter(alive), -1),
+        topics=tuple(topics),
+    )
+
+
+def _topic(topic: Topic, alive: Collection[int]) -> MetadataResponseTopic:
+    return MetadataResponseTopic(
+        name=topic.name,
+        topic_id=bytes.fromhex(topic.id),
+        is_internal=topic.name in INTERNAL,
+        partitions=tuple(_partition(state, alive) for _, state in sorted(topic.partitions.items())),
+    )
+
+
+def _partition(state: PartitionState, alive: Collection[int]) -> MetadataResponsePartition:
+    has_leader = state.leader != NO_LEADER and state.leader in alive
+    return MetadataResponsePartition(
+        error_code=Code.NONE if has_leader else Code.LEADER_NOT_AVAILABLE,
+        partition_index=state.index,
+        leader_id=state.leader if has_leader else NO_LEADER,
+        leader_epoch=state.leader_epoch,
+        replica_nodes=state.replicas,
+        isr_nodes=state.isr,
+        offline_replicas=tuple(replica for replica in state.replicas if replica not in alive),
+    )
+
+
+# ListOffsets
+
+
+def _list_offsets(broker: Broker, storage: Storage, request: ListOffsetsRequest) -> ListOffsetsResponse:
+    committed = request.isolation_level == READ_COMMITTED
+    topics = []
+    for topic in request.topics:
+        topic_id = broker.image.topic_ids.get(topic.name, "")
+        answers = []
+        for ask in topic.partitions:
+            replica = broker.replicas.get((topic_id, ask.partition_index))
+            code = _refusal(broker, topic_id, ask, replica)
+            if code or replica is None:
+                answers.append(ListOffsetsPartitionResponse(partition_index=ask.partition_index, error_code=code))
+            else:
+                answers.append(_find(storage, replica, ask, committed=committed))
+        topics.append(ListOffsetsTopicResponse(name=topic.name, partitions=tuple(answers)))
+    return ListOffsetsResponse(topics=tuple(topics))
+
+
+def _refusal(broker: Broker, topic_id: str, ask: ListOffsetsPartition, replica: Replica | None) -> Code:
+    if broker.image.partition(topic_id, ask.partition_index) is None:
+        return Code.UNKNOWN_TOPIC_OR_PARTITION
+    if replica is None:
+        return Code.NOT_LEADER_OR_FOLLOWER
+    code = replica.check_epoch(ask.current_leader_epoch)
+    if code:
+        return code
+    if replica.leader is None:
+        return Code.NOT_LEADER_OR_FOLLOWER
+    if ask.timestamp not in {EARLIEST, LOCAL_EARLIEST} and replica.leader.epoch_start > replica.log.high_watermark:
+        return Code.OFFSET_NOT_AVAILABLE  # KIP-207: the end may fall back to what is not known here yet
+    return Code.NONE
+
+
+def _find(
+    storage: Storage, replica: Replica, ask: ListOffsetsPartition, *, committed: bool
+) -> ListOffsetsPartitionResponse:
+    log = replica.log
+    end = log.last_stable if committed else log.high_watermark
+    timestamp = -1
+    if ask.timestamp == LATEST:
+        offset = end
+    elif ask.timestamp in {EARLIEST, LOCAL_EARLIEST}:
+        offset = log.start
+    elif ask.timestamp >= 0 or ask.timestamp == MAX_TIMESTAMP:
+        wanted = max((one.max_timestamp for one in log.segments), default=-1)
+        wanted = wanted if ask.timestamp == MAX_TIMESTAMP else ask.timestamp
+        offset, timestamp = _at_time(storage, replica, wanted, end) if wanted >= 0 else (-1, -1)
+    else:  # the tiers of remote storage, which there is none of
+        return ListOffsetsPartitionResponse(
+            partition_index=ask.partition_index, error_code=Code.UNSUPPORTED_FOR_MESSAGE_FORMAT
+        )
+    epoch = replica.leader_epoch if ask.timestamp == LATEST else log.epochs.epoch_at(offset)
+    return ListOffsetsPartitionResponse(
+        partition_index=ask.partition_index,
+        timestamp=timestamp,
+        offset=offset,
+        leader_epoch=epoch if offset >= 0 else -1,
+    )
+
+
+def _at_time(storage: Storage, replica: Replica, wanted: int, end: int) -> tuple[int, int]:
+    """Return (offset, timestamp) of the first record of at least that time below `end`; (-1, -1) for none."""
+    log = replica.log
+    for segment in log.segments:
+        position = segment.position_at_time(wanted)
+        if position is None:
+            continue
+        header = batch.parse_header(storage.read(log.name, segment.base, position, batch.HEADER_SIZE), 0)
+        found = (max(header.base_offset, log.start), header.max_timestamp)
+        if not header.compression:
+            data = storage.read(log.name, segment.base, position, header.size)
+            found = next(
+                (
+                    (one.offset, one.timestamp_ms)
+                    for one in record.decode(data, 0, header)
+                    if one.timestamp_ms >= wanted and one.offset >= log.start
+                ),
+                found,
+            )
+        return found if found[0] < end else (-1, -1)
+    return -1, -1
+
+
+# DescribeQuorum
+
+
+def _describe_quorum(broker: Broker, now_ms: int) -> DescribeQuorumResponse:
+    quorum = broker.quorum
+    if quorum.leadership is None:
+        return DescribeQuorumResponse(
+            error_code=Code.NOT_LEADER_OR_FOLLOWER, error_message=f"node {quorum.leader_id} leads the quorum"
+        )
+
+    def state(replica: int, progress: Progress) -> ReplicaState:
+        return ReplicaState(
+            replica_id=replica,
+            log_end_offset=progress.end,
+            last_fetch_timestamp=progress.fetched_ms,
+            last_caught_up_timestamp=progress.caught_up_ms,
+        )
+
+    own = Progress(end=quorum.metadata.end, fetched_ms=now_ms, caught_up_ms=now_ms)
+    others = quorum.leadership.progress()
+    voters = [(broker.config.node_id, own), *((replica, one) for replica, one, votes in others if votes)]
+    partition = PartitionData(
+        leader_id=broker.config.node_id,
+        leader_epoch=quorum.epoch,
+        high_watermark=quorum.high_watermark,
+        current_voters=tuple(state(*pair) for pair in sorted(voters, key=lambda pair: pair[0])),
+        observers=tuple(state(replica, one) for replica, one, votes in others if not votes),
+    )
+    return DescribeQuorumResponse(topics=(TopicData(topic_name=METADATA_TOPIC, partitions=(partition,)),))

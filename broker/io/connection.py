@@ -1,0 +1,253 @@
+"""One inbound connection: frames in, answers out in the order of their requests.
+
+    open -> (reading paused: too many open requests, a reader that does not read, or no memory) -> open -> closed
+
+A request takes a `Slot`; its answer may come in any step, and goes out when all slots before it have gone. A request
+that gets no answer (acks=0) takes none. At most `MAX_OPEN` requests wait at a time, and none is taken up while the
+peer does not read what we have written: a client pays for its own backlog. Frames larger than the starting buffer are
+admitted by `Memory`, which bounds them all together; whoever finds no room waits in turn, and TCP makes its client wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol, cast
+
+from broker.io.door import Answered, Asked, Chunk
+from broker.io.framing import START_BYTES, Inbox
+from broker.wire.errors import WireError
+from broker.wire.message import Response
+
+MAX_OPEN = 128
+"""Requests of one connection that may wait for their answers; Kafka takes one, clients send five or so."""
+HIGH_WATER_BYTES = 4 * 1024 * 1024
+"""Unsent answers beyond which no further request is taken up."""
+
+
+class Slot:
+    """The place of one request in its connection's order; the `id` of a request for the core."""
+
+    __slots__ = ("answer", "connection", "correlation_id", "version")
+
+    def __init__(self, connection: Connection, version: int, correlation_id: int) -> None:
+        self.connection = connection
+        self.version, self.correlation_id = version, correlation_id
+        self.answer: Response | bytes | None = None
+
+
+class Memory:
+    """Bounds the large frames that are being received; first come, first served."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self.used_bytes = 0
+        self._waiting: deque[tuple[Connection, int]] = deque()
+
+    def admit(self, connection: Connection, size: int) -> bool:
+        """Take room for a frame; False: there is none, `connection.admitted` will be called."""
+        if self._waiting or self.used_bytes + size > self._limit_bytes:
+            self._waiting.append((connection, size))
+            return False
+        self.used_bytes += size
+        return True
+
+    def release(self, size: int) -> None:
+        """Give room back, and let the next ones in."""
+        self.used_bytes -= size
+        while self._waiting and self.used_bytes + self._waiting[0][1] <= self._limit_bytes:
+            connection, wanted = self._waiting.popleft()
+            self.used_bytes += wanted
+            connection.admitted(wanted)
+
+    def forget(self, connection: Connection) -> None:
+        """The connection does not wait any more."""
+        self._waiting = deque(item for item in self._waiting if item[0] is not connection)
+
+
+class Host(Protocol):
+    """What a connection needs of its node."""
+
+    memory: Memory
+    max_request_bytes: int
+
+    def opened(self, connection: Connection) -> bool:
+        """Note a new connection; False: it must go."""
+        ...
+
+    def closed(self, connection: Connection) -> None:
+        """Forget it."""
+        ...
+
+    def open_frame(self, connection: Connection, payload: memoryview) -> Asked | Answered:
+        """Return what a frame asks. Raises WireError."""
+        ...
+
+    def asked(self, connection: Connection, slot: Slot, asked: Asked) -> None:
+        """Hand a request to the core; the answer comes back through the slot."""
+        ...
+
+    def chunks(self, slot: Slot, answer: Response) -> list[Chunk]:
+        """Return an answer's frame. Raises WireError and ShortReadError."""
+        ...
+
+
+class Connection(asyncio.BufferedProtocol):
+    """See the module. `to_nodes`: at the nodes' door."""
+
+    def __init__(self, host: Host, *, to_nodes: bool, expects_answer: Callable[[Asked], bool]) -> None:
+        self.to_nodes = to_nodes
+        self.peer = ""
+        self.active_s = 0.0
+        self._host = host
+        self._expects_answer = expects_answer
+        self._transport: asyncio.Transport | None = None
+        self._inbox = Inbox(host.max_request_bytes)
+        self._slots: deque[Slot] = deque()
+        self._admitted_bytes = 0
+        self._waits_for_memory = self._peer_is_slow = self._reading_paused = False
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self._transport = cast("asyncio.Transport", transport)
+        name = transport.get_extra_info("peername")
+        self.peer = f"{name[0]}:{name[1]}" if name else "?"
+        self._transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
+        self.active_s = asyncio.get_running_loop().time()
+        if not self._host.opened(self):
+            self.close()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return where to receive."""
+        del sizehint
+        return self._inbox.space()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what came."""
+        self.active_s = asyncio.get_running_loop().time()
+        self._take(nbytes)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget what waits: nobody will read it."""
+        del exc
+        self._transport = None
+        self._slots.clear()
+        self._host.memory.forget(self)
+        self._host.memory.release(self._admitted_bytes)
+        self._admitted_bytes = 0
+        self._host.closed(self)
+
+    def pause_writing(self) -> None:
+        """The other end does not read."""
+        self._peer_is_slow = True
+        self._decide_reading()
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        self._peer_is_slow = False
+        self.flush()
+        self._resume()
+
+    # Requests.
+
+    def _take(self, count: int) -> None:
+        """Take frames until one is not whole, or this connection must wait."""
+        try:
+            frames = self._inbox.take(count)
+            while not self._must_wait():
+                payload = next(frames, None)
+                if payload is None:
+                    break
+                self._open(payload)
+            self._admit()
+        except WireError:
+            self.close()  # whoever sends this does not speak Kafka; nobody knows where the next frame begins
+        self._decide_reading()
+
+    def _open(self, payload: memoryview) -> None:
+        asked = self._host.open_frame(self, payload)
+        if isinstance(asked, Answered):
+            slot = Slot(self, 0, 0)
+            slot.answer = asked.data
+            self._slots.append(slot)
+            self.flush()
+            return
+        slot = Slot(self, asked.header.version, asked.header.correlation_id)
+        if self._expects_answer(asked):
+            self._slots.append(slot)
+        self._host.asked(self, slot, asked)
+
+    def _admit(self) -> None:
+        """Ask for room for a frame that has begun and is large; give room back when there is none of that size."""
+        wanted = self._inbox.wanted
+        wanted = wanted if wanted > START_BYTES else 0
+        if wanted != self._admitted_bytes:
+            self._host.memory.release(self._admitted_bytes)
+            self._admitted_bytes = 0
+            if wanted and not self._waits_for_memory:
+                self._waits_for_memory = not self._host.memory.admit(self, wanted)
+                self._admitted_bytes = 0 if self._waits_for_memory else wanted
+
+    def admitted(self, size: int) -> None:
+        """There is room for the frame now."""
+        self._waits_for_memory = False
+        self._admitted_bytes = size
+        self._decide_reading()
+
+    def _must_wait(self) -> bool:
+        return self._peer_is_slow or len(self._slots) >= MAX_OPEN or self._transport is None
+
+    def _decide_reading(self) -> None:
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        wait = self._must_wait() or self._waits_for_memory
+        if wait and not self._reading_paused:
+            self._reading_paused = True
+            transport.pause_reading()
+        elif not wait and self._reading_paused:
+            self._reading_paused = False
+            transport.resume_reading()
+
+    def _resume(self) -> None:
+        """Go on with the frames that are here already, then with reading."""
+        if self._reading_paused and not self._must_wait():
+            self._take(0)
+
+    # Answers.
+
+    def flush(self) -> None:
+        """Send the answers whose turn it is."""
+        transport, slots = self._transport, self._slots
+        if transport is None or self._peer_is_slow:
+            return
+        out: list[Chunk] = []
+        while slots and slots[0].answer is not None:
+            slot = slots.popleft()
+            answer = slot.answer
+            assert answer is not None
+            if isinstance(answer, bytes):
+                out.append(answer)
+            else:
+                out += self._host.chunks(slot, answer)
+        if out:
+            transport.write(out[0]) if len(out) == 1 else transport.writelines(out)
+        self._resume()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request waits."""
+        return not self._slots
+
+    def close(self) -> None:
+        """Close, sending first what is written already."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()

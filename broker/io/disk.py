@@ -1,0 +1,264 @@
+"""The node's folder: segments and small files; performs a Ready's writes and syncs, and is the core's Storage.
+
+    <folder>/<log>/<base>.log        a segment, Kafka's name for it
+    <folder>/<log>/<name>, <name>    small files, replaced by renaming a finished draft
+
+Appends that follow one another in a segment go out in one vectored write at their position. A write that the disk
+refuses raises OSError: the node must end, since its state in memory is ahead of its files. What `sync` must reach is
+noted per log when it is written (segments, small files, the folder itself), so that syncing costs what was touched.
+
+A draft is synced before its renaming only where the core asks for it: after a power loss a small file that was not
+synced may be old or empty, never a mixture. `SyncJob` has file descriptors of its own, so it may run on
+another thread while the node goes on writing, and while files that it syncs are dropped.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import assert_never
+
+from broker.core.ready import Append, DropLog, DropSegment, Remove, Save, Truncate, Write
+
+MAX_OPEN_FILES = 512
+"""Segments that stay open: most are read or written again at once."""
+MAX_VECTORS = 512
+"""Below IOV_MAX (1024) everywhere."""
+LOCK_FILE = ".lock"
+_SEGMENT = ".log"
+_DRAFT = ".draft"
+_FOLDER = "."
+_sync = getattr(os, "fdatasync", os.fsync)
+"""Data and size; the time of the last change need not survive."""
+
+
+class FolderInUseError(Exception):
+    """Another process has this data folder."""
+
+
+class SyncJob:
+    """File descriptors to sync; `run` syncs and closes them, on any thread."""
+
+    def __init__(self, descriptors: list[int]) -> None:
+        self._descriptors = descriptors
+
+    def run(self) -> None:
+        """Make all of it durable. Raises OSError."""
+        try:
+            for descriptor in self._descriptors:
+                _sync(descriptor)
+        finally:
+            for descriptor in self._descriptors:
+                os.close(descriptor)
+
+
+class Disk:
+    """See the module. Not thread-safe; one node owns one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take the folder for ourselves; raises FolderInUseError."""
+        self._root = folder
+        self._open: OrderedDict[tuple[str, int], int] = OrderedDict()
+        self._unsynced: dict[str, dict[str, None]] = {}
+        self.bytes_written = 0
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(folder / LOCK_FILE, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._lock)
+            raise FolderInUseError(f"{folder} is in use by another process") from error
+
+    def close(self) -> None:
+        """Close everything and leave the folder to others."""
+        for descriptor in self._open.values():
+            os.close(descriptor)
+        self._open.clear()
+        os.close(self._lock)
+
+    # Writing.
+
+    def write(self, writes: Sequence[Write]) -> None:
+        """Perform the writes in their order. Raises OSError."""
+        run: list[Append] = []
+        end = 0
+        for item in writes:
+            if isinstance(item, Append):
+                if run and (item.log != run[0].log or item.base != run[0].base or item.position != end):
+                    self._append(run)
+                    run = []
+                run.append(item)
+                end = item.position + len(item.data)
+                continue
+            if run:
+                self._append(run)
+                run = []
+            self._write_one(item)
+        if run:
+            self._append(run)
+
+    def _write_one(self, write: Truncate | DropSegment | DropLog | Save | Remove) -> None:
+        match write:
+            case Truncate(log, base, size):
+                os.ftruncate(self._segment(log, base), size)
+                self._note(log, _segment_name(base))
+            case DropSegment(log, base):
+                self._close_segment(log, base)
+                for path in (self._root / log).glob(f"{base:020d}.*"):
+                    path.unlink(missing_ok=True)
+                self._note(log, _FOLDER)
+            case DropLog(log):
+                self._drop(log)
+            case Save(name, data, sync):
+                self._save(name, data, sync=sync)
+            case Remove(name):
+                (self._root / name).unlink(missing_ok=True)
+                self._note(name.rpartition("/")[0], _FOLDER)
+            case _:
+                assert_never(write)
+
+    def _append(self, run: list[Append]) -> None:
+        """Write what follows one another in one segment."""
+        first = run[0]
+        position = first.position
+        descriptor = self._segment(first.log, first.base)
+        self._note(first.log, _segment_name(first.base))
+        if not position:
+            self._note(first.log, _FOLDER)
+        for at in range(0, len(run), MAX_VECTORS):
+            views = [item.data for item in run[at : at + MAX_VECTORS]]
+            size = sum(map(len, views))
+            written = os.pwritev(descriptor, views, position)
+            if written != size:
+                self._finish(descriptor, b"".join(views)[written:], position + written)
+            position += size
+            self.bytes_written += size
+
+    def _finish(self, descriptor: int, rest: bytes, position: int) -> None:
+        """Write what a short write left over; a full disk is an OSError at the latest in the next call."""
+        while rest:
+            written = os.pwrite(descriptor, rest, position)
+            rest, position = rest[written:], position + written
+
+    def _save(self, name: str, data: bytes, *, sync: bool) -> None:
+        path = self._root / name
+        folder = name.rpartition("/")[0]
+        if folder:
+            path.parent.mkdir(exist_ok=True)
+        draft = path.with_name(path.name + _DRAFT)
+        descriptor = os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        try:
+            self._finish(descriptor, bytes(data), 0)
+            if sync:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        draft.replace(path)
+        if sync:
+            self._sync_folder(path.parent)
+        else:
+            self._note(folder, path.name)
+            self._note(folder, _FOLDER)
+
+    def _drop(self, log: str) -> None:
+        for key in [key for key in self._open if key[0] == log]:
+            os.close(self._open.pop(key))
+        self._unsynced.pop(log, None)
+        folder = self._root / log
+        if folder.is_dir():
+            doomed = self._root / f"{log}{_DRAFT}"  # renamed first: a crash in the middle leaves no half of a log
+            if doomed.is_dir():
+                shutil.rmtree(doomed)
+            folder.rename(doomed)
+            shutil.rmtree(doomed)
+
+    def _note(self, log: str, name: str) -> None:
+        self._unsynced.setdefault(log, {})[name] = None
+
+    # Syncing.
+
+    def sync(self, logs: Iterable[str]) -> SyncJob | None:
+        """Return the work that makes these logs durable as they are now; None when there is none."""
+        descriptors: list[int] = []
+        for log in logs:
+            names = self._unsynced.pop(log, None)
+            if names is None:
+                continue
+            folder = self._root / log
+            for name in names:
+                try:
+                    descriptors.append(os.open(folder / name, os.O_RDONLY | os.O_CLOEXEC))
+                except FileNotFoundError:
+                    continue  # it was removed since
+        return SyncJob(descriptors) if descriptors else None
+
+    def _sync_folder(self, folder: Path) -> None:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    # Storage: what the core reads.
+
+    def logs(self) -> Sequence[str]:
+        """Return the names of all logs; what was half dropped goes now."""
+        for path in self._root.glob(f"*{_DRAFT}"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        return sorted(path.name for path in self._root.iterdir() if path.is_dir())
+
+    def segments(self, log: str) -> Sequence[tuple[int, int]]:
+        """Return (base offset, size in bytes) of each segment."""
+        folder = self._root / log
+        if not folder.is_dir():
+            return []
+        found = [(path.stem, path.stat().st_size) for path in folder.glob(f"*{_SEGMENT}")]
+        return sorted((int(stem), size) for stem, size in found if stem.isdecimal())
+
+    def read(self, log: str, base: int, position: int, size: int) -> bytes:
+        """Return up to `size` bytes of a segment."""
+        return os.pread(self._segment(log, base), size, position)
+
+    def load(self, name: str) -> bytes | None:
+        """Return a small file."""
+        try:
+            return (self._root / name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def files(self, log: str) -> Sequence[str]:
+        """Return the full names of the small files in the log's folder."""
+        folder = self._root / log
+        if not folder.is_dir():
+            return []
+        names = (path.name for path in folder.iterdir())
+        return sorted(f"{log}/{name}" for name in names if not name.endswith((_SEGMENT, _DRAFT)))
+
+    # Open segments.
+
+    def _segment(self, log: str, base: int) -> int:
+        key = (log, base)
+        descriptor = self._open.get(key)
+        if descriptor is not None:
+            self._open.move_to_end(key)
+            return descriptor
+        path = self._root / log / _segment_name(base)
+        path.parent.mkdir(exist_ok=True)
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+        self._open[key] = descriptor
+        if len(self._open) > MAX_OPEN_FILES:
+            os.close(self._open.popitem(last=False)[1])
+        return descriptor
+
+    def _close_segment(self, log: str, base: int) -> None:
+        descriptor = self._open.pop((log, base), None)
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _segment_name(base: int) -> str:
+    return f"{base:020d}{_SEGMENT}"

@@ -1,0 +1,86 @@
+"""From a stream of bytes to frames, in one buffer: what an asyncio BufferedProtocol receives into.
+
+`space` gives the free end of the buffer, `take` says how much came and yields the payloads that are now whole, as views
+into the buffer: they are good until the next `space`. Between calls at most one unfinished frame is held, and the
+buffer grows with the bytes that have really come, at most doubling: a length that lies costs nothing. Once empty, a
+large buffer is given back. A length that is negative or beyond the bound is a `WireError` as soon as it is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from broker.wire.frame import LENGTH, payload_size
+
+START_BYTES = 64 * 1024
+KEEP_BYTES = 1024 * 1024
+"""A buffer up to this size stays with its connection: a producer's batches come again."""
+
+
+class Inbox:
+    """See the module."""
+
+    __slots__ = ("_buffer", "_end", "_limit_bytes", "_start", "_view")
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._renew(START_BYTES)
+
+    def _renew(self, size: int, keep: memoryview | bytes = b"") -> None:
+        self._buffer = bytearray(size)
+        self._view = memoryview(self._buffer)
+        self._start, self._end = 0, len(keep)
+        self._view[: self._end] = keep
+
+    @property
+    def capacity(self) -> int:
+        """Bytes that the buffer takes."""
+        return len(self._buffer)
+
+    @property
+    def pending(self) -> int:
+        """Bytes of an unfinished frame."""
+        return self._end - self._start
+
+    @property
+    def wanted(self) -> int:
+        """Size of the frame that has begun, with its length; 0 while nobody knows."""
+        if self.pending < LENGTH.size:
+            return 0
+        size: int = LENGTH.unpack_from(self._buffer, self._start)[0]
+        return LENGTH.size + size
+
+    def space(self) -> memoryview:
+        """Return where the next bytes go; never empty."""
+        pending, wanted = self.pending, self.wanted
+        capacity = len(self._buffer)
+        if not pending:
+            if capacity > KEEP_BYTES:
+                self._renew(START_BYTES)
+            self._start = self._end = 0
+        elif wanted > capacity and pending * 2 > capacity:
+            self._renew(min(wanted, capacity * 2), self._view[self._start : self._end])
+        elif self._start + wanted > capacity or self._end == capacity:
+            self._compact()
+        return self._view[self._end :]
+
+    def _compact(self) -> None:
+        """Move the unfinished frame to the front."""
+        pending = self.pending
+        self._view[:pending] = self._view[self._start : self._end]
+        self._start, self._end = 0, pending
+
+    def take(self, count: int) -> Iterator[memoryview]:
+        """Note `count` new bytes; yield the payloads that are whole now, in order. Raise WireError."""
+        self._end += count
+        return self.frames()
+
+    def frames(self) -> Iterator[memoryview]:
+        """Yield the payloads that are whole."""
+        while self._end - self._start >= LENGTH.size:
+            begin = self._start + LENGTH.size
+            size = payload_size(self._view[self._start : begin], self._limit_bytes)
+            if begin + size > self._end:
+                return
+            self._start = begin + size
+            yield self._view[begin : begin + size]

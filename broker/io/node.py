@@ -1,0 +1,302 @@
+"""The driver of one node: feeds `Broker.step` with what the sockets and the clock bring, and performs every Ready.
+
+Order (the contract of `broker.core.ready`): a step's writes are performed before the next step. Its replies and
+requests are collected, and go out once per turn of the event loop, after everything that the collected steps wanted
+synced is durable. A sync runs on a thread of its own; what is collected meanwhile waits for the next round, so that
+nothing overtakes a sync that came before it:
+
+    step: write | step: write | ... -> one sync -> one send -> ...
+
+One timer for the whole node: the core says when it wants to be woken. The clock is the wall clock of the start plus
+monotonic time: it never falls, and an adjusted clock does not end sessions.
+
+Errors: a client's go back to the client. An error of the disk or inside the core ends the process at once, without any
+further write or answer: what is in memory can't be trusted any more, and a restart recovers from what is on the disk.
+
+Stop (SIGTERM): the core hands leaderships over, syncs, and leaves its mark; then connections are closed. It gets
+`STOP_TIMEOUT_S` for that; without a controller nobody can take over, and the node goes without the mark.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import random
+import time
+from collections.abc import Callable
+
+from broker.core import queries
+from broker.core.broker import Broker
+from broker.core.errors import Code
+from broker.core.ready import Event, PeerReply, PeerRequest, Ready, Reply, Request, Tick
+from broker.io import door
+from broker.io.connection import Connection, Memory, Slot
+from broker.io.disk import Disk, SyncJob
+from broker.io.door import Answered, Asked, Chunk
+from broker.io.hot import ShortReadError
+from broker.io.peers import Peers
+from broker.io.settings import Settings
+from broker.wire.errors import WireError
+from broker.wire.message import Response
+from broker.wire.messages.describe_quorum import DescribeQuorumResponse
+from broker.wire.messages.fetch import Region
+from broker.wire.messages.produce import ProduceRequest
+
+STOP_TIMEOUT_S = 10.0
+"""Leaderships are handed over within a heartbeat or two; a supervisor kills after 10 s or more."""
+IDLE_CHECK_S = 30.0
+"""How often idle connections are looked for."""
+QUERY_CHANNEL = 16
+"""Questions that the active controller must answer; the core's channels have lower numbers."""
+QUERY_TIMEOUT_MS = 5000
+FATAL_EXIT = 70
+"""EX_SOFTWARE: the node gave up on itself; see the module."""
+
+
+class Node:
+    """See the module; also what a `Connection` and the metrics need. `run` in an event loop, once."""
+
+    def __init__(self, settings: Settings, log: logging.Logger) -> None:
+        """Take the folder and recover; raises FolderInUseError, OSError."""
+        self.settings, self.log = settings, log
+        self.memory = Memory(settings.limits.max_memory_bytes)
+        self.max_request_bytes = settings.limits.max_request_bytes
+        self.counts: dict[int, int] = {}
+        self.connections: dict[Connection, None] = {}
+        self.disk = Disk(settings.folder)
+        self._anchor_s = time.time() - time.monotonic()
+        seed = random.SystemRandom().getrandbits(64)
+        self.broker = Broker(settings.core, self.disk, seed, self.now_ms())
+        self._peers = Peers(settings.core.node_id, settings.peers, self._peer_event)
+        self._sync: dict[str, None] = {}
+        self._replies: list[Reply] = []
+        self._requests: list[PeerRequest] = []
+        self._flush_planned = self._syncing = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_ms = 0
+        self._questions: dict[int, Slot] = {}
+        self._tokens = itertools.count(-1, -1)  # the core's are positive
+        self._ended = asyncio.Event()
+        self._life = self.broker.lifecycle.life
+
+    def now_ms(self) -> int:
+        """Return the node's time."""
+        return int((self._anchor_s + time.monotonic()) * 1000)
+
+    async def run(self) -> None:
+        """Serve until the node has stopped in order."""
+        loop = asyncio.get_running_loop()
+        settings = self.settings
+        servers = [
+            await loop.create_server(self._factory(to_nodes=True), *settings.node_address, backlog=512),
+            await loop.create_server(self._factory(to_nodes=False), *settings.client_address, backlog=512),
+        ]
+        self.step(Tick())
+        idle = loop.call_later(IDLE_CHECK_S, self._close_idle)
+        host, port = settings.client_address
+        self.log.info("Kafka Server started: clients %s:%d, nodes %s:%d", host, port, *settings.node_address)
+        try:
+            await self._ended.wait()
+        finally:
+            idle.cancel()
+            for server in servers:
+                server.close()
+            self._peers.close()
+            for connection in list(self.connections):
+                connection.close()
+            await asyncio.sleep(0)
+            self.disk.close()
+        self.log.info("stopped%s", "" if self.broker.is_stopped else " without handing over: nobody answered in time")
+
+    def _factory(self, *, to_nodes: bool) -> Callable[[], Connection]:
+        return lambda: Connection(self, to_nodes=to_nodes, expects_answer=_expects_answer)
+
+    def stop(self) -> None:
+        """Begin an orderly stop."""
+        self.log.info("stopping")
+        self._perform(self.broker.stop(self.now_ms()))
+        asyncio.get_running_loop().call_later(STOP_TIMEOUT_S, self._ended.set)
+
+    # Steps.
+
+    def step(self, event: Event) -> None:
+        """Let the core handle an event, and perform what can be performed at once."""
+        try:
+            self._perform(self.broker.step(event, self.now_ms()))
+        except Exception:  # noqa: BLE001 - the door of the process: see the module on errors
+            self._give_up(event)
+
+    def _perform(self, ready: Ready) -> None:
+        if ready.writes:
+            self.disk.write(ready.writes)
+        for log in ready.sync:
+            self._sync[log] = None
+        self._replies += ready.replies
+        self._requests += ready.requests
+        for warning in ready.warnings:
+            self.log.warning("%s", warning)
+        if ready.wake_at_ms is not None:
+            self._arm(ready.wake_at_ms)
+        if not self._flush_planned and not self._syncing:
+            self._flush_planned = True
+            asyncio.get_running_loop().call_soon(self._flush)
+        life = self.broker.lifecycle.life
+        if life is not self._life:
+            self.log.info("%s -> %s", self._life.value, life.value)
+            self._life = life
+
+    def _give_up(self, event: object) -> None:
+        self.log.critical("this node can't go on; it failed at %s", type(event).__name__, exc_info=True)  # noqa: LOG014 - called in handlers
+        logging.shutdown()
+        os._exit(FATAL_EXIT)
+
+    def _arm(self, wake_at_ms: int) -> None:
+        """Set the timer, unless it goes off early enough: then it will look again."""
+        if self._timer is not None:
+            if self._timer_ms <= wake_at_ms:
+                return
+            self._timer.cancel()
+        self._timer_ms = wake_at_ms
+        wake_s = wake_at_ms / 1000 - self._anchor_s
+        self._timer = asyncio.get_running_loop().call_at(wake_s, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        self.step(Tick())
+
+    # Syncs and sends.
+
+    def _flush(self) -> None:
+        """Send what is collected, after what must be durable before it."""
+        self._flush_planned = False
+        replies, self._replies = self._replies, []
+        requests, self._requests = self._requests, []
+        logs, self._sync = self._sync, {}
+        try:
+            job = self.disk.sync(logs) if logs else None
+        except OSError:
+            self._give_up("sync")
+            return
+        if job is None:
+            self._send(replies, requests)
+            return
+        self._syncing = True
+        future = asyncio.get_running_loop().run_in_executor(None, self._run_sync, job)
+        future.add_done_callback(lambda _: self._synced(replies, requests))
+
+    def _run_sync(self, job: SyncJob) -> None:
+        try:
+            job.run()
+        except OSError:
+            self._give_up("sync")
+
+    def _synced(self, replies: list[Reply], requests: list[PeerRequest]) -> None:
+        self._syncing = False
+        self._send(replies, requests)
+        if not self._flush_planned and (self._replies or self._requests or self._sync or self.broker.is_stopped):
+            self._flush()
+
+    def _send(self, replies: list[Reply], requests: list[PeerRequest]) -> None:
+        for request in requests:
+            self._peers.send(request)
+        touched: dict[Connection, None] = {}
+        for reply in replies:
+            slot: Slot = reply.id
+            slot.answer = reply.message
+            touched[slot.connection] = None
+        for connection in touched:
+            connection.flush()
+        if self.broker.is_stopped and not (self._replies or self._requests or self._sync):
+            self._ended.set()
+
+    # What connections ask for.
+
+    def opened(self, connection: Connection) -> bool:
+        """Note a connection; False when there are too many."""
+        if not connection.to_nodes and len(self.connections) >= self.settings.limits.max_connections:
+            self.log.warning("connection from %s refused: max.connections", connection.peer)
+            return False
+        self.connections[connection] = None
+        return True
+
+    def closed(self, connection: Connection) -> None:
+        """Forget a connection."""
+        self.connections.pop(connection, None)
+
+    def open_frame(self, connection: Connection, payload: memoryview) -> Asked | Answered:
+        """Return what the frame asks."""
+        try:
+            opened = door.open_frame(payload, to_nodes=connection.to_nodes, image=lambda: self.broker.image)
+        except WireError as error:
+            self.log.warning("connection from %s closed: %s", connection.peer, error)
+            raise
+        api_key = opened.api_key if isinstance(opened, Answered) else opened.header.api_key
+        if api_key in self.counts or len(self.counts) < 1000:
+            self.counts[api_key] = self.counts.get(api_key, 0) + 1
+        return opened
+
+    def asked(self, connection: Connection, slot: Slot, asked: Asked) -> None:
+        """Answer from the state, ask the controller, or step."""
+        message = asked.message
+        if queries.is_forwarded(self.broker, message) and not connection.to_nodes:
+            self._forward(slot, asked)
+            return
+        answer = queries.answer(self.broker, self.disk, message, self.now_ms())
+        if answer is not None:
+            self._replies.append(Reply(slot, answer))
+            if not self._flush_planned and not self._syncing:
+                self._flush_planned = True
+                asyncio.get_running_loop().call_soon(self._flush)
+            return
+        client_id = asked.header.client_id or ""
+        self.step(Request(slot, message, client_id, connection.peer, internal=connection.to_nodes))
+
+    def _forward(self, slot: Slot, asked: Asked) -> None:
+        token = next(self._tokens)
+        self._questions[token] = slot
+        leader = self.broker.quorum.leader_id
+        self._peers.send(PeerRequest(token, leader, QUERY_CHANNEL, asked.message, QUERY_TIMEOUT_MS))
+
+    def _peer_event(self, event: Event) -> None:
+        """Take a peer's answer: the core's, or one to a question of a client."""
+        token = getattr(event, "token", 0)
+        if token > 0:
+            self.step(event)
+            return
+        slot = self._questions.pop(token)
+        if isinstance(event, PeerReply):
+            slot.answer = event.message
+        else:
+            slot.answer = DescribeQuorumResponse(error_code=Code.NOT_CONTROLLER, error_message="no controller answers")
+        slot.connection.flush()
+
+    def chunks(self, slot: Slot, answer: Response) -> list[Chunk]:
+        """Return the frame of an answer; none, and the connection goes, where that is impossible."""
+        try:
+            return door.close_frame(answer, slot.version, slot.correlation_id, self._read)
+        except (WireError, ShortReadError) as error:
+            self.log.warning("connection from %s closed: %s", slot.connection.peer, error)
+            slot.connection.close()
+            return []
+
+    def _read(self, region: Region) -> bytes:
+        data = self.disk.read(region.log, region.base, region.position, region.size)
+        if len(data) != region.size:
+            raise ShortReadError(f"{region.log} has {len(data)} of {region.size} bytes at {region.position}")
+        return data
+
+    def _close_idle(self) -> None:
+        """Close clients that have not asked for long; nodes stay."""
+        loop = asyncio.get_running_loop()
+        limit_s = self.settings.limits.max_idle_ms / 1000
+        for connection in list(self.connections):
+            quiet_s = loop.time() - connection.active_s
+            if limit_s > 0 and not connection.to_nodes and connection.is_idle and quiet_s > limit_s:
+                connection.close()
+        loop.call_later(IDLE_CHECK_S, self._close_idle)
+
+
+def _expects_answer(asked: Asked) -> bool:
+    return not (isinstance(asked.message, ProduceRequest) and asked.message.acks == 0)

@@ -1,0 +1,196 @@
+"""Requests to other nodes: one connection per (peer, channel), opened when first needed, answered in order.
+
+Every token is answered once: a `PeerReply`, or a `PeerFailed` when there is no connection, when it breaks, or when
+the oldest request on it has passed its time-out; then all that wait on that connection fail with it, since answers come
+in order. All nodes of a cluster run the same software: versions are not negotiated, the highest one is spoken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import cast
+
+import msgspec
+
+from broker.core.ready import Event, PeerFailed, PeerReply, PeerRequest
+from broker.io.framing import Inbox
+from broker.io.served import SERVED
+from broker.wire import codec
+from broker.wire.errors import WireError
+from broker.wire.frame import MAX_FRAME_BYTES, frame
+from broker.wire.messages.fetch import FetchRequest
+
+MAX_CORRELATION = 1 << 31
+
+
+class _Waiting(msgspec.Struct, frozen=True, gc=False):
+    """A request that was sent, or waits for the connection."""
+
+    token: int
+    correlation_id: int
+    api: int
+    deadline_s: float
+
+
+class Peers:
+    """All outgoing connections of a node. `deliver` takes the events."""
+
+    def __init__(
+        self, node_id: int, addresses: Mapping[int, tuple[str, int]], deliver: Callable[[Event], None]
+    ) -> None:
+        self._client_id = f"node-{node_id}"
+        self._addresses, self._deliver = addresses, deliver
+        self._channels: dict[tuple[int, int], Channel] = {}
+
+    def send(self, request: PeerRequest) -> None:
+        """Send a request, or answer it with PeerFailed (later, never from here)."""
+        key = (request.peer, request.channel)
+        channel = self._channels.get(key)
+        if channel is None:
+            address = self._addresses.get(request.peer)
+            if address is None:
+                asyncio.get_running_loop().call_soon(self._deliver, PeerFailed(request.token))
+                return
+            channel = self._channels[key] = Channel(address, self._client_id, self._deliver)
+        channel.send(request)
+
+    def close(self) -> None:
+        """Close the connections; what waits is not answered any more."""
+        for channel in self._channels.values():
+            channel.close()
+
+
+class Channel:
+    """The way to one peer for one kind of request; see the module. It outlives its connections."""
+
+    def __init__(self, address: tuple[str, int], client_id: str, deliver: Callable[[Event], None]) -> None:
+        self._address, self._client_id, self._deliver = address, client_id, deliver
+        self._link: _Link | None = None
+        self._waiting: deque[_Waiting] = deque()
+        self._next_id = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def send(self, request: PeerRequest) -> None:
+        """Send it now, or when the connection stands."""
+        message = request.message
+        if isinstance(message, FetchRequest):  # the field is named otherwise in the version that nodes speak
+            message = msgspec.structs.replace(message, replica_id=-1)
+        self._next_id = (self._next_id + 1) % MAX_CORRELATION
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + request.timeout_ms / 1000
+        self._waiting.append(_Waiting(request.token, self._next_id, message.api, deadline_s))
+        payload = codec.encode_request(
+            message, SERVED[message.api].highest, correlation_id=self._next_id, client_id=self._client_id
+        )
+        if self._link is None:
+            self._link = _Link(self)
+            self._link.task = loop.create_task(self._connect(self._link))
+        self._link.write(frame(payload))
+        if self._timer is None:
+            self._timer = loop.call_at(deadline_s, self._expire)
+
+    async def _connect(self, link: _Link) -> None:
+        try:
+            await asyncio.get_running_loop().create_connection(lambda: link, *self._address)
+        except OSError:
+            self.lost(link)
+
+    def _expire(self) -> None:
+        """Look whether a request has waited too long."""
+        self._timer = None
+        if not self._waiting:
+            return
+        loop = asyncio.get_running_loop()
+        first = min(one.deadline_s for one in self._waiting)
+        if loop.time() >= first:
+            self._fail()
+        else:
+            self._timer = loop.call_at(first, self._expire)
+
+    def lost(self, link: _Link) -> None:
+        """The connection is gone; unless we have given it up before, all that waits fails."""
+        if link is self._link:
+            self._fail()
+
+    def _fail(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            link.abort()
+        waiting, self._waiting = self._waiting, deque()
+        if not self._closed:
+            for one in waiting:
+                self._deliver(PeerFailed(one.token))
+
+    def received(self, link: _Link, payload: memoryview) -> None:
+        """Match an answer with the oldest request. Raises WireError."""
+        if link is not self._link:
+            return
+        if not self._waiting:
+            raise WireError("an answer that nobody waits for")
+        one = self._waiting[0]
+        served = SERVED[one.api]
+        correlation_id, message = codec.decode_response(served.response, served.highest, payload)
+        if correlation_id != one.correlation_id:
+            raise WireError(f"the answer has id {correlation_id}, {one.correlation_id} was asked")
+        self._waiting.popleft()
+        self._deliver(PeerReply(one.token, message))
+
+    def close(self) -> None:
+        """Send what is written, and close."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._link is not None:
+            self._link.close()
+
+
+class _Link(asyncio.BufferedProtocol):
+    """One connection of a channel; what is written before it stands is sent then."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.task: asyncio.Task[None] | None = None
+        self._channel = channel
+        self._transport: asyncio.Transport | None = None
+        self._inbox = Inbox(MAX_FRAME_BYTES)
+        self._unsent: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        if self._transport is None:
+            self._unsent.append(data)
+        else:
+            self._transport.write(data)
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+        elif self.task is not None:
+            self.task.cancel()
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+        else:
+            self.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.writelines(self._unsent)
+        self._unsent = []
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        del sizehint
+        return self._inbox.space()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        try:
+            for payload in self._inbox.take(nbytes):
+                self._channel.received(self, payload)
+        except WireError:
+            self._channel.lost(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        self._channel.lost(self)

@@ -1,0 +1,238 @@
+"""What a node is told at its start: Kafka's own property names, plus `harness.peer.N`.
+
+    node.id, process.roles, listeners, advertised.listeners, controller.listener.names, controller.quorum.voters,
+    log.dirs (one folder), broker.rack, and the times and sizes of `TIMES` and `SIZES`
+
+Roles are combined: every node votes and serves. The cluster's id stands in `meta.properties` in the data folder, as a
+formatted Kafka folder has it. `harness.peer.N=host:port` says how this node reaches peer N when that is not where peer
+N listens: through a link that can be cut. Topic defaults (`log.*`, `min.insync.replicas`, ...) are the core's to read.
+A property of Kafka that acts on threads or memory that this broker does not have is checked and has no effect; a name
+that nobody knows is reported and has none either, as in Kafka.
+
+Sync: `log.flush.interval.messages=1` (or a topic's `flush.messages=1`) syncs before every ack; without it, as in
+Kafka, replication is what makes records durable, and a segment is synced when it is sealed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from broker.core.config import BROKER_NAMES, TOPIC_DEFAULTS, BrokerConfig
+from broker.core.metadata.records import Endpoint
+from broker.io.properties import Properties, SettingsError, address_of, parse
+from broker.wire.frame import MAX_FRAME_BYTES
+
+META_FILE = "meta.properties"
+PEER_PREFIX = "harness.peer."
+DEFAULT_MEMORY_BYTES = 512 * 1024 * 1024
+"""Bound on the requests that are being received, all connections together (queued.max.request.bytes)."""
+
+TIMES = {
+    "broker.session.timeout.ms": "session_timeout_ms",
+    "broker.heartbeat.interval.ms": "heartbeat_interval_ms",
+    "controller.quorum.election.timeout.ms": "election_timeout_ms",
+    "controller.quorum.fetch.timeout.ms": "fetch_timeout_ms",
+    "producer.id.expiration.ms": "producer_id_expiration_ms",
+    "replica.fetch.backoff.ms": "replica_fetch_backoff_ms",
+    "replica.fetch.wait.max.ms": "replica_fetch_wait_ms",
+    "replica.high.watermark.checkpoint.interval.ms": "checkpoint_interval_ms",
+    "replica.lag.time.max.ms": "replica_lag_ms",
+    "request.timeout.ms": "request_timeout_ms",
+}
+SIZES = {
+    "default.replication.factor": "default_replication_factor",
+    "metadata.log.max.record.bytes.between.snapshots": "metadata_snapshot_bytes",
+    "num.partitions": "default_partitions",
+    "replica.fetch.max.bytes": "replica_fetch_max_bytes",
+    "replica.fetch.response.max.bytes": "replica_fetch_response_max_bytes",
+}
+WITHOUT_EFFECT = frozenset(
+    {
+        "background.threads",
+        "log.cleaner.dedupe.buffer.size",
+        "log.cleaner.threads",
+        "num.io.threads",
+        "num.network.threads",
+        "num.recovery.threads.per.data.dir",
+        "num.replica.fetchers",
+        "socket.receive.buffer.bytes",
+        "socket.send.buffer.bytes",
+    }
+)
+"""Whole numbers that Kafka knows and that mean nothing here; a value that is none is refused all the same."""
+_TEXTS = frozenset(
+    {
+        "advertised.listeners",
+        "broker.rack",
+        "controller.listener.names",
+        "controller.quorum.voters",
+        "inter.broker.listener.name",
+        "listener.security.protocol.map",
+        "listeners",
+        "log.dirs",
+        "process.roles",
+    }
+)
+_NUMBERS = frozenset(
+    {"connections.max.idle.ms", "max.connections", "node.id", "queued.max.request.bytes", "socket.request.max.bytes"}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a node takes from its connections."""
+
+    max_connections: int = 10_000
+    max_request_bytes: int = MAX_FRAME_BYTES
+    max_memory_bytes: int = DEFAULT_MEMORY_BYTES
+    max_idle_ms: int = 600_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """One node. `peers`: where other nodes are reached; `unknown`: names of properties that nobody here knows."""
+
+    core: BrokerConfig
+    folder: Path
+    client_address: tuple[str, int]
+    node_address: tuple[str, int]
+    peers: Mapping[int, tuple[str, int]]
+    limits: Limits = Limits()
+    unknown: tuple[str, ...] = ()
+
+
+def load(path: Path) -> Settings:
+    """Return the settings of a .properties file; raises SettingsError."""
+    try:
+        text = path.read_text(encoding="latin-1")
+    except OSError as error:
+        raise SettingsError(f"can't read {path}: {error.strerror}") from error
+    return settings(parse(text))
+
+
+def settings(values: Mapping[str, str]) -> Settings:
+    """Return the settings that these properties mean; raises SettingsError."""
+    given = Properties(values)
+    node_id = given.number("node.id", lowest=0)
+    _check_roles(given)
+    voters = _voters(given)
+    if node_id not in voters:
+        raise SettingsError(f"controller.quorum.voters: node.id={node_id} is not among {sorted(voters)}")
+    for name in sorted(WITHOUT_EFFECT & values.keys()):
+        given.number(name)
+    folder = _folder(given)
+    controller_name = given.text("controller.listener.names", "CONTROLLER")
+    clients, nodes = _listeners(given, controller_name)
+    (name, client_address), *_ = clients.items()
+    advertised = given.addresses("advertised.listeners", f"{name}://{client_address[0]}:{client_address[1]}")
+    if name not in advertised:
+        raise SettingsError(f"advertised.listeners: the listener {name} is missing")
+    numbers: dict[str, Any] = {
+        field: given.number(key, lowest=1) for key, field in {**TIMES, **SIZES}.items() if key in values
+    }
+    core = BrokerConfig(
+        node_id=node_id,
+        voters=tuple(sorted(voters)),
+        cluster_id=_cluster_id(folder, node_id),
+        endpoints=(Endpoint(name, *advertised[name]),),
+        rack=values.get("broker.rack"),
+        properties=dict(values),
+        **numbers,
+    )
+    peers = {peer: address for peer, address in voters.items() if peer != node_id}
+    for peer in peers:
+        if f"{PEER_PREFIX}{peer}" in values:
+            peers[peer] = address_of(f"{PEER_PREFIX}{peer}", values[f"{PEER_PREFIX}{peer}"])
+    return Settings(
+        core=core,
+        folder=folder,
+        client_address=client_address,
+        node_address=nodes[controller_name],
+        peers=peers,
+        limits=_limits(given),
+        unknown=_unknown(values),
+    )
+
+
+def _check_roles(given: Properties) -> None:
+    roles = given.words("process.roles", "broker,controller")
+    if sorted(roles) != ["broker", "controller"]:
+        raise SettingsError(f"process.roles={','.join(roles)}: only broker,controller is supported (combined roles)")
+
+
+def _voters(given: Properties) -> dict[int, tuple[str, int]]:
+    voters = {}
+    for part in given.words("controller.quorum.voters"):
+        number, at, address = part.partition("@")
+        if not at or not number.isdecimal():
+            raise SettingsError(f"controller.quorum.voters={part}: it must be id@host:port")
+        voters[int(number)] = address_of("controller.quorum.voters", address)
+    return voters
+
+
+def _folder(given: Properties) -> Path:
+    folders = given.words("log.dirs")
+    if len(folders) != 1:
+        raise SettingsError(f"log.dirs={','.join(folders)}: one folder is supported")
+    return Path(folders[0])
+
+
+def _listeners(
+    given: Properties, controller_name: str
+) -> tuple[dict[str, tuple[str, int]], dict[str, tuple[str, int]]]:
+    """Return the clients' and the nodes' listeners."""
+    listeners = given.addresses("listeners")
+    if controller_name not in listeners:
+        raise SettingsError(f"listeners: the listener {controller_name} (controller.listener.names) is missing")
+    nodes = {controller_name: listeners.pop(controller_name)}
+    if len(listeners) != 1:
+        raise SettingsError(f"listeners: one listener for clients is supported, not {sorted(listeners)}")
+    return listeners, nodes
+
+
+def _cluster_id(folder: Path, node_id: int) -> str:
+    path = folder / META_FILE
+    try:
+        meta = parse(path.read_text(encoding="latin-1"))
+    except OSError as error:
+        raise SettingsError(
+            f"log.dirs: {path} can't be read ({error.strerror}): format the folder first (--format CLUSTER_ID)"
+        ) from error
+    if meta.get("node.id") != str(node_id) or not meta.get("cluster.id"):
+        raise SettingsError(f"log.dirs: {path} is of node.id={meta.get('node.id')}, this is node.id={node_id}")
+    return meta["cluster.id"]
+
+
+def format_folder(values: Mapping[str, str], cluster_id: str) -> Path:
+    """Make the data folder of the node with these properties; return its `meta.properties`. Raises SettingsError."""
+    given = Properties(values)
+    folder = _folder(given)
+    path = folder / META_FILE
+    if path.exists():
+        raise SettingsError(f"log.dirs: {path} exists already")
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".new")
+    draft.write_text(f"version=1\nnode.id={given.number('node.id', lowest=0)}\ncluster.id={cluster_id}\n")
+    draft.replace(path)
+    return path
+
+
+def _limits(given: Properties) -> Limits:
+    default = Limits()
+    memory = given.number("queued.max.request.bytes", -1)
+    largest = given.number("socket.request.max.bytes", default.max_request_bytes, lowest=1)
+    return Limits(
+        max_connections=given.number("max.connections", default.max_connections, lowest=1),
+        max_request_bytes=largest,
+        max_memory_bytes=max(largest, memory if memory > 0 else default.max_memory_bytes),
+        max_idle_ms=given.number("connections.max.idle.ms", default.max_idle_ms),
+    )
+
+
+def _unknown(values: Mapping[str, str]) -> tuple[str, ...]:
+    topics = {BROKER_NAMES.get(name, name) for name in TOPIC_DEFAULTS}
+    known = {*TIMES, *SIZES, *WITHOUT_EFFECT, *_TEXTS, *_NUMBERS, *topics}
+    return tuple(name for name in sorted(values) if name not in known and not name.startswith(PEER_PREFIX))
