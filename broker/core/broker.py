@@ -10,7 +10,7 @@ before that is the past, and would make it lead epochs that are long over.
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -38,10 +38,22 @@ from broker.core.replication.produce import Producing
 from broker.core.replication.replica import Key, Replica
 from broker.core.replication.replicas import Replicas
 from broker.core.storage import Storage
+from broker.core.transaction import locator
+from broker.core.transaction.coordinator import TOPIC as TRANSACTION_TOPIC
+from broker.core.transaction.coordinator import TransactionCoordinator
+from broker.core.transaction.markers import MarkerWriter
+from broker.core.transaction.producer_ids import ProducerIds
+from broker.core.transaction.verifier import Verifier
+from broker.wire.messages.add_partitions_to_txn import AddPartitionsToTxnRequest
+from broker.wire.messages.create_topics import CreateTopicsRequest
+from broker.wire.messages.end_txn import EndTxnRequest
 from broker.wire.messages.fetch import FetchRequest
 from broker.wire.messages.fetch_snapshot import FetchSnapshotRequest
+from broker.wire.messages.find_coordinator import FindCoordinatorRequest
+from broker.wire.messages.init_producer_id import InitProducerIdRequest
 from broker.wire.messages.produce import ProduceRequest
 from broker.wire.messages.quorum import BeginQuorumEpochRequest, EndQuorumEpochRequest, VoteRequest
+from broker.wire.messages.write_txn_markers import WriteTxnMarkersRequest
 
 FORWARD_CHANNEL = 4
 """Clients' requests on their way to the controller."""
@@ -49,10 +61,30 @@ MAX_ROUNDS = 1000
 """Requests of a node to itself within one step; more means that it talks to itself for ever."""
 
 
+class Asker(Protocol):
+    """A machine that sends requests to peers and gets each answered or failed, once."""
+
+    def owns(self, token: int) -> bool:
+        """Return whether it sent this request."""
+        ...
+
+    def answered(self, token: int, message: Any, now_ms: int) -> None:
+        """The peer answered."""
+        ...
+
+    def failed(self, token: int, now_ms: int) -> None:
+        """No answer will come; the request may have been executed."""
+        ...
+
+
 class _Own(msgspec.Struct, frozen=True):
     """The id of a request from this node to itself."""
 
     token: int
+
+
+class _Unheard(msgspec.Struct, frozen=True):
+    """The id of a request whose answer nobody wants."""
 
 
 class Broker:
@@ -80,7 +112,17 @@ class Broker:
         )
         self.isr = IsrKeeper(config, self.replicas, out, controller=lambda: self.quorum.leader_id, moved=self._moved)
         self.fetching = Fetching(self.replicas, lambda: self.image, out, self.isr.fetched)
-        self.producing = Producing(self.replicas, lambda: self.image, out, self.fetching.wake)
+        self.verifier = Verifier(config, out, lambda: self.image)
+        self.producing = Producing(
+            self.replicas, lambda: self.image, out, appended=self.fetching.wake, verify=self.verifier.ask
+        )
+        self.markers = MarkerWriter(self.replicas, out, image=lambda: self.image, appended=self.fetching.wake)
+        self.ids = ProducerIds(
+            config, out, controller=lambda: self.quorum.leader_id, epoch=lambda: self.lifecycle.epoch
+        )
+        self.transactions = TransactionCoordinator(
+            config, self.replicas, storage, out, image=lambda: self.image, ids=self.ids
+        )
         self.fetchers = Fetchers(config, self.replicas, out)
         self._checkpoint_at_ms = now_ms + config.checkpoint_interval_ms
         quorum_config = QuorumConfig(
@@ -92,6 +134,15 @@ class Broker:
             snapshot_every_bytes=config.metadata_snapshot_bytes,
         )
         self.quorum = Quorum(quorum_config, storage, out, rng=self._rng, listener=self, now_ms=now_ms)
+        self._askers: tuple[Asker, ...] = (
+            self.quorum,
+            self.fetchers,
+            self.isr,
+            self.lifecycle,
+            self.verifier,
+            self.transactions.markers,
+            self.ids,
+        )
         self.quorum.start(now_ms)
 
     @property
@@ -131,24 +182,39 @@ class Broker:
                 self._tick(now_ms)
 
     def _request(self, request: Request, now_ms: int) -> None:
-        message, quorum = request.message, self.quorum
+        message = request.message
         match message:
             case ProduceRequest():
-                self.producing.handle(request.id, message, now_ms)
+                self.producing.handle(request.id, message, request.version, now_ms)
             case FetchRequest() if message.topics and message.topics[0].topic_id == METADATA_TOPIC_ID:
-                quorum.fetch(request.id, message, now_ms)
+                self.quorum.fetch(request.id, message, now_ms)
             case FetchRequest():
                 self.fetching.handle(request.id, message, now_ms)
-            case VoteRequest():
-                self._out.replies.append(Reply(request.id, quorum.vote(message, now_ms)))
-            case BeginQuorumEpochRequest():
-                self._out.replies.append(Reply(request.id, quorum.begin_epoch(message, now_ms)))
-            case EndQuorumEpochRequest():
-                self._out.replies.append(Reply(request.id, quorum.end_epoch(message, now_ms)))
-            case FetchSnapshotRequest():
-                self._out.replies.append(Reply(request.id, quorum.fetch_snapshot(message, now_ms)))
+            case InitProducerIdRequest() | AddPartitionsToTxnRequest() | EndTxnRequest():
+                self.transactions.handle(request.id, message, request.version, now_ms)
+            case WriteTxnMarkersRequest():
+                self.markers.handle(request.id, message, now_ms)
             case _:
-                self._to_controller(request, message, now_ms)
+                answer = self._answer_at_once(message, now_ms)
+                if answer is not None:
+                    self._out.replies.append(Reply(request.id, answer))
+                else:
+                    self._to_controller(request, message, now_ms)
+
+    def _answer_at_once(self, message: Any, now_ms: int) -> Any:
+        """Answer what needs nobody else, None for what does."""
+        match message:
+            case VoteRequest():
+                return self.quorum.vote(message, now_ms)
+            case BeginQuorumEpochRequest():
+                return self.quorum.begin_epoch(message, now_ms)
+            case EndQuorumEpochRequest():
+                return self.quorum.end_epoch(message, now_ms)
+            case FetchSnapshotRequest():
+                return self.quorum.fetch_snapshot(message, now_ms)
+            case FindCoordinatorRequest():
+                return locator.find(self.config, self.image, message, lambda topic: self._create(topic, now_ms))
+        return None
 
     def _to_controller(self, request: Request, message: ControllerRequest, now_ms: int) -> None:
         """Decide here, or pass a client's request on; a node that asked the wrong node looks for itself."""
@@ -161,30 +227,25 @@ class Broker:
             token = self._out.request(self.quorum.leader_id, FORWARD_CHANNEL, message, timeout_ms)
             self._forwarded[token] = (request.id, refusal(message))
 
+    def _create(self, request: CreateTopicsRequest, now_ms: int) -> None:
+        """Ask for an internal topic; whoever needs it asks again anyway."""
+        self._to_controller(Request(_Unheard(), request), request, now_ms)
+
     def _answered(self, token: int, message: Any, now_ms: int) -> None:
-        if self.quorum.owns(token):
-            self.quorum.answered(token, message, now_ms)
-        elif self.fetchers.owns(token):
-            self.fetchers.answered(token, message, now_ms)
-        elif self.isr.owns(token):
-            self.isr.answered(message, now_ms)
-        elif self.lifecycle.owns(token):
-            self.lifecycle.answered(message, now_ms)
-            self.replicas.broker_epoch = self.lifecycle.epoch
-        elif token in self._forwarded:
+        if token in self._forwarded:
             self._out.replies.append(Reply(self._forwarded.pop(token)[0], message))
+        for asker in self._askers:
+            if asker.owns(token):
+                asker.answered(token, message, now_ms)
+                return
 
     def _failed(self, token: int, now_ms: int) -> None:
-        if self.quorum.owns(token):
-            self.quorum.failed(token, now_ms)
-        elif self.fetchers.owns(token):
-            self.fetchers.failed(token, now_ms)
-        elif self.isr.owns(token):
-            self.isr.failed(now_ms)
-        elif self.lifecycle.owns(token):
-            self.lifecycle.failed(now_ms)
-        elif token in self._forwarded:
+        if token in self._forwarded:
             self._out.replies.append(Reply(*self._forwarded.pop(token)))
+        for asker in self._askers:
+            if asker.owns(token):
+                asker.failed(token, now_ms)
+                return
 
     def _tick(self, now_ms: int) -> None:
         self.quorum.tick(now_ms)
@@ -199,9 +260,12 @@ class Broker:
 
     def _settle(self, now_ms: int) -> None:
         """Do what the event has made due."""
+        self.replicas.broker_epoch = self.lifecycle.epoch
         self._apply_dirty(now_ms)
         if self._active:
             self.isr.tick(now_ms)
+        self.ids.tick(now_ms)
+        self.transactions.tick(now_ms)
         self.lifecycle.tick(now_ms)
         if self.is_stopped and not self._ended:
             self._ended = True
@@ -213,6 +277,7 @@ class Broker:
         """Carry requests and answers of this node to itself; return whether there were any."""
         me, out = self.config.node_id, self._out
         requests = [request for request in out.requests if request.peer == me]
+        out.replies = [reply for reply in out.replies if not isinstance(reply.id, _Unheard)]
         replies = [reply for reply in out.replies if isinstance(reply.id, _Own)]
         if not requests and not replies:
             return False
@@ -231,6 +296,8 @@ class Broker:
             self.fetching.deadline_ms,
             self.fetchers.deadline_ms,
             self.lifecycle.deadline_ms,
+            self.ids.deadline_ms,
+            self.transactions.deadline_ms,
             self._checkpoint_at_ms,
         ]
         if self.controller is not None:
@@ -332,6 +399,8 @@ class Broker:
             if replica is None:
                 self.fetchers.forget(key)
             else:
+                if replica.name == TRANSACTION_TOPIC:
+                    self.transactions.role_changed(replica)
                 self.fetchers.follow(replica, now_ms)
                 self._moved(replica, now_ms)
 

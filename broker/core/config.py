@@ -62,6 +62,11 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):
     producer_id_expiration_ms: int = 24 * 3600 * 1000
     default_partitions: int = 1
     default_replication_factor: int = 1
+    transaction_max_timeout_ms: int = 15 * 60 * 1000
+    transaction_sweep_ms: int = 10_000
+    transaction_partitions: int = 50
+    transaction_replication_factor: int = 3
+    transaction_min_isr: int = 2
     metadata_snapshot_bytes: int = 20 << 20
     elr: bool = True
     properties: Mapping[str, str] = {}

@@ -97,8 +97,9 @@ class Lifecycle:
             )
         self._flight = self._out.request(target, CHANNEL, message, self._config.heartbeat_interval_ms)
 
-    def answered(self, message: BrokerRegistrationResponse | BrokerHeartbeatResponse, now_ms: int) -> None:
+    def answered(self, token: int, message: BrokerRegistrationResponse | BrokerHeartbeatResponse, now_ms: int) -> None:
         """Take the controller's answer."""
+        assert token == self._flight
         self._flight = None
         if message.error_code:
             if message.error_code == Code.BROKER_ID_NOT_REGISTERED:
@@ -119,7 +120,8 @@ class Lifecycle:
         if self.life in {Life.REGISTERED, Life.STOPPING}:
             self.deadline_ms = now_ms + self._config.retry_backoff_ms
 
-    def failed(self, now_ms: int) -> None:
+    def failed(self, token: int, now_ms: int) -> None:
         """Nobody answered."""
+        assert token == self._flight
         self._flight = None
         self.deadline_ms = now_ms + self._config.retry_backoff_ms

@@ -102,7 +102,8 @@ class Ready(msgspec.Struct, frozen=True):
 class Request(msgspec.Struct, frozen=True, gc=False):
     """Event: a request arrived. `id` is the driver's; `client_id` and `host` name the sender to people.
 
-    `internal`: it came from another node, on a connection where only nodes are let in.
+    `version` of the API: in a few places it says which protocol the client speaks. `internal`: it came from another
+    node, on a connection where only nodes are let in. Buffers in the message are the driver's again after the step.
     """
 
     id: Any
@@ -110,6 +111,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     client_id: str = ""
     host: str = ""
     internal: bool = False
+    version: int = 0
 
 
 class PeerReply(msgspec.Struct, frozen=True, gc=False):

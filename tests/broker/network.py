@@ -85,10 +85,12 @@ class Network:
 
     # Messages.
 
-    def send(self, node, message, client="c"):
+    def send(self, node, message, client="c", version=0):
         """Send a client's request; the answer appears in `client_replies` under the returned id."""
         request_id = ("client", next(self._order))
-        self.later(self.rng.randrange(3), lambda: self.deliver(node, Request(request_id, message, client)))
+        self.later(
+            self.rng.randrange(3), lambda: self.deliver(node, Request(request_id, message, client, version=version))
+        )
         return request_id
 
     def deliver(self, node, event):

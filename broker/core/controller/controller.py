@@ -16,9 +16,10 @@ from broker.core.controller.pipeline import Pipeline
 from broker.core.controller.topics import Topics
 from broker.core.errors import Code
 from broker.core.metadata.image import ELR_FEATURE, Image
-from broker.core.metadata.records import FeatureSet
+from broker.core.metadata.records import FeatureSet, ProducerIdsReserved
 from broker.core.quorum.quorum import Quorum
 from broker.core.ready import Outbox
+from broker.wire.messages.allocate_producer_ids import AllocateProducerIdsRequest, AllocateProducerIdsResponse
 from broker.wire.messages.alter_partition import AlterPartitionRequest, AlterPartitionResponse
 from broker.wire.messages.alter_partition_reassignments import (
     AlterPartitionReassignmentsRequest,
@@ -36,7 +37,10 @@ ControllerRequest = (
     | CreateTopicsRequest
     | ElectLeadersRequest
     | AlterPartitionReassignmentsRequest
+    | AllocateProducerIdsRequest
 )
+PRODUCER_ID_BLOCK = 1000
+"""As in Kafka."""
 
 
 def refusal(message: ControllerRequest, code: Code = Code.NOT_CONTROLLER) -> Any:
@@ -55,6 +59,8 @@ def refusal(message: ControllerRequest, code: Code = Code.NOT_CONTROLLER) -> Any
             return ElectLeadersResponse(error_code=code)
         case AlterPartitionReassignmentsRequest():
             return AlterPartitionReassignmentsResponse(error_code=code)
+        case AllocateProducerIdsRequest():
+            return AllocateProducerIdsResponse(error_code=code)
 
 
 class Controller:
@@ -99,6 +105,18 @@ class Controller:
                 return self._partitions.elect(message, now_ms)
             case AlterPartitionReassignmentsRequest():
                 return self._partitions.reassign(message, now_ms)
+            case AllocateProducerIdsRequest():
+                return self._allocate(message, now_ms)
+
+    def _allocate(self, message: AllocateProducerIdsRequest, now_ms: int) -> AllocateProducerIdsResponse:
+        """Give a node a block of producer ids that nobody had before."""
+        broker = self.image.brokers.get(message.broker_id)
+        if broker is None or broker.epoch != message.broker_epoch:
+            return AllocateProducerIdsResponse(error_code=Code.STALE_BROKER_EPOCH)
+        start = self.image.next_producer_id
+        self._pipeline.stage(ProducerIdsReserved(start + PRODUCER_ID_BLOCK))
+        self._pipeline.commit(now_ms)
+        return AllocateProducerIdsResponse(producer_id_start=start, producer_id_len=PRODUCER_ID_BLOCK)
 
     def committed(self) -> None:
         """More is committed: answer those who waited for it."""

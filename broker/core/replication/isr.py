@@ -114,8 +114,9 @@ class IsrKeeper:
         """Return whether the request is ours."""
         return token == self._flight
 
-    def answered(self, response: AlterPartitionResponse, now_ms: int) -> None:
+    def answered(self, token: int, response: AlterPartitionResponse, now_ms: int) -> None:
         """Take over what the controller decided."""
+        assert token == self._flight
         self._flight = None
         if response.error_code:
             self._retry_at_ms = now_ms + self._config.retry_backoff_ms
@@ -150,8 +151,9 @@ class IsrKeeper:
             replica.become(self._config.node_id, state, now_ms)
             self._moved(replica, now_ms)
 
-    def failed(self, now_ms: int) -> None:
+    def failed(self, token: int, now_ms: int) -> None:
         """Nobody answered: ask again later, perhaps another controller."""
+        assert token == self._flight
         self._flight = None
         self._retry_at_ms = now_ms + self._config.retry_backoff_ms
 

@@ -1,8 +1,11 @@
 """Produce: check a batch by its header, append it, answer when as many replicas have it as `acks` asks for.
 
 A request with acks=all parks in every partition that must replicate it and is answered once, when the last of them is
-decided; its deadline stands in one heap with all others. Transactional batches are refused until this node has a
-transaction coordinator to verify them with (KIP-890).
+decided; its deadline stands in one heap with all others.
+
+The first batch of a transaction waits until the coordinator has the partition in that transaction (KIP-890); batches
+of the same producer that come meanwhile wait behind it, in order. A guard in the log proves that no marker came between
+the coordinator's answer and the append.
 """
 
 from __future__ import annotations
@@ -10,11 +13,12 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 from itertools import count
+from typing import Protocol
 
 from broker.core.errors import Code, Refused
 from broker.core.metadata.image import Image
 from broker.core.ready import Outbox, Reply
-from broker.core.replication.replica import Awaiting, Replica
+from broker.core.replication.replica import Awaiting, Key, Replica
 from broker.core.replication.replicas import Replicas
 from broker.wire import batch
 from broker.wire.batch import Buffer, CorruptBatchError
@@ -30,6 +34,21 @@ from broker.wire.messages.produce import (
 from broker.wire.primitives import NO_UUID
 
 ALL = -1
+INTERNAL = frozenset({"__transaction_state", "__consumer_offsets"})
+V2_FROM_PRODUCE = 12
+"""From this version on a producer leaves it to the leader to add the partition to its transaction."""
+_Step = Callable[[Code, int], None]
+Writable = bytearray | memoryview
+
+
+class Verify(Protocol):
+    """Asks the transaction coordinator (`broker.core.transaction.verifier`)."""
+
+    def __call__(
+        self, name: str, identity: tuple[int, int], place: tuple[str, int], done: _Step, now_ms: int, *, add: bool
+    ) -> None:
+        """Add or verify a partition; `done` gets the code and the time."""
+        ...
 
 
 class _Pending:
@@ -41,6 +60,7 @@ class _Pending:
             [None] * len(t.partition_data) for t in request.topic_data
         ]
         self.open = sum(map(len, self.answers))
+        self.v2 = False
 
     def settle(self, topic: int, partition: int, answer: PartitionProduceResponse) -> bool:
         """Note one answer; return whether it was the last."""
@@ -66,9 +86,17 @@ class Producing:
     """See the module. `appended` is told of every append, so that waiting fetches are answered."""
 
     def __init__(
-        self, replicas: Replicas, image: Callable[[], Image], out: Outbox, appended: Callable[[Replica], None]
+        self,
+        replicas: Replicas,
+        image: Callable[[], Image],
+        out: Outbox,
+        *,
+        appended: Callable[[Replica], None],
+        verify: Verify,
     ) -> None:
         self._replicas, self._image, self._out, self._appended = replicas, image, out, appended
+        self._verify = verify
+        self._verifying: dict[tuple[Key, int], list[_Step]] = {}  # (partition, producer id) -> batches that wait
         self._deadlines: list[tuple[int, int, _Pending]] = []
         self._order = count()
 
@@ -79,9 +107,10 @@ class Producing:
             heapq.heappop(self._deadlines)
         return self._deadlines[0][0] if self._deadlines else 1 << 62
 
-    def handle(self, request_id: object, request: ProduceRequest, now_ms: int) -> None:
+    def handle(self, request_id: object, request: ProduceRequest, version: int, now_ms: int) -> None:
         """Append and answer, now or when replicated; acks=0 gets no answer."""
         pending = _Pending(request_id, request, now_ms + request.timeout_ms)
+        pending.v2 = version >= V2_FROM_PRODUCE
         for t, topic in enumerate(request.topic_data):
             for p, data in enumerate(topic.partition_data):
                 self._append(pending, (t, p), topic, data, now_ms)
@@ -98,32 +127,91 @@ class Producing:
         data: PartitionProduceData,
         now_ms: int,
     ) -> None:
-        acks = pending.request.acks
         replica = None
         try:
             replica = self._find(topic, data.index)
-            first, required = self._append_batch(replica, data.records, acks, now_ms)
+            buffer, header = self._check(replica, data.records, pending.request.acks)
+            if header.is_transactional and self._must_wait(replica, header):
+                self._wait(pending, place, replica, bytearray(buffer), now_ms)
+            else:
+                self._write(pending, place, replica, buffer, now_ms)
         except Refused as refused:
             self._settle(pending, place, self._refusal(data.index, refused, replica))
-            return
-        log = replica.log
+
+    def _write(
+        self, pending: _Pending, place: tuple[int, int], replica: Replica, buffer: Writable, now_ms: int
+    ) -> None:
+        """Append a checked batch, or find that it repeats one; settle now, or when it is replicated."""
+        log, leader, index = replica.log, replica.leader, replica.key[1]
+        if leader is None:
+            raise Refused(Code.NOT_LEADER_OR_FOLLOWER)
+        header = batch.parse_header(buffer, 0)
+        repeated = log.producers.check(header) if header.producer_id >= 0 else None
+        if repeated is not None:
+            first, required = repeated.base_offset, repeated.last_offset + 1
+        else:
+            first, required = log.append(buffer, [header], leader.epoch, now_ms), log.end
         answer = PartitionProduceResponse(
-            index=data.index,
+            index=index,
             base_offset=first,
             log_append_time_ms=now_ms if replica.config.log.append_time else -1,
             log_start_offset=log.start,
         )
         self._replicas.advance(replica, now_ms)
         self._appended(replica)
-        if acks != ALL or required <= log.high_watermark:
+        if pending.request.acks != ALL or required <= log.high_watermark:
             self._settle(pending, place, answer)
             return
 
         def done(code: Code) -> None:
-            final = answer if code is Code.NONE else PartitionProduceResponse(index=data.index, error_code=code)
+            final = answer if code is Code.NONE else PartitionProduceResponse(index=index, error_code=code)
             self._settle(pending, place, final)
 
         replica.awaiting.append(Awaiting(required, done))
+
+    # The first batch of a transaction.
+
+    def _must_wait(self, replica: Replica, header: batch.BatchHeader) -> bool:
+        """Return whether the coordinator must be asked first, or is being asked for a batch before this one."""
+        if (replica.key, header.producer_id) in self._verifying:
+            return True
+        producers = replica.log.producers
+        return not producers.is_open(header.producer_id) and producers.check(header) is None
+
+    def _wait(
+        self, pending: _Pending, place: tuple[int, int], replica: Replica, buffer: bytearray, now_ms: int
+    ) -> None:
+        """Ask the coordinator; the batch (a copy: requests' buffers are reused) waits for the answer."""
+        header = batch.parse_header(buffer, 0)
+        producer_id = header.producer_id
+        guard = replica.log.producers.start_verification(producer_id)
+
+        def step(code: Code, then_ms: int) -> None:
+            producers = replica.log.producers
+            if not code and not producers.is_open(producer_id) and not producers.is_verified(producer_id, guard):
+                code = Code.INVALID_TXN_STATE  # the transaction ended meanwhile
+            try:
+                if not code:
+                    self._write(pending, place, replica, buffer, then_ms)
+                    return
+                refused = Refused(code, "not part of an ongoing transaction, or its coordinator can't be asked")
+            except Refused as late:
+                refused = late
+            self._settle(pending, place, self._refusal(replica.key[1], refused, replica))
+
+        at = (replica.key, producer_id)
+        if at in self._verifying:
+            self._verifying[at].append(step)
+            return
+        self._verifying[at] = [step]
+
+        def answered(code: Code, then_ms: int) -> None:
+            for waiting in self._verifying.pop(at):
+                waiting(code, then_ms)
+
+        name = pending.request.transactional_id or ""
+        identity, place_ = (producer_id, header.producer_epoch), (replica.name, replica.key[1])
+        self._verify(name, identity, place_, answered, now_ms, add=pending.v2)
 
     def _find(self, topic: TopicProduceData, index: int) -> Replica:
         image = self._image()
@@ -134,25 +222,20 @@ class Producing:
         replica = self._replicas.get((topic_id, index))
         if replica is None or replica.leader is None:
             raise Refused(Code.NOT_LEADER_OR_FOLLOWER)
+        if replica.name in INTERNAL:
+            raise Refused(Code.INVALID_TOPIC_EXCEPTION, f"{replica.name} is written by coordinators only")
         return replica
 
-    def _append_batch(self, replica: Replica, records: Buffer | None, acks: int, now_ms: int) -> tuple[int, int]:
-        """Check and append; return (first offset, the offset that the high watermark must reach)."""
+    def _check(self, replica: Replica, records: Buffer | None, acks: int) -> tuple[Writable, batch.BatchHeader]:
+        """Return the batch, writable, and its header, if this replica may append it now."""
         leader = replica.leader
         assert leader is not None
         if acks not in {0, 1, ALL}:
             raise Refused(Code.INVALID_REQUIRED_ACKS, f"acks={acks}")
         if acks == ALL and not leader.has_min_isr(replica.config.min_isr):
             raise Refused(Code.NOT_ENOUGH_REPLICAS, f"the ISR of {replica.log.name} is {leader.state.isr}")
-        log = replica.log
         buffer = records if isinstance(records, bytearray | memoryview) else bytearray(records or b"")
-        header = self._check_batch(buffer, replica.config.log.max_message_bytes)
-        if header.producer_id >= 0:
-            repeated = log.producers.check(header)
-            if repeated is not None:
-                return repeated.base_offset, repeated.last_offset + 1
-        first = log.append(buffer, [header], leader.epoch, now_ms)
-        return first, log.end
+        return buffer, self._check_batch(buffer, replica.config.log.max_message_bytes)
 
     def _check_batch(self, buffer: Buffer, max_bytes: int) -> batch.BatchHeader:
         """Return the header of the one good batch that a client may send."""
@@ -168,8 +251,8 @@ class Producing:
             raise Refused(Code.CORRUPT_MESSAGE, str(error)) from error
         if header.is_control or header.record_count < 1 or header.last_offset_delta != header.record_count - 1:
             raise Refused(Code.INVALID_RECORD, f"{header.record_count} records to offset +{header.last_offset_delta}")
-        if header.is_transactional:
-            raise Refused(Code.INVALID_TXN_STATE, "this node has no transaction coordinator")
+        if header.is_transactional and header.producer_id < 0:
+            raise Refused(Code.INVALID_RECORD, "a transactional batch needs a producer id")
         return header
 
     def _refusal(self, index: int, refused: Refused, replica: Replica | None) -> PartitionProduceResponse:
@@ -189,4 +272,5 @@ class Producing:
         while self.deadline_ms <= now_ms:
             pending = heapq.heappop(self._deadlines)[2]
             pending.open = 0
-            self._out.replies.append(Reply(pending.request_id, pending.response()))
+            if pending.request.acks != 0:
+                self._out.replies.append(Reply(pending.request_id, pending.response()))

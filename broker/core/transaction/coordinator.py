@@ -1,0 +1,421 @@
+"""The coordinator of the transactional ids whose partition of `__transaction_state` this node leads.
+
+What a request does is decided by `state`, made durable by the id's `Shard`, and answered when it is replicated. An id
+has one change on its way at a time. EndTxn is answered when the markers are written (a client would otherwise run into
+CONCURRENT_TRANSACTIONS and lose tens of milliseconds), or after `PATIENCE_MS` if a partition can't take its marker;
+requests that meet a busy id wait as long. Timed-out transactions are aborted by a sweep.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+from broker.core.config import BrokerConfig
+from broker.core.errors import Code, Refused
+from broker.core.metadata.image import Image
+from broker.core.ready import Outbox, Reply
+from broker.core.replication.replica import Replica
+from broker.core.replication.replicas import Replicas
+from broker.core.storage import Storage
+from broker.core.transaction import state
+from broker.core.transaction.markers import MarkerSender
+from broker.core.transaction.producer_ids import ProducerIds
+from broker.core.transaction.shard import Entry, Shard, Waiting
+from broker.core.transaction.state import Place, State, Transaction
+from broker.core.transaction.transaction_hash import partition_for
+from broker.wire.messages.add_partitions_to_txn import (
+    AddPartitionsToTxnPartitionResult,
+    AddPartitionsToTxnRequest,
+    AddPartitionsToTxnResponse,
+    AddPartitionsToTxnResult,
+    AddPartitionsToTxnTopic,
+    AddPartitionsToTxnTopicResult,
+)
+from broker.wire.messages.end_txn import EndTxnRequest, EndTxnResponse
+from broker.wire.messages.init_producer_id import InitProducerIdRequest, InitProducerIdResponse
+
+TOPIC = "__transaction_state"
+PATIENCE_MS = 100
+"""How long a request may wait for markers: longer than replication takes, shorter than a client's retry loop bears."""
+V2_FROM_END_TXN = 5
+"""EndTxn says by its version which protocol the client speaks."""
+
+Handler = Callable[[Shard, Entry, int], None]
+
+
+def _results(topics: tuple[AddPartitionsToTxnTopic, ...], code: Code) -> tuple[AddPartitionsToTxnTopicResult, ...]:
+    return tuple(
+        AddPartitionsToTxnTopicResult(
+            name=topic.name,
+            results_by_partition=tuple(
+                AddPartitionsToTxnPartitionResult(partition_index=index, partition_error_code=code)
+                for index in topic.partitions
+            ),
+        )
+        for topic in topics
+    )
+
+
+def _places(topics: tuple[AddPartitionsToTxnTopic, ...]) -> tuple[Place, ...]:
+    return tuple((topic.name, index) for topic in topics for index in topic.partitions)
+
+
+class TransactionCoordinator:
+    """See the module."""
+
+    def __init__(
+        self,
+        config: BrokerConfig,
+        replicas: Replicas,
+        storage: Storage,
+        out: Outbox,
+        *,
+        image: Callable[[], Image],
+        ids: ProducerIds,
+    ) -> None:
+        self._config, self._replicas, self._storage, self._out = config, replicas, storage, out
+        self._image, self._ids = image, ids
+        self._shards: dict[int, Shard] = {}
+        self._loading: list[Shard] = []
+        self._patience: list[tuple[int, int, Entry]] = []
+        self._order = count()
+        self._sweep_at_ms = 0
+        self._now_ms = 0  # of the last tick; the node ticks in every step, so it is the step's
+        self.markers = MarkerSender(config, out, image=image, completed=self._completed)
+
+    @property
+    def deadline_ms(self) -> int:
+        """When `tick` has something to do."""
+        if self._loading:
+            return 0
+        patience = self._patience[0][0] if self._patience else 1 << 62
+        sweep = self._sweep_at_ms if self._shards else 1 << 62
+        return min(sweep, patience, self.markers.deadline_ms)
+
+    def role_changed(self, replica: Replica) -> None:
+        """Load a partition of the state topic that this node now leads, let go of one that it does not."""
+        index, shard = replica.key[1], self._shards.get(replica.key[1])
+        leads = replica.leader is not None
+        if shard is not None and (not leads or replica.leader is None or replica.leader.epoch != shard.epoch):
+            del self._shards[index]
+            self._loading = [loading for loading in self._loading if loading is not shard]
+            self.markers.drop(shard)
+            for entry in shard.entries.values():
+                self._retry(entry, 1 << 61)
+            shard = None
+        if leads and shard is None:
+            self._shards[index] = Shard(replica, self._storage)
+            self._loading.append(self._shards[index])
+
+    def handle(self, request_id: object, message: Any, version: int, now_ms: int) -> None:
+        """Answer a request, now or when its change is replicated."""
+        match message:
+            case InitProducerIdRequest(transactional_id=None):
+                self._ids.take(lambda new, _: self._reply_init(request_id, Code.NONE, new, 0), now_ms)
+            case InitProducerIdRequest():
+                self._init(request_id, message, now_ms)
+            case EndTxnRequest():
+                self._end(request_id, message, now_ms, v2=version >= V2_FROM_END_TXN)
+            case AddPartitionsToTxnRequest() if message.transactions:
+                self._add_for_leaders(request_id, message, now_ms)
+            case AddPartitionsToTxnRequest():
+                self._add_for_client(request_id, message, now_ms)
+
+    # Finding the id, and waiting for it.
+
+    def _shard(self, name: str) -> Shard:
+        topic = self._image().topic(TOPIC)
+        shard = None if topic is None else self._shards.get(partition_for(name, len(topic.partitions)))
+        if shard is None:
+            raise Refused(Code.NOT_COORDINATOR, f"another node coordinates {name!r}")
+        if not shard.is_loaded:
+            raise Refused(Code.COORDINATOR_LOAD_IN_PROGRESS, "the coordinator is reading its log")
+        return shard
+
+    def _with(
+        self, name: str, refuse: Callable[[Code], None], act: Handler, now_ms: int, *, patient: bool = True
+    ) -> None:
+        """Call `act` with the id's entry when no change is on its way; `refuse` with what stands against it."""
+        entry = None
+        try:
+            shard = self._shard(name)
+            entry = shard.entries.get(name)
+            if entry is None:
+                refuse(Code.INVALID_PRODUCER_ID_MAPPING)
+                return
+            if not entry.busy:
+                act(shard, entry, now_ms)
+                return
+            code = Code.CONCURRENT_TRANSACTIONS
+        except Refused as refused:
+            code = refused.code
+        if code is not Code.CONCURRENT_TRANSACTIONS or entry is None or not patient:
+            refuse(code)
+            return
+
+        def retry(then_ms: int, may_wait: bool) -> None:  # noqa: FBT001 - the type of Waiting.retry
+            self._with(name, refuse, act, then_ms, patient=may_wait)
+
+        self._wait(entry, retry, now_ms)
+
+    def _wait(self, entry: Entry, retry: Callable[[int, bool], None], now_ms: int) -> None:
+        entry.waiting.append(Waiting(now_ms + PATIENCE_MS, retry))
+        heapq.heappush(self._patience, (now_ms + PATIENCE_MS, next(self._order), entry))
+
+    def _retry(self, entry: Entry, now_ms: int) -> None:
+        """The id is free, or the patience of some is at its end: let them try again."""
+        waiting, entry.waiting = entry.waiting, []
+        for item in waiting:
+            if now_ms >= item.deadline_ms or not entry.busy:
+                item.retry(now_ms, now_ms < item.deadline_ms)
+            else:
+                entry.waiting.append(item)
+
+    def _change(
+        self, shard: Shard, entry: Entry, value: Transaction, now_ms: int, done: Callable[[Code], None]
+    ) -> None:
+        """Write a new value; `done` when it counts."""
+
+        def written(code: Code) -> None:
+            entry.busy = False
+            lost = code is Code.NOT_LEADER_OR_FOLLOWER
+            if not lost:  # replicated; that the ISR is too small now does not undo it
+                entry.value = value
+                if value.state.is_prepared:
+                    entry.busy = True
+                    self.markers.start(shard, entry)
+            done(Code.NOT_COORDINATOR if lost else Code.NONE)
+            if not entry.busy:
+                self._retry(entry, self._now_ms)
+
+        entry.busy = True
+        try:
+            shard.write(value, now_ms, written)
+        except Refused:
+            entry.busy = False
+            raise
+        self._replicas.advance(shard.replica, now_ms)
+
+    def _completed(self, shard: Shard, entry: Entry, now_ms: int) -> None:
+        """All markers are written: note it, and let those who wait go on."""
+        assert entry.value is not None
+        entry.busy = False
+        try:
+            self._change(shard, entry, state.complete(entry.value), now_ms, lambda _: None)
+        except Refused:
+            entry.busy = True
+            self.markers.start(shard, entry)  # markers may be written twice; the state may not stay undecided
+
+    # InitProducerId.
+
+    def _reply_init(self, request_id: object, code: Code, producer_id: int = -1, epoch: int = -1) -> None:
+        message = InitProducerIdResponse(error_code=code, producer_id=producer_id, producer_epoch=epoch)
+        self._out.replies.append(Reply(request_id, message))
+
+    def _init(self, request_id: object, message: InitProducerIdRequest, now_ms: int) -> None:
+        name = message.transactional_id
+        assert name is not None
+
+        def refuse(code: Code) -> None:
+            self._reply_init(request_id, code)
+
+        if not name:
+            refuse(Code.INVALID_REQUEST)
+        elif not 0 < message.transaction_timeout_ms <= self._config.transaction_max_timeout_ms:
+            refuse(Code.INVALID_TRANSACTION_TIMEOUT)
+        else:
+            ask = state.Init(message.producer_id, message.producer_epoch, message.transaction_timeout_ms)
+
+            def act(shard: Shard, entry: Entry, at_ms: int) -> None:
+                self._init_entry(request_id, shard, (name, entry), ask, at_ms)
+
+            try:
+                self._shard(name).entries.setdefault(name, Entry(None))
+            except Refused as refused:
+                refuse(refused.code)
+                return
+            self._with(name, refuse, act, now_ms)
+
+    def _init_entry(
+        self, request_id: object, shard: Shard, named: tuple[str, Entry], ask: state.Init, now_ms: int
+    ) -> None:
+        name, entry = named
+
+        def decide(new_id: int, at_ms: int) -> None:
+            old = entry.value or Transaction(id=name, producer_id=new_id, epoch=-1, timeout_ms=ask.timeout_ms)
+            entry.busy = False
+            try:
+                value = state.init(old, ask, new_id)
+                self._change(shard, entry, value, at_ms, lambda code: done(code, value))
+            except Refused as refused:
+                self._reply_init(request_id, refused.code)
+                return
+            if new_id != value.producer_id:
+                self._ids.give_back(new_id)
+
+        def done(code: Code, value: Transaction) -> None:
+            if code or value.state is not State.PREPARE_ABORT:
+                self._reply_init(request_id, code, value.producer_id, value.epoch)
+                return
+
+            def again(found: Shard, free: Entry, at_ms: int) -> None:
+                self._init_entry(request_id, found, (name, free), ask, at_ms)
+
+            self._with(name, lambda refused: self._reply_init(request_id, refused), again, self._now_ms)
+
+        entry.busy = True  # nobody may come between while an id is fetched
+        self._ids.take(decide, now_ms)
+
+    # AddPartitionsToTxn.
+
+    def _add_for_client(self, request_id: object, message: AddPartitionsToTxnRequest, now_ms: int) -> None:
+        topics = message.v3_and_below_topics
+
+        def done(code: Code) -> None:
+            response = AddPartitionsToTxnResponse(results_by_topic_v3_and_below=_results(topics, code))
+            self._out.replies.append(Reply(request_id, response))
+
+        identity = (message.v3_and_below_producer_id, message.v3_and_below_producer_epoch)
+        self._add(message.v3_and_below_transactional_id, identity, _places(topics), done, now_ms, patient=True)
+
+    def _add_for_leaders(self, request_id: object, message: AddPartitionsToTxnRequest, now_ms: int) -> None:
+        results: list[AddPartitionsToTxnResult] = []
+
+        def settler(name: str, topics: tuple[AddPartitionsToTxnTopic, ...]) -> Callable[[Code], None]:
+            def done(code: Code) -> None:
+                results.append(AddPartitionsToTxnResult(transactional_id=name, topic_results=_results(topics, code)))
+                if len(results) == len(message.transactions):
+                    response = AddPartitionsToTxnResponse(results_by_transaction=tuple(results))
+                    self._out.replies.append(Reply(request_id, response))
+
+            return done
+
+        for ask in message.transactions:
+            identity, places = (ask.producer_id, ask.producer_epoch), _places(ask.topics)
+            done = settler(ask.transactional_id, ask.topics)
+            if ask.verify_only:
+                done(self._verify(ask.transactional_id, identity, places))
+            else:
+                self._add(ask.transactional_id, identity, places, done, now_ms, patient=True)
+
+    def _verify(self, name: str, identity: tuple[int, int], places: tuple[Place, ...]) -> Code:
+        try:
+            entry = self._shard(name).entries.get(name)
+            if entry is None or entry.value is None:
+                return Code.INVALID_PRODUCER_ID_MAPPING
+            state.verify(entry.value, *identity, places)
+        except Refused as refused:
+            return refused.code
+        return Code.NONE
+
+    def _add(
+        self,
+        name: str,
+        identity: tuple[int, int],
+        places: tuple[Place, ...],
+        done: Callable[[Code], None],
+        now_ms: int,
+        *,
+        patient: bool,
+    ) -> None:
+        def act(shard: Shard, entry: Entry, at_ms: int) -> None:
+            if entry.value is None:
+                raise Refused(Code.INVALID_PRODUCER_ID_MAPPING, f"{name!r} is unknown")
+            value = state.add(entry.value, *identity, places, at_ms)
+            if value is entry.value:
+                done(Code.NONE)
+            else:
+                self._change(shard, entry, value, at_ms, done)
+
+        self._with(name, done, act, now_ms, patient=patient)
+
+    # EndTxn.
+
+    def _end(self, request_id: object, message: EndTxnRequest, now_ms: int, *, v2: bool) -> None:
+        ask = state.End(message.producer_id, message.producer_epoch, message.committed, v2)
+
+        def answer(code: Code, value: Transaction | None = None) -> None:
+            identity = (value.producer_id, value.epoch) if value is not None and v2 and not code else (-1, -1)
+            response = EndTxnResponse(error_code=code, producer_id=identity[0], producer_epoch=identity[1])
+            self._out.replies.append(Reply(request_id, response))
+
+        def act(shard: Shard, entry: Entry, at_ms: int) -> None:
+            if entry.value is None:
+                raise Refused(Code.INVALID_PRODUCER_ID_MAPPING, f"{message.transactional_id!r} is unknown")
+            if not v2 or not entry.value.is_exhausted or entry.value.state.is_prepared:
+                self._end_entry(shard, entry, (ask, -1), answer, at_ms)
+                return
+            entry.busy = True  # nobody may come between while an id is fetched
+
+            def resume(new_id: int, then_ms: int) -> None:
+                entry.busy = False
+                try:
+                    self._end_entry(shard, entry, (ask, new_id), answer, then_ms)
+                except Refused as refused:
+                    answer(refused.code)
+
+            self._ids.take(resume, at_ms)
+
+        self._with(message.transactional_id, answer, act, now_ms)
+
+    def _end_entry(
+        self,
+        shard: Shard,
+        entry: Entry,
+        ask: tuple[state.End, int],
+        answer: Callable[[Code, Transaction | None], None],
+        now_ms: int,
+    ) -> None:
+        assert entry.value is not None
+        value = state.end(entry.value, *ask, now_ms)
+        if value is entry.value:
+            answer(Code.NONE, value)
+            return
+
+        def decided(code: Code) -> None:
+            if code:
+                answer(code, None)
+            else:  # whether the markers are done by then or not: it is decided
+                after = state.complete(value)
+                self._wait(entry, lambda _now, _may: answer(Code.NONE, after), self._now_ms)
+
+        self._change(shard, entry, value, now_ms, decided)
+
+    # Time.
+
+    def tick(self, now_ms: int) -> None:
+        """Load, sweep, send markers, end the patience of who waited long enough."""
+        self._now_ms = now_ms
+        for shard in list(self._loading):
+            if shard.load_slice():
+                self._loading.remove(shard)
+                self._resume(shard)
+        while self._patience and self._patience[0][0] <= now_ms:
+            self._retry(heapq.heappop(self._patience)[2], now_ms)
+        if now_ms >= self._sweep_at_ms:
+            self._sweep_at_ms = now_ms + self._config.transaction_sweep_ms
+            self._sweep(now_ms)
+        self.markers.send(now_ms)
+
+    def _resume(self, shard: Shard) -> None:
+        """Go on with what the last coordinator had decided."""
+        for entry in shard.entries.values():
+            if entry.value is not None and entry.value.state.is_prepared:
+                entry.busy = True
+                self.markers.start(shard, entry)
+
+    def _sweep(self, now_ms: int) -> None:
+        """Abort what has been open for too long."""
+        for shard in self._shards.values():
+            for entry in shard.entries.values():
+                value = entry.value
+                if value is None or entry.busy or value.state is not State.ONGOING:
+                    continue
+                if now_ms - value.start_ms >= value.timeout_ms:
+                    try:
+                        self._change(shard, entry, state.fence(value), now_ms, lambda _: None)
+                    except Refused:
+                        return  # the next sweep tries again
