@@ -5,6 +5,7 @@ A cluster's handles (what `describe` said) are kept in results/clusters/<provide
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from harness import catalog, store
 from harness.cluster.api import Cluster, ClusterSpec, Killable, UsageError
 from harness.cluster.observer import observer_of
 from harness.exits import BROKEN, VALID
+from harness.options import EXISTING
 
 
 def _folder(provider: str, name: str, results: Path) -> Path:
@@ -20,6 +22,8 @@ def _folder(provider: str, name: str, results: Path) -> Path:
 
 def up(provider: str, name: str, results: Path, *, print_bootstrap: bool, **fields: Any) -> int:
     """Start a cluster and leave it running; raises UsageError if one of that name is there already."""
+    if provider == EXISTING:
+        raise UsageError("an existing cluster is somebody else's: it can't be started here")
     folder = _folder(provider, name, results)
     handles = folder / store.CLUSTER
     if handles.exists():
@@ -46,7 +50,7 @@ def down(provider: str, name: str, results: Path) -> int:
     """Stop a cluster and remove all of it, its folder too."""
     folder = _folder(provider, name, results)
     catalog.provider(provider).remove(_handles(provider, name, folder))
-    (folder / store.CLUSTER).unlink()
+    shutil.rmtree(folder)
     return VALID
 
 
