@@ -9,12 +9,15 @@ Events of other sources (string processes) are set aside as marks.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
 from checkers.columns import Column, Ints
 from harness.history import INVOKE, UNASSIGNED, HistoryError, OpType
+
+Bounded = Annotated[int, msgspec.Meta(ge=-1, le=(1 << 62))]
+"""Numbers that become columns: positions, nanoseconds, process numbers."""
 
 
 class Line(
@@ -31,14 +34,14 @@ class Line(
 ):
     """One line of a history as far as checkers read it; `harness.history.Op` has the same attributes and more."""
 
-    process: int | str
+    process: Annotated[int, msgspec.Meta(ge=-(1 << 62), le=(1 << 62))] | str
     type: OpType
     f: str | None = None
-    index: int = UNASSIGNED
-    time: int = UNASSIGNED
+    index: Bounded = UNASSIGNED
+    time: Bounded = UNASSIGNED
     value: Any = None
-    times: list[list[int]] | None = None
-    commit_time: int | msgspec.UnsetType | None = msgspec.UNSET
+    times: list[list[Bounded]] | None = None
+    commit_time: Bounded | msgspec.UnsetType | None = msgspec.UNSET
     isolation: str | None = None
     txn_id: str | None = None
     group: str | None = None

@@ -14,7 +14,7 @@ from checkers.pairing import Paired, Pairing
 from checkers.source import Lines
 from harness.history import FAIL, OK, HistoryError
 
-_MALFORMED = (TypeError, ValueError, IndexError, AttributeError)
+_MALFORMED = (TypeError, ValueError, IndexError, AttributeError, KeyError)
 
 
 @dataclass(frozen=True, slots=True)
