@@ -52,6 +52,7 @@ jars: $(READY)
 
 bench: $(READY)
 	@$(BIN)/python -m bench.driver
+	@$(BIN)/python -m bench.checkers
 
 clean:
 	@rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
