@@ -43,24 +43,27 @@ _ALWAYS = frozenset({"cluster", "nemesis"})
 
 def repeat_command(scenario: Scenario) -> str:
     """Return the command line, quoted for a POSIX shell."""
-    words = ["harness", "run"]
-    default = Scenario()
+    return " ".join(repeat_parts(scenario))
+
+
+def repeat_parts(scenario: Scenario) -> list[str]:
+    """Return the command line in the pieces that belong together: the command, then each option with its value."""
+    parts, default = ["harness run"], Scenario()
     for name, flag in _FLAGS.items():
         value = getattr(scenario, name)
         if name in _ALWAYS or value != getattr(default, name):
-            words += _option(flag, value)
+            parts += [shlex.join(option) for option in _options(flag, value)]
     if not scenario.idempotence:
-        words.append("--no-idempotence")
-    words += ["--seed", str(scenario.seed)]
-    return shlex.join(words)
+        parts.append("--no-idempotence")
+    return [*parts, f"--seed {scenario.seed}"]
 
 
-def _option(flag: str, value: Any) -> list[str]:
+def _options(flag: str, value: Any) -> list[list[str]]:
     if isinstance(value, dict):
-        return [word for key, setting in value.items() for word in (flag, f"{key}={setting}")]
+        return [[flag, f"{key}={setting}"] for key, setting in value.items()]
     if isinstance(value, tuple):
-        return [flag, ",".join(value)]
-    return [flag, f"{value:g}" if isinstance(value, float) else str(value)]
+        return [[flag, ",".join(value)]]
+    return [[flag, f"{value:g}" if isinstance(value, float) else str(value)]]
 
 
 def settings(scenario: Scenario) -> list[tuple[str, str]]:

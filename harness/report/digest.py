@@ -14,7 +14,7 @@ from typing import Any
 from harness import store
 from harness.report import words
 from harness.report.command import repeat_command
-from harness.report.judged import Judged
+from harness.report.judged import Judged, last_words, read_verdict
 from harness.scenario import Scenario
 
 Told = Path | Mapping[str, Any]
@@ -68,10 +68,10 @@ def digest(told: Told, base: Path) -> Digest:
 def _of_folder(folder: Path, base: Path, row: Mapping[str, Any] | None = None) -> Digest:
     known = row or {}
     scenario = _scenario(folder)
-    judged = Judged(verdict=_verdict(folder))
+    judged = Judged(verdict=read_verdict(folder))
     word = words.verdict_word(judged.valid)
-    why = str(known.get("why") or "") or _last_words(folder)
-    reasons = judged.reasons or ((why,) if word == "no verdict" and why else ())
+    why = [str(known["why"])] if known.get("why") else last_words(folder)
+    reasons = judged.reasons or (why if word == "no verdict" else ())
     return Digest(
         name=_name(scenario, known) or folder.resolve().name,
         word=word,
@@ -125,23 +125,6 @@ def _scenario(folder: Path) -> Scenario | None:
         return store.read_scenario(folder)
     except store.StoreError:
         return None
-
-
-def _verdict(folder: Path) -> Mapping[str, Any]:
-    try:
-        verdict = store.read_json(folder / store.VERDICT)
-    except store.StoreError:
-        return {}
-    return verdict if isinstance(verdict, Mapping) else {}
-
-
-def _last_words(folder: Path) -> str:
-    """Return why there may be no verdict: the last line of the harness's own log, if there is one."""
-    try:
-        lines = (folder / store.LOG).read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return ""
-    return lines[-1][:400] if lines else ""
 
 
 def _relative(folder: Path, base: Path) -> str:

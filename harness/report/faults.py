@@ -14,6 +14,7 @@ from typing import Any
 from harness.history import HARNESS, INVOKE, NEMESIS, Op
 
 HEAL = "heal"
+MAX_TOLD = 200
 OTHER_OPS = frozenset({"recover", "await-leader", "await-stable"})
 """What the nemesis does besides faults: waiting."""
 
@@ -118,3 +119,19 @@ def _listed(value: Any) -> list[Any]:
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
+
+
+def told(value: Any) -> str:
+    """Return a piece of evidence as a reader says it: yes and no, lists and tables without brackets; bounded."""
+    match value:
+        case bool():
+            text = "yes" if value else "no"
+        case None:
+            text = "none"
+        case Mapping():
+            text = ", ".join(f"{key} {told(one)}" for key, one in value.items())
+        case list() | tuple():
+            text = ", ".join(told(one) for one in value)
+        case _:
+            text = str(value)
+    return text if len(text) <= MAX_TOLD else text[: MAX_TOLD - 1] + "…"

@@ -103,7 +103,11 @@ def _load(folder: Path, judgement: Judgement | None) -> tuple[dict[str, Any], di
         notes=_notes(calls, log, leaders),
     )
     packed = bundle(calls, indexes)
-    page = content(source) | {"files": _files(folder), "footer": f"Made by kafka-harness {_version()}."}
+    page = content(source) | {
+        "has_time": source.end > 0,
+        "files": _files(folder),
+        "footer": f"Made by kafka-harness {_version()}.",
+    }
     return page, drawn_facts(source, packed), packed.block
 
 
@@ -145,13 +149,10 @@ def _cluster(folder: Path) -> Mapping[str, Any]:
 
 
 def _node_names(cluster: Mapping[str, Any]) -> dict[int, str]:
+    """Return Kafka's node.id -> our name of the node, from what the cluster's `describe` said."""
     nodes = cluster.get("nodes")
-    listed = nodes if isinstance(nodes, list) else []
-    return {
-        node["id"]: str(node["name"])
-        for node in listed
-        if isinstance(node, dict) and isinstance(node.get("id"), int) and "name" in node
-    }
+    described = nodes.items() if isinstance(nodes, dict) else ()
+    return {node["id"]: name for name, node in described if isinstance(node, dict) and isinstance(node.get("id"), int)}
 
 
 def _name(folder: Path) -> str:

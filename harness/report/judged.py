@@ -22,6 +22,8 @@ from harness import store
 from harness.history import HistoryError
 from harness.scenario import Scenario
 
+MAX_LAST_WORDS = 400
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
@@ -84,15 +86,32 @@ def from_judgement(judgement: Judgement) -> Judged:
 
 def from_folder(folder: Path, scenario: Scenario | None) -> Judged:
     """Return what a run's folder says; without verdict.json there is no verdict, whatever the history holds."""
-    try:
-        verdict = store.read_json(folder / store.VERDICT)
-    except store.StoreError:
-        return Judged(verdict={})
+    verdict = read_verdict(folder)
+    if not verdict:
+        return Judged(verdict={}, notes=last_words(folder))
     measured = _measure(folder, scenario)
     if measured is None:
         return Judged(verdict=verdict)
     facts = from_judgement(measured)
     return Judged(verdict=verdict, availability=facts.availability, recovery=facts.recovery, notes=facts.notes)
+
+
+def read_verdict(folder: Path) -> Mapping[str, Any]:
+    """Return verdict.json, empty where there is none or it can't be read."""
+    try:
+        verdict = store.read_json(folder / store.VERDICT)
+    except store.StoreError:
+        return {}
+    return verdict if isinstance(verdict, Mapping) else {}
+
+
+def last_words(folder: Path) -> Sequence[str]:
+    """Return why there may be no verdict: the last line of the harness's own log, if there is one."""
+    try:
+        lines = (folder / store.LOG).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ()
+    return (lines[-1][:MAX_LAST_WORDS],) if lines else ()
 
 
 def _measure(folder: Path, scenario: Scenario | None) -> Judgement | None:

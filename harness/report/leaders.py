@@ -24,6 +24,8 @@ UNKNOWN_INTERVALS = 6
 MAX_SEGMENTS = 5_000
 """Changes kept a partition: beyond it the lane says that it was cut."""
 
+METADATA_APIS = frozenset({"Metadata", "DescribeTopicPartitions"})
+
 NOBODY = ""
 UNKNOWN = "?"
 
@@ -64,7 +66,7 @@ class LeaderLog:
         """Take one event; what is not a probe's answer about a leader is ignored."""
         if op.type != OK or not isinstance(op.process, str) or not op.process.startswith("probe/"):
             return
-        if isinstance(op.value, Mapping) and "leader" in op.value and "key" in op.value:
+        if isinstance(op.value, Mapping) and "key" in op.value and says_who_leads(op.value):
             self._answer(op.time, op.process.removeprefix("probe/"), op.value)
 
     def _answer(self, time: int, node: str, value: Mapping[str, Any]) -> None:
@@ -110,6 +112,11 @@ class LeaderLog:
     def cut(self) -> bool:
         """Return whether a partition changed more often than is kept."""
         return any(track.cut for track in self._tracks.values())
+
+
+def says_who_leads(value: Mapping[str, Any]) -> bool:
+    """Return whether a probe's answer is about the leader; "nobody" is believed only where metadata was asked for."""
+    return "leader" in value and (value["leader"] is not None or value.get("api") in METADATA_APIS)
 
 
 def _with_silences(track: _Track) -> list[Segment]:

@@ -16,10 +16,10 @@ import numpy as np
 from harness.report import command, words
 from harness.report.bundle import Bundle
 from harness.report.columns import OUTCOMES, Calls
-from harness.report.faults import FaultRow, Phase
+from harness.report.faults import FaultRow, Phase, told
 from harness.report.judged import Judged, queue_classes
 from harness.report.leaders import NOBODY, UNKNOWN, Segment
-from harness.report.order import Locator, Place, places_of, shown
+from harness.report.order import Locator, Place, places_of
 from harness.report.proof import CallRow, Evidence, call_row
 from harness.scenario import Scenario
 
@@ -93,13 +93,13 @@ def content(source: Source) -> dict[str, Any]:
     """Return the template's values."""
     judged, scenario = source.judged, source.scenario
     word = words.verdict_word(judged.valid)
-    sentence = words.headline(word, judged.anomalies, judged.reasons, len(source.faults))
+    sentence = words.headline(word, judged.anomalies, (), len(source.faults))
     return {
         "name": source.name,
         "began": source.began,
         "word": word,
         "sentence": sentence,
-        "more_reasons": judged.reasons[1:] if word != "invalid" else judged.reasons,
+        "reasons": judged.reasons if judged.verdict else judged.notes,
         "config": _configuration(source),
         "figures": _figures(source),
         "cards": _cards(source),
@@ -116,11 +116,11 @@ def content(source: Source) -> dict[str, Any]:
         ],
         "not_checked": judged.not_checked if judged.verdict else ("everything: there is no verdict",),
         "models": _models(judged),
-        "notes": [*judged.notes, *source.notes],
+        "notes": [*(judged.notes if judged.verdict else ()), *source.notes],
         "faults": [_fault(fault, source) for fault in source.faults],
-        "command": command.repeat_command(scenario) if scenario else "",
+        "command": command.repeat_parts(scenario) if scenario else (),
         "settings": command.settings(scenario) if scenario else (),
-        "cluster": [(str(name), shown(value).strip('"')) for name, value in source.cluster.items()],
+        "cluster": [(str(name), told(value)) for name, value in source.cluster.items() if name != "handles"],
     }
 
 
@@ -174,7 +174,9 @@ def _figures(source: Source) -> list[dict[str, str]]:
     outages = _outages(source.judged)
     if outages:
         figures.append({"label": "Longest outage", "value": outages[0]["length"], "note": f"of {outages[0]['kind']}"})
-    return [*figures, {"label": "Duration", "value": took(source.end), "note": ""}]
+    if source.end:
+        figures.append({"label": "Duration", "value": took(source.end), "note": ""})
+    return figures
 
 
 def _outages(judged: Judged) -> list[dict[str, str]]:
@@ -261,7 +263,7 @@ def _call(row: CallRow) -> dict[str, Any]:
     return {
         "index": row.index,
         "process": row.process,
-        "f": row.f,
+        "f": "" if {effect.verb for effect in row.effects} == {row.f} else row.f,
         "outcome": row.outcome,
         "when": f"{seconds(row.invoked)} to {seconds(done)}" if done is not None else f"from {seconds(row.invoked)}",
         "took": took(done - row.invoked) if done is not None else "no answer",
@@ -280,20 +282,24 @@ def _fault(fault: FaultRow, source: Source) -> dict[str, Any]:
     return {
         "number": fault.id,
         "name": fault.name,
-        "where": ", ".join([*fault.nodes, *fault.keys]) or "the cluster",
+        "where": ", ".join(fault.nodes) or "the cluster",
+        "aim": ", ".join(fault.keys),
         "window": f"{seconds(fault.begins)} to " + (seconds(heals) if fault.heals is not None else "the end"),
         "zoom_from": f"{max(0, fault.begins - span * 0.4) / NS:.6f}",
         "zoom_to": f"{(heals + span * 0.6) / NS:.6f}",
         "bit": {True: "bit", False: "missed", None: "not said"}[fault.bit],
         "bit_class": {True: "yes", False: "no", None: "unsaid"}[fault.bit],
-        "evidence": [(str(k), shown(v).strip('"')) for k, v in [*fault.evidence.items(), *_healing(fault)]],
-        "recovered": "not seen" if slowest is None else f"{took(known[slowest] * NS)} ({slowest})",
+        "evidence": [(label(name), told(value)) for name, value in fault.evidence.items()],
+        "healing": [(label(name), told(value)) for name, value in fault.heal_evidence.items()],
+        "error": fault.error,
+        "recovered": "not seen" if slowest is None else took(known[slowest] * NS),
+        "slowest": slowest or "",
     }
 
 
-def _healing(fault: FaultRow) -> list[tuple[str, Any]]:
-    healing = [(f"healed: {name}", value) for name, value in fault.heal_evidence.items()]
-    return [*healing, ("error", fault.error)] if fault.error else healing
+def label(name: object) -> str:
+    """Return the name of a piece of evidence in words."""
+    return str(name).replace("-", " ").replace("_", " ")
 
 
 def drawn_facts(source: Source, bundle: Bundle) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.history import FAIL, INFO, INVOKE, NEMESIS, OK, Op
+from harness.report.faults import told
+from harness.report.leaders import says_who_leads
 
 RATE_WINDOW_S = 5.0
 HEAL = "heal"
@@ -103,7 +105,7 @@ class Progress:
         return True
 
     def _probe(self, value: Any) -> None:
-        if not isinstance(value, Mapping) or "leader" not in value or "key" not in value:
+        if not isinstance(value, Mapping) or "key" not in value or not says_who_leads(value):
             return
         key, epoch = str(value["key"]), value.get("epoch")
         epoch = epoch if isinstance(epoch, int) else -1
@@ -143,4 +145,4 @@ def evidence_line(evidence: Any) -> str:
     """Return evidence as "name value, name value"."""
     if not isinstance(evidence, Mapping):
         return ""
-    return ", ".join(f"{name} {value}" for name, value in evidence.items() if value is not None)
+    return ", ".join(f"{name} {told(value)}" for name, value in evidence.items() if value is not None)

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+LOSS = "lost-write"
+
 VerdictWord = Literal["valid", "vacuous", "unknown", "invalid", "no verdict"]
 
 
@@ -51,8 +53,8 @@ _MEANINGS: dict[str, Meaning] = {
     "inconsistent-offsets": _m(
         "Inconsistent offsets",
         "One offset of a partition holds one record, for every reader and forever.",
-        "offset showed two different records",
-        "offsets showed different records to different observers",
+        "offset held two different records",
+        "offsets held more than one record each",
     ),
     "epoch-regression": _m(
         "Leader epoch went back",
@@ -433,7 +435,9 @@ def _invalid_headline(anomalies: Mapping[str, Any]) -> str:
     ordered = sorted(anomalies, key=lambda name: severity(name, anomalies[name].get("permitted-by")))
     if not ordered:
         return "A guarantee was broken."
-    worst, others = ordered[0], len(ordered) - 1
+    # Cards begin with the root cause; a headline with what hurts: a reader asks first whether data is gone.
+    unpermitted = [name for name in ordered if not anomalies[name].get("permitted-by")] or ordered
+    worst, others = LOSS if LOSS in unpermitted else ordered[0], len(ordered) - 1
     sentence = happened(worst, int(anomalies[worst].get("count", 1)))
     if others:
         sentence += f", and {counted(others, 'other kind of anomaly was', 'other kinds of anomalies were')} found"

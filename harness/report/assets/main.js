@@ -330,6 +330,10 @@
     });
   }
 
+  if (!$("time")) {  // nothing was recorded: there is no time to draw
+    document.documentElement.dataset.ready = "true";
+    return;
+  }
   if (typeof DecompressionStream === "undefined") {
     const note = $("no-charts");
     note.hidden = false;

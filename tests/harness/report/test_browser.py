@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from harness.history import read_lines
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
@@ -257,10 +260,6 @@ def test_a_fault_in_the_list_zooms_to_its_window(bad_run: Path, visit: Open) -> 
 
 def test_calls_in_the_page_are_those_of_the_history(bad_run: Path, visit: Open) -> None:
     page = visit(bad_run)
-    import msgspec  # noqa: PLC0415
-
-    from harness.history import read_lines  # noqa: PLC0415
-
     with (bad_run / "history.jsonl").open("rb") as lines:
         ops = [op for op in read_lines(lines, name="history.jsonl") if isinstance(op.process, int)]
     done = [op for op in ops if op.type != "invoke"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.history import Op
-from harness.report.faults import FaultLog
+from harness.report.faults import MAX_TOLD, FaultLog, told
 
 
 def nemesis(time: int, kind: str, f: str, value: object, **fields) -> Op:
@@ -60,3 +60,9 @@ def test_phases_and_incomplete_drains_are_told() -> None:
 
 def test_other_things_that_the_nemesis_does_are_no_faults() -> None:
     assert log_of(nemesis(5, "info", "wait", None), nemesis(6, "info", "recover", {"isr": 3})).faults == []
+
+
+def test_evidence_is_told_in_words() -> None:
+    assert told({"n1": True, "n3": False}) == "n1 yes, n3 no"
+    assert told(["n2", None, 3]) == "n2, none, 3"
+    assert len(told("x" * 1_000)) == MAX_TOLD

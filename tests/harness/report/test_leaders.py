@@ -75,3 +75,9 @@ def test_rare_probes_are_no_silence() -> None:
 def test_partitions_are_in_natural_order() -> None:
     keys = ["t0/10", "t0/2", "t10/0", "t2/0"]
     assert sorted(keys, key=natural) == ["t0/2", "t0/10", "t2/0", "t10/0"]
+
+
+def test_answers_that_are_not_about_leaders_say_nothing() -> None:
+    offsets = {"api": "ListOffsets", "key": "t0/0", "hw": 3, "leader": None, "epoch": 9}
+    other = Op(process="probe/n1", type="ok", f="probe", time=2 * S, value=offsets)
+    assert leaders(lane(said(1, "n1", "n1", 1), other, said(3, "n1", "n1", 1))) == ["n1"]

@@ -51,3 +51,9 @@ def test_one_unpermitted_class_takes_the_permission_out_of_the_headline() -> Non
 def test_what_nothing_permits_comes_first() -> None:
     assert words.severity("unseen", None) < words.severity("lost-write", "acks=1")
     assert words.severity("lost-write", None) < words.severity("unseen", None)
+
+
+def test_the_headline_says_first_whether_data_is_gone() -> None:
+    found = {"inconsistent-offsets": {"count": 7}, "lost-write": {"count": 2}}
+    assert words.headline("invalid", found, [], 1).startswith("2 acknowledged records are gone")
+    assert words.severity("inconsistent-offsets", None) < words.severity("lost-write", None)
