@@ -14,7 +14,7 @@ import numpy as np
 from checkers.case import Case
 from checkers.log_view import TYPE_FAIL, TYPE_OK
 
-LAG_LIMIT = 500_000
+LAG_LIMIT = 100_000
 """Calls times keys that are measured; beyond it the measure would cost more than the judgement."""
 
 

@@ -39,8 +39,12 @@ CHECKERS: tuple[Checker, ...] = (
     availability.recovery,
     availability.vacuity,
 )
-_NEEDS_RECORD_KEYS = frozenset({loss.lost_writes, loss.unseen, order.polls})
-"""On a compacted topic these say nothing without record keys."""
+_NEEDS_RECORD_KEYS: dict[Checker, tuple[str, ...]] = {
+    loss.lost_writes: ("lost-write",),
+    loss.unseen: ("unseen",),
+    order.polls: ("poll-skip", "int-poll-skip", "nonmonotonic-poll", "int-nonmonotonic-poll"),
+}
+"""On a compacted topic these classes can't be judged without record keys."""
 NEVER_CHECKED = (
     "wrong-partition",
     "isolation-mismatch",
@@ -81,7 +85,7 @@ def judge_case(case: Case, findings: Findings) -> None:
     """Run every checker; one that crashes makes the verdict `unknown`, the others still speak."""
     for checker in CHECKERS:
         if case.options.compacted and checker in _NEEDS_RECORD_KEYS:
-            findings.not_checked.append(checker.__name__.replace("_", "-"))
+            findings.not_checked.extend(_NEEDS_RECORD_KEYS[checker])
             continue
         try:
             checker(case, findings)

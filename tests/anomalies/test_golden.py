@@ -158,3 +158,13 @@ def test_legal_history_is_valid(name):
     assert {anomaly.name for anomaly in judgement.anomalies} == set()
     assert judgement.reasons == ()
     assert judgement.validity is Validity.VALID
+
+
+def test_compacted_topic_loses_nothing_that_can_be_told():
+    story = Story()
+    story.ok(0, "send", [send("x", 1, 0)])
+    story.ok(0, "send", [send("x", 2, 1)])
+    story.ok(1, "poll", [poll(("x", [[1, 2]]))])
+    judgement = judge(story.ops, CheckOptions(compacted=True))
+    assert judgement.anomalies == ()
+    assert {"lost-write", "unseen", "poll-skip", "torn-transaction"} <= set(judgement.not_checked)
