@@ -6,6 +6,7 @@ Kafka's own KafkaDockerWrapper, which the official image runs, is in the jars: i
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 
 from harness.cluster import engine, ports
 from harness.cluster.api import ClusterSpec, UsageError
-from harness.cluster.compose import ComposeCluster
+from harness.cluster.compose import ComposeCluster, remove
 from harness.cluster.image import OURS, node_image
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -80,17 +81,19 @@ def image(request: pytest.FixtureRequest) -> Iterator[tuple[Any, str]]:
 def shell(image: tuple[Any, str], script: str, environment: dict[str, str]) -> dict[str, list[str]]:
     """Run a script in a container of the image; return its output's sections, each headed by a word in capitals."""
     client, name = image
-    output: bytes = client.containers.run(
-        name,
-        entrypoint=["bash", "-euc", script],
-        environment=environment,
-        network_mode="none",
-        remove=True,
-        stderr=True,
+    container = client.containers.create(
+        name, entrypoint=["bash", "-euc", script], environment=environment, network_mode="none"
     )
+    try:
+        container.start()
+        status = container.wait(timeout=SHELL_TIMEOUT_S)["StatusCode"]
+        output = container.logs().decode()
+    finally:
+        container.remove(force=True, v=True)
+    assert status == 0, output
     sections: dict[str, list[str]] = {"": []}
     current = ""
-    for line in output.decode().splitlines():
+    for line in output.splitlines():
         if re.fullmatch(r"[A-Z]{3,}", line):
             current, sections[line] = line, []
         elif line.strip():
@@ -211,6 +214,31 @@ def test_a_port_that_is_taken_meanwhile_is_chosen_again(tmp_path: Path, monkeypa
     finally:
         if blocker is not None:
             blocker.remove(force=True, v=True)
+        client.close()
+        cluster.down()
+
+
+@needs_docker
+def test_remove_leaves_no_container_network_or_volume_of_a_broken_cluster(tmp_path: Path) -> None:
+    cluster = ComposeCluster(ClusterSpec(name="broken", folder=tmp_path, nodes=2))
+    client = engine.connect()
+    try:
+        try:
+            cluster.up()
+        except UsageError as error:
+            pytest.skip(str(error))
+        cluster.cut("n1", "n2")
+        cluster.pause("n1")
+        label = {"label": f"{engine.RUN_LABEL}={cluster.describe()['handles']['project']}"}
+        containers = client.containers.list(all=True, filters=label)
+        volumes = {mount["Name"] for one in containers for mount in one.attrs["Mounts"] if mount["Type"] == "volume"}
+        assert len(containers) == 3, "two nodes and the helper of the cut"
+        assert len(volumes) >= 6, "data, secrets and configuration of two nodes"
+        remove(json.loads(json.dumps(cluster.describe())))
+        assert client.containers.list(all=True, filters=label) == []
+        assert client.networks.list(filters=label) == []
+        assert volumes & {volume.name for volume in client.volumes.list()} == set()
+    finally:
         client.close()
         cluster.down()
 
