@@ -166,7 +166,6 @@ _PLAIN = (
             "OUT_OF_ORDER_SEQUENCE_NUMBER",
             "UNKNOWN_PRODUCER_ID",
             "INVALID_PRODUCER_EPOCH",
-            "_UNKNOWN_TOPIC",
             "_UNKNOWN_PARTITION",
         ),
         outcome=INFO,
@@ -174,7 +173,6 @@ _PLAIN = (
         unproven={
             "_TIMED_OUT": "our own bound on the wait for a report; librdkafka's message.timeout.ms always ends first",
             "NOT_LEADER_FOR_PARTITION": "librdkafka retries it until message.timeout.ms: it arrives as _MSG_TIMED_OUT",
-            "UNKNOWN_TOPIC_OR_PART": "librdkafka retries it until message.timeout.ms: it arrives as _MSG_TIMED_OUT",
         },
     ),
     _Group(
@@ -242,6 +240,7 @@ _PLAIN = (
     ),
 )
 
+_TAKEN_AWAY = "commit was never called and a later session, or the time-out, has taken the transaction away"
 _SENDING = (Stage.PRODUCE, Stage.DELIVERY, Stage.SEND_OFFSETS)
 _IN_TXN = (
     _Group(
@@ -264,10 +263,18 @@ _IN_TXN = (
         transactional=True,
     ),
     _Group(
-        stages=_SENDING,
+        stages=(Stage.DELIVERY,),
         names=FENCED,
         outcome=FAIL,
-        why="commit was never called and a later session, or the time-out, has taken the transaction away",
+        why=_TAKEN_AWAY,
+        transactional=True,
+        unproven={"INVALID_PRODUCER_EPOCH": _RAW_FENCE},
+    ),
+    _Group(
+        stages=(Stage.PRODUCE, Stage.SEND_OFFSETS),
+        names=FENCED,
+        outcome=FAIL,
+        why=_TAKEN_AWAY,
         transactional=True,
         unproven={"PRODUCER_FENCED": _RAW_FENCE, "INVALID_PRODUCER_EPOCH": _RAW_FENCE},
     ),
@@ -302,7 +309,7 @@ _IN_TXN = (
         stages=(Stage.ABORT,),
         names=FENCED,
         outcome=FAIL,
-        why="commit was never called and a later session, or the time-out, has taken the transaction away",
+        why=_TAKEN_AWAY,
         transactional=True,
         unproven={"PRODUCER_FENCED": _RAW_FENCE, "INVALID_PRODUCER_EPOCH": _RAW_FENCE},
     ),

@@ -29,7 +29,8 @@ MIN_CALL_S: Final = 0.1
 MAX_RESUMES: Final = 200
 """Resumed calls that return at once; with SERVE_S between them it is 20 s, more than any op may take."""
 
-PURGED: Final = frozenset({"_PURGE_QUEUE", "_PURGE_INFLIGHT"})
+UNTOLD: Final = frozenset({"_PURGE_QUEUE", "_PURGE_INFLIGHT", "_FATAL"})
+"""Errors of a record in a transaction that only say that the transaction has failed before."""
 
 Report = tuple[KafkaError | None, Message]
 
@@ -72,14 +73,14 @@ class Sender:
                 topic, value, partition=partition, on_delivery=lambda error, message: reports.append((error, message))
             )
         except (KafkaException, BufferError) as error:
-            raise FailedError(of_exception(Stage.PRODUCE, error)) from error
+            raise FailedError(self._cause(of_exception(Stage.PRODUCE, error))) from error
         while not reports:
             if deadline.over():
                 raise FailedError(timed_out(Stage.DELIVERY, "no delivery report within the op's bound"))
             try:
                 self.producer.poll(min(deadline.left_s(), SERVE_S))
             except KafkaException as error:
-                raise FailedError(of_exception(Stage.DELIVERY, error)) from error
+                raise FailedError(self._cause(of_exception(Stage.DELIVERY, error))) from error
         failed, message = reports[0]
         if failed is not None:
             raise FailedError(self._cause(of_error(Stage.DELIVERY, failed)))
@@ -87,16 +88,16 @@ class Sender:
         return offset if offset is not None and offset >= 0 else None
 
     def _cause(self, failure: Failure) -> Failure:
-        """Return why records were purged: librdkafka purges the queue of a transaction that has failed for a reason.
+        """Return why the transaction had failed, where the record's own error does not tell.
 
         begin_transaction answers with that reason, and changes nothing while a transaction is open.
         """
-        if failure.name not in PURGED or not self._transactional:
+        if failure.name not in UNTOLD or not self._transactional:
             return failure
         try:
             self.producer.begin_transaction()
         except KafkaException as error:
-            reason = of_exception(Stage.DELIVERY, error)
+            reason = of_exception(failure.stage, error)
             return failure if reason.name == "_STATE" else reason
         raise AssertionError("begin_transaction began a transaction within a transaction")
 

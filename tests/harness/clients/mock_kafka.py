@@ -60,10 +60,9 @@ def _library() -> ctypes.CDLL:
         ("rd_kafka_mock_cluster_destroy", None, (pointer,)),
         ("rd_kafka_mock_cluster_bootstraps", text, (pointer,)),
         ("rd_kafka_mock_topic_create", ctypes.c_int, (pointer, text, ctypes.c_int, ctypes.c_int)),
-        ("rd_kafka_mock_topic_delete", ctypes.c_int, (pointer, text)),
         ("rd_kafka_mock_topic_set_error", None, (pointer, text, ctypes.c_int)),
         ("rd_kafka_mock_partition_set_leader", ctypes.c_int, (pointer, text, i32, i32)),
-        ("rd_kafka_mock_partition_delete_records", ctypes.c_int, (pointer, text, i32, ctypes.c_int64)),
+        ("rd_kafka_mock_coordinator_set", ctypes.c_int, (pointer, text, text, i32)),
         ("rd_kafka_mock_broker_set_down", ctypes.c_int, (pointer, i32)),
         ("rd_kafka_mock_broker_set_up", ctypes.c_int, (pointer, i32)),
         ("rd_kafka_mock_broker_set_rtt", ctypes.c_int, (pointer, i32, ctypes.c_int)),
@@ -116,6 +115,11 @@ class MockKafka:
     def lead(self, name: str, partition: int, broker: int) -> None:
         """Make the broker the partition's leader."""
         code = self._c.rd_kafka_mock_partition_set_leader(self._cluster, name.encode(), partition, broker)
+        assert code == 0, code
+
+    def coordinate(self, kind: str, name: str, broker: int) -> None:
+        """Make the broker the coordinator of a "transaction" or "group"."""
+        code = self._c.rd_kafka_mock_coordinator_set(self._cluster, kind.encode(), name.encode(), broker)
         assert code == 0, code
 
     def push(self, api: Api, *codes: int) -> None:

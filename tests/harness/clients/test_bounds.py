@@ -7,9 +7,13 @@ import time
 
 import msgspec
 import pytest
+from confluent_kafka import Consumer
 
 from harness.clients import settings
 from harness.clients.confluent import ConfluentClients
+from harness.clients.errors import FailedError
+from harness.clients.patience import Deadline
+from harness.clients.sender import Sender
 from tests.harness.clients.conftest import POLL, SCENARIO, op, send, txn, until
 from tests.harness.clients.mock_kafka import Api, MockKafka
 
@@ -21,7 +25,6 @@ KINDS = {
     "send": send(("t0/0", 8)),
     "poll": POLL,
     "txn": txn(["send", "t0/0", 8], ["poll"]),
-    "offsets": txn(["poll"]),
     "first-txn": txn(SEND),
     "assign": op("assign", ["t0/0", "t0/1"]),
     "subscribe": op("subscribe", ["t0/0"]),
@@ -50,11 +53,7 @@ def prepared(clients, process, kind):
     if kind != "first-txn":
         client.invoke(send(("t0/1", 1)))
         client.invoke(txn(SEND))
-    if kind == "offsets":
-        client.invoke(op("subscribe", ["t0/0"]))
-        until(client, lambda _: bool(client._reader.held))
-    else:
-        client.invoke(op("assign", ["t0/1"]))
+    client.invoke(op("assign", ["t0/1"]))
     return client
 
 
@@ -95,8 +94,26 @@ def test_every_op_and_close_return_within_their_bounds(quick, fault):
     assert {kind: s for kind, s in took_s.items() if s > bound_s} == {}
     assert {kind: s for kind, s in closed_s.items() if s > settings.CLOSE_S + SLACK_S} == {}
     assert {kind: types[kind] for kind in UNSURE} == dict.fromkeys(UNSURE, "info")
-    assert "ok" not in (types["txn"], types["offsets"])
+    assert types["txn"] != "ok"
     assert types["poll"] == types["assign"] == types["subscribe"] == "ok"
+
+
+@pytest.mark.parametrize("fault", ["dead", "paused"])
+def test_sending_offsets_passes_its_deadline_by_one_socket_time_out_at_most(quick, mock, fault):
+    sender = Sender(settings.producer(quick, mock.bootstrap, "c", "id-1"), "t0")
+    consumer = Consumer(settings.consumer(quick, mock.bootstrap, "c", "read_committed"))
+    sender.init(Deadline(10))
+    sender.begin()
+    if fault == "dead":
+        mock.down()
+    else:
+        mock.answer_after_ms(FOREVER_MS)
+    begun = time.monotonic()
+    with pytest.raises(FailedError) as failed:
+        sender.send_offsets({"t0/0": 1}, consumer.consumer_group_metadata(), Deadline(2))
+    assert time.monotonic() - begun < 2 + settings.SOCKET_TIMEOUT_MS / 1000 + SLACK_S
+    assert failed.value.failure.name == "_TIMED_OUT"
+    assert sender.drop(settings.CLOSE_S)
 
 
 def test_a_transaction_whose_commit_hangs_is_info_with_a_commit_time(quick, mock, opened):
