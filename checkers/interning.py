@@ -36,6 +36,19 @@ class Values:
             self._values.append(value)
         return known
 
+    @classmethod
+    def of(cls, foreign: list[Any]) -> Values:
+        """Return a table whose foreign values are these, in order."""
+        made = cls()
+        for value in foreign:
+            made.code(value)
+        return made
+
+    @property
+    def foreign(self) -> list[Any]:
+        """Return the values that are not their own code, in order of their codes."""
+        return self._values
+
     def value(self, code: int) -> Any:
         """Return the value of a code."""
         code = int(code)
@@ -56,6 +69,14 @@ class Names:
             known = self._codes[name] = len(self.names)
             self.names.append(name)
         return known
+
+    @classmethod
+    def of(cls, names: list[Any]) -> Names:
+        """Return a table with these names, in order."""
+        made = cls()
+        for name in names:
+            made.code(name)
+        return made
 
     def get(self, name: Any) -> int | None:
         """Return the name's code, None if it was never seen."""

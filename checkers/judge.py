@@ -17,26 +17,33 @@ from checkers import availability
 from checkers.append.check import LIST_APPEND, check_appends
 from checkers.case import Case
 from checkers.catalog import allowed, place
+from checkers.columnar import is_columnar, load, save
 from checkers.findings import Findings
 from checkers.judgement import Judgement
 from checkers.lag import realtime_lag, worst
 from checkers.linear.check import check_model
 from checkers.linear.model import MODELS
+from checkers.log_view import build
 from checkers.options import KAFKA, CheckOptions
-from checkers.queue import case_of, judge_case
+from checkers.queue import case_of, case_of_view, judge_case
 from checkers.source import Lines, lines_of
 from checkers.verdict import Validity
 from harness.history import HistoryError, Op
 
-__all__ = ["CheckOptions", "Judgement", "judge"]
+__all__ = ["CheckOptions", "Judgement", "convert", "judge"]
 
 
 def judge(history: PathLike[str] | str | Iterable[Op], options: CheckOptions | None = None) -> Judgement:
-    """Judge a history file (.jsonl, .jsonl.gz, .jsonl.zst), a run's folder, or operations in memory."""
+    """Judge a history: .jsonl[.gz|.zst], .edn, a run's folder, a folder of columns (.parquet), or operations."""
     options = options or CheckOptions()
     started = time.monotonic()
     warnings: list[str] = []
     with _collector_paused():
+        if is_columnar(history):
+            if options.workload != KAFKA:
+                raise HistoryError(f"columns hold the workload {KAFKA}, not {options.workload}")
+            assert isinstance(history, PathLike | str)
+            return _judge_queue(case_of_view(load(history), options), options, warnings, started)
         blocks, name = lines_of(history, warnings.append)
         if options.workload == LIST_APPEND:
             return _judge_appends(blocks, name, options, warnings, started)
@@ -45,7 +52,17 @@ def judge(history: PathLike[str] | str | Iterable[Op], options: CheckOptions | N
         if options.workload != KAFKA:
             known = ", ".join((KAFKA, LIST_APPEND, *MODELS))
             raise HistoryError(f"unknown workload {options.workload!r}: there are {known}")
-        return _judge_queue(blocks, name, options, warnings, started)
+        return _judge_queue(case_of(blocks, name, options), options, warnings, started)
+
+
+def convert(history: PathLike[str] | str, folder: PathLike[str] | str, options: CheckOptions | None = None) -> int:
+    """Write a queue history as columns (a folder ending with .parquet); return its number of rows."""
+    options = options or CheckOptions()
+    with _collector_paused():
+        blocks, name = lines_of(history, lambda _: None)
+        view = build(blocks, name=name, isolation=options.isolation)
+        save(view, folder)
+    return len(view.time)
 
 
 def _judge_appends(
@@ -91,12 +108,9 @@ def _judge_model(
     )
 
 
-def _judge_queue(
-    blocks: Iterable[Lines], name: str, options: CheckOptions, warnings: list[str], started: float
-) -> Judgement:
-    case = case_of(blocks, name, options)
+def _judge_queue(case: Case, options: CheckOptions, warnings: list[str], started: float) -> Judgement:
     if not len(case.view.time):
-        raise HistoryError(f"{name}: no operations: an empty history can't be judged")
+        raise HistoryError(f"{case.view.name}: no operations: an empty history can't be judged")
     findings = Findings()
     judge_case(case, findings)
     legal = allowed(options)

@@ -77,7 +77,11 @@ NEVER_CHECKED = (
 
 def case_of(blocks: Iterable[Lines], name: str, options: CheckOptions) -> Case:
     """Return the case of a history: its columns, version orders and own events."""
-    view = build(blocks, name=name, isolation=options.isolation)
+    return case_of_view(build(blocks, name=name, isolation=options.isolation), options)
+
+
+def case_of_view(view: LogView, options: CheckOptions) -> Case:
+    """Return the case of columns that exist already."""
     return Case(view, place(view), phases_of(view), options)
 
 
