@@ -16,6 +16,9 @@ import msgspec
 
 from broker.core.config import BrokerConfig
 from broker.core.controller.controller import Controller, ControllerRequest, refusal
+from broker.core.group import offset_fetch
+from broker.core.group.coordinator import TOPIC as GROUP_TOPIC
+from broker.core.group.coordinator import GroupCoordinator
 from broker.core.lifecycle import Life, Lifecycle
 from broker.core.metadata.image import Image, load
 from broker.core.metadata.records import (
@@ -50,9 +53,15 @@ from broker.wire.messages.end_txn import EndTxnRequest
 from broker.wire.messages.fetch import FetchRequest
 from broker.wire.messages.fetch_snapshot import FetchSnapshotRequest
 from broker.wire.messages.find_coordinator import FindCoordinatorRequest
+from broker.wire.messages.heartbeat import HeartbeatRequest
 from broker.wire.messages.init_producer_id import InitProducerIdRequest
+from broker.wire.messages.join_group import JoinGroupRequest
+from broker.wire.messages.leave_group import LeaveGroupRequest
+from broker.wire.messages.offset_commit import OffsetCommitRequest
+from broker.wire.messages.offset_fetch import OffsetFetchRequest
 from broker.wire.messages.produce import ProduceRequest
 from broker.wire.messages.quorum import BeginQuorumEpochRequest, EndQuorumEpochRequest, VoteRequest
+from broker.wire.messages.sync_group import SyncGroupRequest
 from broker.wire.messages.write_txn_markers import WriteTxnMarkersRequest
 
 FORWARD_CHANNEL = 4
@@ -134,6 +143,7 @@ class Broker:
             snapshot_every_bytes=config.metadata_snapshot_bytes,
         )
         self.quorum = Quorum(quorum_config, storage, out, rng=self._rng, listener=self, now_ms=now_ms)
+        self.groups = GroupCoordinator(config, self.replicas, storage, out, image=lambda: self.image, rng=self._rng)
         self._askers: tuple[Asker, ...] = (
             self.quorum,
             self.fetchers,
@@ -192,6 +202,15 @@ class Broker:
                 self.fetching.handle(request.id, message, now_ms)
             case InitProducerIdRequest() | AddPartitionsToTxnRequest() | EndTxnRequest():
                 self.transactions.handle(request.id, message, request.version, now_ms)
+            case (
+                JoinGroupRequest()
+                | SyncGroupRequest()
+                | HeartbeatRequest()
+                | LeaveGroupRequest()
+                | OffsetCommitRequest()
+            ):
+                sender = (request.client_id, request.host)
+                self.groups.handle(request.id, message, request.version, sender, now_ms)
             case WriteTxnMarkersRequest():
                 self.markers.handle(request.id, message, now_ms)
             case _:
@@ -212,6 +231,8 @@ class Broker:
                 return self.quorum.end_epoch(message, now_ms)
             case FetchSnapshotRequest():
                 return self.quorum.fetch_snapshot(message, now_ms)
+            case OffsetFetchRequest():
+                return offset_fetch.fetch(self.groups, self.image, message)
             case FindCoordinatorRequest():
                 return locator.find(self.config, self.image, message, lambda topic: self._create(topic, now_ms))
         return None
@@ -266,6 +287,7 @@ class Broker:
             self.isr.tick(now_ms)
         self.ids.tick(now_ms)
         self.transactions.tick(now_ms)
+        self.groups.tick(now_ms)
         self.lifecycle.tick(now_ms)
         if self.is_stopped and not self._ended:
             self._ended = True
@@ -298,6 +320,7 @@ class Broker:
             self.lifecycle.deadline_ms,
             self.ids.deadline_ms,
             self.transactions.deadline_ms,
+            self.groups.deadline_ms,
             self._checkpoint_at_ms,
         ]
         if self.controller is not None:
@@ -401,6 +424,8 @@ class Broker:
             else:
                 if replica.name == TRANSACTION_TOPIC:
                     self.transactions.role_changed(replica)
+                elif replica.name == GROUP_TOPIC:
+                    self.groups.role_changed(replica)
                 self.fetchers.follow(replica, now_ms)
                 self._moved(replica, now_ms)
 

@@ -67,6 +67,12 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):
     transaction_partitions: int = 50
     transaction_replication_factor: int = 3
     transaction_min_isr: int = 2
+    offsets_partitions: int = 50
+    offsets_replication_factor: int = 3
+    offset_metadata_max_bytes: int = 4096
+    group_initial_delay_ms: int = 3000
+    group_min_session_timeout_ms: int = 6000
+    group_max_session_timeout_ms: int = 30 * 60 * 1000
     metadata_snapshot_bytes: int = 20 << 20
     elr: bool = True
     properties: Mapping[str, str] = {}

@@ -131,7 +131,7 @@ class TransactionCoordinator:
         shard = None if topic is None else self._shards.get(partition_for(name, len(topic.partitions)))
         if shard is None:
             raise Refused(Code.NOT_COORDINATOR, f"another node coordinates {name!r}")
-        if not shard.is_loaded:
+        if not shard.log.is_loaded:
             raise Refused(Code.COORDINATOR_LOAD_IN_PROGRESS, "the coordinator is reading its log")
         return shard
 
@@ -197,7 +197,7 @@ class TransactionCoordinator:
         except Refused:
             entry.busy = False
             raise
-        self._replicas.advance(shard.replica, now_ms)
+        self._replicas.advance(shard.log.replica, now_ms)
 
     def _completed(self, shard: Shard, entry: Entry, now_ms: int) -> None:
         """All markers are written: note it, and let those who wait go on."""
@@ -390,7 +390,7 @@ class TransactionCoordinator:
         """Load, sweep, send markers, end the patience of who waited long enough."""
         self._now_ms = now_ms
         for shard in list(self._loading):
-            if shard.load_slice():
+            if shard.log.load_slice(shard):
                 self._loading.remove(shard)
                 self._resume(shard)
         while self._patience and self._patience[0][0] <= now_ms:

@@ -1,8 +1,7 @@
 """One led partition of `__transaction_state`: its transactional ids, loaded from the log, changed through the log.
 
-A change counts when its record is replicated to all in-sync replicas; until then the id is busy. The log is read in
-slices, one per call, so that a long log does not hold up the node; until it is read, everybody is told to wait. Records
-are keyed by transactional id (the topic is compacted), the value is our own JSON.
+A change counts when its record is replicated to all in-sync replicas; until then the id is busy. Records are keyed by
+transactional id (the topic is compacted), the value is our own JSON.
 """
 
 from __future__ import annotations
@@ -11,14 +10,13 @@ from collections.abc import Callable
 
 import msgspec
 
-from broker.core.errors import Code, Refused
-from broker.core.replication.replica import Awaiting, Replica
+from broker.core.errors import Code
+from broker.core.replication.replica import Replica
+from broker.core.replication.state_log import StateLog
 from broker.core.storage import Storage
 from broker.core.transaction.state import Place, Transaction
-from broker.wire import batch, record
-
-SLICE_BYTES = 1 << 18
-"""About a thousand records: a few milliseconds."""
+from broker.wire import record
+from broker.wire.batch import BatchHeader
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -43,46 +41,27 @@ class Shard:
     """See the module. Lives for one leader epoch, which is also the coordinator epoch in markers."""
 
     def __init__(self, replica: Replica, storage: Storage) -> None:
-        assert replica.leader is not None
-        self.replica = replica
-        self.epoch = replica.leader.epoch
+        self.log = StateLog(replica, storage)
         self.entries: dict[str, Entry] = {}
-        self.is_loaded = False
-        self._storage = storage
-        self._offset = replica.log.start
-        self._end = replica.log.end
 
-    def load_slice(self) -> bool:
-        """Read on; return whether the shard has just become ready."""
-        log = self.replica.log
-        if self.is_loaded:
-            return False
-        region = log.read(self._offset, self._end, SLICE_BYTES) if self._offset < self._end else None
-        if region is None:
-            self.is_loaded = True
-            return True
-        data = self._storage.read(region.log, region.base, region.position, region.size)
-        for position, header in batch.parse(data):
-            if not header.is_control:
-                for item in record.decode(data, position, header):
-                    self._apply(item)
-        self._offset = log.end_of(region)
-        return False
+    @property
+    def epoch(self) -> int:
+        """The leader epoch."""
+        return self.log.epoch
 
-    def _apply(self, item: record.Record) -> None:
+    def apply(self, header: BatchHeader, item: record.Record) -> None:
+        """Take a record of the log."""
+        del header
         name = (item.key or b"").decode()
         if item.value is None:
             self.entries.pop(name, None)
         else:
             self.entries[name] = Entry(msgspec.json.decode(item.value, type=Transaction))
 
+    def end(self, header: BatchHeader, *, commit: bool) -> None:
+        """Take a marker: this log has none."""
+
     def write(self, value: Transaction, now_ms: int, done: Callable[[Code], None]) -> None:
         """Append the new value; `done` is told when it is replicated, or why that is unknown. Raise Refused at once."""
-        leader, log = self.replica.leader, self.replica.log
-        if leader is None or leader.epoch != self.epoch:
-            raise Refused(Code.NOT_COORDINATOR, "this node leads the partition no more")
-        if not leader.has_min_isr(self.replica.config.min_isr):
-            raise Refused(Code.COORDINATOR_NOT_AVAILABLE, f"the ISR of {log.name} is {leader.state.isr}")
         data = record.batch_of([(value.id.encode(), msgspec.json.encode(value))], timestamp_ms=now_ms)
-        log.append(data, [batch.parse_header(data, 0)], leader.epoch, now_ms)
-        self.replica.awaiting.append(Awaiting(log.end, done))
+        self.log.write(data, now_ms, done)

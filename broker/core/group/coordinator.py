@@ -1,0 +1,302 @@
+"""The coordinator of the groups whose partition of `__consumer_offsets` this node leads.
+
+It finds the group, checks who asks, and carries answers; `Group` decides about members, `GroupShard` holds offsets.
+Groups with a deadline stand in one heap, by the time at which they were due when they were last looked at; an entry
+that was overtaken by an earlier one is skipped.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+from broker.core.config import BrokerConfig
+from broker.core.errors import Code, Refused
+from broker.core.group.group import Group, State
+from broker.core.group.group_records import GroupKey, Offset, OffsetKey, encode_group, encode_key, encode_offset
+from broker.core.group.group_shard import GroupShard
+from broker.core.metadata.image import Image
+from broker.core.ready import Outbox, Reply
+from broker.core.replication.replica import Replica
+from broker.core.replication.replicas import Replicas
+from broker.core.storage import Storage
+from broker.core.transaction.transaction_hash import partition_for
+from broker.wire import record
+from broker.wire.messages.heartbeat import HeartbeatRequest, HeartbeatResponse
+from broker.wire.messages.join_group import JoinGroupRequest, JoinGroupResponse
+from broker.wire.messages.leave_group import LeaveGroupRequest, LeaveGroupResponse, MemberIdentity, MemberResponse
+from broker.wire.messages.offset_commit import (
+    OffsetCommitRequest,
+    OffsetCommitResponse,
+    OffsetCommitResponsePartition,
+    OffsetCommitResponseTopic,
+)
+from broker.wire.messages.sync_group import SyncGroupRequest, SyncGroupResponse
+from broker.wire.primitives import NO_UUID
+
+TOPIC = "__consumer_offsets"
+ID_FROM_JOIN = 4
+"""From this version of JoinGroup on a new member gets its id first and joins with it (KIP-394)."""
+MANY_FROM_LEAVE = 3
+"""From this version of LeaveGroup on several members may leave at once."""
+NO_GENERATION = -1
+
+
+class GroupCoordinator:
+    """See the module."""
+
+    def __init__(
+        self,
+        config: BrokerConfig,
+        replicas: Replicas,
+        storage: Storage,
+        out: Outbox,
+        *,
+        image: Callable[[], Image],
+        rng: random.Random,
+    ) -> None:
+        self._config, self._replicas, self._storage, self._out = config, replicas, storage, out
+        self._image, self._rng = image, rng
+        self._shards: dict[int, GroupShard] = {}
+        self._loading: list[GroupShard] = []
+        self._due: list[tuple[int, int, GroupShard, Group]] = []
+        self._order = count()
+        self._now_ms = 0  # of the last tick; the node ticks in every step, so it is the step's
+
+    @property
+    def deadline_ms(self) -> int:
+        """When `tick` has something to do."""
+        if self._loading:
+            return 0
+        return self._due[0][0] if self._due else 1 << 62
+
+    def role_changed(self, replica: Replica) -> None:
+        """Load a partition that this node now leads, let go of one that it does not."""
+        index, shard, leader = replica.key[1], self._shards.get(replica.key[1]), replica.leader
+        if shard is not None and (leader is None or leader.epoch != shard.log.epoch):
+            del self._shards[index]
+            self._loading = [loading for loading in self._loading if loading is not shard]
+            for group in shard.groups.values():
+                group.close(Code.NOT_COORDINATOR)
+            shard = None
+        if leader is not None and shard is None:
+            self._shards[index] = GroupShard(replica, self._storage, self._make)
+            self._loading.append(self._shards[index])
+
+    def shard(self, name: str) -> GroupShard:
+        """Return the shard of a group; raise Refused where another node has it, or it is being read."""
+        if not name:
+            raise Refused(Code.INVALID_GROUP_ID, "the group id is empty")
+        topic = self._image().topic(TOPIC)
+        shard = None if topic is None else self._shards.get(partition_for(name, len(topic.partitions)))
+        if shard is None:
+            raise Refused(Code.NOT_COORDINATOR, f"another node coordinates {name!r}")
+        if not shard.log.is_loaded:
+            raise Refused(Code.COORDINATOR_LOAD_IN_PROGRESS, "the coordinator is reading its log")
+        return shard
+
+    def _make(self, shard: GroupShard, name: str) -> Group:
+        return Group(
+            name,
+            answer=self._answer,
+            save=lambda group, then: self._save(shard, group, then),
+            new_id=lambda: f"{self._rng.getrandbits(128):032x}",
+            initial_delay_ms=self._config.group_initial_delay_ms,
+        )
+
+    def _answer(self, request_id: object, message: Any) -> None:
+        self._out.replies.append(Reply(request_id, message))
+
+    def _write(
+        self, shard: GroupShard, records: list[tuple[bytes, bytes | None]], done: Callable[[Code], None]
+    ) -> None:
+        """Write records as one batch; `done` gets what a client must hear. Raise Refused."""
+
+        def written(code: Code) -> None:
+            lost = code is Code.NOT_LEADER_OR_FOLLOWER  # replicated otherwise, whatever became of the ISR since
+            done(Code.NOT_COORDINATOR if lost else Code.NONE)
+
+        shard.log.write(record.batch_of(records, timestamp_ms=self._now_ms), self._now_ms, written)
+        self._replicas.advance(shard.log.replica, self._now_ms)
+
+    def _save(self, shard: GroupShard, group: Group, then: Callable[[Code], None]) -> None:
+        key = encode_key(GroupKey(group.name))
+        try:
+            self._write(shard, [(key, encode_group(group, self._now_ms))], then)
+        except Refused as refused:
+            then(refused.code)
+
+    def _watch(self, shard: GroupShard, group: Group) -> None:
+        """Look at the group again when it is due."""
+        deadline_ms = group.deadline_ms
+        if deadline_ms < group.due_ms:
+            group.due_ms = deadline_ms
+            heapq.heappush(self._due, (deadline_ms, next(self._order), shard, group))
+
+    # Membership.
+
+    def handle(self, request_id: object, message: Any, version: int, sender: tuple[str, str], now_ms: int) -> None:
+        """Answer a member's request, now or when its generation is complete; `sender` is its client id and host."""
+        self._now_ms = now_ms
+        try:
+            self._handle(request_id, message, version, sender)
+        except Refused as refused:
+            self._answer(request_id, _refusal(message, refused.code))
+
+    def _handle(self, request_id: object, message: Any, version: int, sender: tuple[str, str]) -> None:
+        now_ms, shard = self._now_ms, self.shard(message.group_id)
+        match message:
+            case JoinGroupRequest():
+                low, high = self._config.group_min_session_timeout_ms, self._config.group_max_session_timeout_ms
+                if not low <= message.session_timeout_ms <= high:
+                    raise Refused(Code.INVALID_SESSION_TIMEOUT, f"not within [{low}, {high}] ms")
+                if message.member_id and message.group_id not in shard.groups:
+                    raise Refused(Code.UNKNOWN_MEMBER_ID, "the group is unknown")
+                group = shard.group(message.group_id)
+                group.join(request_id, message, sender, now_ms, needs_id=version >= ID_FROM_JOIN)
+                self._watch(shard, group)
+            case SyncGroupRequest():
+                self._known(shard, message.group_id).sync(request_id, message, now_ms)
+            case HeartbeatRequest():
+                group = self._known(shard, message.group_id)
+                code = group.beat(message.member_id, message.group_instance_id, message.generation_id, now_ms)
+                self._answer(request_id, HeartbeatResponse(error_code=code))
+            case LeaveGroupRequest():
+                self._leave(request_id, message, version, shard)
+            case OffsetCommitRequest():
+                self._commit(request_id, message, shard)
+
+    def _known(self, shard: GroupShard, name: str) -> Group:
+        group = shard.groups.get(name)
+        if group is None:
+            raise Refused(Code.UNKNOWN_MEMBER_ID, f"the group {name!r} is unknown")
+        return group
+
+    def _leave(self, request_id: object, message: LeaveGroupRequest, version: int, shard: GroupShard) -> None:
+        group = self._known(shard, message.group_id)
+        if version < MANY_FROM_LEAVE:
+            group.leave(message.member_id, None, self._now_ms)
+            self._answer(request_id, LeaveGroupResponse())
+        else:
+            results = tuple(self._leave_one(group, identity) for identity in message.members)
+            self._answer(request_id, LeaveGroupResponse(members=results))
+        self._watch(shard, group)
+
+    def _leave_one(self, group: Group, who: MemberIdentity) -> MemberResponse:
+        code = Code.NONE
+        try:
+            group.leave(who.member_id, who.group_instance_id, self._now_ms)
+        except Refused as refused:
+            code = refused.code
+        return MemberResponse(member_id=who.member_id, group_instance_id=who.group_instance_id, error_code=code)
+
+    # Offsets.
+
+    def _commit(self, request_id: object, message: OffsetCommitRequest, shard: GroupShard) -> None:
+        generation = message.generation_id_or_member_epoch
+        self.check_commit(shard, message.group_id, (message.member_id, message.group_instance_id, generation))
+        image, answers, offsets = self._image(), [], dict[OffsetKey, Offset]()
+        for topic in message.topics:
+            known = image.topics.get(topic.topic_id.hex()) if topic.topic_id != NO_UUID else image.topic(topic.name)
+            results = []
+            for partition in topic.partitions:
+                code = Code.NONE
+                if known is None or partition.partition_index not in known.partitions:
+                    by_id = topic.topic_id != NO_UUID
+                    code = Code.UNKNOWN_TOPIC_ID if by_id else Code.UNKNOWN_TOPIC_OR_PARTITION
+                elif len(partition.committed_metadata or "") > self._config.offset_metadata_max_bytes:
+                    code = Code.OFFSET_METADATA_TOO_LARGE
+                else:
+                    key = OffsetKey(message.group_id, known.name, partition.partition_index)
+                    offsets[key] = Offset(
+                        partition.committed_offset,
+                        partition.committed_leader_epoch,
+                        partition.committed_metadata or "",
+                        self._now_ms,
+                    )
+                results.append((partition.partition_index, code))
+            answers.append((topic, results))
+
+        def done(code: Code) -> None:
+            if not code:
+                shard.offsets.update(offsets)
+            topics = tuple(
+                OffsetCommitResponseTopic(
+                    name=topic.name,
+                    topic_id=topic.topic_id,
+                    partitions=tuple(
+                        OffsetCommitResponsePartition(partition_index=index, error_code=own or code)
+                        for index, own in results
+                    ),
+                )
+                for topic, results in answers
+            )
+            self._answer(request_id, OffsetCommitResponse(topics=topics))
+
+        if offsets:
+            self._write(shard, [(encode_key(key), encode_offset(value)) for key, value in offsets.items()], done)
+        else:
+            done(Code.NONE)
+
+    def check_commit(self, shard: GroupShard, name: str, who: tuple[str, str | None, int]) -> None:
+        """Raise Refused unless this member of this generation may commit; anybody may while the group is empty."""
+        member_id, instance_id, generation = who
+        group = shard.groups.get(name)
+        if group is None or group.state is State.EMPTY:
+            if generation != NO_GENERATION and group is None:
+                raise Refused(Code.ILLEGAL_GENERATION, "the group is unknown")
+            if generation == NO_GENERATION:
+                return
+        assert group is not None
+        group.check(member_id, instance_id, generation)
+        if group.state is State.COMPLETING:
+            raise Refused(Code.REBALANCE_IN_PROGRESS)
+        group.beat(member_id, instance_id, generation, self._now_ms)
+
+    # Time.
+
+    def tick(self, now_ms: int) -> None:
+        """Load; look at the groups that are due."""
+        self._now_ms = now_ms
+        for shard in list(self._loading):
+            if shard.log.load_slice(shard):
+                self._loading.remove(shard)
+                for group in shard.groups.values():
+                    for member in group.members.values():
+                        member.heard_ms = now_ms  # sessions are soft state: all begin anew here
+                    self._watch(shard, group)
+        while self._due and self._due[0][0] <= now_ms:
+            due_ms, _, shard, group = heapq.heappop(self._due)
+            current = self._shards.get(shard.log.replica.key[1]) is shard and shard.groups.get(group.name) is group
+            if current and due_ms == group.due_ms:
+                group.due_ms = 1 << 62
+                group.tick(now_ms)
+                self._watch(shard, group)
+
+
+def _refusal(message: Any, code: Code) -> Any:
+    match message:
+        case JoinGroupRequest():
+            return JoinGroupResponse(error_code=code, member_id=message.member_id)
+        case SyncGroupRequest():
+            return SyncGroupResponse(error_code=code)
+        case HeartbeatRequest():
+            return HeartbeatResponse(error_code=code)
+        case LeaveGroupRequest():
+            return LeaveGroupResponse(error_code=code)
+    assert isinstance(message, OffsetCommitRequest)
+    topics = tuple(
+        OffsetCommitResponseTopic(
+            name=topic.name,
+            topic_id=topic.topic_id,
+            partitions=tuple(
+                OffsetCommitResponsePartition(partition_index=partition.partition_index, error_code=code)
+                for partition in topic.partitions
+            ),
+        )
+        for topic in message.topics
+    )
+    return OffsetCommitResponse(topics=topics)

@@ -1,0 +1,104 @@
+"""OffsetFetch: what a group has committed, in either shape of the request.
+
+An unknown group has committed nothing; that is an answer, not an error. With `require_stable` an offset that an open
+transaction may still change is refused (KIP-447): its reader must wait for the marker.
+"""
+
+from __future__ import annotations
+
+from broker.core.errors import Code, Refused
+from broker.core.group.coordinator import GroupCoordinator
+from broker.core.group.group_records import OffsetKey
+from broker.core.group.group_shard import GroupShard
+from broker.core.metadata.image import Image
+from broker.wire.messages.offset_fetch import (
+    OffsetFetchRequest,
+    OffsetFetchRequestGroup,
+    OffsetFetchRequestTopics,
+    OffsetFetchResponse,
+    OffsetFetchResponseGroup,
+    OffsetFetchResponsePartition,
+    OffsetFetchResponsePartitions,
+    OffsetFetchResponseTopic,
+    OffsetFetchResponseTopics,
+)
+from broker.wire.primitives import NO_UUID
+
+
+def fetch(coordinator: GroupCoordinator, image: Image, request: OffsetFetchRequest) -> OffsetFetchResponse:
+    """Return the offsets of one group (old shape) or of several."""
+    if request.groups:
+        groups = tuple(_group(coordinator, image, ask, stable=request.require_stable) for ask in request.groups)
+        return OffsetFetchResponse(groups=groups)
+    wanted = request.topics
+    topics = None
+    if wanted is not None:
+        topics = tuple(OffsetFetchRequestTopics(name=t.name, partition_indexes=t.partition_indexes) for t in wanted)
+    ask = OffsetFetchRequestGroup(group_id=request.group_id, topics=topics)
+    group = _group(coordinator, image, ask, stable=request.require_stable)
+    return OffsetFetchResponse(
+        error_code=group.error_code,
+        topics=tuple(
+            OffsetFetchResponseTopic(
+                name=topic.name,
+                partitions=tuple(
+                    OffsetFetchResponsePartition(
+                        partition_index=item.partition_index,
+                        committed_offset=item.committed_offset,
+                        committed_leader_epoch=item.committed_leader_epoch,
+                        metadata=item.metadata,
+                        error_code=item.error_code,
+                    )
+                    for item in topic.partitions
+                ),
+            )
+            for topic in group.topics
+        ),
+    )
+
+
+def _group(
+    coordinator: GroupCoordinator, image: Image, ask: OffsetFetchRequestGroup, *, stable: bool
+) -> OffsetFetchResponseGroup:
+    try:
+        shard = coordinator.shard(ask.group_id)
+    except Refused as refused:
+        return OffsetFetchResponseGroup(group_id=ask.group_id, error_code=refused.code)
+    wanted = ask.topics
+    if wanted is None:
+        found: dict[str, list[int]] = {}
+        for key in shard.offsets:
+            if key.group == ask.group_id:
+                found.setdefault(key.topic, []).append(key.partition)
+        wanted = tuple(OffsetFetchRequestTopics(name=name, partition_indexes=tuple(p)) for name, p in found.items())
+    topics = []
+    for topic in wanted:
+        name, topic_id = topic.name, topic.topic_id
+        if topic_id != NO_UUID:
+            known = image.topics.get(topic_id.hex())
+            name = "" if known is None else known.name
+        elif (known_id := image.topic_ids.get(name)) is not None:
+            topic_id = bytes.fromhex(known_id)
+        unknown = topic.topic_id != NO_UUID and not name
+        partitions = tuple(
+            OffsetFetchResponsePartitions(partition_index=index, error_code=Code.UNKNOWN_TOPIC_ID)
+            if unknown
+            else _offset(shard, OffsetKey(ask.group_id, name, index), stable=stable)
+            for index in topic.partition_indexes
+        )
+        topics.append(OffsetFetchResponseTopics(name=name, topic_id=topic_id, partitions=partitions))
+    return OffsetFetchResponseGroup(group_id=ask.group_id, topics=tuple(topics))
+
+
+def _offset(shard: GroupShard, key: OffsetKey, *, stable: bool) -> OffsetFetchResponsePartitions:
+    if stable and shard.is_unstable(key):
+        return OffsetFetchResponsePartitions(partition_index=key.partition, error_code=Code.UNSTABLE_OFFSET_COMMIT)
+    value = shard.offsets.get(key)
+    if value is None:
+        return OffsetFetchResponsePartitions(partition_index=key.partition, metadata="")
+    return OffsetFetchResponsePartitions(
+        partition_index=key.partition,
+        committed_offset=value.offset,
+        committed_leader_epoch=value.leader_epoch,
+        metadata=value.metadata,
+    )

@@ -1,0 +1,74 @@
+"""A led partition of an internal topic, as the log of a state machine: read once, then written through.
+
+It lives for one leader epoch. Reading goes in slices, one per call, so that a long log does not hold up the node; until
+it is read, everybody is told to wait. A write is done when all in-sync replicas have it; if the leadership is lost
+before, nobody can say whether it counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from broker.core.errors import Code, Refused
+from broker.core.replication.replica import Awaiting, Replica
+from broker.core.storage import Storage
+from broker.wire import batch, record
+from broker.wire.batch import BatchHeader
+
+SLICE_BYTES = 1 << 18
+"""About a thousand records: a few milliseconds."""
+
+
+class Replay(Protocol):
+    """What is read, in the order of the log."""
+
+    def apply(self, header: BatchHeader, item: record.Record) -> None:
+        """Take a record."""
+        ...
+
+    def end(self, header: BatchHeader, *, commit: bool) -> None:
+        """Take a transaction marker."""
+        ...
+
+
+class StateLog:
+    """See the module."""
+
+    def __init__(self, replica: Replica, storage: Storage) -> None:
+        assert replica.leader is not None
+        self.replica = replica
+        self.epoch = replica.leader.epoch
+        self.is_loaded = False
+        self._storage = storage
+        self._offset = replica.log.start
+        self._end = replica.log.end
+
+    def load_slice(self, replay: Replay) -> bool:
+        """Read on; return whether the log has just been read to its end."""
+        log = self.replica.log
+        if self.is_loaded:
+            return False
+        region = log.read(self._offset, self._end, SLICE_BYTES) if self._offset < self._end else None
+        if region is None:
+            self.is_loaded = True
+            return True
+        data = self._storage.read(region.log, region.base, region.position, region.size)
+        for position, header in batch.parse(data):
+            if header.is_control:
+                replay.end(header, commit=record.control_type(data, position, header)[0] == record.COMMIT)
+            else:
+                for item in record.decode(data, position, header):
+                    replay.apply(header, item)
+        self._offset = log.end_of(region)
+        return False
+
+    def write(self, data: bytearray, now_ms: int, done: Callable[[Code], None]) -> None:
+        """Append a batch; `done` is told when it is replicated, or why that is unknown. Raise Refused at once."""
+        leader, log = self.replica.leader, self.replica.log
+        if leader is None or leader.epoch != self.epoch:
+            raise Refused(Code.NOT_COORDINATOR, "this node leads the partition no more")
+        if not leader.has_min_isr(self.replica.config.min_isr):
+            raise Refused(Code.COORDINATOR_NOT_AVAILABLE, f"the ISR of {log.name} is {leader.state.isr}")
+        log.append(data, [batch.parse_header(data, 0)], leader.epoch, now_ms)
+        self.replica.awaiting.append(Awaiting(log.end, done))
