@@ -53,6 +53,7 @@ jars: $(READY)
 bench: $(READY)
 	@$(BIN)/python -m bench.driver
 	@$(BIN)/python -m bench.checkers
+	@$(BIN)/python -m bench.report
 
 clean:
 	@rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist

@@ -153,11 +153,13 @@ def _window(place: Place) -> list[int]:
 
 
 class Locator:
-    """Remembers where the named operations wrote or read each value: examples often name a value, not its offset."""
+    """Remembers what the named operations wrote and read, and where: examples often name a value, not its offset."""
 
     def __init__(self, named: set[int]) -> None:
         self._named = named
         self._offsets: dict[tuple[str, str], set[int]] = {}
+        self._sent: dict[int, set[tuple[str, str]]] = {}
+        self._polled: dict[int, set[tuple[str, str]]] = {}
 
     def take(self, op: Op) -> None:
         """Take an op of the history; only named ones count."""
@@ -167,17 +169,35 @@ class Locator:
             if micro[0] == "poll" and len(micro) > 1:
                 for key, records in polled(micro):
                     for offset, value in records:
-                        self._add(key, offset, value)
+                        self._polled.setdefault(op.index, set()).add(self._note(key, offset, value))
             elif micro[0] == "send" and len(micro) > 2:
-                self._add(str(micro[1]), *placed(micro[2]))
+                self._sent.setdefault(op.index, set()).add(self._note(str(micro[1]), *placed(micro[2])))
 
-    def _add(self, key: str, offset: int | None, value: Any) -> None:
+    def _note(self, key: str, offset: int | None, value: Any) -> tuple[str, str]:
+        record = (key, shown(value))
         if offset is not None:
-            self._offsets.setdefault((key, shown(value)), set()).add(offset)
+            self._offsets.setdefault(record, set()).add(offset)
+        return record
 
     def offsets(self, key: str, value: Any) -> set[int]:
         """Return the offsets at which a value was seen."""
         return self._offsets.get((key, shown(value)), set())
+
+    def passed(self, writer: object, reader: object) -> set[tuple[str, int]]:
+        """Return the places of the records that one named operation sent and another one polled."""
+        if not isinstance(writer, int) or not isinstance(reader, int):
+            return set()
+        records = self._sent.get(writer, set()) & self._polled.get(reader, set())
+        return {(record[0], offset) for record in records for offset in self._offsets.get(record, ())}
+
+
+def marks_of(example: Mapping[str, Any], locator: Locator) -> set[tuple[str, int]]:
+    """Return the places that an example's operations are marked at: its own, and those that link a cycle's steps."""
+    marks = {(place.key, offset) for place in places_of(example, locator) for offset in place.offsets}
+    for step in _listed(example.get("steps")):
+        if isinstance(step, Mapping):
+            marks |= locator.passed(step.get("from"), step.get("to"))
+    return marks
 
 
 def places_of(example: Mapping[str, Any], locator: Locator) -> list[Place]:

@@ -19,7 +19,7 @@ from harness.report.columns import OUTCOMES, Calls
 from harness.report.faults import FaultRow, Phase, told
 from harness.report.judged import Judged, queue_classes
 from harness.report.leaders import NOBODY, UNKNOWN, Segment
-from harness.report.order import Locator, Place, places_of
+from harness.report.order import Locator, Place, marks_of, places_of
 from harness.report.proof import CallRow, Evidence, call_row
 from harness.scenario import Scenario
 
@@ -27,7 +27,7 @@ NS = 1_000_000_000
 OP_IN_WORDS = re.compile(r"(\bop \d{1,12}\b)")
 MAX_EXAMPLES = 8
 """Examples quoted per class; verdict.json keeps more."""
-MAX_NAMED_CALLS = 6
+MAX_NAMED_CALLS = 12
 """Operations of one example that the table shows and the timeline marks."""
 NOBODY_LEADS, NOT_KNOWN = -1, -2
 
@@ -231,7 +231,7 @@ def _cards(source: Source) -> list[dict[str, Any]]:
 
 def _example(name: str, example: Mapping[str, Any], source: Source) -> dict[str, Any]:
     about = places_of(example, source.locator)
-    hot = {(place.key, offset) for place in about for offset in place.offsets}
+    hot = marks_of(example, source.locator)
     known = [source.evidence.calls[index] for index in named_ops(example) if index in source.evidence.calls]
     rows = {row.index: row for row in (call_row(invocation, completion, hot) for invocation, completion in known)}
     calls = sorted(rows.values(), key=lambda row: row.invoked)
@@ -240,7 +240,7 @@ def _example(name: str, example: Mapping[str, Any], source: Source) -> dict[str,
         "why": _linked(str(example.get("why", "")), set(clients)),
         "calls": [_call(row) for row in calls],
         "orders": [{"key": place.key, "rows": source.evidence.orders.get(place, ())} for place in about],
-        "places": [f"{place.key}@{offset}" for place in about for offset in place.offsets],
+        "places": [f"{key}@{offset}" for key, offset in sorted(hot)],
         "jump": ",".join(map(str, clients)),
         "label": words.meaning(name).title,
     }

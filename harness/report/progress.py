@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from harness.history import FAIL, INFO, INVOKE, NEMESIS, OK, Op
@@ -47,7 +47,8 @@ class Snapshot:
     time_ns: int
     """Of the last event of a client, in the run's time."""
     leaders: Mapping[str, Leader]
-    fault: FaultNow | None
+    shown_faults: tuple[FaultNow, ...]
+    """Those that hold; the last one where none does."""
     faults: int
     bit: int
 
@@ -69,6 +70,7 @@ class Progress:
     _leaders: dict[str, Leader] = field(default_factory=dict)
     fault: FaultNow | None = None
     """The latest."""
+    _holding: dict[Any, FaultNow] = field(default_factory=dict)
     _faults: int = 0
     _bit: int = 0
     _marks: deque[tuple[float, int]] = field(default_factory=deque)
@@ -90,9 +92,10 @@ class Progress:
     def _nemesis(self, op: Op) -> bool:
         value = op.value if isinstance(op.value, Mapping) else {}
         if op.f == HEAL:
-            if op.type != INVOKE and self.fault is not None:
-                now = self.fault
-                self.fault = FaultNow(now.name, now.where, now.evidence, now.bit, holds=False, since_ns=op.time)
+            if op.type != INVOKE:
+                healed = self._holding.pop(value.get("fault-id"), None)
+                if healed is not None and self.fault is healed:
+                    self.fault = replace(healed, holds=False, since_ns=op.time)
             return op.type != INVOKE
         if op.type == INVOKE or "fault-id" not in value:
             return bool(op.error)
@@ -100,8 +103,9 @@ class Progress:
         where = " ".join(str(one) for one in [*(value.get("nodes") or ()), *(value.get("keys") or ())])
         self._faults += 1
         self._bit += bit is True
-        told = evidence_line(value.get("evidence"))
-        self.fault = FaultNow(op.f, where, told, bit, holds=True, since_ns=op.time)
+        evidence = evidence_line(value.get("evidence"))
+        self.fault = FaultNow(op.f, where, evidence, bit, holds=True, since_ns=op.time)
+        self._holding[value["fault-id"]] = self.fault
         return True
 
     def _probe(self, value: Any) -> None:
@@ -135,7 +139,7 @@ class Progress:
             rate=(done - before) / span_s if span_s > 0 and then_s < now_s else 0.0,
             time_ns=self._last,
             leaders=dict(self._leaders),
-            fault=self.fault,
+            shown_faults=tuple(self._holding.copy().values()) or ((self.fault,) if self.fault else ()),
             faults=self._faults,
             bit=self._bit,
         )

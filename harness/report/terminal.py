@@ -28,7 +28,7 @@ from harness.report import words
 from harness.report.command import repeat_command
 from harness.report.judged import Judged, from_judgement
 from harness.report.leaders import natural
-from harness.report.progress import Progress, Snapshot
+from harness.report.progress import FaultNow, Progress, Snapshot
 from harness.scenario import Scenario
 
 REFRESH_PER_S = 4
@@ -155,8 +155,7 @@ class LiveView:
             parts.append(self._counts(shot))
         if shot.leaders:
             parts.append(_leaders(shot))
-        if shot.fault is not None:
-            parts.append(_fault(shot))
+        parts.extend(_fault(fault, shot) for fault in shot.shown_faults)
         return Group(*parts)
 
     def _head(self, shot: Snapshot, now_s: float) -> Text:
@@ -203,9 +202,7 @@ def _leaders(shot: Snapshot) -> Text:
     return text
 
 
-def _fault(shot: Snapshot) -> Text:
-    fault = shot.fault
-    assert fault is not None
+def _fault(fault: FaultNow, shot: Snapshot) -> Text:
     text = Text("fault    ", style="bright_black")
     state = "holds" if fault.holds else "healed"
     bit = {True: "bit", False: "missed", None: "injected"}[fault.bit]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.history import Op
-from harness.report.order import Locator, Place, places_of
+from harness.report.order import Locator, Place, marks_of, places_of
 from harness.report.proof import MAX_EFFECTS, call_row, collect
 
 
@@ -100,6 +100,14 @@ def test_examples_that_name_a_value_are_placed_by_their_operations() -> None:
     assert places_of({"key": "t0/1", "values": ["a", "c"]}, locator) == [Place("t0/1", (4, 6))]
     assert places_of({"missing": [["t0/1", "b"]], "visible": [["t9/0", 1]]}, locator) == [Place("t0/1", (5,))]
     assert places_of({"unseen": {"t0/1": 3}}, locator) == []
+
+
+def test_the_records_that_link_the_steps_of_a_cycle_are_marked() -> None:
+    locator = Locator({1, 3, 6})
+    for op in LOST:
+        locator.take(op)
+    steps = [{"type": "wr", "from": 1, "to": 6}, {"type": "process", "from": 6, "to": 3}, {"from": None}, 7]
+    assert marks_of({"cycle": [1, 6], "steps": steps}, locator) == {("t0/1", 4)}
 
 
 def test_odd_examples_are_no_obstacle() -> None:

@@ -156,6 +156,18 @@ def test_a_leader_of_a_lower_epoch_is_not_shown() -> None:
     assert progress.snapshot(0.0).leaders["t0/1"][1] == "n3"
 
 
+def test_overlapping_faults_are_shown_while_they_hold() -> None:
+    progress = Progress()
+    for number, name in ((1, "pause-followers"), (2, "kill-leader")):
+        value = {"fault-id": number, "nodes": [], "keys": [], "evidence": {}, "bit": True}
+        progress.event(Op(process="nemesis", type="info", f=name, value=value))
+    assert [fault.name for fault in progress.snapshot(0).shown_faults] == ["pause-followers", "kill-leader"]
+    progress.event(Op(process="nemesis", type="info", f="heal", value={"fault-id": 1}))
+    assert [fault.name for fault in progress.snapshot(0).shown_faults] == ["kill-leader"]
+    progress.event(Op(process="nemesis", type="info", f="heal", value={"fault-id": 2}))
+    assert [(fault.name, fault.holds) for fault in progress.snapshot(0).shown_faults] == [("kill-leader", False)]
+
+
 def test_foreign_text_cannot_steer_the_terminal() -> None:
     assert plain("a\x1b[2Jb\nc\x9b1md\u2028") == "a [2Jb c 1md "
 
