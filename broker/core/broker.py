@@ -19,6 +19,7 @@ from broker.core.controller.controller import Controller, ControllerRequest, ref
 from broker.core.group import offset_fetch
 from broker.core.group.coordinator import TOPIC as GROUP_TOPIC
 from broker.core.group.coordinator import GroupCoordinator
+from broker.core.group.transactional import TransactionalOffsets
 from broker.core.lifecycle import Life, Lifecycle
 from broker.core.metadata.image import Image, load
 from broker.core.metadata.records import (
@@ -47,6 +48,7 @@ from broker.core.transaction.coordinator import TransactionCoordinator
 from broker.core.transaction.markers import MarkerWriter
 from broker.core.transaction.producer_ids import ProducerIds
 from broker.core.transaction.verifier import Verifier
+from broker.wire.messages.add_offsets_to_txn import AddOffsetsToTxnRequest
 from broker.wire.messages.add_partitions_to_txn import AddPartitionsToTxnRequest
 from broker.wire.messages.create_topics import CreateTopicsRequest
 from broker.wire.messages.end_txn import EndTxnRequest
@@ -62,6 +64,7 @@ from broker.wire.messages.offset_fetch import OffsetFetchRequest
 from broker.wire.messages.produce import ProduceRequest
 from broker.wire.messages.quorum import BeginQuorumEpochRequest, EndQuorumEpochRequest, VoteRequest
 from broker.wire.messages.sync_group import SyncGroupRequest
+from broker.wire.messages.txn_offset_commit import TxnOffsetCommitRequest
 from broker.wire.messages.write_txn_markers import WriteTxnMarkersRequest
 
 FORWARD_CHANNEL = 4
@@ -125,7 +128,9 @@ class Broker:
         self.producing = Producing(
             self.replicas, lambda: self.image, out, appended=self.fetching.wake, verify=self.verifier.ask
         )
-        self.markers = MarkerWriter(self.replicas, out, image=lambda: self.image, appended=self.fetching.wake)
+        self.markers = MarkerWriter(
+            self.replicas, out, image=lambda: self.image, appended=self.fetching.wake, ended=self._transaction_ended
+        )
         self.ids = ProducerIds(
             config, out, controller=lambda: self.quorum.leader_id, epoch=lambda: self.lifecycle.epoch
         )
@@ -144,6 +149,7 @@ class Broker:
         )
         self.quorum = Quorum(quorum_config, storage, out, rng=self._rng, listener=self, now_ms=now_ms)
         self.groups = GroupCoordinator(config, self.replicas, storage, out, image=lambda: self.image, rng=self._rng)
+        self.offsets = TransactionalOffsets(self.groups, self.verifier, self.replicas, out, image=lambda: self.image)
         self._askers: tuple[Asker, ...] = (
             self.quorum,
             self.fetchers,
@@ -200,7 +206,9 @@ class Broker:
                 self.quorum.fetch(request.id, message, now_ms)
             case FetchRequest():
                 self.fetching.handle(request.id, message, now_ms)
-            case InitProducerIdRequest() | AddPartitionsToTxnRequest() | EndTxnRequest():
+            case TxnOffsetCommitRequest():
+                self.offsets.handle(request.id, message, request.version, now_ms)
+            case InitProducerIdRequest() | AddPartitionsToTxnRequest() | AddOffsetsToTxnRequest() | EndTxnRequest():
                 self.transactions.handle(request.id, message, request.version, now_ms)
             case (
                 JoinGroupRequest()
@@ -428,6 +436,10 @@ class Broker:
                     self.groups.role_changed(replica)
                 self.fetchers.follow(replica, now_ms)
                 self._moved(replica, now_ms)
+
+    def _transaction_ended(self, replica: Replica, producer_id: int, commit: bool) -> None:  # noqa: FBT001 - a callback
+        if replica.name == GROUP_TOPIC:
+            self.groups.transaction_ended(replica.key[1], producer_id, commit=commit)
 
     def _moved(self, replica: Replica, now_ms: int) -> None:
         """The ISR, the role, or who is alive changed: the high watermark may move."""

@@ -256,6 +256,12 @@ class GroupCoordinator:
             raise Refused(Code.REBALANCE_IN_PROGRESS)
         group.beat(member_id, instance_id, generation, self._now_ms)
 
+    def transaction_ended(self, index: int, producer_id: int, *, commit: bool) -> None:
+        """A marker is in the log of one of our partitions: the transaction's offsets count, or are gone."""
+        shard = self._shards.get(index)
+        if shard is not None and shard.log.is_loaded:
+            shard.ended(producer_id, commit=commit)
+
     # Time.
 
     def tick(self, now_ms: int) -> None:

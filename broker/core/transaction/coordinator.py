@@ -26,6 +26,7 @@ from broker.core.transaction.producer_ids import ProducerIds
 from broker.core.transaction.shard import Entry, Shard, Waiting
 from broker.core.transaction.state import Place, State, Transaction
 from broker.core.transaction.transaction_hash import partition_for
+from broker.wire.messages.add_offsets_to_txn import AddOffsetsToTxnRequest, AddOffsetsToTxnResponse
 from broker.wire.messages.add_partitions_to_txn import (
     AddPartitionsToTxnPartitionResult,
     AddPartitionsToTxnRequest,
@@ -38,6 +39,7 @@ from broker.wire.messages.end_txn import EndTxnRequest, EndTxnResponse
 from broker.wire.messages.init_producer_id import InitProducerIdRequest, InitProducerIdResponse
 
 TOPIC = "__transaction_state"
+OFFSETS_TOPIC = "__consumer_offsets"
 PATIENCE_MS = 100
 """How long a request may wait for markers: longer than replication takes, shorter than a client's retry loop bears."""
 V2_FROM_END_TXN = 5
@@ -119,6 +121,8 @@ class TransactionCoordinator:
                 self._init(request_id, message, now_ms)
             case EndTxnRequest():
                 self._end(request_id, message, now_ms, v2=version >= V2_FROM_END_TXN)
+            case AddOffsetsToTxnRequest():
+                self._add_offsets(request_id, message, now_ms)
             case AddPartitionsToTxnRequest() if message.transactions:
                 self._add_for_leaders(request_id, message, now_ms)
             case AddPartitionsToTxnRequest():
@@ -280,6 +284,20 @@ class TransactionCoordinator:
 
         identity = (message.v3_and_below_producer_id, message.v3_and_below_producer_epoch)
         self._add(message.v3_and_below_transactional_id, identity, _places(topics), done, now_ms, patient=True)
+
+    def _add_offsets(self, request_id: object, message: AddOffsetsToTxnRequest, now_ms: int) -> None:
+        """Add the partition of `__consumer_offsets` that the group belongs to."""
+
+        def done(code: Code) -> None:
+            self._out.replies.append(Reply(request_id, AddOffsetsToTxnResponse(error_code=code)))
+
+        topic = self._image().topic(OFFSETS_TOPIC)
+        if topic is None:
+            done(Code.COORDINATOR_NOT_AVAILABLE)
+            return
+        places = ((OFFSETS_TOPIC, partition_for(message.group_id, len(topic.partitions))),)
+        identity = (message.producer_id, message.producer_epoch)
+        self._add(message.transactional_id, identity, places, done, now_ms, patient=True)
 
     def _add_for_leaders(self, request_id: object, message: AddPartitionsToTxnRequest, now_ms: int) -> None:
         results: list[AddPartitionsToTxnResult] = []

@@ -172,12 +172,23 @@ class _Answer:
 
 
 class MarkerWriter:
-    """The partition leader's half. `appended` is told of every marker, so that waiting fetches are answered."""
+    """The partition leader's half.
+
+    `appended` is told of every marker, so that waiting fetches are answered; `ended` of every replicated one (producer
+    id, whether it commits), so that offsets of the transaction count.
+    """
 
     def __init__(
-        self, replicas: Replicas, out: Outbox, *, image: Callable[[], Image], appended: Callable[[Replica], None]
+        self,
+        replicas: Replicas,
+        out: Outbox,
+        *,
+        image: Callable[[], Image],
+        appended: Callable[[Replica], None],
+        ended: Callable[[Replica, int, bool], None],
     ) -> None:
-        self._replicas, self._out, self._image, self._appended = replicas, out, image, appended
+        self._replicas, self._out, self._image = replicas, out, image
+        self._appended, self._ended = appended, ended
 
     def handle(self, request_id: object, request: WriteTxnMarkersRequest, now_ms: int) -> None:
         """Append the markers; answer when all are replicated or refused."""
@@ -222,6 +233,12 @@ class MarkerWriter:
             done(refused.code)
             return
         replica.log.append(data, [header], leader.epoch, now_ms)
-        replica.awaiting.append(Awaiting(replica.log.end, done))
+
+        def replicated(code: Code) -> None:
+            if code is not Code.NOT_LEADER_OR_FOLLOWER:
+                self._ended(replica, marker.producer_id, marker.transaction_result)
+            done(code)
+
+        replica.awaiting.append(Awaiting(replica.log.end, replicated))
         self._replicas.advance(replica, now_ms)
         self._appended(replica)
