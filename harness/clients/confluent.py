@@ -105,6 +105,7 @@ class ConfluentClient:
         """Prepare; nothing connects yet."""
         self._clients = clients
         self._process = process
+        self._busy = threading.Lock()
         group = group_of(clients.scenario)
         self._reader = Reader(lambda i: clients.consumer_config(process, i), process, group, now, clients.on_event)
         self._micro_ops = MicroOps(process, self._reader, now)
@@ -128,19 +129,28 @@ class ConfluentClient:
 
     def invoke(self, op: Op) -> Op:
         """Perform the invocation and return its completion."""
-        self._reader.rebalances.clear()
         performer = self._performers.get(op.f)
         if performer is None:
             return op.completed(FAIL, error={"name": UNSUPPORTED, "message": f"confluent-kafka client: {op.f}"})
-        done = performer(op, Deadline(settings.op_bound_s(self._clients.scenario)))
-        log = list(self._reader.rebalances)
+        with self._busy:
+            self._reader.rebalances.clear()
+            done = performer(op, Deadline(settings.op_bound_s(self._clients.scenario)))
+            log = list(self._reader.rebalances)
         return done.completed(done.type, rebalance_log=log) if log else done
 
     def close(self) -> None:
-        """Leave the group, drop the rest; returns within CLOSE_S, what takes longer goes on in the background."""
+        """Leave the group, drop the rest; returns within CLOSE_S, what takes longer goes on in the background.
+
+        While an op is still out in another thread nothing is closed: librdkafka's objects must not be closed in use.
+        """
         deadline = Deadline(settings.CLOSE_S)
-        self._reader.close(deadline.left_s())
-        self._drop_producers(deadline)
+        if not self._busy.acquire(timeout=settings.CLOSE_S):
+            return
+        try:
+            self._reader.close(deadline.left_s())
+            self._drop_producers(deadline)
+        finally:
+            self._busy.release()
 
     def _plain_micro_ops(self, op: Op, deadline: Deadline) -> Op:
         work = Work(list(op.value))
@@ -157,14 +167,14 @@ class ConfluentClient:
         if failed:
             changes["error"] = failed[0].to_history()
         elif self._reader.subscribed and work.next:
-            changes = self._commit_polled(work, deadline)
+            changes = self._commit_polled(work)
         return self._completed(op, work, type_, **changes)
 
-    def _commit_polled(self, work: Work, deadline: Deadline) -> dict[str, Any]:
+    def _commit_polled(self, work: Work) -> dict[str, Any]:
         """Commit what a poll outside a transaction has read. A failure leaves the poll ok: its records are data."""
         offsets = [[key, offset] for key, offset in work.next.items()]
         try:
-            self._reader.commit(work.next, deadline)
+            self._reader.commit(work.next, Deadline(settings.POLL_COMMIT_S))
         except FailedError as failed:
             return {"extra": {"commit-error": failed.failure.to_history(), "uncertain-offsets": offsets}}
         return {"offsets": offsets, "group": self._reader.group}

@@ -119,12 +119,15 @@ class Reader:
         if self._consumer is None:
             return polled
         deadline = Deadline(settings.POLL_S)
-        while not deadline.over():
-            first = self._consumer.poll(deadline.left_s())
-            if first is not None and self._take(first, polled):
-                for message in self._consumer.consume(settings.MAX_POLL_RECORDS - 1, timeout=0):
-                    self._take(message, polled)
-                break
+        try:
+            while not deadline.over():
+                first = self._consumer.poll(deadline.left_s())
+                if first is not None and self._take(first, polled):
+                    for message in self._consumer.consume(settings.MAX_POLL_RECORDS - 1, timeout=0):
+                        self._take(message, polled)
+                    break
+        except KafkaException as error:  # a fatal error of the consumer
+            polled.failure = polled.failure or of_exception(Stage.POLL, error)
         return polled
 
     def _take(self, message: Message, polled: Polled) -> bool:
@@ -187,11 +190,14 @@ class Reader:
         assert isolation is not None
         self._disown()
         self._consumer = None
-        if self.subscribed:
-            self.subscribe(self._topic_keys, isolation)
-        else:
-            self.positions = positions
-            self.assign(held, isolation, from_beginning=False)
+        try:
+            if self.subscribed:
+                self.subscribe(self._topic_keys, isolation)
+            else:
+                self.positions = positions
+                self.assign(held, isolation, from_beginning=False)
+        except FailedError:
+            self.close(0)  # without keys it reads nothing until the next assign or subscribe
 
     def group_metadata(self) -> Any:
         """Return what send_offsets_to_transaction wants to know of this member."""

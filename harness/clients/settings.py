@@ -38,6 +38,8 @@ MAX_POLL_RECORDS: Final = 5000
 """So many records one poll returns at most: a line of the history stays below about 150 KB."""
 WARM_UP_S: Final = 1.0
 """How long a new consumer waits for its first metadata. Without it librdkafka looks for offsets only 0.5 s later."""
+POLL_COMMIT_S: Final = 5.0
+"""How long a poll outside a transaction waits for the commit of what it read."""
 CLOSE_S: Final = 2.0
 """How long close() waits. What takes longer goes on in a thread of its own."""
 
@@ -63,18 +65,25 @@ def op_bound_s(scenario: Scenario) -> float:
 
 
 def refuse_impossible(scenario: Scenario) -> None:
-    """Raise UsageError, one line, for what librdkafka can't do together."""
-    if scenario.workload in TRANSACTIONAL:
-        if scenario.acks != "all":
-            raise UsageError(f"--acks {scenario.acks} needs --workload send-poll: a transaction needs acks=all")
-        if not scenario.idempotence:
-            raise UsageError("--no-idempotence needs --workload send-poll: a transaction needs an idempotent producer")
-    if scenario.idempotence and scenario.acks != "all":
-        raise UsageError(f"--acks {scenario.acks} needs --no-idempotence: an idempotent producer needs acks=all")
-    if not set(scenario.sub_via) <= {"assign", "subscribe"} or not scenario.sub_via:
+    """Raise UsageError, one line, for what can't work together; needs no cluster."""
+    acks, workload = scenario.acks, scenario.workload
+    if workload in TRANSACTIONAL and acks != "all":
+        raise UsageError(f"--acks {acks} needs --workload send-poll: a transaction needs acks=all")
+    if workload in TRANSACTIONAL and not scenario.idempotence:
+        raise UsageError("--no-idempotence needs --workload send-poll: a transaction needs an idempotent producer")
+    if scenario.idempotence and acks != "all":
+        raise UsageError(f"--acks {acks} needs --no-idempotence: an idempotent producer needs acks=all")
+    if not scenario.sub_via or not set(scenario.sub_via) <= {"assign", "subscribe"}:
         raise UsageError(f"--sub-via {','.join(scenario.sub_via)}: it is assign, subscribe or both")
     if scenario.transaction_timeout_s * 1000 < SOCKET_TIMEOUT_MS:
-        raise UsageError(f"a transaction time-out of {scenario.transaction_timeout_s} s is too short: 3 s at least")
+        least_s = SOCKET_TIMEOUT_MS / 1000
+        raise UsageError(f"a transaction time-out of {scenario.transaction_timeout_s} s: {least_s} s at least")
+    if scenario.topics < 1 or scenario.partitions < 1:
+        raise UsageError(f"--topics {scenario.topics} and --partitions {scenario.partitions} must be at least 1")
+    if not 1 <= scenario.min_isr <= scenario.replication:
+        raise UsageError(f"--min-isr {scenario.min_isr} must be between 1 and --replication {scenario.replication}")
+    if scenario.bootstrap is None and scenario.replication > scenario.nodes:
+        raise UsageError(f"--replication {scenario.replication}: the cluster has only {scenario.nodes} nodes")
 
 
 def common(bootstrap: str, client_id: str) -> dict[str, Any]:

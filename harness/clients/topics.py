@@ -66,10 +66,7 @@ def create_topics(bootstrap: str, scenario: Scenario, admin: TopicAdmin | None =
     Raises UsageError for what the caller can correct (a topic that exists, a replication factor, a topic
     configuration), ClusterError when the cluster does not answer or does not get ready in time.
     """
-    if not 1 <= scenario.min_isr <= scenario.replication:
-        raise UsageError(f"--min-isr {scenario.min_isr} must be between 1 and --replication {scenario.replication}")
-    if scenario.topics < 1 or scenario.partitions < 1:
-        raise UsageError(f"--topics {scenario.topics} and --partitions {scenario.partitions} must be at least 1")
+    settings.refuse_impossible(scenario)
     if admin is None:
         admin = cast("TopicAdmin", AdminClient(settings.common(bootstrap, f"{scenario.prefix}harness-topics")))
     config = {"min.insync.replicas": str(scenario.min_isr), **scenario.topic_config}

@@ -154,3 +154,24 @@ def test_a_paused_leader_delays_a_send_by_about_one_socket_time_out(quick, opene
         assert done.type == "ok"
         assert took_s < settings.SOCKET_TIMEOUT_MS / 1000 + SLACK_S
         client.close()
+
+
+def test_close_from_another_thread_does_not_touch_an_op_that_is_out(client, monkeypatch):
+    monkeypatch.setattr(settings, "CLOSE_S", 0.2)
+    client.invoke(op("assign", ["t0/0"]))
+    inside, leave, done = threading.Event(), threading.Event(), []
+    poll = client._reader.poll
+
+    def slow_poll():
+        inside.set()
+        leave.wait(10)
+        return poll()
+
+    monkeypatch.setattr(client._reader, "poll", slow_poll)
+    worker = threading.Thread(target=lambda: done.append(client.invoke(POLL)))
+    worker.start()
+    assert inside.wait(10)
+    client.close()
+    leave.set()
+    worker.join(10)
+    assert [d.type for d in done] == ["ok"]

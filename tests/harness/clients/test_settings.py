@@ -21,7 +21,12 @@ NOWHERE = "127.0.0.1:1"
         ({"workload": "txn", "idempotence": False}, "--no-idempotence needs --workload send-poll"),
         ({"workload": "send-poll", "acks": "1"}, "--acks 1 needs --no-idempotence"),
         ({"sub_via": ()}, "--sub-via"),
-        ({"transaction_timeout_s": 1.0}, "too short"),
+        ({"transaction_timeout_s": 1.0}, "3.0 s at least"),
+        ({"min_isr": 4}, "--min-isr 4 must be between 1 and --replication 3"),
+        ({"min_isr": 0}, "--min-isr 0"),
+        ({"topics": 0}, "--topics 0"),
+        ({"partitions": 0}, "--partitions 0"),
+        ({"replication": 4}, "--replication 4: the cluster has only 3 nodes"),
     ],
 )
 def test_what_can_not_work_is_refused_in_one_line(fields, said):
