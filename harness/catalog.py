@@ -48,6 +48,9 @@ class Provider:
 PROVIDERS: Mapping[str, Provider] = {
     provider.name: provider
     for provider in (
+        Provider(
+            "embedded", "our own broker as local processes on loopback", "harness.cluster.processes", "EmbeddedCluster"
+        ),
         Provider("jvm", "Apache Kafka as local processes on loopback", "harness.cluster.jvm", "JvmCluster"),
         Provider("compose", "Apache Kafka in Docker Compose", "harness.cluster.compose", "ComposeCluster"),
         Provider(

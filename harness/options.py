@@ -18,8 +18,9 @@ _UNIT_S = {None: 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 BY_CLUSTER: dict[str, dict[str, float]] = {
     "kafka": {"fault_length_s": 10.0, "fault_interval_s": 30.0, "recovery_bound_s": 60.0},
+    "embedded": {"fault_length_s": 2.0, "fault_interval_s": 1.0, "recovery_bound_s": 15.0},
 }
-"""DESIGN.md, Defaults: Apache Kafka needs about 5 s to fail over and 20 s to be whole again."""
+"""DESIGN.md, Defaults: Apache Kafka needs about 5 s to fail over and 20 s to be whole again, our broker 1 s and 2 s."""
 
 
 def scenario(**given: Any) -> Scenario:

@@ -45,9 +45,12 @@ KEY = "contract/0"
 WITHIN_S = 60.0
 """After a kill a node needs its start, its session and the lag time: 21 s on a quiet machine."""
 POLL_S = 0.1
+FAILOVERS = 8
+"""Killing the controller that leads everything leaves one of the two others with both, by a chance of a half."""
 
 
 PROVIDERS = [
+    pytest.param("embedded"),
     pytest.param("compose", marks=pytest.mark.docker),
     pytest.param("jvm", marks=pytest.mark.jvm),
 ]
@@ -216,20 +219,30 @@ def test_a_paused_node_can_be_killed_and_started(cluster: Any) -> None:
     assert not cluster.paused("n2")
 
 
-def follower_beside_the_controller(observer: ClusterObserver) -> tuple[str, str]:
-    """The leader of the partition, and a follower that is not the controller: cutting their link moves nothing else."""
-    state = observer.partitions([KEY])[0]
-    assert state.leader is not None
-    controller = observer.controller()
-    follower = next(name for name in state.replicas if name not in {state.leader, controller})
-    return state.leader, follower
+def link_beside_the_controller(cluster: Any, observer: ClusterObserver) -> tuple[str, str, str]:
+    """A partition, its leader and a follower, none of the two the controller: cutting their link moves nothing else."""
+    for _ in range(FAILOVERS):
+        controller = observer.controller()
+        for state in observer.partitions([]):
+            if state.leader is not None and controller not in {None, state.leader}:
+                follower = next(name for name in state.replicas if name not in {state.leader, controller})
+                return state.key, state.leader, follower
+        assert controller is not None, "the observer found no controller"
+        # It leads everything: another one takes over both, or one of both.
+        cluster.kill(controller)
+        assert until(lambda away=controller: holds(LeaderElected(KEY, frozenset({away})), observer, cluster))
+        cluster.start(controller)
+        assert until(lambda: holds(FullIsr(), observer, cluster))
+    raise AssertionError(f"the controller leads every partition after {FAILOVERS} failovers")
 
 
-def write(cluster: Any) -> bool:
+def write(cluster: Any, key: str) -> bool:
     """Write a record that only the leader acknowledges: a follower that misses nothing stays in the ISR."""
     refused: list[Any] = []
     producer = Producer({"bootstrap.servers": cluster.bootstrap(), "acks": "1", "log_level": 0})
-    producer.produce("contract", b"x", partition=0, on_delivery=lambda error, _: refused.append(error))
+    producer.produce(
+        "contract", b"x", partition=int(key.rpartition("/")[2]), on_delivery=lambda error, _: refused.append(error)
+    )
     producer.flush(WITHIN_S)
     return refused == [None]
 
@@ -255,13 +268,13 @@ def test_a_cut_drops_packets_and_shrinks_the_isr_while_clients_reach_both_ends(
     cluster: Any, observer: ClusterObserver
 ) -> None:
     needs_links(cluster)
-    leader, follower = follower_beside_the_controller(observer)
+    key, leader, follower = link_beside_the_controller(cluster, observer)
     assert cluster.dropped(leader, follower) == 0
     with cuts(cluster, (leader, follower), (leader, follower)):
-        assert write(cluster)
+        assert write(cluster, key)
         assert until(lambda: holds(PacketsDropped(leader, follower), observer, cluster))
         assert cluster.dropped(follower, leader) == 0, "only one direction was cut"
-        assert until(lambda: holds(IsrShrunk(KEY, frozenset({follower})), observer, cluster))
+        assert until(lambda: holds(IsrShrunk(key, frozenset({follower})), observer, cluster))
         assert answers(cluster, leader)
         assert answers(cluster, follower)
     assert cluster.dropped(leader, follower) == 0
@@ -284,7 +297,7 @@ def test_a_cut_holds_when_its_ends_are_killed_and_started(
     cluster: Any, observer: ClusterObserver, cut_when: str
 ) -> None:
     needs_links(cluster)
-    leader, follower = follower_beside_the_controller(observer)
+    key, leader, follower = link_beside_the_controller(cluster, observer)
     ends = [(leader, follower), (follower, leader)]
     if cut_when == "dead":
         cluster.kill(follower)
@@ -294,17 +307,17 @@ def test_a_cut_holds_when_its_ends_are_killed_and_started(
         assert until(lambda: holds(NodeAnswers(follower), observer, cluster)), "it registers with the controller"
         # It has to fetch from the leader and can't: packets drop, and it stays out of the ISR.
         assert until(lambda: any(cluster.dropped(source, target) > 0 for source, target in ends))
-        assert holds(IsrShrunk(KEY, frozenset({follower})), observer, cluster)
+        assert holds(IsrShrunk(key, frozenset({follower})), observer, cluster)
     assert until(lambda: holds(FullIsr(), observer, cluster))
 
 
 def test_another_process_can_undo_a_cut(cluster: Any, observer: ClusterObserver) -> None:
     needs_links(cluster)
-    leader, follower = follower_beside_the_controller(observer)
+    key, leader, follower = link_beside_the_controller(cluster, observer)
     other: Any = provider_of(cluster).from_handles(description(cluster))
     with cuts(cluster, (leader, follower)):
-        assert write(cluster)
-        assert until(lambda: holds(IsrShrunk(KEY, frozenset({follower})), observer, cluster))
+        assert write(cluster, key)
+        assert until(lambda: holds(IsrShrunk(key, frozenset({follower})), observer, cluster))
         other.join(leader, follower)
         assert until(lambda: holds(FullIsr(), observer, cluster)), "the packets pass again"
 

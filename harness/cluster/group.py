@@ -1,0 +1,114 @@
+"""The processes of a cluster's nodes, by node name: kill, start, pause, and what the operating system says of them.
+
+Each process carries a mark in its command line (`harness.cluster.pids`), so that any harness finds it again. Calls may
+come from any thread; one at a time is served.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from harness.cluster import pids
+from harness.cluster.api import ClusterError
+
+
+class NodeGroup:
+    """`mark` gives the word that only this node's command line holds; `launch` starts a node's process.
+
+    `died` says why a process ended, from its log. All raise ClusterError for a node that does not exist.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        mark: Callable[[str], str],
+        launch: Callable[[str], subprocess.Popen[bytes]],
+        died: Callable[[str], str],
+    ) -> None:
+        self.names: Final = tuple(names)
+        self._mark, self._launch, self._died = mark, launch, died
+        self._running: dict[str, pids.Running] = {}
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._lock = threading.RLock()
+
+    def find(self) -> None:
+        """Take over the processes that run, whoever started them."""
+        names = {self._mark(name): name for name in self.names}
+        with self._lock:
+            for word, process in pids.marked(self._mark("")):
+                if word in names:
+                    self._running[names[word]] = process
+
+    def kill(self, name: str) -> None:
+        """SIGKILL the process; returns when it is gone. Safe when it is dead."""
+        with self._lock:
+            process = self.process(name)
+            if process is not None:
+                pids.send(process, signal.SIGKILL)
+                child = self._children.pop(name, None)
+                if child is not None:
+                    child.wait(pids.GONE_TIMEOUT_S)
+                pids.wait_gone(process)
+            self._running.pop(name, None)
+
+    def start(self, name: str) -> None:
+        """Start the process; safe when it runs."""
+        with self._lock:
+            if self.process(name) is not None:
+                return
+            child = self._launch(name)
+            self._children[name] = child
+            process = pids.identify(child.pid)
+            if process is None:
+                raise ClusterError(f"{name} ended at once: {self._died(name)}")
+            self._running[name] = process
+
+    def pause(self, name: str) -> None:
+        """SIGSTOP the process; ClusterError when it is not running."""
+        with self._lock:
+            process = self.process(name)
+            if process is None:
+                raise ClusterError(f"{name} can't be paused: it is not running")
+            pids.stop(process)
+
+    def resume(self, name: str) -> None:
+        """SIGCONT the process; safe when it runs or is dead."""
+        with self._lock:
+            process = self.process(name)
+            if process is not None:
+                pids.send(process, signal.SIGCONT)
+
+    def is_paused(self, name: str) -> bool:
+        """Return whether the operating system says that it is stopped."""
+        with self._lock:
+            process = self.process(name)
+            return process is not None and pids.is_stopped(process)
+
+    def process(self, name: str) -> pids.Running | None:
+        """Return the process, None when it is not running."""
+        if name not in self.names:
+            raise ClusterError(f"no node {name!r}: there are {', '.join(self.names)}")
+        with self._lock:
+            child = self._children.get(name)
+            if child is not None:
+                child.poll()  # reaps it, if it has ended
+            process = self._running.get(name)
+            return process if process and pids.is_alive(process) else None
+
+    def check_alive(self) -> None:
+        """Raise ClusterError naming a node that has died, and its last words."""
+        for name in self.names:
+            if self.process(name) is None:
+                raise ClusterError(f"{name} died: {self._died(name)}")
+
+    def reap(self) -> None:
+        """Wait for the ends of the processes that somebody has killed."""
+        with self._lock:
+            for child in self._children.values():
+                child.wait(pids.GONE_TIMEOUT_S)
+            self._children.clear()
+            self._running.clear()

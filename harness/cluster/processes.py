@@ -1,0 +1,380 @@
+"""Our own broker as local processes on loopback: no Docker, no JVM, no root; kill, pause, and cut links.
+
+Each node is a process (`python -m broker`). One more process carries all connections (`harness.cluster.wires`): every
+node reaches every other through a port of its own, and clients reach every node through one, so that a direction
+between two nodes can be cut while both live and serve. A cluster that had to be killed goes the same way: everything is
+found by the cluster's random id in the command lines, and by the handles in `describe`, which are complete before `up`.
+
+After an `up` that failed, `down` keeps the nodes' logs and configuration: the error names them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+from harness.cluster import pids, ports
+from harness.cluster.api import ClusterError, ClusterSpec, Node, UsageError
+from harness.cluster.group import NodeGroup
+from harness.cluster.jvm_node import last_words, tail
+from harness.cluster.properties import (
+    CONTROLLER_LISTENER,
+    Listener,
+    Member,
+    node_properties,
+    plan,
+    refuse_owned,
+    render,
+)
+from harness.cluster.ready import await_ready
+from harness.cluster.storage import random_id
+from harness.cluster.wiring import CLIENTS, ROOT, Wire, Wires
+
+PROVIDER: Final = "embedded"
+LEVEL: Final = "4.1.1"
+"""The Apache Kafka whose protocol and defaults our broker follows."""
+READY_TIMEOUT_S: Final = 60.0
+"""One second on a quiet machine, ten on one that does much else."""
+WIRES_TIMEOUT_S: Final = 20.0
+_POLL_S: Final = 0.01
+_ID_FILE: Final = "cluster-id"
+"""Says whose folder it is: nothing is deleted from a folder that does not hold the id of the handles."""
+_CLIENT_LISTENER: Final = "CLIENT"
+_WIRES_FOLDER: Final = "wires"
+_LOGS: Final = ("server.log",)
+
+TIMINGS: Final = {
+    # A new leader within a second of a kill: the session, an election, and the client's own retry.
+    "broker.heartbeat.interval.ms": "100",
+    "broker.session.timeout.ms": "600",
+    "controller.quorum.election.timeout.ms": "150",
+    "controller.quorum.fetch.timeout.ms": "500",
+    "replica.fetch.backoff.ms": "50",
+    "replica.fetch.wait.max.ms": "200",
+    "replica.lag.time.max.ms": "1000",
+    "request.timeout.ms": "2000",
+}
+"""Our nodes start and elect in a fraction of a JVM's time; the rest is as for Apache Kafka."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handles:
+    """All that is needed to find a cluster again: the JSON under "handles" in `describe`."""
+
+    name: str
+    cluster_id: str
+    folder: str
+    nodes: int
+    broker_config: dict[str, str]
+    control: int
+    """The port on which the wires take commands."""
+    ports: dict[str, dict[str, int]]
+    """By node: `broker` and `controller` (where it listens), `clients` (where clients reach it), `to-n2` and so on."""
+
+    @classmethod
+    def read(cls, description: Mapping[str, Any]) -> Self:
+        """Return the handles from what `describe` returned, or from its "handles"."""
+        return cls(**description.get("handles", description))
+
+
+class EmbeddedCluster:
+    """A cluster of our own nodes; satisfies Cluster, Killable, Pausable, Partitionable and Logged. Thread-safe."""
+
+    def __init__(self, spec: ClusterSpec) -> None:
+        """Plan the cluster: reserve the ports, claim the folder. Raises UsageError; nothing runs yet."""
+        refuse_owned(spec.broker_config)
+        if spec.controllers:
+            raise UsageError("embedded nodes have combined roles: leave the number of controllers at 0")
+        members = plan(spec.nodes, 0)
+        cluster_id = random_id()
+        _claim(spec.folder, cluster_id, members)
+        names = [member.name for member in members]
+        roles = {name: ["broker", "controller", "clients", *_to(name, names)] for name in names}
+        try:
+            reserved = iter(ports.reserve(1 + sum(map(len, roles.values())), spec.folder))
+        except UsageError:
+            (spec.folder / _ID_FILE).unlink()
+            raise
+        self._set(
+            Handles(
+                name=spec.name,
+                cluster_id=cluster_id,
+                folder=str(spec.folder.resolve()),
+                nodes=spec.nodes,
+                broker_config=dict(spec.broker_config),
+                control=next(reserved),
+                ports={name: {role: next(reserved) for role in roles[name]} for name in names},
+            )
+        )
+
+    @classmethod
+    def from_handles(cls, handles: Handles) -> Self:
+        """Return the cluster of these handles, with the processes that run."""
+        cluster = cls.__new__(cls)
+        cluster._set(handles)
+        cluster._group.find()
+        cluster._was_ready = True
+        return cluster
+
+    def _set(self, handles: Handles) -> None:
+        self.name, self._handles = handles.name, handles
+        self._folder = Path(handles.folder)
+        self._members = {member.name: member for member in plan(handles.nodes, 0)}
+        self._wires = Wires(handles.cluster_id, handles.control)
+        self._carrier: subprocess.Popen[bytes] | None = None
+        self._was_ready = False
+        self._group = NodeGroup(
+            list(self._members),
+            mark=lambda name: _mark(handles.cluster_id, name),
+            launch=self._launch,
+            died=lambda name: last_words(self._folder / name),
+        )
+
+    # Cluster
+
+    def up(self) -> None:
+        """Start the wires and every node, and wait until the cluster is ready; ClusterError names a node that died."""
+        for member in self._members.values():
+            self._prepare(member)
+        self._carrier = self._wires.start(self._folder / _WIRES_FOLDER, self._plan())
+        for name in self._members:
+            self.start(name)
+        self._await_wires()
+        await_ready(
+            self.nodes(),
+            self._handles.cluster_id,
+            check_alive=self._group.check_alive,
+            timeout_s=READY_TIMEOUT_S,
+        )
+        self._was_ready = True
+
+    def down(self) -> None:
+        """Kill the processes, give the ports back, delete the folder (logs and configuration stay if `up` failed)."""
+        _remove(self._handles, keep_logs=not self._was_ready)
+        self._group.reap()
+        if self._carrier is not None:
+            self._carrier.wait(pids.GONE_TIMEOUT_S)
+            self._carrier = None
+
+    def nodes(self) -> Sequence[Node]:
+        """Return all nodes; the addresses are those of their clients' wires."""
+        return [
+            Node(member.name, member.id, _address(self._handles.ports[member.name]["clients"]), member.roles)
+            for member in self._members.values()
+        ]
+
+    def bootstrap(self) -> str:
+        """Return the nodes' addresses."""
+        return ",".join(node.address for node in self.nodes())
+
+    def describe(self) -> dict[str, Any]:
+        """Return provider, version, cluster id and the handles, as JSON values; complete before `up`."""
+        return {
+            "provider": PROVIDER,
+            "name": self.name,
+            "version": LEVEL,
+            "cluster-id": self._handles.cluster_id,
+            "nodes": {node.name: {"id": node.id, "roles": sorted(node.roles)} for node in self.nodes()},
+            "bootstrap": self.bootstrap(),
+            "handles": asdict(self._handles),
+        }
+
+    # Killable
+
+    def kill(self, node: str) -> None:
+        """SIGKILL the node; returns when it is gone. Safe when it is dead."""
+        self._group.kill(node)
+
+    def start(self, node: str) -> None:
+        """Start the node's process; safe when it runs."""
+        self._group.start(node)
+
+    def pid(self, node: str) -> int | None:
+        """Return the node's process id, None when it is not running."""
+        process = self._group.process(node)
+        return process.pid if process else None
+
+    # Pausable
+
+    def pause(self, node: str) -> None:
+        """SIGSTOP the node; ClusterError when it is not running."""
+        self._group.pause(node)
+
+    def resume(self, node: str) -> None:
+        """SIGCONT the node; safe when it runs or is dead."""
+        self._group.resume(node)
+
+    def paused(self, node: str) -> bool:
+        """Return whether the operating system says that the node is stopped."""
+        return self._group.is_paused(node)
+
+    # Partitionable
+
+    def cut(self, source: str, target: str) -> None:
+        """Hold every byte from source to target; their connections stay open."""
+        self._wires.cut(self._known(source), self._known(target))
+
+    def join(self, source: str, target: str) -> None:
+        """Let them go on; safe when not cut."""
+        self._wires.join(self._known(source), self._known(target))
+
+    def dropped(self, source: str, target: str) -> int:
+        """Return how many bytes the cut has held so far; 0 when not cut."""
+        return self._wires.held(self._known(source), self._known(target))
+
+    # Logged
+
+    def collect(self, folder: Path) -> None:
+        """Copy each node's log (the newest 8 MB) and properties into folder/<node>/."""
+        for name in self._members:
+            target = folder / name
+            target.mkdir(parents=True, exist_ok=True)
+            for file in (*_LOGS, "server.properties"):
+                text = tail(self._folder / name / file)
+                if text:
+                    (target / file).write_bytes(text)
+
+    def _known(self, name: str) -> str:
+        self._group.process(name)  # names the nodes that there are, if it is none of them
+        return name
+
+    def _prepare(self, member: Member) -> None:
+        """Write the files of a new node."""
+        folder = self._folder / member.name
+        data = _data_folder(folder)
+        data.mkdir(parents=True)
+        meta = {"version": "1", "node.id": str(member.id), "cluster.id": self._handles.cluster_id}
+        (data / "meta.properties").write_text(render(meta))
+        (folder / "server.properties").write_text(render(self._properties(member)))
+
+    def _properties(self, member: Member) -> dict[str, str]:
+        own = self._handles.ports[member.name]
+        listeners = (
+            Listener(name=_CLIENT_LISTENER, bind=_address(own["broker"]), advertised=_address(own["clients"])),
+            Listener(name=CONTROLLER_LISTENER, bind=_address(own["controller"])),
+        )
+        properties = node_properties(
+            member,
+            listeners=listeners,
+            voters={one.id: _address(self._handles.ports[one.name]["controller"]) for one in self._members.values()},
+            brokers=self._handles.nodes,
+            log_dir=str(_data_folder(self._folder / member.name)),
+            version=LEVEL,
+            overrides={**TIMINGS, **self._handles.broker_config},
+        )
+        for other in self._members.values():
+            if other is not member:
+                properties[f"harness.peer.{other.id}"] = _address(own[f"to-{other.name}"])
+        return properties
+
+    def _plan(self) -> list[Wire]:
+        wires = []
+        for name, own in self._handles.ports.items():
+            wires.append(Wire(source=CLIENTS, target=name, port=own["clients"], to=own["broker"]))
+            for other in _others(name, list(self._members)):
+                to = self._handles.ports[other]["controller"]
+                wires.append(Wire(source=name, target=other, port=own[f"to-{other}"], to=to))
+        return wires
+
+    def _launch(self, name: str) -> subprocess.Popen[bytes]:
+        folder = self._folder / name
+        if not folder.is_dir():
+            raise ClusterError(f"{name} has no files in {folder}: is the cluster down?")
+        command = [sys.executable, "-X", _mark(self._handles.cluster_id, name), "-m", "broker"]
+        with (folder / _LOGS[0]).open("ab") as log:
+            return subprocess.Popen(  # noqa: S603 - our own interpreter on our own module
+                [*command, "--config", str(folder / "server.properties")],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                cwd=ROOT,
+            )
+
+    def _await_wires(self) -> None:
+        assert self._carrier is not None
+        deadline = time.monotonic() + WIRES_TIMEOUT_S
+        log = self._folder / _WIRES_FOLDER / "wires.log"
+        while not self._wires.answers():
+            if self._carrier.poll() is not None:
+                raise ClusterError(f"the cluster's links ended at once: see {log}")
+            if time.monotonic() > deadline:
+                raise ClusterError(f"the cluster's links were not there within {WIRES_TIMEOUT_S:g} s: see {log}")
+            time.sleep(_POLL_S)
+
+
+def from_handles(description: Mapping[str, Any]) -> EmbeddedCluster:
+    """Return a controllable cluster from what `describe` returned (or its "handles")."""
+    return EmbeddedCluster.from_handles(Handles.read(description))
+
+
+def remove(description: Mapping[str, Any]) -> None:
+    """Take away processes, ports and files, from what `describe` returned (or its "handles"); safe to call twice."""
+    _remove(Handles.read(description), keep_logs=False)
+
+
+def _remove(handles: Handles, *, keep_logs: bool) -> None:
+    folder, cluster_id = Path(handles.folder), handles.cluster_id
+    marks = (_mark(cluster_id, ""), Wires(cluster_id, handles.control).mark())
+    processes = [process for mark in marks for _, process in pids.marked(mark)]
+    for process in processes:
+        pids.send(process, signal.SIGKILL)
+    for process in processes:
+        pids.wait_gone(process)
+    ports.release(folder)
+    try:
+        if (folder / _ID_FILE).read_text() != cluster_id:
+            return
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for name in (*handles.ports, _WIRES_FOLDER):
+        doomed = _data_folder(folder / name) if keep_logs else folder / name
+        if doomed.exists():
+            shutil.rmtree(doomed)
+    (folder / _ID_FILE).unlink()
+    with contextlib.suppress(OSError):  # somebody has put something else there
+        folder.rmdir()
+
+
+def _claim(folder: Path, cluster_id: str, members: Sequence[Member]) -> None:
+    """Make the folder ours; logs of a failed `up` in it go."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / _ID_FILE).open("x") as file:
+            file.write(cluster_id)
+        for name in (*(member.name for member in members), _WIRES_FOLDER):
+            if (folder / name).exists():
+                shutil.rmtree(folder / name)
+    except FileExistsError as error:
+        raise UsageError(f"another cluster lives in the folder {folder}") from error
+    except OSError as error:
+        raise UsageError(f"can't make the cluster's folder {folder}: {error.strerror}") from error
+
+
+def _mark(cluster_id: str, name: str) -> str:
+    """Return the word that only this node's command line holds (an -X option that Python ignores)."""
+    return f"harness.node={cluster_id}/{name}"
+
+
+def _others(name: str, names: Sequence[str]) -> list[str]:
+    return [other for other in names if other != name]
+
+
+def _to(name: str, names: Sequence[str]) -> list[str]:
+    return [f"to-{other}" for other in _others(name, names)]
+
+
+def _address(port: int) -> str:
+    return f"{ports.LOOPBACK}:{port}"
+
+
+def _data_folder(folder: Path) -> Path:
+    return folder / "data"
