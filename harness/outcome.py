@@ -171,7 +171,6 @@ _PLAIN = (
         outcome=INFO,
         why="can follow an append, of this attempt or of an earlier one",
         unproven={
-            "_TIMED_OUT": "our own bound on the wait for a report; librdkafka's message.timeout.ms always ends first",
             "NOT_LEADER_FOR_PARTITION": "librdkafka retries it until message.timeout.ms: it arrives as _MSG_TIMED_OUT",
         },
     ),

@@ -1,8 +1,8 @@
 """Executes operations with confluent-kafka: the vocabulary of HISTORY.md, on real brokers.
 
 A `ConfluentClient` is one logical process. It holds at most one plain producer, one transactional producer and one
-consumer, each made when an op first needs it. `invoke` returns within `settings.op_bound_s` (and one socket time-out),
-whatever the brokers do; what an error means is `harness.outcome`'s business alone.
+consumer, each made when an op first needs it. `invoke` returns within `settings.op_bound_s`, whatever the brokers do
+(one that sends offsets a few seconds later); what an error means is `harness.outcome`'s business alone.
 
 send, poll         micro-ops outside transactions (`clients.micro_ops`). What a subscribed process polled is committed
                    for the group at once, as in Jepsen; the poll stays ok when that fails (`commit-error`)

@@ -19,7 +19,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 
 from harness.clients.errors import FailedError, of_error, of_exception, timed_out
 from harness.clients.patience import Deadline, let_go
-from harness.clients.settings import SOCKET_TIMEOUT_MS, WARM_UP_S
+from harness.clients.settings import MIN_OFFSETS_S, SOCKET_TIMEOUT_MS, WARM_UP_S
 from harness.outcome import Failure, Stage
 
 SERVE_S: Final = 0.1
@@ -115,9 +115,12 @@ class Sender:
             raise FailedError(of_exception(Stage.BEGIN, error)) from error
 
     def send_offsets(self, offsets: Mapping[str, int], group_metadata: Any, deadline: Deadline) -> None:
-        """Commit the next offsets of keys for a group, with the transaction."""
+        """Commit the next offsets of keys for a group, with the transaction.
+
+        librdkafka returns up to one socket time-out after the time it was given.
+        """
         partitions = [TopicPartition(*split(key), offset) for key, offset in offsets.items()]
-        timeout_s = deadline.sooner(SOCKET_TIMEOUT_MS / 1000).left_s(at_least=MIN_CALL_S)
+        timeout_s = deadline.sooner(SOCKET_TIMEOUT_MS / 1000).left_s(at_least=MIN_OFFSETS_S)
         try:
             self.producer.send_offsets_to_transaction(partitions, group_metadata, timeout_s)
         except KafkaException as error:

@@ -32,6 +32,10 @@ SESSION_TIMEOUT_MS: Final = 6000
 
 OP_GRACE_S: Final = 5.0
 """What an op may take beyond the transaction time-out: commit and abort still have to be told of its end."""
+RECORD_SHARE: Final = 0.8
+"""A record in a transaction is given up after this share of its time-out, so that the abort comes in time."""
+MIN_OFFSETS_S: Final = 2.0
+"""send_offsets_to_transaction gets at least so long, even when the sends before it took all of the time."""
 POLL_S: Final = 0.1
 """How long a poll waits for a first record, as in Jepsen."""
 MAX_POLL_RECORDS: Final = 5000
@@ -60,7 +64,7 @@ def _ignore(_: KafkaError) -> None:
 
 
 def op_bound_s(scenario: Scenario) -> float:
-    """Return how long an op may take. librdkafka's send_offsets_to_transaction can pass it by SOCKET_TIMEOUT_MS."""
+    """Return how long an op may take; one that sends offsets can pass it by MIN_OFFSETS_S and a socket time-out."""
     return scenario.transaction_timeout_s + OP_GRACE_S
 
 
@@ -118,7 +122,11 @@ def producer(scenario: Scenario, bootstrap: str, client_id: str, transactional_i
         "enable.idempotence": scenario.idempotence,
     }
     if transactional_id is not None:
-        config |= {"transactional.id": transactional_id, "transaction.timeout.ms": timeout_ms}
+        config |= {
+            "transactional.id": transactional_id,
+            "transaction.timeout.ms": timeout_ms,
+            "message.timeout.ms": int(timeout_ms * RECORD_SHARE),
+        }
     return config
 
 

@@ -190,6 +190,13 @@ def no_broker(scene: Scene) -> Op:
     return client.invoke(send(("t0/0", 1)))
 
 
+@proves(Stage.DELIVERY, "_TIMED_OUT")
+def no_report_within_the_ops_bound(scene: Scene) -> Op:
+    client = scene.client(PLAIN, **{"message.timeout.ms": 60_000})
+    scene.mock.down()
+    return client.invoke(send(("t0/0", 1)))
+
+
 def purged(scene: Scene, *, in_flight: bool) -> Op:
     """Purge the producer, again and again, while a send waits for its report."""
     client = scene.client(PLAIN)
