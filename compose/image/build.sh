@@ -98,7 +98,8 @@ fetch_tools() {
   command -v mvn >/dev/null || return 0
   cp "$here/../maven/kafka-${version%%.*}.xml" "$work/pom.xml"
   mvn -q -B -f "$work/pom.xml" dependency:copy -Dkafka.version="$version" -DoutputDirectory="$1" \
-    -Dartifact="org.apache.kafka:kafka-tools:$version" >/dev/null || echo "build.sh: no kafka-tools $version: go on" >&2
+    -Dartifact="org.apache.kafka:kafka-tools:$version" >/dev/null 2>&1 ||
+    echo "build.sh: no kafka-tools $version: go on" >&2
 }
 
 build_version() {
@@ -115,9 +116,15 @@ build_version() {
     cp "$here/../logging/reload4j.properties" "$context/config/log4j.properties"
     cp "$here/files/config/tools-log4j.properties" "$context/config/"
   fi
+  tag=kafka-harness/kafka:$version
+  before=$(docker image inspect --format '{{.Id}}' "$tag" 2>/dev/null) || true
   docker build --build-arg "BASE=$BASE" --build-arg "KAFKA_VERSION=$version" \
-    --tag "kafka-harness/kafka:$version" "$context" >"$work/build.log" 2>&1 ||
+    --tag "$tag" "$context" >"$work/build.log" 2>&1 ||
     die "docker build failed: $(tail -n 20 "$work/build.log")"
+  # The image that had the tag before goes, unless a container still uses it.
+  if [ -n "$before" ] && [ "$before" != "$(docker image inspect --format '{{.Id}}' "$tag")" ]; then
+    docker rmi "$before" >/dev/null 2>&1 || true
+  fi
 }
 
 while [ $# -gt 0 ]; do

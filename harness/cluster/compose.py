@@ -18,41 +18,23 @@ Refused: a node's image or an engine that is not there (UsageError), a remote en
 from __future__ import annotations
 
 import re
-import secrets
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from ipaddress import ip_network
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
 
-import jinja2
-
 from harness.cluster import engine, image, ports
 from harness.cluster.api import ClusterError, ClusterSpec, Node, UsageError
+from harness.cluster.compose_file import Handles, compose_yaml, project_name, variable
 from harness.cluster.container_logs import collect, last_words
-from harness.cluster.distribution import resource
 from harness.cluster.links import Links
-from harness.cluster.properties import (
-    BROKER,
-    CONTROLLER,
-    CONTROLLER_LISTENER,
-    Listener,
-    Member,
-    node_properties,
-    plan,
-    refuse_owned,
-    render,
-)
+from harness.cluster.properties import BROKER, Member, refuse_owned
 from harness.cluster.ready import READY_TIMEOUT_S, await_ready
 from harness.cluster.storage import random_id
 
 PROVIDER = "compose"
-DATA = "/var/lib/kafka/data"
-INTERNAL_PORT, CONTROLLER_PORT, EXTERNAL_PORT = 9092, 9093, 9094
-FIRST_ADDRESS = 10
-"""Of the subnet: Docker itself takes the first ones."""
 
 UP_ATTEMPTS = 3
 """A port or a subnet that was free when we chose it may be somebody's when the engine takes it."""
@@ -62,26 +44,6 @@ START_PAUSE_S = 0.5
 """`docker start` right after a kill can fail while the engine still gives the old port back."""
 GONE_TIMEOUT_S = 20.0
 GONE_POLL_S = 0.02
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Handles:
-    """All that is needed to find a cluster again: the JSON under "handles" in `describe`."""
-
-    name: str
-    project: str
-    cluster_id: str
-    folder: str
-    version: str
-    image: str | None
-    nodes: int
-    controllers: int
-    broker_config: dict[str, str] = field(default_factory=dict)
-    ports: dict[str, int] = field(default_factory=dict)
-    """By broker: where clients on this machine reach it."""
-    subnet: str | None = None
-    containers: dict[str, str] = field(default_factory=dict)
-    """By node: the id of the container that `up` started."""
 
 
 class ComposeCluster:
@@ -118,7 +80,7 @@ class ComposeCluster:
         self.name = handles.name
         self._begun = False
         self._handles = handles
-        self._members = {member.name: member for member in plan(handles.nodes, handles.controllers)}
+        self._members = handles.members()
         self._engine: Any = None
         self._links: Links | None = None
 
@@ -163,7 +125,7 @@ class ComposeCluster:
     def nodes(self) -> tuple[Node, ...]:
         """Return all nodes; a broker's address is empty until `up` has chosen its port."""
         return tuple(
-            Node(name=one.name, id=one.id, address=self._address(one), roles=one.roles)
+            Node(name=one.name, id=one.id, address=self._handles.client_address(one), roles=one.roles)
             for one in self._members.values()
         )
 
@@ -300,7 +262,7 @@ class ComposeCluster:
     def _reach(self) -> Links:
         if self._links is None:
             self._links = Links(
-                self._client(), self._handles.project, self._helper_image, self._container, self._addresses()
+                self._client(), self._handles.project, self._helper_image, self._container, self._handles.addresses()
             )
         return self._links
 
@@ -326,67 +288,12 @@ class ComposeCluster:
             ports=dict(zip(brokers, chosen, strict=True)),
             subnet=engine.free_subnet(client, self._handles.project),
         )
-        file.write_text(self._yaml())
+        file.write_text(compose_yaml(self._handles))
         assert self._handles.image is not None, "up has chosen the image"
         engine.compose(self._handles.project, file, ["up", "-d"], {"KAFKA_IMAGE": self._handles.image})
 
     def _file(self) -> Path:
         return Path(self._handles.folder) / "compose.yaml"
-
-    def _yaml(self) -> str:
-        """Return the compose file, from the template."""
-        addresses = self._addresses()
-        nodes = [
-            {
-                "name": member.name,
-                "ip": addresses[member.name],
-                "port": self._handles.ports.get(member.name),
-                "environment": {
-                    variable(key): render({"x": value}).rstrip("\n").removeprefix("x=")
-                    for key, value in self._properties(member).items()
-                },
-            }
-            for member in self._members.values()
-        ]
-        template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
-        return template.from_string(resource("cluster.yaml.j2").read_text()).render(
-            nodes=nodes,
-            project=self._handles.project,
-            image=self._handles.image,
-            cluster_id=self._handles.cluster_id,
-            subnet=self._handles.subnet,
-        )
-
-    def _properties(self, member: Member) -> dict[str, str]:
-        members = self._members.values()
-        internal = Listener(name="INTERNAL", bind=f":{INTERNAL_PORT}", advertised=f"{member.name}:{INTERNAL_PORT}")
-        external = Listener(name="EXTERNAL", bind=f":{EXTERNAL_PORT}", advertised=self._address(member))
-        control = Listener(name=CONTROLLER_LISTENER, bind=f":{CONTROLLER_PORT}")
-        return node_properties(
-            member,
-            listeners=[
-                *([internal, external] if BROKER in member.roles else []),
-                *([control] if CONTROLLER in member.roles else []),
-            ],
-            voters={one.id: f"{one.name}:{CONTROLLER_PORT}" for one in members if CONTROLLER in one.roles},
-            brokers=self._handles.nodes,
-            log_dir=DATA,
-            version=self._handles.version,
-            overrides=self._handles.broker_config,
-        )
-
-    def _address(self, member: Member) -> str:
-        if BROKER not in member.roles:
-            return f"{member.name}:{CONTROLLER_PORT}"
-        port = self._handles.ports.get(member.name)
-        return f"{ports.LOOPBACK}:{port}" if port else ""
-
-    def _addresses(self) -> dict[str, str]:
-        """Return the nodes' addresses in the cluster's network, by name."""
-        if self._handles.subnet is None:
-            raise ClusterError(f"{self.name} has no network: is the cluster up?")
-        network = ip_network(self._handles.subnet)
-        return {one.name: str(network[FIRST_ADDRESS + one.id]) for one in self._members.values()}
 
 
 def from_handles(description: Mapping[str, Any]) -> ComposeCluster:
@@ -410,18 +317,3 @@ def _handles(description: Mapping[str, Any]) -> Handles:
         return Handles(**description.get("handles", description))
     except TypeError as error:
         raise UsageError(f"this does not describe a {PROVIDER} cluster: {error}") from error
-
-
-def project_name(name: str) -> str:
-    """Return a Compose project's name for a cluster of that name: readable, and never the same again."""
-    readable = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:30]
-    return "-".join(part for part in ("kafka-harness", readable, secrets.token_hex(4)) if part)
-
-
-def variable(key: str) -> str:
-    """Return the environment variable from which the image makes that property; UsageError when none can say it."""
-    name = "KAFKA_" + key.replace("_", "__").replace("-", "___").replace(".", "_").upper()
-    said = name.removeprefix("KAFKA_").lower().replace("_", ".").replace("...", "-").replace("..", "_")
-    if said != key:
-        raise UsageError(f"--broker-config {key}: the image can't be told a property of that name")
-    return name

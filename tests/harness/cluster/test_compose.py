@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from harness.cluster import engine, image
 from harness.cluster.api import ClusterError, ClusterSpec, UsageError
-from harness.cluster.compose import ComposeCluster, from_handles, project_name, remove, variable
+from harness.cluster.compose import ComposeCluster, from_handles, remove
+from harness.cluster.compose_file import compose_yaml, project_name, variable
 
 NOWHERE = "unix:///nowhere/docker.sock"
 keys = st.from_regex(r"[a-z0-9]{1,8}([._-][a-z0-9]{1,8}){0,4}", fullmatch=True)
@@ -64,18 +65,18 @@ def planned(tmp_path: Path, **spec: Any) -> ComposeCluster:
 
 
 def test_only_loopback_and_only_brokers_are_published(tmp_path: Path) -> None:
-    text = planned(tmp_path, controllers=3)._yaml()
+    text = compose_yaml(planned(tmp_path, controllers=3)._handles)
     published = re.findall(r'- "(\S+):(\d+):9094"', text)
     assert published == [("127.0.0.1", str(port)) for port in (20_001, 20_002, 20_003)]
     assert text.count("container_name") == 0, "names are Compose's, by project"
 
 
 def test_the_image_is_a_variable_with_a_default(tmp_path: Path) -> None:
-    assert 'image: "${KAFKA_IMAGE:-some/image:1}"' in planned(tmp_path)._yaml()
+    assert 'image: "${KAFKA_IMAGE:-some/image:1}"' in compose_yaml(planned(tmp_path)._handles)
 
 
 def test_a_value_with_dollars_and_backslashes_survives_compose_and_properties(tmp_path: Path) -> None:
-    text = planned(tmp_path, broker_config={"some.key": "a${b}\\c"})._yaml()
+    text = compose_yaml(planned(tmp_path, broker_config={"some.key": "a${b}\\c"})._handles)
     (line,) = {line.strip() for line in text.splitlines() if "KAFKA_SOME_KEY" in line}
     read = json.loads(line.partition(": ")[2]).replace("$$", "$")
     assert read == "a${b}\\\\c", "one backslash, as a .properties file writes it"
@@ -83,7 +84,7 @@ def test_a_value_with_dollars_and_backslashes_survives_compose_and_properties(tm
 
 def test_isolated_controllers_vote_and_brokers_do_not(tmp_path: Path) -> None:
     cluster = planned(tmp_path, controllers=3)
-    text = cluster._yaml()
+    text = compose_yaml(cluster._handles)
     assert text.count('KAFKA_PROCESS_ROLES: "broker"') == 3
     assert text.count('KAFKA_PROCESS_ROLES: "controller"') == 3
     assert text.count('KAFKA_CONTROLLER_QUORUM_VOTERS: "4@c1:9093,5@c2:9093,6@c3:9093"') == 6
@@ -93,7 +94,7 @@ def test_isolated_controllers_vote_and_brokers_do_not(tmp_path: Path) -> None:
 def test_every_thing_of_the_file_carries_the_label_of_the_run(tmp_path: Path) -> None:
     cluster = planned(tmp_path)
     label = f'kafka-harness.run: "{cluster.describe()["handles"]["project"]}"'
-    assert cluster._yaml().count(label) == 3 + 1 + 3, "three nodes, a network, three volumes"
+    assert compose_yaml(cluster._handles).count(label) == 3 + 1 + 3, "three nodes, a network, three volumes"
 
 
 def test_what_is_no_description_is_refused() -> None:
