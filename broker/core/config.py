@@ -11,32 +11,10 @@ from collections.abc import Mapping
 
 import msgspec
 
+from broker.core import topic_settings
 from broker.core.log.partition_log import LogConfig
 from broker.core.metadata.image import Image
 from broker.core.metadata.records import Endpoint
-
-TOPIC_DEFAULTS: dict[str, str] = {
-    "cleanup.policy": "delete",
-    "compression.type": "producer",
-    "flush.messages": str((1 << 63) - 1),
-    "max.message.bytes": "1048588",
-    "message.timestamp.type": "CreateTime",
-    "min.insync.replicas": "1",
-    "segment.bytes": str(1 << 30),
-    "segment.ms": str(7 * 24 * 3600 * 1000),
-    "unclean.leader.election.enable": "false",
-}
-"""Topic settings that act, with Kafka's defaults."""
-
-BROKER_NAMES = {
-    "flush.messages": "log.flush.interval.messages",
-    "max.message.bytes": "message.max.bytes",
-    "message.timestamp.type": "log.message.timestamp.type",
-    "segment.bytes": "log.segment.bytes",
-    "segment.ms": "log.roll.ms",
-    "cleanup.policy": "log.cleanup.policy",
-}
-"""Topic settings whose default has another name among a broker's properties; the others have the same."""
 
 
 class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +57,20 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """All properties as given: defaults of topic settings are looked up here."""
 
 
+TOPIC_DEFAULTS = topic_settings.DEFAULTS
+BROKER_NAMES = topic_settings.BROKER_NAMES
+_ACTING = (
+    "min.insync.replicas",
+    "unclean.leader.election.enable",
+    "segment.bytes",
+    "segment.ms",
+    "flush.messages",
+    "max.message.bytes",
+    "message.timestamp.type",
+)
+"""The topic settings that are in `TopicConfig`."""
+
+
 class TopicConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of one topic that the replicas and the controller act on."""
 
@@ -87,20 +79,19 @@ class TopicConfig(msgspec.Struct, frozen=True, kw_only=True):
     log: LogConfig = LogConfig()
 
 
-def topic_settings(config: BrokerConfig, image: Image, topic: str) -> dict[str, str]:
-    """Return every topic setting with the value that holds."""
-    cluster = image.config("broker", "")
-    own = image.config("topic", topic)
-    settings = {}
-    for key, default in TOPIC_DEFAULTS.items():
-        name = BROKER_NAMES.get(key, key)
-        settings[key] = own.get(key) or cluster.get(name) or config.properties.get(name) or default
-    return settings
+def _setting(config: BrokerConfig, image: Image, topic: str, key: str) -> str:
+    """Return the value that holds for a topic: its own, the cluster's, this node's, Kafka's default."""
+    name = BROKER_NAMES.get(key, key)
+    own, cluster = image.config("topic", topic).get(key), image.config("broker", "").get(name)
+    for value in (own, cluster, config.properties.get(name)):
+        if value is not None:
+            return value
+    return TOPIC_DEFAULTS[key]
 
 
 def topic_config(config: BrokerConfig, image: Image, topic: str) -> TopicConfig:
     """Return the settings of a topic, parsed."""
-    settings = topic_settings(config, image, topic)
+    settings = {key: _setting(config, image, topic, key) for key in _ACTING}
     return TopicConfig(
         min_isr=int(settings["min.insync.replicas"]),
         unclean=settings["unclean.leader.election.enable"] == "true",

@@ -7,10 +7,12 @@ state that a predecessor has already left. Answers wait in the pipeline until wh
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 from broker.core.config import BrokerConfig
 from broker.core.controller.brokers import Brokers
+from broker.core.controller.configs import Configs
 from broker.core.controller.partitions import Partitions
 from broker.core.controller.pipeline import Pipeline
 from broker.core.controller.topics import Topics
@@ -27,8 +29,20 @@ from broker.wire.messages.alter_partition_reassignments import (
 )
 from broker.wire.messages.broker_heartbeat import BrokerHeartbeatRequest, BrokerHeartbeatResponse
 from broker.wire.messages.broker_registration import BrokerRegistrationRequest, BrokerRegistrationResponse
+from broker.wire.messages.create_partitions import (
+    CreatePartitionsRequest,
+    CreatePartitionsResponse,
+    CreatePartitionsTopicResult,
+)
 from broker.wire.messages.create_topics import CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse
+from broker.wire.messages.delete_topics import DeletableTopicResult, DeleteTopicsRequest, DeleteTopicsResponse
 from broker.wire.messages.elect_leaders import ElectLeadersRequest, ElectLeadersResponse
+from broker.wire.messages.incremental_alter_configs import (
+    AlterConfigsResourceResponse,
+    IncrementalAlterConfigsRequest,
+    IncrementalAlterConfigsResponse,
+)
+from broker.wire.primitives import NO_UUID
 
 ControllerRequest = (
     BrokerRegistrationRequest
@@ -38,29 +52,50 @@ ControllerRequest = (
     | ElectLeadersRequest
     | AlterPartitionReassignmentsRequest
     | AllocateProducerIdsRequest
+    | DeleteTopicsRequest
+    | CreatePartitionsRequest
+    | IncrementalAlterConfigsRequest
 )
 PRODUCER_ID_BLOCK = 1000
 """As in Kafka."""
 
 
+_REFUSALS: dict[type, Callable[[Any, Code], Any]] = {
+    BrokerRegistrationRequest: lambda _, code: BrokerRegistrationResponse(error_code=code),
+    BrokerHeartbeatRequest: lambda _, code: BrokerHeartbeatResponse(error_code=code),
+    AlterPartitionRequest: lambda _, code: AlterPartitionResponse(error_code=code),
+    AllocateProducerIdsRequest: lambda _, code: AllocateProducerIdsResponse(error_code=code),
+    ElectLeadersRequest: lambda _, code: ElectLeadersResponse(error_code=code),
+    AlterPartitionReassignmentsRequest: lambda _, code: AlterPartitionReassignmentsResponse(error_code=code),
+    CreateTopicsRequest: lambda message, code: CreateTopicsResponse(
+        topics=tuple(CreatableTopicResult(name=topic.name, error_code=code) for topic in message.topics)
+    ),
+    DeleteTopicsRequest: lambda message, code: DeleteTopicsResponse(
+        responses=tuple(
+            DeletableTopicResult(name=name, topic_id=topic_id, error_code=code)
+            for name, topic_id in [
+                *((topic.name, topic.topic_id) for topic in message.topics),
+                *((name, NO_UUID) for name in message.topic_names),
+            ]
+        )
+    ),
+    CreatePartitionsRequest: lambda message, code: CreatePartitionsResponse(
+        results=tuple(CreatePartitionsTopicResult(name=topic.name, error_code=code) for topic in message.topics)
+    ),
+    IncrementalAlterConfigsRequest: lambda message, code: IncrementalAlterConfigsResponse(
+        responses=tuple(
+            AlterConfigsResourceResponse(
+                error_code=code, resource_type=item.resource_type, resource_name=item.resource_name
+            )
+            for item in message.resources
+        )
+    ),
+}
+
+
 def refusal(message: ControllerRequest, code: Code = Code.NOT_CONTROLLER) -> Any:
     """Return the answer of a node that is not the active controller."""
-    match message:
-        case BrokerRegistrationRequest():
-            return BrokerRegistrationResponse(error_code=code)
-        case BrokerHeartbeatRequest():
-            return BrokerHeartbeatResponse(error_code=code)
-        case AlterPartitionRequest():
-            return AlterPartitionResponse(error_code=code)
-        case CreateTopicsRequest():
-            results = tuple(CreatableTopicResult(name=topic.name, error_code=code) for topic in message.topics)
-            return CreateTopicsResponse(topics=results)
-        case ElectLeadersRequest():
-            return ElectLeadersResponse(error_code=code)
-        case AlterPartitionReassignmentsRequest():
-            return AlterPartitionReassignmentsResponse(error_code=code)
-        case AllocateProducerIdsRequest():
-            return AllocateProducerIdsResponse(error_code=code)
+    return _REFUSALS[type(message)](message, code)
 
 
 class Controller:
@@ -73,6 +108,19 @@ class Controller:
         self._brokers = Brokers(self._pipeline, now_ms)
         self._partitions = Partitions(self._pipeline)
         self._topics = Topics(self._pipeline, rng)
+        self._configs = Configs(self._pipeline)
+        self._deciders: dict[type, Callable[[Any, int], Any]] = {
+            BrokerRegistrationRequest: self._brokers.register,
+            BrokerHeartbeatRequest: self._brokers.heartbeat,
+            AlterPartitionRequest: self._partitions.alter,
+            AllocateProducerIdsRequest: self._allocate,
+            ElectLeadersRequest: self._partitions.elect,
+            AlterPartitionReassignmentsRequest: self._partitions.reassign,
+            CreateTopicsRequest: self._topics.create,
+            DeleteTopicsRequest: self._topics.delete,
+            CreatePartitionsRequest: self._topics.grow,
+            IncrementalAlterConfigsRequest: self._configs.alter,
+        }
         if not image.features:
             self._pipeline.stage(FeatureSet(ELR_FEATURE, int(config.elr)))
             self._pipeline.commit(now_ms)
@@ -89,24 +137,8 @@ class Controller:
 
     def handle(self, request_id: object, message: ControllerRequest, now_ms: int) -> None:
         """Decide, and answer when the decision is committed."""
-        self._pipeline.answer(request_id, self._decide(message, now_ms), refusal(message))
-
-    def _decide(self, message: ControllerRequest, now_ms: int) -> Any:
-        match message:
-            case BrokerRegistrationRequest():
-                return self._brokers.register(message, now_ms)
-            case BrokerHeartbeatRequest():
-                return self._brokers.heartbeat(message, now_ms)
-            case AlterPartitionRequest():
-                return self._partitions.alter(message, now_ms)
-            case CreateTopicsRequest():
-                return self._topics.create(message, now_ms)
-            case ElectLeadersRequest():
-                return self._partitions.elect(message, now_ms)
-            case AlterPartitionReassignmentsRequest():
-                return self._partitions.reassign(message, now_ms)
-            case AllocateProducerIdsRequest():
-                return self._allocate(message, now_ms)
+        answer = self._deciders[type(message)](message, now_ms)
+        self._pipeline.answer(request_id, answer, refusal(message))
 
     def _allocate(self, message: AllocateProducerIdsRequest, now_ms: int) -> AllocateProducerIdsResponse:
         """Give a node a block of producer ids that nobody had before."""

@@ -1,7 +1,7 @@
-"""CreateTopics: names, counts, placement.
+"""Topics as a whole: created, deleted, grown.
 
 Placement goes round the active nodes from a drawn start, so that leaders and replicas spread; a given assignment is
-taken as it is. A topic id is drawn from the node's seed.
+taken as it is. A deleted topic's settings go with it. A topic id is drawn from the node's seed.
 """
 
 from __future__ import annotations
@@ -10,16 +10,29 @@ import random
 import re
 from collections import Counter
 
-from broker.core.config import TOPIC_DEFAULTS
+from broker.core import topic_settings
 from broker.core.controller.pipeline import Pipeline
 from broker.core.errors import Code, Refused
-from broker.core.metadata.records import NO_LEADER, ConfigSet, PartitionState, TopicCreated
+from broker.core.metadata.records import NO_LEADER, ConfigSet, PartitionState, TopicCreated, TopicDeleted
+from broker.wire.messages.create_partitions import (
+    CreatePartitionsRequest,
+    CreatePartitionsResponse,
+    CreatePartitionsTopic,
+    CreatePartitionsTopicResult,
+)
 from broker.wire.messages.create_topics import (
     CreatableTopic,
     CreatableTopicResult,
     CreateTopicsRequest,
     CreateTopicsResponse,
 )
+from broker.wire.messages.delete_topics import (
+    DeletableTopicResult,
+    DeleteTopicsRequest,
+    DeleteTopicsResponse,
+    DeleteTopicState,
+)
+from broker.wire.primitives import NO_UUID
 
 _NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 MAX_PARTITIONS_PER_REQUEST = 10_000
@@ -59,19 +72,16 @@ class Topics:
         if pipeline.image.topic(topic.name) is not None:
             raise Refused(Code.TOPIC_ALREADY_EXISTS, f"Topic '{topic.name}' already exists.")
         for setting in topic.configs:
-            if setting.name not in TOPIC_DEFAULTS:
-                raise Refused(Code.INVALID_CONFIG, f"unknown topic config name: {setting.name}")
+            if setting.value is None:
+                raise Refused(Code.INVALID_CONFIG, f"Null value not supported for {setting.name}")
+            topic_settings.check(setting.name, setting.value)
         placement = self._given(topic) if topic.assignments else self._drawn(topic)
         topic_id = f"{self._rng.getrandbits(127) + 1:032x}"
         if not validate_only:
             pipeline.stage(TopicCreated(topic_id, topic.name))
             for setting in topic.configs:
                 pipeline.stage(ConfigSet("topic", topic.name, setting.name, setting.value))
-            for index, replicas in enumerate(placement):
-                isr = tuple(replica for replica in replicas if pipeline.image.is_active(replica))
-                leader = isr[0] if isr else NO_LEADER
-                state = PartitionState(topic_id=topic_id, index=index, replicas=replicas, isr=isr, leader=leader)
-                pipeline.stage(state)
+            self._place(topic_id, 0, placement)
         return CreatableTopicResult(
             name=topic.name,
             topic_id=bytes(16) if validate_only else bytes.fromhex(topic_id),
@@ -80,12 +90,73 @@ class Topics:
             configs=(),
         )
 
+    def delete(self, request: DeleteTopicsRequest, now_ms: int) -> DeleteTopicsResponse:
+        """Delete topics, by name or id."""
+        asked = request.topics or tuple(DeleteTopicState(name=name) for name in request.topic_names)
+        results = tuple(self._delete_one(ask) for ask in asked)
+        self._pipeline.commit(now_ms)
+        return DeleteTopicsResponse(responses=results)
+
+    def _delete_one(self, ask: DeleteTopicState) -> DeletableTopicResult:
+        image = self._pipeline.image
+        if ask.topic_id != NO_UUID:
+            topic, code = image.topics.get(ask.topic_id.hex()), Code.UNKNOWN_TOPIC_ID
+        else:
+            topic, code = image.topic(ask.name or ""), Code.UNKNOWN_TOPIC_OR_PARTITION
+        if topic is None:
+            return DeletableTopicResult(name=ask.name, topic_id=ask.topic_id, error_code=code)
+        self._pipeline.stage(TopicDeleted(topic.id))
+        return DeletableTopicResult(name=topic.name, topic_id=bytes.fromhex(topic.id))
+
+    def grow(self, request: CreatePartitionsRequest, now_ms: int) -> CreatePartitionsResponse:
+        """Add partitions to topics."""
+        results = []
+        for ask in request.topics:
+            code, message = Code.NONE, None
+            try:
+                self._grow_one(ask, validate_only=request.validate_only)
+            except Refused as refused:
+                code, message = refused.code, refused.message
+            results.append(CreatePartitionsTopicResult(name=ask.name, error_code=code, error_message=message))
+        self._pipeline.commit(now_ms)
+        return CreatePartitionsResponse(results=tuple(results))
+
+    def _grow_one(self, ask: CreatePartitionsTopic, *, validate_only: bool) -> None:
+        image = self._pipeline.image
+        topic = image.topic(ask.name)
+        if topic is None:
+            raise Refused(Code.UNKNOWN_TOPIC_OR_PARTITION, f"no topic {ask.name!r}")
+        present = len(topic.partitions)
+        if not present < ask.count <= MAX_PARTITIONS_PER_REQUEST:
+            raise Refused(Code.INVALID_PARTITIONS, f"Topic currently has {present} partitions, {ask.count} were asked")
+        factor = len(topic.partitions[0].replicas)
+        if ask.assignments is None:
+            placement = self._spread(ask.count - present, factor)
+        else:
+            placement = [item.broker_ids for item in ask.assignments]
+            if len(placement) != ask.count - present:
+                raise Refused(Code.INVALID_REPLICA_ASSIGNMENT, f"{len(placement)} assignments do not fit {ask.count}")
+            self._check_placement(placement, factor)
+        if not validate_only:
+            self._place(topic.id, present, placement)
+
+    def _place(self, topic_id: str, first: int, placement: list[tuple[int, ...]]) -> None:
+        image = self._pipeline.image
+        for index, replicas in enumerate(placement, first):
+            isr = tuple(replica for replica in replicas if image.is_active(replica))
+            leader = isr[0] if isr else NO_LEADER
+            state = PartitionState(topic_id=topic_id, index=index, replicas=replicas, isr=isr, leader=leader)
+            self._pipeline.stage(state)
+
     def _drawn(self, topic: CreatableTopic) -> list[tuple[int, ...]]:
         config = self._pipeline.config
         partitions = config.default_partitions if topic.num_partitions == -1 else topic.num_partitions
         factor = config.default_replication_factor if topic.replication_factor == -1 else topic.replication_factor
         if not 0 < partitions <= MAX_PARTITIONS_PER_REQUEST:
             raise Refused(Code.INVALID_PARTITIONS, f"{partitions} partitions")
+        return self._spread(partitions, factor)
+
+    def _spread(self, partitions: int, factor: int) -> list[tuple[int, ...]]:
         alive = sorted(broker.id for broker in self._pipeline.image.brokers.values() if broker.is_active)
         if not 0 < factor <= len(alive):
             raise Refused(Code.INVALID_REPLICATION_FACTOR, f"replication factor {factor} with {len(alive)} live nodes")
@@ -98,13 +169,16 @@ class Topics:
         placed = {item.partition_index: item.broker_ids for item in topic.assignments}
         if sorted(placed) != list(range(len(topic.assignments))):
             raise Refused(Code.INVALID_REPLICA_ASSIGNMENT, "partitions must be numbered from 0 without gaps")
+        self._check_placement(list(placed.values()), len(placed[0]))
+        return [placed[index] for index in range(len(placed))]
+
+    def _check_placement(self, placement: list[tuple[int, ...]], factor: int) -> None:
         brokers = self._pipeline.image.brokers
-        for replicas in placed.values():
+        for replicas in placement:
             known = all(replica in brokers for replica in replicas)
             if not replicas or len(set(replicas)) != len(replicas) or not known:
                 raise Refused(Code.INVALID_REPLICA_ASSIGNMENT, f"{replicas} is not a list of different nodes")
-            if len(replicas) != len(placed[0]):
+            if len(replicas) != factor:
                 raise Refused(Code.INVALID_REPLICA_ASSIGNMENT, "all partitions need the same replication factor")
             if not any(self._pipeline.image.is_active(replica) for replica in replicas):
                 raise Refused(Code.INVALID_REPLICA_ASSIGNMENT, f"none of {replicas} is alive")
-        return [placed[index] for index in range(len(placed))]

@@ -1,0 +1,99 @@
+"""The settings that a topic can have: Kafka's names, defaults, and what a value must look like.
+
+All of Kafka 4.1's topic settings are known, so that a client's `retention.ms` is accepted and shown; which of them act
+is said by `broker.core.config.TopicConfig`. A value is checked before it becomes a record: everything behind that may
+rely on it.
+"""
+
+from __future__ import annotations
+
+from broker.core.errors import Code, Refused
+
+_LONG_MAX = (1 << 63) - 1
+_INT_MAX = (1 << 31) - 1
+_WEEK_MS = 7 * 24 * 3600 * 1000
+
+_NUMBERS: dict[str, tuple[int, int, int]] = {  # name -> default, lowest, highest
+    "delete.retention.ms": (24 * 3600 * 1000, 0, _LONG_MAX),
+    "file.delete.delay.ms": (60_000, 0, _LONG_MAX),
+    "flush.messages": (_LONG_MAX, 1, _LONG_MAX),
+    "flush.ms": (_LONG_MAX, 0, _LONG_MAX),
+    "index.interval.bytes": (4096, 0, _INT_MAX),
+    "local.retention.bytes": (-2, -2, _LONG_MAX),
+    "local.retention.ms": (-2, -2, _LONG_MAX),
+    "max.compaction.lag.ms": (_LONG_MAX, 1, _LONG_MAX),
+    "max.message.bytes": (1_048_588, 0, _INT_MAX),
+    "message.timestamp.after.max.ms": (3600 * 1000, 0, _LONG_MAX),
+    "message.timestamp.before.max.ms": (_LONG_MAX, 0, _LONG_MAX),
+    "min.compaction.lag.ms": (0, 0, _LONG_MAX),
+    "min.insync.replicas": (1, 1, _INT_MAX),
+    "retention.bytes": (-1, -1, _LONG_MAX),
+    "retention.ms": (_WEEK_MS, -1, _LONG_MAX),
+    "segment.bytes": (1 << 30, 1, _INT_MAX),
+    "segment.index.bytes": (10 << 20, 4, _INT_MAX),
+    "segment.jitter.ms": (0, 0, _LONG_MAX),
+    "segment.ms": (_WEEK_MS, 1, _LONG_MAX),
+}
+_SWITCHES = {
+    "preallocate": "false",
+    "remote.log.copy.disable": "false",
+    "remote.log.delete.on.disable": "false",
+    "remote.storage.enable": "false",
+    "unclean.leader.election.enable": "false",
+}
+_CHOICES: dict[str, tuple[str, ...]] = {  # the first is the default
+    "cleanup.policy": ("delete", "compact"),
+    "compression.type": ("producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"),
+    "message.timestamp.type": ("CreateTime", "LogAppendTime"),
+}
+_LISTS = frozenset({"cleanup.policy"})
+"""Settings whose value is a list of choices."""
+_FREE = {
+    "compression.gzip.level": "-1",
+    "compression.lz4.level": "9",
+    "compression.zstd.level": "3",
+    "follower.replication.throttled.replicas": "",
+    "leader.replication.throttled.replicas": "",
+    "min.cleanable.dirty.ratio": "0.5",
+}
+
+DEFAULTS: dict[str, str] = {
+    **{name: str(default) for name, (default, _, _) in _NUMBERS.items()},
+    **_SWITCHES,
+    **{name: choices[0] for name, choices in _CHOICES.items()},
+    **_FREE,
+}
+"""Every topic setting with Kafka's default."""
+
+BROKER_NAMES = {
+    "cleanup.policy": "log.cleanup.policy",
+    "delete.retention.ms": "log.cleaner.delete.retention.ms",
+    "flush.messages": "log.flush.interval.messages",
+    "flush.ms": "log.flush.interval.ms",
+    "max.compaction.lag.ms": "log.cleaner.max.compaction.lag.ms",
+    "max.message.bytes": "message.max.bytes",
+    "message.timestamp.type": "log.message.timestamp.type",
+    "min.cleanable.dirty.ratio": "log.cleaner.min.cleanable.ratio",
+    "min.compaction.lag.ms": "log.cleaner.min.compaction.lag.ms",
+    "retention.bytes": "log.retention.bytes",
+    "retention.ms": "log.retention.ms",
+    "segment.bytes": "log.segment.bytes",
+    "segment.ms": "log.roll.ms",
+}
+"""Topic settings whose default has another name among a broker's properties; the others have the same."""
+
+
+def check(name: str, value: str) -> None:
+    """Raise Refused(INVALID_CONFIG) unless this is a setting and the value is one of its values."""
+    if name not in DEFAULTS:
+        raise Refused(Code.INVALID_CONFIG, f"Unknown topic config name: {name}")
+    if name in _NUMBERS:
+        _, low, high = _NUMBERS[name]
+        if not (value.lstrip("-").isascii() and value.lstrip("-").isdigit() and low <= int(value) <= high):
+            raise Refused(Code.INVALID_CONFIG, f"Invalid value {value} for {name}: a number from {low} to {high}")
+    elif name in _SWITCHES and value not in {"true", "false"}:
+        raise Refused(Code.INVALID_CONFIG, f"Invalid value {value} for {name}: true or false")
+    elif name in _CHOICES:
+        given = value.split(",") if name in _LISTS else [value]
+        if not all(item in _CHOICES[name] for item in given):
+            raise Refused(Code.INVALID_CONFIG, f"Invalid value {value} for {name}: one of {', '.join(_CHOICES[name])}")
