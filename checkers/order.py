@@ -81,8 +81,8 @@ def _grouped(case: Case, rows: _Rows, mop: Ints | None) -> _Rows:
     if not len(rows.call):
         return rows
     code = rows.call * len(case.view.keys) + rows.key
-    heads = code[~same_as_before(code)]
-    if len(np.unique(heads)) == len(heads):
+    heads = np.sort(code[~same_as_before(code)])
+    if not same_as_before(heads).any():
         return rows
     order = np.argsort(code, kind="stable") if mop is None else np.lexsort((mop, code))
     return _Rows(rows.call[order], rows.key[order], rows.vid[order], rows.place[order], rows.rc[order])
