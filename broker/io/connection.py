@@ -5,7 +5,8 @@
 A request takes a `Slot`; its answer may come in any step, and goes out when all slots before it have gone. A request
 that gets no answer (acks=0) takes none. At most `MAX_OPEN` requests wait at a time, and none is taken up while the
 peer does not read what we have written: a client pays for its own backlog. Frames larger than the starting buffer are
-admitted by `Memory`, which bounds them all together; whoever finds no room waits in turn, and TCP makes its client wait.
+admitted by `Memory`, which bounds them all together; whoever finds no room waits in turn, and TCP makes its client
+wait.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ class Connection(asyncio.BufferedProtocol):
         self._inbox = Inbox(host.max_request_bytes)
         self._slots: deque[Slot] = deque()
         self._admitted_bytes = 0
-        self._waits_for_memory = self._peer_is_slow = self._reading_paused = False
+        self._waits_for_memory = self._peer_is_slow = self._reading_paused = self._is_taking = False
 
     # What asyncio calls.
 
@@ -155,6 +156,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _take(self, count: int) -> None:
         """Take frames until one is not whole, or this connection must wait."""
+        self._is_taking = True
         try:
             frames = self._inbox.take(count)
             while not self._must_wait():
@@ -165,6 +167,8 @@ class Connection(asyncio.BufferedProtocol):
             self._admit()
         except WireError:
             self.close()  # whoever sends this does not speak Kafka; nobody knows where the next frame begins
+        finally:
+            self._is_taking = False
         self._decide_reading()
 
     def _open(self, payload: memoryview) -> None:
@@ -214,7 +218,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _resume(self) -> None:
         """Go on with the frames that are here already, then with reading."""
-        if self._reading_paused and not self._must_wait():
+        if self._reading_paused and not self._is_taking and not self._must_wait():
             self._take(0)
 
     # Answers.

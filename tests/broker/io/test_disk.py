@@ -1,0 +1,135 @@
+"""The node's folder: what was written is read back, by this process or the next one."""
+
+import os
+import random
+
+import pytest
+
+from broker.core.ready import Append, DropLog, DropSegment, Remove, Save, Truncate
+from broker.io import disk as disk_module
+from broker.io.disk import Disk, FolderInUseError
+from tests.broker.disk import Disk as Model
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def disk(folder):
+    one = Disk(folder)
+    yield one
+    one.close()
+
+
+def state(storage):
+    logs = storage.logs()
+    return {
+        log: (
+            {base: storage.read(log, base, 0, size) for base, size in storage.segments(log)},
+            {name: storage.load(name) for name in storage.files(log)},
+        )
+        for log in logs
+    }
+
+
+def history(seed):
+    """Writes as a core makes them, drawn from a seed."""
+    rng = random.Random(seed)
+    sizes = {}
+    for number in range(120):
+        log, base = rng.choice(["a-0", "b-1"]), rng.choice([0, 7])
+        size = sizes.get((log, base), 0)
+        match rng.choice(["append", "append", "append", "truncate", "save", "remove", "drop-segment", "drop-log"]):
+            case "append":
+                data = rng.randbytes(rng.randint(1, 200))
+                sizes[log, base] = size + len(data)
+                yield Append(log, base, size, data)
+            case "truncate" if size:
+                sizes[log, base] = rng.randint(0, size)
+                yield Truncate(log, base, sizes[log, base])
+            case "save":
+                yield Save(f"{log}/{base:020d}.batches", b"%d" % number, sync=rng.random() < 0.5)
+            case "remove":
+                yield Remove(f"{log}/{base:020d}.batches")
+            case "drop-segment" if size:
+                del sizes[log, base]
+                yield DropSegment(log, base)
+            case "drop-log" if rng.random() < 0.3:
+                for key in [key for key in sizes if key[0] == log]:
+                    del sizes[key]
+                yield DropLog(log)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_folder_holds_what_the_disk_in_memory_holds(folder, seed):
+    disk, model = Disk(folder), Model()
+    writes = list(history(seed))
+    for at in range(0, len(writes), 7):
+        disk.write(writes[at : at + 7])
+        for write in writes[at : at + 7]:
+            model.write(write)
+        job = disk.sync(["a-0"])
+        if job is not None:
+            job.run()
+        held = {log: found for log, found in state(model).items() if any(found)}
+        assert {log: found for log, found in state(disk).items() if any(found)} == held
+    disk.close()
+    again = Disk(folder)
+    assert {log: found for log, found in state(again).items() if any(found)} == held
+    again.close()
+
+
+def test_appends_that_follow_one_another_are_one_write(disk, monkeypatch):
+    calls = []
+    real = os.pwritev
+    monkeypatch.setattr(disk_module.os, "pwritev", lambda *a: calls.append(len(a[1])) or real(*a))
+    disk.write(
+        [Append("a-0", 0, 0, b"ab"), Append("a-0", 0, 2, b"cd"), Append("b-0", 0, 0, b"x"), Append("a-0", 0, 4, b"e")]
+    )
+    assert calls == [2, 1, 1]
+    assert disk.read("a-0", 0, 0, 99) == b"abcde"
+
+
+def test_a_short_write_is_finished(disk, monkeypatch):
+    real = os.pwritev
+    monkeypatch.setattr(disk_module.os, "pwritev", lambda fd, views, at: real(fd, [b"".join(views)[:3]], at))
+    disk.write([Append("a-0", 0, 0, b"abcd"), Append("a-0", 0, 4, b"efgh")])
+    assert disk.read("a-0", 0, 0, 99) == b"abcdefgh"
+
+
+def test_a_folder_serves_one_process(folder, disk):
+    with pytest.raises(FolderInUseError, match="in use"):
+        Disk(folder)
+
+
+def test_more_segments_than_may_stay_open_are_all_readable(disk, monkeypatch):
+    monkeypatch.setattr(disk_module, "MAX_OPEN_FILES", 4)
+    for base in range(20):
+        disk.write([Append("a-0", base, 0, b"%d" % base)])
+    assert [disk.read("a-0", base, 0, 9) for base in range(20)] == [b"%d" % base for base in range(20)]
+    assert len(disk._open) == 4
+
+
+def test_a_sync_may_run_after_its_files_were_dropped(disk):
+    disk.write([Append("a-0", 0, 0, b"x"), Save("a-0/f", b"y")])
+    job = disk.sync(["a-0"])
+    disk.write([DropLog("a-0")])
+    job.run()
+    assert disk.logs() == []
+    assert disk.sync(["a-0"]) is None
+
+
+def test_what_a_crash_left_half_dropped_or_half_saved_is_gone(folder):
+    disk = Disk(folder)
+    disk.write([Save("a-0/f", b"y")])
+    disk.close()
+    (folder / "b-0.draft").mkdir()
+    (folder / "b-0.draft" / "00.log").write_bytes(b"x")
+    (folder / "a-0" / "f.draft").write_bytes(b"half")
+    again = Disk(folder)
+    assert again.logs() == ["a-0"]
+    assert again.files("a-0") == ["a-0/f"]
+    assert again.load("a-0/f") == b"y"
+    again.close()

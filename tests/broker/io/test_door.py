@@ -1,0 +1,85 @@
+"""What nobody serves is answered in the protocol's own words; what is no Kafka at all ends the connection."""
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.core.metadata.image import Image
+from broker.io import door
+from broker.io.door import Answered, Asked, open_frame
+from broker.io.served import SERVED
+from broker.wire import codec
+from broker.wire.apis import Api
+from broker.wire.errors import WireError
+from broker.wire.messages.api_versions import ApiVersionsResponse
+from broker.wire.messages.fetch import FetchRequest, ReplicaState
+from broker.wire.messages.metadata import MetadataRequest
+from broker.wire.messages.quorum import VoteRequest
+
+UNSUPPORTED_VERSION = 35
+
+
+def opened(payload, *, to_nodes=False):
+    return open_frame(memoryview(bytearray(payload)), to_nodes=to_nodes, image=Image)
+
+
+def head(api_key, version, correlation_id=7):
+    return struct.pack(">hhi", api_key, version, correlation_id) + b"\x00\x01c" + b"\0"
+
+
+@pytest.mark.parametrize(
+    ("api_key", "version", "at"),
+    [(Api.END_TXN, 1, 12), (Api.CONSUMER_GROUP_HEARTBEAT, 0, 13), (999, 3, 8), (Api.METADATA, 99, 8), (-5, -1, 8)],
+)
+def test_what_is_not_served_is_answered_with_unsupported_version(api_key, version, at):
+    answer = opened(head(api_key, version))
+    assert isinstance(answer, Answered)
+    assert struct.unpack_from(">ii", answer.data) == (len(answer.data) - 4, 7)
+    assert struct.unpack_from(">h", answer.data, at) == (UNSUPPORTED_VERSION,)
+
+
+def test_api_versions_of_the_future_gets_version_0_with_what_is_there():
+    answer = opened(head(Api.API_VERSIONS, 42))
+    _, said = codec.decode_response(ApiVersionsResponse, 0, answer.data[4:])
+    assert said.error_code == UNSUPPORTED_VERSION
+    assert {one.api_key for one in said.api_keys} >= {Api.PRODUCE, Api.FETCH, Api.API_VERSIONS}
+
+
+@pytest.mark.parametrize("to_nodes", [False, True])
+def test_only_the_nodes_door_offers_what_nodes_ask_each_other(to_nodes):
+    answer = opened(head(Api.API_VERSIONS, 0), to_nodes=to_nodes)
+    _, said = codec.decode_response(ApiVersionsResponse, 0, answer.data[4:])
+    assert (Api.VOTE in {one.api_key for one in said.api_keys}) is to_nodes
+    vote = codec.encode_request(VoteRequest(), 2, correlation_id=1, client_id=None)
+    assert isinstance(opened(vote, to_nodes=to_nodes), Asked if to_nodes else Answered)
+
+
+def test_a_client_does_not_fetch_as_a_replica():
+    payload = codec.encode_request(
+        FetchRequest(replica_state=ReplicaState(replica_id=2)), 18, correlation_id=1, client_id=None
+    )
+    assert isinstance(opened(payload, to_nodes=True), Asked)
+    refused = opened(payload)
+    assert isinstance(refused, Answered)
+    assert struct.unpack_from(">h", refused.data, 13) == (door.CLUSTER_AUTHORIZATION_FAILED,)
+
+
+def test_bytes_behind_a_request_are_ignored_as_kafka_does():
+    payload = codec.encode_request(MetadataRequest(topics=None), 13, correlation_id=1, client_id="c") + b"\1\0\0"
+    assert opened(payload).message == MetadataRequest(topics=None)
+
+
+def test_no_topics_mean_all_topics_in_the_first_version_of_metadata():
+    payload = codec.encode_request(MetadataRequest(topics=()), 0, correlation_id=1, client_id="c")
+    assert opened(payload).message.topics is None
+
+
+@given(st.sampled_from(sorted(SERVED)) | st.integers(-300, 300), st.integers(-2, 20), st.binary(max_size=200))
+def test_any_frame_is_asked_answered_or_refused(api_key, version, body):
+    try:
+        result = opened(struct.pack(">hhi", api_key, version, 1) + body, to_nodes=True)
+    except WireError:
+        return
+    assert isinstance(result, Asked | Answered)
