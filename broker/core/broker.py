@@ -14,9 +14,10 @@ from typing import Any, Protocol
 
 import msgspec
 
+from broker.core import routes
 from broker.core.config import BrokerConfig
 from broker.core.controller.controller import Controller, ControllerRequest, refusal
-from broker.core.group import offset_fetch
+from broker.core.group import group_admin
 from broker.core.group.coordinator import TOPIC as GROUP_TOPIC
 from broker.core.group.coordinator import GroupCoordinator
 from broker.core.group.transactional import TransactionalOffsets
@@ -30,7 +31,6 @@ from broker.core.metadata.records import (
     TopicDeleted,
     decode,
 )
-from broker.core.quorum.follower import METADATA_TOPIC_ID
 from broker.core.quorum.metadata_log import Entry, Snapshot
 from broker.core.quorum.quorum import Quorum
 from broker.core.quorum.state import QuorumConfig
@@ -42,30 +42,13 @@ from broker.core.replication.produce import Producing
 from broker.core.replication.replica import Key, Replica
 from broker.core.replication.replicas import Replicas
 from broker.core.storage import Storage
-from broker.core.transaction import locator
 from broker.core.transaction.coordinator import TOPIC as TRANSACTION_TOPIC
 from broker.core.transaction.coordinator import TransactionCoordinator
 from broker.core.transaction.markers import MarkerWriter
 from broker.core.transaction.producer_ids import ProducerIds
 from broker.core.transaction.verifier import Verifier
-from broker.wire.messages.add_offsets_to_txn import AddOffsetsToTxnRequest
-from broker.wire.messages.add_partitions_to_txn import AddPartitionsToTxnRequest
 from broker.wire.messages.create_topics import CreateTopicsRequest
-from broker.wire.messages.end_txn import EndTxnRequest
-from broker.wire.messages.fetch import FetchRequest
-from broker.wire.messages.fetch_snapshot import FetchSnapshotRequest
-from broker.wire.messages.find_coordinator import FindCoordinatorRequest
-from broker.wire.messages.heartbeat import HeartbeatRequest
-from broker.wire.messages.init_producer_id import InitProducerIdRequest
-from broker.wire.messages.join_group import JoinGroupRequest
-from broker.wire.messages.leave_group import LeaveGroupRequest
-from broker.wire.messages.offset_commit import OffsetCommitRequest
-from broker.wire.messages.offset_fetch import OffsetFetchRequest
-from broker.wire.messages.produce import ProduceRequest
-from broker.wire.messages.quorum import BeginQuorumEpochRequest, EndQuorumEpochRequest, VoteRequest
-from broker.wire.messages.sync_group import SyncGroupRequest
-from broker.wire.messages.txn_offset_commit import TxnOffsetCommitRequest
-from broker.wire.messages.write_txn_markers import WriteTxnMarkersRequest
+from broker.wire.messages.delete_groups import DeleteGroupsRequest
 
 FORWARD_CHANNEL = 4
 """Clients' requests on their way to the controller."""
@@ -159,6 +142,8 @@ class Broker:
             self.transactions.markers,
             self.ids,
         )
+        self._at_once = routes.at_once(self)
+        self._later = routes.later(self)
         self.quorum.start(now_ms)
 
     @property
@@ -198,52 +183,17 @@ class Broker:
                 self._tick(now_ms)
 
     def _request(self, request: Request, now_ms: int) -> None:
-        message = request.message
-        match message:
-            case ProduceRequest():
-                self.producing.handle(request.id, message, request.version, now_ms)
-            case FetchRequest() if message.topics and message.topics[0].topic_id == METADATA_TOPIC_ID:
-                self.quorum.fetch(request.id, message, now_ms)
-            case FetchRequest():
-                self.fetching.handle(request.id, message, now_ms)
-            case TxnOffsetCommitRequest():
-                self.offsets.handle(request.id, message, request.version, now_ms)
-            case InitProducerIdRequest() | AddPartitionsToTxnRequest() | AddOffsetsToTxnRequest() | EndTxnRequest():
-                self.transactions.handle(request.id, message, request.version, now_ms)
-            case (
-                JoinGroupRequest()
-                | SyncGroupRequest()
-                | HeartbeatRequest()
-                | LeaveGroupRequest()
-                | OffsetCommitRequest()
-            ):
-                sender = (request.client_id, request.host)
-                self.groups.handle(request.id, message, request.version, sender, now_ms)
-            case WriteTxnMarkersRequest():
-                self.markers.handle(request.id, message, now_ms)
-            case _:
-                answer = self._answer_at_once(message, now_ms)
-                if answer is not None:
-                    self._out.replies.append(Reply(request.id, answer))
-                else:
-                    self._to_controller(request, message, now_ms)
+        kind = type(request.message)
+        if (handle := self._later.get(kind)) is not None:
+            handle(request, now_ms)
+        elif (answer := self._at_once.get(kind)) is not None:
+            self._out.replies.append(Reply(request.id, answer(request.message, now_ms)))
+        else:
+            self._to_controller(request, request.message, now_ms)
 
-    def _answer_at_once(self, message: Any, now_ms: int) -> Any:
-        """Answer what needs nobody else, None for what does."""
-        match message:
-            case VoteRequest():
-                return self.quorum.vote(message, now_ms)
-            case BeginQuorumEpochRequest():
-                return self.quorum.begin_epoch(message, now_ms)
-            case EndQuorumEpochRequest():
-                return self.quorum.end_epoch(message, now_ms)
-            case FetchSnapshotRequest():
-                return self.quorum.fetch_snapshot(message, now_ms)
-            case OffsetFetchRequest():
-                return offset_fetch.fetch(self.groups, self.image, message)
-            case FindCoordinatorRequest():
-                return locator.find(self.config, self.image, message, lambda topic: self._create(topic, now_ms))
-        return None
+    def delete_groups(self, request_id: object, message: DeleteGroupsRequest) -> None:
+        """Delete groups; answer when that is replicated."""
+        group_admin.delete(self.groups, self._out, request_id, message)
 
     def _to_controller(self, request: Request, message: ControllerRequest, now_ms: int) -> None:
         """Decide here, or pass a client's request on; a node that asked the wrong node looks for itself."""
@@ -256,7 +206,7 @@ class Broker:
             token = self._out.request(self.quorum.leader_id, FORWARD_CHANNEL, message, timeout_ms)
             self._forwarded[token] = (request.id, refusal(message))
 
-    def _create(self, request: CreateTopicsRequest, now_ms: int) -> None:
+    def ask_for_topic(self, request: CreateTopicsRequest, now_ms: int) -> None:
         """Ask for an internal topic; whoever needs it asks again anyway."""
         self._to_controller(Request(_Unheard(), request), request, now_ms)
 
@@ -285,6 +235,7 @@ class Broker:
         self.fetchers.tick(now_ms)
         if now_ms >= self._checkpoint_at_ms:
             self._checkpoint_at_ms = now_ms + self.config.checkpoint_interval_ms
+            self.replicas.expire_producers(now_ms)
             self.replicas.checkpoint()
 
     def _settle(self, now_ms: int) -> None:

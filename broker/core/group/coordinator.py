@@ -86,6 +86,10 @@ class GroupCoordinator:
             self._shards[index] = GroupShard(replica, self._storage, self._make)
             self._loading.append(self._shards[index])
 
+    def shards(self) -> list[GroupShard]:
+        """Return all shards of this node."""
+        return list(self._shards.values())
+
     def shard(self, name: str) -> GroupShard:
         """Return the shard of a group; raise Refused where another node has it, or it is being read."""
         if not name:
@@ -110,9 +114,7 @@ class GroupCoordinator:
     def _answer(self, request_id: object, message: Any) -> None:
         self._out.replies.append(Reply(request_id, message))
 
-    def _write(
-        self, shard: GroupShard, records: list[tuple[bytes, bytes | None]], done: Callable[[Code], None]
-    ) -> None:
+    def write(self, shard: GroupShard, records: list[tuple[bytes, bytes | None]], done: Callable[[Code], None]) -> None:
         """Write records as one batch; `done` gets what a client must hear. Raise Refused."""
 
         def written(code: Code) -> None:
@@ -125,7 +127,7 @@ class GroupCoordinator:
     def _save(self, shard: GroupShard, group: Group, then: Callable[[Code], None]) -> None:
         key = encode_key(GroupKey(group.name))
         try:
-            self._write(shard, [(key, encode_group(group, self._now_ms))], then)
+            self.write(shard, [(key, encode_group(group, self._now_ms))], then)
         except Refused as refused:
             then(refused.code)
 
@@ -237,7 +239,7 @@ class GroupCoordinator:
             self._answer(request_id, OffsetCommitResponse(topics=topics))
 
         if offsets:
-            self._write(shard, [(encode_key(key), encode_offset(value)) for key, value in offsets.items()], done)
+            self.write(shard, [(encode_key(key), encode_offset(value)) for key, value in offsets.items()], done)
         else:
             done(Code.NONE)
 

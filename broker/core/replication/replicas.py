@@ -145,6 +145,11 @@ class Replicas:
         """Return how far the high watermark may go."""
         return leader.high_watermark(replica.config.min_isr, self.eligible, self.config.replica_lag_ms, now_ms)
 
+    def expire_producers(self, now_ms: int) -> None:
+        """Forget the producers that were silent for too long."""
+        for replica in self:
+            replica.log.producers.expire(now_ms, self.config.producer_id_expiration_ms)
+
     # Checkpoints.
 
     def checkpoint(self) -> None:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import pytest
 
 from broker.core.errors import Code
+from broker.wire.messages.delete_groups import DeleteGroupsRequest
+from broker.wire.messages.describe_groups import DescribeGroupsRequest
 from broker.wire.messages.find_coordinator import FindCoordinatorRequest
 from broker.wire.messages.heartbeat import HeartbeatRequest
 from broker.wire.messages.join_group import JoinGroupRequest, JoinGroupRequestProtocol
+from broker.wire.messages.leave_group import LeaveGroupRequest, MemberIdentity
+from broker.wire.messages.list_groups import ListGroupsRequest
 from broker.wire.messages.offset_commit import (
     OffsetCommitRequest,
     OffsetCommitRequestPartition,
@@ -141,3 +145,23 @@ def test_nonsense_is_refused_and_nobody_falls(bad):
     message = JoinGroupRequest(group_id=bad, session_timeout_ms=1, protocol_type="consumer")
     code = patiently(network, message, lambda a: a.error_code).error_code
     assert code == (Code.INVALID_SESSION_TIMEOUT if bad else Code.INVALID_GROUP_ID)
+
+
+def test_groups_are_described_listed_and_deleted():
+    network = ready()
+    member = joined(network)
+    assert commit(network, 4, member.generation_id, member.member_id) == Code.NONE
+    described = call(network, coordinator(network), DescribeGroupsRequest(groups=("g", "nobody"))).groups[0]
+    assert (described.group_state, described.protocol_data) == ("Stable", "range")
+    assert [(m.member_id, m.member_assignment) for m in described.members] == [(member.member_id, b"all")]
+    listed = [item for node in (1, 2, 3) for item in call(network, node, ListGroupsRequest()).groups]
+    assert [(item.group_id, item.group_state) for item in listed] == [("g", "Stable")]
+    delete = DeleteGroupsRequest(groups_names=("g",))
+    assert call(network, coordinator(network), delete).results[0].error_code == Code.NON_EMPTY_GROUP
+    leave = LeaveGroupRequest(group_id="g", members=(MemberIdentity(member_id=member.member_id),))
+    assert call(network, coordinator(network), leave, 3).members[0].error_code == Code.NONE
+    assert call(network, coordinator(network), delete).results[0].error_code == Code.NONE
+    assert committed(network) == -1
+    assert call(network, coordinator(network), delete).results[0].error_code == Code.GROUP_ID_NOT_FOUND
+    network.crash(coordinator(network), power=False)
+    assert committed(network) == -1

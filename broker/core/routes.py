@@ -1,0 +1,97 @@
+"""Which machine answers which request: two tables by message class, so that a request costs one lookup.
+
+`at_once` returns the answer; `later` gets the request's id and answers when it can. What is in neither is for the
+active controller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from broker.core.group import group_admin, offset_fetch
+from broker.core.quorum.follower import METADATA_TOPIC_ID
+from broker.core.ready import Request
+from broker.core.transaction import locator
+from broker.wire.messages.add_offsets_to_txn import AddOffsetsToTxnRequest
+from broker.wire.messages.add_partitions_to_txn import AddPartitionsToTxnRequest
+from broker.wire.messages.delete_groups import DeleteGroupsRequest
+from broker.wire.messages.describe_groups import DescribeGroupsRequest
+from broker.wire.messages.end_txn import EndTxnRequest
+from broker.wire.messages.fetch import FetchRequest
+from broker.wire.messages.fetch_snapshot import FetchSnapshotRequest
+from broker.wire.messages.find_coordinator import FindCoordinatorRequest
+from broker.wire.messages.heartbeat import HeartbeatRequest
+from broker.wire.messages.init_producer_id import InitProducerIdRequest
+from broker.wire.messages.join_group import JoinGroupRequest
+from broker.wire.messages.leave_group import LeaveGroupRequest
+from broker.wire.messages.list_groups import ListGroupsRequest
+from broker.wire.messages.offset_commit import OffsetCommitRequest
+from broker.wire.messages.offset_fetch import OffsetFetchRequest
+from broker.wire.messages.produce import ProduceRequest
+from broker.wire.messages.quorum import BeginQuorumEpochRequest, EndQuorumEpochRequest, VoteRequest
+from broker.wire.messages.sync_group import SyncGroupRequest
+from broker.wire.messages.txn_offset_commit import TxnOffsetCommitRequest
+from broker.wire.messages.write_txn_markers import WriteTxnMarkersRequest
+
+if TYPE_CHECKING:
+    from broker.core.broker import Broker
+
+AtOnce = dict[type, Callable[[Any, int], Any]]
+Later = dict[type, Callable[[Request, int], None]]
+
+
+def at_once(broker: Broker) -> AtOnce:
+    """Return the requests that need nobody else: class -> (message, time) -> answer."""
+    return {
+        VoteRequest: broker.quorum.vote,
+        BeginQuorumEpochRequest: broker.quorum.begin_epoch,
+        EndQuorumEpochRequest: broker.quorum.end_epoch,
+        FetchSnapshotRequest: broker.quorum.fetch_snapshot,
+        DescribeGroupsRequest: lambda message, _: group_admin.describe(broker.groups, message),
+        ListGroupsRequest: lambda message, _: group_admin.list_all(broker.groups, message),
+        OffsetFetchRequest: lambda message, _: offset_fetch.fetch(broker.groups, broker.image, message),
+        FindCoordinatorRequest: lambda message, now_ms: locator.find(
+            broker.config, broker.image, message, lambda topic: broker.ask_for_topic(topic, now_ms)
+        ),
+    }
+
+
+def later(broker: Broker) -> Later:
+    """Return the requests that are answered when they can be: class -> (request, time)."""
+
+    def fetch(request: Request, now_ms: int) -> None:
+        message = request.message
+        if message.topics and message.topics[0].topic_id == METADATA_TOPIC_ID:
+            broker.quorum.fetch(request.id, message, now_ms)
+        else:
+            broker.fetching.handle(request.id, message, now_ms)
+
+    def produce(request: Request, now_ms: int) -> None:
+        broker.producing.handle(request.id, request.message, request.version, now_ms)
+
+    def transaction(request: Request, now_ms: int) -> None:
+        broker.transactions.handle(request.id, request.message, request.version, now_ms)
+
+    def group(request: Request, now_ms: int) -> None:
+        sender = (request.client_id, request.host)
+        broker.groups.handle(request.id, request.message, request.version, sender, now_ms)
+
+    return {
+        ProduceRequest: produce,
+        FetchRequest: fetch,
+        InitProducerIdRequest: transaction,
+        AddPartitionsToTxnRequest: transaction,
+        AddOffsetsToTxnRequest: transaction,
+        EndTxnRequest: transaction,
+        WriteTxnMarkersRequest: lambda request, now_ms: broker.markers.handle(request.id, request.message, now_ms),
+        TxnOffsetCommitRequest: lambda request, now_ms: broker.offsets.handle(
+            request.id, request.message, request.version, now_ms
+        ),
+        DeleteGroupsRequest: lambda request, _: broker.delete_groups(request.id, request.message),
+        JoinGroupRequest: group,
+        SyncGroupRequest: group,
+        HeartbeatRequest: group,
+        LeaveGroupRequest: group,
+        OffsetCommitRequest: group,
+    }
