@@ -26,6 +26,7 @@ from checkers.graph import (
     Edges,
     components,
     edges_of,
+    followed,
     is_ordered,
     joined,
     process_edges,
@@ -107,7 +108,7 @@ def _has_realtime(case: Case, vertices: Ints) -> bool:
 
 def _is_ordered(case: Case, edges: Edges) -> bool:
     calls = case.view.calls
-    certain = (calls.type == TYPE_OK) & (calls.done_row >= 0)
+    certain = ((calls.type == TYPE_OK) | followed(calls.process)) & (calls.done_row >= 0)
     if not case.view.has_invocations:
         order = np.arange(calls.size)
         return is_ordered(edges, order, np.where(certain, order, FOREVER))

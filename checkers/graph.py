@@ -114,6 +114,18 @@ def is_ordered(edges: Edges, invoked: Ints, done: Ints) -> bool:
     return False
 
 
+def followed(process: Ints) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Return per operation (in order of completion) whether its process did another one later.
+
+    An undecided operation may take effect at any time, but in the order of its process it comes before the next: where
+    a foreign history goes on with a process after `info`, its completion bounds it.
+    """
+    order = np.argsort(process, kind="stable")
+    later = np.zeros(len(process), np.bool_)
+    later[order[:-1]] = process[order[:-1]] == process[order[1:]]
+    return later
+
+
 def components(nodes: int, edges: Edges) -> Ints:
     """Return each node's component, -1 for nodes that lie on no cycle (self-loops don't count)."""
     source, target = edges.source, edges.target

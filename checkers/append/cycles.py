@@ -17,6 +17,7 @@ from checkers.append.dependencies import Reason
 from checkers.append.history import Appends
 from checkers.findings import Findings
 from checkers.graph import (
+    FOREVER,
     PROCESS,
     REALTIME,
     RW,
@@ -24,6 +25,7 @@ from checkers.graph import (
     WW,
     Edges,
     components,
+    followed,
     is_ordered,
     joined,
     process_edges,
@@ -75,7 +77,8 @@ def cycles(history: Appends, edges: Edges, reasons: list[Reason], wanted: frozen
         ok, begun = np.flatnonzero(is_ok & (done >= 0)), np.flatnonzero(alive & (invoked >= 0))
         by_time, nodes = realtime_chain(count, ok, done[ok], begun, invoked[begun])
     related = bool(edges.size) or bool(by_process and by_process.size) or _something_follows(by_time, count)
-    if history.has_invocations and is_ordered(edges, np.where(alive, invoked, -1), np.where(is_ok, done, 1 << 40)):
+    certain = (is_ok | followed(process)) & (done >= 0)
+    if history.has_invocations and is_ordered(edges, np.where(alive, invoked, -1), np.where(certain, done, FOREVER)):
         return related
     explained = np.zeros(count, np.bool_)
     for suffix, order in LEVELS:

@@ -105,7 +105,7 @@ def compare(ops, *, ww_deps):
         assert {name for name in fast if name in CYCLES} == slow["cycles"]
 
 
-SETTINGS = settings(max_examples=250, suppress_health_check=[HealthCheck.too_slow])
+SETTINGS = settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 
 
 @SETTINGS
