@@ -11,11 +11,14 @@ import pytest
 
 from harness.clients import settings
 from harness.outcome import ANY, DELIBERATE_ABORT, DELIBERATE_CRASH, ROWS, TABLE, Stage
+from tests.harness import outcome_plain_proofs, outcome_txn_proofs
 from tests.harness.clients.mock_kafka import MockKafka
-from tests.harness.outcome_proofs import ABORTED, OPEN, TWO_BROKERS, Scene
+from tests.harness.outcome_scene import ABORTED, OPEN, TWO_BROKERS, Scene
 
 pytestmark = pytest.mark.xdist_group("outcome-rows")
 AT_ONCE = 8
+PROOFS = (outcome_plain_proofs, outcome_txn_proofs)
+"""The modules that fill OPEN and ABORTED when they are imported."""
 ON_PURPOSE = {DELIBERATE_ABORT, DELIBERATE_CRASH}
 
 
