@@ -177,27 +177,25 @@ def _fifo(table: Table, putter: Ints, getter: Ints, empty: Ints) -> Finding:
         )
     if not len(empty) or not len(putter):
         return True
-    start, end = put_ret[put_ret < get_call], get_call[put_ret < get_call]
-    chain = np.argsort(start)
-    reach = np.maximum.accumulate(end[chain]) if len(chain) else chain
-    for row in empty:
-        if _covered(start[chain], reach, int(table.call[row]), int(table.ret[row])):
-            return Witness(
-                [_op(table, int(row))], f"op {_op(table, int(row))} found the queue empty, but it never was then."
-            )
-    return True
+    filled = put_ret < get_call
+    row = _never_empty(put_ret[filled], get_call[filled], table.call[empty], table.ret[empty])
+    if row is None:
+        return True
+    op = _op(table, int(empty[row]))
+    return Witness([op], f"op {op} found the queue empty, but it never was while that operation ran.")
 
 
-def _covered(start: Ints, reach: Ints, call: int, ret: int) -> bool:
-    """Return whether intervals (sorted by start, with the running maximum of their ends) cover [call, ret]."""
-    at = call
-    while True:
-        place = int(np.searchsorted(start, at, side="right")) - 1
-        if place < 0 or int(reach[place]) <= at:
-            return False
-        at = int(reach[place])
-        if at >= ret:
-            return True
+def _never_empty(start: Ints, end: Ints, call: Ints, ret: Ints) -> int | None:
+    """Return an operation [call, ret] during all of which some value certainly lay in the queue (from start to end)."""
+    if not len(start):
+        return None
+    order = np.argsort(start)
+    start, reach = start[order], np.maximum.accumulate(end[order])
+    first = np.flatnonzero(np.concatenate((np.array([True]), start[1:] > reach[:-1])))
+    last = np.append(first[1:], len(start)) - 1
+    stretch = np.searchsorted(start[first], call, side="right") - 1
+    inside = np.flatnonzero((stretch >= 0) & (reach[last[np.maximum(stretch, 0)]] >= ret))
+    return int(inside[0]) if len(inside) else None
 
 
 def positions(table: Table, rows: Ints, position: Ints, *, realtime: bool) -> Finding:
