@@ -56,7 +56,7 @@ def report(folder: Path, *, open_report: bool) -> int:
     store.read_scenario(folder)
     judgement = judge(folder, _options(folder, {}))
     store.write_json(folder / store.VERDICT, judgement.verdict_json())
-    path = write_report(folder)
+    path = write_report(folder, judgement)
     sys.stdout.write(f"{path}\n")
     if open_report:
         webbrowser.open(path.resolve().as_uri())

@@ -25,12 +25,13 @@ from checkers.judgement import Judgement
 from harness import store
 from harness.history import Op, read_lines
 from harness.report.bundle import bundle
+from harness.report.cards import named, places
 from harness.report.columns import Calls, read_calls
 from harness.report.faults import FaultLog
 from harness.report.judged import from_folder, from_judgement
 from harness.report.leaders import LeaderLog
 from harness.report.order import Locator
-from harness.report.page import Source, content, drawn_facts, named, places
+from harness.report.page import Source, content, drawn_facts
 from harness.report.proof import Evidence, collect
 from harness.scenario import Scenario
 

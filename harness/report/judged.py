@@ -17,7 +17,7 @@ import msgspec
 from checkers.catalog import ORDER
 from checkers.judge import judge
 from checkers.judgement import Judgement
-from checkers.options import CheckOptions, options_of_scenario
+from checkers.options import KAFKA, CheckOptions, options_of_scenario
 from harness import store
 from harness.history import HistoryError
 from harness.scenario import Scenario
@@ -122,6 +122,8 @@ def _measure(folder: Path, scenario: Scenario | None) -> Judgement | None:
         return None
 
 
-def queue_classes() -> Sequence[str]:
-    """Return every class that the queue checkers know, in the order of telling."""
+def classes_judged(scenario: Scenario | None) -> Sequence[str]:
+    """Return every class that was judged, in the order of telling; none where the workload has other checkers."""
+    if scenario is None or options_of_scenario(msgspec.to_builtins(scenario)).workload != KAFKA:
+        return ()
     return ORDER

@@ -23,7 +23,7 @@ MAX_PLACES = 4
 """Partitions of one example that get an order view."""
 MAX_READERS = 5
 """Readers named for a place; the others are counted."""
-MAX_TEXT = 120
+MAX_TEXT = 100
 
 
 @dataclass(frozen=True, slots=True)

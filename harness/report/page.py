@@ -6,7 +6,6 @@ Everything a reader sees without JavaScript is made here; what the charts draw i
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,20 +14,18 @@ import numpy as np
 
 from harness.report import command, words
 from harness.report.bundle import Bundle
+from harness.report.cards import cards
 from harness.report.columns import OUTCOMES, Calls
 from harness.report.faults import FaultRow, Phase, told
-from harness.report.judged import Judged, queue_classes
+from harness.report.judged import Judged, classes_judged
 from harness.report.leaders import NOBODY, UNKNOWN, Segment
-from harness.report.order import Locator, Place, marks_of, places_of
-from harness.report.proof import CallRow, Evidence, call_row
+from harness.report.order import Locator
+from harness.report.proof import Evidence
+from harness.report.times import NS, seconds, took
 from harness.scenario import Scenario
 
-NS = 1_000_000_000
-OP_IN_WORDS = re.compile(r"(\bop \d{1,12}\b)")
-MAX_EXAMPLES = 8
-"""Examples quoted per class; verdict.json keeps more."""
-MAX_NAMED_CALLS = 12
-"""Operations of one example that the table shows and the timeline marks."""
+MAX_VALUE_CHARS = 2_000_000
+"""Text of values that travel for the timeline, before compression."""
 NOBODY_LEADS, NOT_KNOWN = -1, -2
 
 
@@ -51,44 +48,6 @@ class Source:
     notes: Sequence[str] = field(default_factory=list)
 
 
-def seconds(time_ns: int) -> str:
-    """Return a time of the run: "12.345 s"."""
-    return f"{time_ns / NS:,.3f} s"
-
-
-def took(span_ns: float) -> str:
-    """Return a span in the unit that suits it."""
-    if span_ns >= 10 * NS:
-        return f"{span_ns / NS:,.1f} s"
-    if span_ns >= NS:
-        return f"{span_ns / NS:.2f} s"
-    return f"{span_ns / 1e6:.1f} ms"
-
-
-def examples_of(anomaly: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the examples that the report quotes."""
-    listed = anomaly.get("examples")
-    return [one for one in listed if isinstance(one, Mapping)][:MAX_EXAMPLES] if isinstance(listed, list) else []
-
-
-def named_ops(example: Mapping[str, Any]) -> list[int]:
-    """Return the history indexes that an example names."""
-    listed = example.get("ops")
-    return [i for i in listed if isinstance(i, int)][:MAX_NAMED_CALLS] if isinstance(listed, list) else []
-
-
-def named(judged: Judged) -> set[int]:
-    """Return the history indexes that the quoted examples name."""
-    examples = [one for anomaly in judged.anomalies.values() for one in examples_of(anomaly)]
-    return {index for one in examples for index in named_ops(one)}
-
-
-def places(judged: Judged, locator: Locator) -> list[Place]:
-    """Return the places that the quoted examples are about."""
-    examples = [one for anomaly in judged.anomalies.values() for one in examples_of(anomaly)]
-    return list(dict.fromkeys(place for one in examples for place in places_of(one, locator)))
-
-
 def content(source: Source) -> dict[str, Any]:
     """Return the template's values."""
     judged, scenario = source.judged, source.scenario
@@ -102,10 +61,10 @@ def content(source: Source) -> dict[str, Any]:
         "reasons": judged.reasons if judged.verdict else judged.notes,
         "config": _configuration(source),
         "figures": _figures(source),
-        "cards": _cards(source),
+        "cards": cards(judged, source.evidence, source.locator),
         "kinds": _kinds(source.calls),
         "outages": _outages(judged),
-        "checked": judged.silent(queue_classes()) if judged.verdict else (),
+        "checked": judged.silent(classes_judged(scenario)) if judged.verdict else (),
         "allowed": [
             {
                 "name": name,
@@ -209,70 +168,6 @@ def _models(judged: Judged) -> str:
     return text + (f", so also not {', '.join(map(str, also))}." if also else ".")
 
 
-def _cards(source: Source) -> list[dict[str, Any]]:
-    anomalies = source.judged.anomalies
-    ordered = sorted(anomalies, key=lambda name: words.severity(name, anomalies[name].get("permitted-by")))
-    cards = []
-    for name in ordered:
-        entry, meaning = anomalies[name], words.meaning(name)
-        examples = [_example(name, one, source) for one in examples_of(entry)]
-        cards.append(
-            {
-                "name": name,
-                "title": meaning.title,
-                "guarantee": meaning.guarantee,
-                "count": max(int(entry.get("count", 1)), len(examples)),
-                "permitted_by": entry.get("permitted-by"),
-                "examples": examples,
-            }
-        )
-    return cards
-
-
-def _example(name: str, example: Mapping[str, Any], source: Source) -> dict[str, Any]:
-    about = places_of(example, source.locator)
-    hot = marks_of(example, source.locator)
-    known = [source.evidence.calls[index] for index in named_ops(example) if index in source.evidence.calls]
-    rows = {row.index: row for row in (call_row(invocation, completion, hot) for invocation, completion in known)}
-    calls = sorted(rows.values(), key=lambda row: row.invoked)
-    clients = [row.index for row in calls if isinstance(row.process, int)]
-    return {
-        "why": _linked(str(example.get("why", "")), set(clients)),
-        "calls": [_call(row) for row in calls],
-        "orders": [{"key": place.key, "rows": source.evidence.orders.get(place, ())} for place in about],
-        "places": [f"{key}@{offset}" for key, offset in sorted(hot)],
-        "jump": ",".join(map(str, clients)),
-        "label": words.meaning(name).title,
-    }
-
-
-def _linked(sentence: str, indexes: set[int]) -> list[tuple[str, int | None]]:
-    """Split a proof at its "op 12" into (text, index of the operation or None), so that the page can link them."""
-    parts: list[tuple[str, int | None]] = []
-    for place, piece in enumerate(OP_IN_WORDS.split(sentence)):
-        if place % 2 == 0:
-            parts.append((piece, None))
-        else:
-            number = int(piece.removeprefix("op "))
-            parts.append((piece, number if number in indexes else None))
-    return [part for part in parts if part[0]]
-
-
-def _call(row: CallRow) -> dict[str, Any]:
-    done = row.completed
-    return {
-        "index": row.index,
-        "process": row.process,
-        "f": "" if {effect.verb for effect in row.effects} == {row.f} else row.f,
-        "outcome": row.outcome,
-        "when": f"{seconds(row.invoked)} to {seconds(done)}" if done is not None else f"from {seconds(row.invoked)}",
-        "took": took(done - row.invoked) if done is not None else "no answer",
-        "effects": row.effects,
-        "left_out": row.left_out,
-        "error": row.error,
-    }
-
-
 def _fault(fault: FaultRow, source: Source) -> dict[str, Any]:
     heals = fault.heals if fault.heals is not None else source.end
     span = max(heals - fault.begins, NS // 2)
@@ -322,11 +217,21 @@ def drawn_facts(source: Source, bundle: Bundle) -> dict[str, Any]:
                 for key, lane in source.lanes.items()
             ],
         },
-        "values": {
-            str(index): [[effect.verb, effect.key, [text for text, _ in effect.pieces]] for effect in row.effects]
-            for index, row in source.evidence.valued.items()
-        },
+        "values": _values(source.evidence),
     }
+
+
+def _values(evidence: Evidence) -> dict[str, Any]:
+    """Return index -> effects of the calls around the quoted ones, within the bound."""
+    values: dict[str, Any] = {}
+    spent = 0
+    for index, row in evidence.valued.items():
+        effects = [[effect.verb, effect.key, [text for text, _ in effect.pieces]] for effect in row.effects]
+        spent += sum(len(text) for _, _, texts in effects for text in texts)
+        if spent > MAX_VALUE_CHARS:
+            break
+        values[str(index)] = effects
+    return values
 
 
 def _drawn_fault(fault: FaultRow, end: int) -> dict[str, Any]:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import random
 import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from harness.history import HistoryError
+from checkers.catalog import ORDER
+from checkers.judge import judge
+from harness import history
+from harness.history import HistoryError, Op
 from harness.report.html import SCRIPTS, write_report
 from tests.harness.report.synthetic import HOSTILE, Plan, make_run
 
@@ -56,9 +61,11 @@ class Page(HTMLParser):
 
 
 def remade(bad_run: Path, tmp_path: Path) -> Path:
-    """A copy of a run's folder without its report."""
+    """A copy of a run's folder without its report, with the verdict that was judged."""
     folder = tmp_path / "run"
     shutil.copytree(bad_run, folder, ignore=shutil.ignore_patterns("report.html"))
+    verdict = judge(folder / "history.jsonl").verdict_json()
+    (folder / "verdict.json").write_text(json.dumps(verdict))
     return folder
 
 
@@ -113,6 +120,17 @@ def test_what_was_not_checked_is_said(bad_run: Path) -> None:
     assert "dirty-read" in text[text.index("Not checked") :]
 
 
+def test_only_what_was_judged_is_called_silent(bad_run: Path, tmp_path: Path) -> None:
+    folder = remade(bad_run, tmp_path)
+    heading = "Checked, and silent"
+    silent = Page(write_report(folder)).text.split(heading)[1].split("Not checked")[0].split()
+    assert "phantom-read" in silent
+    assert not {"lost-write", "G1a", "dirty-read"} & set(silent)
+    scenario = json.loads((folder / "scenario.json").read_text())
+    (folder / "scenario.json").write_text(json.dumps(scenario | {"workload": "list-append"}))
+    assert heading not in Page(write_report(folder)).text
+
+
 def test_the_page_needs_no_network(bad_run: Path) -> None:
     page = Page(bad_run / "report.html")
     for tag, attributes in page.tags:
@@ -151,9 +169,29 @@ def test_the_same_run_gives_the_same_page(bad_run: Path, tmp_path: Path) -> None
     assert write_report(folder).read_bytes() == first
 
 
+@pytest.mark.xdist_group("browser")  # on the worker that makes the long run anyway
 def test_a_hundred_thousand_operations_stay_below_five_megabytes(long_run: Path) -> None:
     size_bytes = (long_run / "report.html").stat().st_size
     assert 500_000 < size_bytes < LIMIT_BYTES
+
+
+def test_long_values_in_many_anomalies_stay_below_five_megabytes(tmp_path: Path) -> None:
+    dice = random.Random(3)
+
+    def record(place: int) -> list[Any]:
+        return [place, f"{place}-{dice.randbytes(400).hex()}"]
+
+    polls = [
+        [["poll", [[f"t{part}/0", [record(i * 8 + j) for j in range(8)]] for part in range(12)]]] for i in range(200)
+    ]
+    ops = [Op(process=0, type="ok", f="poll", value=value, time=i).at(i, i) for i, value in enumerate(polls)]
+    history.write(tmp_path / "history.jsonl", ops)
+    examples = [{"key": "t1/0", "offset": 8 * i, "ops": list(range(i, i + 12)), "why": "w"} for i in range(0, 160, 10)]
+    found = {name: {"count": 99, "examples": examples} for name in ORDER}
+    (tmp_path / "verdict.json").write_text(json.dumps({"valid": False, "anomalies": found}))
+    page = Page(write_report(tmp_path))
+    assert len(page.all("article")) == len(ORDER)
+    assert (tmp_path / "report.html").stat().st_size < LIMIT_BYTES
 
 
 def test_a_run_without_a_verdict_is_a_failure_of_the_harness(bad_run: Path, tmp_path: Path) -> None:
