@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from checkers.columns import rank
 from checkers.linear.model import NEVER
 from checkers.linear.monitors import Finding, Witness, positions
 from checkers.linear.table import NO_OUTPUT, Table
@@ -23,7 +24,9 @@ def log(table: Table, *, realtime: bool) -> Finding:
     reads = reads[table.output[reads] != NO_OUTPUT]
     contents = [table.values.value(code) or [] for code in table.output[reads].tolist()]
     longest: list[Any] = max(contents, key=len, default=[])
-    encoded = {table.values.code(value): place for place, value in enumerate(longest)}
+    encoded = np.fromiter(map(table.values.code, longest), np.int64, len(longest))
+    order = np.argsort(encoded, kind="stable")
+    ascending = encoded[order]
     for row, content in zip(reads.tolist(), contents, strict=True):
         if content != longest[: len(content)]:
             place = next(i for i, (a, b) in enumerate(zip(content, longest, strict=False)) if a != b)
@@ -34,17 +37,17 @@ def log(table: Table, *, realtime: bool) -> Finding:
                 f"{int(table.index[other])} "
                 f"read {longest[place]!r}: reads of one log must be prefixes of each other.",
             )
-    if len(encoded) != len(longest) or len(np.unique(table.input[appends])) != len(appends):
+    if (ascending[1:] == ascending[:-1]).any() or len(rank(table.input[appends])[1]) != len(appends):
         return None
-    known = set(table.input[appends].tolist())
-    for code, place in encoded.items():
-        if code not in known:
-            reader = int(reads[contents.index(longest)])
-            return Witness(
-                [int(table.index[reader])], f"Place {place} holds {longest[place]!r}, which nobody appended."
-            )
+    for place in np.flatnonzero(~np.isin(encoded, table.input[appends]))[:1].tolist():
+        reader = int(table.index[reads[contents.index(longest)]])
+        return Witness([reader], f"Place {place} holds {longest[place]!r}, which nobody appended.")
     unread = len(longest)
-    place_of = np.array([encoded.get(code, unread) for code in table.input[appends].tolist()], np.int64)
+    place_of = np.full(len(appends), unread, np.int64)
+    if unread:
+        at = np.minimum(np.searchsorted(ascending, table.input[appends]), unread - 1)
+        there = ascending[at] == table.input[appends]
+        place_of[there] = order[at[there]]
     certain = (table.ret[appends] != NEVER) | (place_of < unread)
     rows = np.concatenate((appends[certain], reads))
     sizes = np.array([len(content) for content in contents], np.int64)
