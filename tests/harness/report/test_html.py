@@ -9,6 +9,7 @@ import random
 import re
 import shutil
 from html.parser import HTMLParser
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -251,3 +252,22 @@ def test_an_odd_verdict_is_no_obstacle(bad_run: Path, tmp_path: Path) -> None:
     odd = {"valid": False, "anomalies": {"x": 3, "lost-write": {"count": 1, "examples": [7, {"ops": ["a", 10**9]}]}}}
     (folder / "verdict.json").write_text(json.dumps(odd))
     assert [card["data-anomaly"] for card in Page(write_report(folder)).all("article")] == ["lost-write"]
+
+
+def luminance(colour: str) -> float:
+    """WCAG 2's relative luminance of #rrggbb."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("theme", [":root {", ':root[data-theme="dark"] {', ":root:not([data-theme]) {"])
+def test_text_stands_out_from_every_ground(theme: str) -> None:
+    style = files("harness.report").joinpath("assets/report.css").read_text()
+    colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", style[style.index(theme) :].split("}")[0]))
+    inks = ["ink", "soft", "faint", "ok-ink", "info-ink", "fail-ink", "accent"]
+    inks += ["valid", "vacuous", "unknown", "invalid", "harness"]
+    for ink in inks:
+        for ground in ("ground", "panel", "sunk"):
+            low, high = sorted((luminance(colours[ink]), luminance(colours[ground])))
+            assert (high + 0.05) / (low + 0.05) >= 4.5, (ink, ground)
