@@ -32,10 +32,9 @@ class IncrementalAlterConfigsRequest(Request, frozen=True, kw_only=True, gc=Fals
     validate_only: bool = False
 
 
-class AlterConfigsResourceResponse(Response, frozen=True, kw_only=True, gc=False):
+class AlterConfigsResourceResponse(Part, frozen=True, kw_only=True, gc=False):
     """What came of one."""
 
-    api: ClassVar[Api] = Api.INCREMENTAL_ALTER_CONFIGS
     error_code: int = 0
     error_message: str | None = None
     resource_type: int = 0

@@ -25,10 +25,9 @@ class LeaveGroupRequest(Request, frozen=True, kw_only=True, gc=False):
     members: tuple[MemberIdentity, ...] = ()
 
 
-class MemberResponse(Response, frozen=True, kw_only=True, gc=False):
+class MemberResponse(Part, frozen=True, kw_only=True, gc=False):
     """What came of one."""
 
-    api: ClassVar[Api] = Api.LEAVE_GROUP
     member_id: str = ""
     group_instance_id: str | None = None
     error_code: int = 0
