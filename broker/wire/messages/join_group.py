@@ -45,7 +45,7 @@ class JoinGroupResponse(Response, frozen=True, kw_only=True, gc=False):
     error_code: int = 0
     generation_id: int = -1
     protocol_type: str | None = None
-    protocol_name: str | None = None
+    protocol_name: str | None = ""
     leader: str = ""
     skip_assignment: bool = False
     member_id: str = ""

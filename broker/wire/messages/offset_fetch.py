@@ -34,11 +34,11 @@ class OffsetFetchRequestGroup(Part, frozen=True, kw_only=True, gc=False):
 
 
 class OffsetFetchRequest(Request, frozen=True, kw_only=True, gc=False):
-    """`require_stable`: refuse while a transaction over an offset is open."""
+    """`topics` None: all. `require_stable`: refuse while a transaction over an offset is open."""
 
     api: ClassVar[Api] = Api.OFFSET_FETCH
     group_id: str = ""
-    topics: tuple[OffsetFetchRequestTopic, ...] | None = None
+    topics: tuple[OffsetFetchRequestTopic, ...] | None = ()
     groups: tuple[OffsetFetchRequestGroup, ...] = ()
     require_stable: bool = False
 
