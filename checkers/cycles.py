@@ -26,7 +26,6 @@ from checkers.graph import (
     Edges,
     components,
     edges_of,
-    followed,
     is_ordered,
     joined,
     process_edges,
@@ -65,7 +64,7 @@ def cycles(case: Case, findings: Findings) -> None:
     finished = vertices[calls.type[vertices] != TYPE_FAIL]
     ok = vertices[(calls.type[vertices] == TYPE_OK) & (calls.done_row[vertices] >= 0)]
     begun = finished[calls.invoke_row[finished] >= 0]
-    by_process = process_edges(calls.process, finished)
+    by_process = process_edges(calls.process, finished, calls.type == TYPE_OK)
     by_time, nodes = realtime_chain(calls.size, ok, calls.done_row[ok], begun, calls.invoke_row[begun])
     for variant in VARIANTS:
         extra = {None: None, PROCESS: by_process, REALTIME: by_time}[variant.order]
@@ -108,7 +107,7 @@ def _has_realtime(case: Case, vertices: Ints) -> bool:
 
 def _is_ordered(case: Case, edges: Edges) -> bool:
     calls = case.view.calls
-    certain = ((calls.type == TYPE_OK) | followed(calls.process)) & (calls.done_row >= 0)
+    certain = (calls.type == TYPE_OK) & (calls.done_row >= 0)
     if not case.view.has_invocations:
         order = np.arange(calls.size)
         return is_ordered(edges, order, np.where(certain, order, FOREVER))

@@ -78,12 +78,22 @@ def realtime_chain(first_node: int, sources: Ints, done: Ints, targets: Ints, be
     return joined(into, along, out), first_node + count
 
 
-def process_edges(process: Ints, members: Ints) -> Edges:
-    """Return edges from each member to the next one of its process; members are in order of time."""
-    order = np.argsort(process[members], kind="stable")
-    sorted_members = members[order]
-    same = process[sorted_members[1:]] == process[sorted_members[:-1]]
-    return edges_of(sorted_members[:-1][same], sorted_members[1:][same], PROCESS)
+def process_edges(process: Ints, members: Ints, certain: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Edges:
+    """Return edges to each member from the last certain one before it in its process; members are in order of time.
+
+    `certain` (per operation): it is over. One that nobody decided may take effect later, even where a foreign history
+    goes on with its process: no edge leaves it.
+    """
+    if not len(members):
+        return edges_of(members, members, PROCESS)
+    ordered = members[np.argsort(process[members], kind="stable")]
+    place = np.arange(len(ordered))
+    fresh = np.concatenate((np.array([True]), process[ordered[1:]] != process[ordered[:-1]]))
+    start = np.maximum.accumulate(np.where(fresh, place, 0))
+    latest = np.maximum.accumulate(np.where(certain[ordered], place, -1))
+    before = np.concatenate((np.array([-1]), latest[:-1]))
+    linked = before >= start
+    return edges_of(ordered[before[linked]], ordered[linked], PROCESS)
 
 
 ROUNDS = 200
@@ -112,18 +122,6 @@ def is_ordered(edges: Edges, invoked: Ints, done: Ints) -> bool:
         if (instant[moved] > latest[moved]).any():
             return False
     return False
-
-
-def followed(process: Ints) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Return per operation (in order of completion) whether its process did another one later.
-
-    An undecided operation may take effect at any time, but in the order of its process it comes before the next: where
-    a foreign history goes on with a process after `info`, its completion bounds it.
-    """
-    order = np.argsort(process, kind="stable")
-    later = np.zeros(len(process), np.bool_)
-    later[order[:-1]] = process[order[:-1]] == process[order[1:]]
-    return later
 
 
 def components(nodes: int, edges: Edges) -> Ints:

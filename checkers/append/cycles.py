@@ -25,7 +25,6 @@ from checkers.graph import (
     WW,
     Edges,
     components,
-    followed,
     is_ordered,
     joined,
     process_edges,
@@ -71,13 +70,13 @@ def cycles(history: Appends, edges: Edges, reasons: list[Reason], wanted: frozen
     alive = np.array([t.type != "fail" for t in transactions], np.bool_)
     with_process = any(name.endswith("-process") for name in wanted)
     with_time = any(name.endswith("-realtime") for name in wanted)
-    by_process = process_edges(process, np.flatnonzero(alive)) if with_process else None
+    by_process = process_edges(process, np.flatnonzero(alive), is_ok) if with_process else None
     by_time, nodes = None, count
     if with_time:
         ok, begun = np.flatnonzero(is_ok & (done >= 0)), np.flatnonzero(alive & (invoked >= 0))
         by_time, nodes = realtime_chain(count, ok, done[ok], begun, invoked[begun])
     related = bool(edges.size) or bool(by_process and by_process.size) or _something_follows(by_time, count)
-    certain = (is_ok | followed(process)) & (done >= 0)
+    certain = is_ok & (done >= 0)
     if history.has_invocations and is_ordered(edges, np.where(alive, invoked, -1), np.where(certain, done, FOREVER)):
         return related
     explained = np.zeros(count, np.bool_)

@@ -194,7 +194,7 @@ def _cycles(t, ww_deps):
         for b, (begun, other) in enumerate(nodes):
             if one.type == "ok" and other.type != "fail" and one.index < begun.index:
                 time.add((a, b))
-            if one.type != "fail" and other.type != "fail" and one.process == other.process and a < b:
+            if one.type == "ok" and other.type != "fail" and one.process == other.process and a < b:
                 process.add((a, b))
     found = set()
     for suffix, extra in (("", set()), ("-process", process), ("-realtime", time)):
