@@ -37,10 +37,11 @@ from broker.wire.messages.api_versions import (
     SupportedFeatureKey,
 )
 from broker.wire.messages.fetch import FetchRequest, FetchResponse, Region
+from broker.wire.messages.join_group import JoinGroupResponse
 from broker.wire.messages.metadata import MetadataRequest
 from broker.wire.schema import compiled
 
-FEATURES = {"eligible.leader.replicas.version": (0, 1)}
+FEATURES = {"eligible.leader.replicas.version": (0, 1), "transaction.version": (0, 2)}
 """Levels that this software supports."""
 CLUSTER_AUTHORIZATION_FAILED = 31
 _START = struct.Struct(">hhi")
@@ -102,6 +103,8 @@ def close_frame(message: Response, version: int, correlation_id: int, read: Call
         if hot.is_plain(message):
             return hot.write_fetch(message, version, correlation_id, read)
         message = _with_bytes(message, read)
+    if isinstance(message, JoinGroupResponse) and version < 7 and message.protocol_name is None:
+        message = msgspec.structs.replace(message, protocol_name="")  # null is for clients from version 7 on
     return [frame(codec.encode_response(message, version, correlation_id=correlation_id))]
 
 

@@ -207,7 +207,11 @@ class Node:
             slot.answer = reply.message
             touched[slot.connection] = None
         for connection in touched:
-            connection.flush()
+            try:
+                connection.flush()
+            except Exception:  # a door: what can't be said to one client must not keep others from their answers
+                self.log.exception("connection from %s aborted", connection.peer)
+                connection.abort()
         if self.broker.is_stopped and not (self._replies or self._requests or self._sync):
             self._ended.set()
 
@@ -251,7 +255,9 @@ class Node:
                 asyncio.get_running_loop().call_soon(self._flush)
             return
         client_id = asked.header.client_id or ""
-        self.step(Request(slot, message, client_id, connection.peer, internal=connection.to_nodes))
+        host = f"/{connection.peer.rpartition(':')[0]}"  # as Kafka shows it
+        version = asked.header.version
+        self.step(Request(slot, message, client_id, host, internal=connection.to_nodes, version=version))
 
     def _forward(self, slot: Slot, asked: Asked) -> None:
         token = next(self._tokens)
@@ -277,7 +283,7 @@ class Node:
         try:
             return door.close_frame(answer, slot.version, slot.correlation_id, self._read)
         except (WireError, ShortReadError) as error:
-            self.log.warning("connection from %s closed: %s", slot.connection.peer, error)
+            self.log.warning("connection from %s closed: %s: %s", slot.connection.peer, type(answer).__name__, error)
             slot.connection.close()
             return []
 

@@ -2,7 +2,8 @@
 
 Every token is answered once: a `PeerReply`, or a `PeerFailed` when there is no connection, when it breaks, or when
 the oldest request on it has passed its time-out; then all that wait on that connection fail with it, since answers come
-in order. All nodes of a cluster run the same software: versions are not negotiated, the highest one is spoken.
+in order. All nodes of a cluster run the same software: versions are not negotiated, the highest one that can carry the
+message is spoken (a client's forwarded request may be in the words of an older one).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from broker.io.served import SERVED
 from broker.wire import codec
 from broker.wire.errors import WireError
 from broker.wire.frame import MAX_FRAME_BYTES, frame
+from broker.wire.message import Request
 from broker.wire.messages.fetch import FetchRequest
 
 MAX_CORRELATION = 1 << 31
@@ -31,6 +33,7 @@ class _Waiting(msgspec.Struct, frozen=True, gc=False):
     token: int
     correlation_id: int
     api: int
+    version: int
     deadline_s: float
 
 
@@ -54,7 +57,10 @@ class Peers:
                 asyncio.get_running_loop().call_soon(self._deliver, PeerFailed(request.token))
                 return
             channel = self._channels[key] = Channel(address, self._client_id, self._deliver)
-        channel.send(request)
+        try:
+            channel.send(request)
+        except WireError:
+            asyncio.get_running_loop().call_soon(self._deliver, PeerFailed(request.token))
 
     def close(self) -> None:
         """Close the connections; what waits is not answered any more."""
@@ -74,17 +80,15 @@ class Channel:
         self._closed = False
 
     def send(self, request: PeerRequest) -> None:
-        """Send it now, or when the connection stands."""
+        """Send it now, or when the connection stands. Raises WireError when no version can carry it."""
         message = request.message
         if isinstance(message, FetchRequest):  # the field is named otherwise in the version that nodes speak
             message = msgspec.structs.replace(message, replica_id=-1)
         self._next_id = (self._next_id + 1) % MAX_CORRELATION
+        version, payload = _encoded(message, self._next_id, self._client_id)
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + request.timeout_ms / 1000
-        self._waiting.append(_Waiting(request.token, self._next_id, message.api, deadline_s))
-        payload = codec.encode_request(
-            message, SERVED[message.api].highest, correlation_id=self._next_id, client_id=self._client_id
-        )
+        self._waiting.append(_Waiting(request.token, self._next_id, message.api, version, deadline_s))
         if self._link is None:
             self._link = _Link(self)
             self._link.task = loop.create_task(self._connect(self._link))
@@ -131,8 +135,7 @@ class Channel:
         if not self._waiting:
             raise WireError("an answer that nobody waits for")
         one = self._waiting[0]
-        served = SERVED[one.api]
-        correlation_id, message = codec.decode_response(served.response, served.highest, payload)
+        correlation_id, message = codec.decode_response(SERVED[one.api].response, one.version, payload)
         if correlation_id != one.correlation_id:
             raise WireError(f"the answer has id {correlation_id}, {one.correlation_id} was asked")
         self._waiting.popleft()
@@ -145,6 +148,18 @@ class Channel:
             self._timer.cancel()
         if self._link is not None:
             self._link.close()
+
+
+def _encoded(message: Request, correlation_id: int, client_id: str) -> tuple[int, bytes]:
+    """Return the highest version that can carry the message, and its payload in it. Raises WireError."""
+    served = SERVED[message.api]
+    for version in range(served.highest, served.lowest - 1, -1):
+        try:
+            return version, codec.encode_request(message, version, correlation_id=correlation_id, client_id=client_id)
+        except WireError:
+            if version == served.lowest:
+                raise
+    raise AssertionError(f"{message.api.name} is served in no version")
 
 
 class _Link(asyncio.BufferedProtocol):

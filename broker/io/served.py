@@ -11,6 +11,9 @@ from typing import NamedTuple
 
 from broker.wire.apis import Api
 from broker.wire.message import Request, Response
+from broker.wire.messages.add_offsets_to_txn import AddOffsetsToTxnRequest, AddOffsetsToTxnResponse
+from broker.wire.messages.add_partitions_to_txn import AddPartitionsToTxnRequest, AddPartitionsToTxnResponse
+from broker.wire.messages.allocate_producer_ids import AllocateProducerIdsRequest, AllocateProducerIdsResponse
 from broker.wire.messages.alter_partition import AlterPartitionRequest, AlterPartitionResponse
 from broker.wire.messages.alter_partition_reassignments import (
     AlterPartitionReassignmentsRequest,
@@ -19,13 +22,30 @@ from broker.wire.messages.alter_partition_reassignments import (
 from broker.wire.messages.api_versions import ApiVersion, ApiVersionsRequest, ApiVersionsResponse
 from broker.wire.messages.broker_heartbeat import BrokerHeartbeatRequest, BrokerHeartbeatResponse
 from broker.wire.messages.broker_registration import BrokerRegistrationRequest, BrokerRegistrationResponse
+from broker.wire.messages.create_partitions import CreatePartitionsRequest, CreatePartitionsResponse
 from broker.wire.messages.create_topics import CreateTopicsRequest, CreateTopicsResponse
+from broker.wire.messages.delete_groups import DeleteGroupsRequest, DeleteGroupsResponse
+from broker.wire.messages.delete_topics import DeleteTopicsRequest, DeleteTopicsResponse
+from broker.wire.messages.describe_groups import DescribeGroupsRequest, DescribeGroupsResponse
 from broker.wire.messages.describe_quorum import DescribeQuorumRequest, DescribeQuorumResponse
 from broker.wire.messages.elect_leaders import ElectLeadersRequest, ElectLeadersResponse
+from broker.wire.messages.end_txn import EndTxnRequest, EndTxnResponse
 from broker.wire.messages.fetch import FetchRequest, FetchResponse
 from broker.wire.messages.fetch_snapshot import FetchSnapshotRequest, FetchSnapshotResponse
+from broker.wire.messages.find_coordinator import FindCoordinatorRequest, FindCoordinatorResponse
+from broker.wire.messages.heartbeat import HeartbeatRequest, HeartbeatResponse
+from broker.wire.messages.incremental_alter_configs import (
+    IncrementalAlterConfigsRequest,
+    IncrementalAlterConfigsResponse,
+)
+from broker.wire.messages.init_producer_id import InitProducerIdRequest, InitProducerIdResponse
+from broker.wire.messages.join_group import JoinGroupRequest, JoinGroupResponse
+from broker.wire.messages.leave_group import LeaveGroupRequest, LeaveGroupResponse
+from broker.wire.messages.list_groups import ListGroupsRequest, ListGroupsResponse
 from broker.wire.messages.list_offsets import ListOffsetsRequest, ListOffsetsResponse
 from broker.wire.messages.metadata import MetadataRequest, MetadataResponse
+from broker.wire.messages.offset_commit import OffsetCommitRequest, OffsetCommitResponse
+from broker.wire.messages.offset_fetch import OffsetFetchRequest, OffsetFetchResponse
 from broker.wire.messages.produce import ProduceRequest, ProduceResponse
 from broker.wire.messages.quorum import (
     BeginQuorumEpochRequest,
@@ -35,6 +55,9 @@ from broker.wire.messages.quorum import (
     VoteRequest,
     VoteResponse,
 )
+from broker.wire.messages.sync_group import SyncGroupRequest, SyncGroupResponse
+from broker.wire.messages.txn_offset_commit import TxnOffsetCommitRequest, TxnOffsetCommitResponse
+from broker.wire.messages.write_txn_markers import WriteTxnMarkersRequest, WriteTxnMarkersResponse
 
 
 class Served(NamedTuple):
@@ -54,11 +77,31 @@ SERVED: dict[int, Served] = {
         Served(FetchRequest, FetchResponse, 4, 18),
         Served(ListOffsetsRequest, ListOffsetsResponse, 1, 11),
         Served(MetadataRequest, MetadataResponse, 0, 13),
+        Served(OffsetCommitRequest, OffsetCommitResponse, 2, 9),
+        Served(OffsetFetchRequest, OffsetFetchResponse, 1, 9),
+        Served(FindCoordinatorRequest, FindCoordinatorResponse, 0, 6),
+        Served(JoinGroupRequest, JoinGroupResponse, 0, 9),
+        Served(HeartbeatRequest, HeartbeatResponse, 0, 4),
+        Served(LeaveGroupRequest, LeaveGroupResponse, 0, 5),
+        Served(DescribeGroupsRequest, DescribeGroupsResponse, 0, 6),
+        Served(ListGroupsRequest, ListGroupsResponse, 0, 5),
+        Served(DeleteGroupsRequest, DeleteGroupsResponse, 0, 2),
+        Served(SyncGroupRequest, SyncGroupResponse, 0, 5),
         Served(ApiVersionsRequest, ApiVersionsResponse, 0, 4),
         Served(CreateTopicsRequest, CreateTopicsResponse, 2, 7),
+        Served(DeleteTopicsRequest, DeleteTopicsResponse, 1, 6),
+        Served(InitProducerIdRequest, InitProducerIdResponse, 0, 5),
+        Served(AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, 0, 5),
+        Served(AddOffsetsToTxnRequest, AddOffsetsToTxnResponse, 0, 4),
+        Served(EndTxnRequest, EndTxnResponse, 0, 5),
+        Served(TxnOffsetCommitRequest, TxnOffsetCommitResponse, 0, 5),
+        Served(CreatePartitionsRequest, CreatePartitionsResponse, 0, 3),
+        Served(IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, 0, 1),
         Served(ElectLeadersRequest, ElectLeadersResponse, 0, 2),
         Served(AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse, 0, 0),
         Served(DescribeQuorumRequest, DescribeQuorumResponse, 0, 2),
+        Served(WriteTxnMarkersRequest, WriteTxnMarkersResponse, 1, 1, nodes_only=True),
+        Served(AllocateProducerIdsRequest, AllocateProducerIdsResponse, 0, 0, nodes_only=True),
         Served(VoteRequest, VoteResponse, 2, 2, nodes_only=True),
         Served(BeginQuorumEpochRequest, BeginQuorumEpochResponse, 1, 1, nodes_only=True),
         Served(EndQuorumEpochRequest, EndQuorumEpochResponse, 1, 1, nodes_only=True),

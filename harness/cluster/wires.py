@@ -75,7 +75,7 @@ class Crossing(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.other: Crossing | None = None
         self.has_ended = False
-        self._carried, self._gate = carried, gate
+        self.carried, self._gate = carried, gate
         self._waiting: deque[tuple[float, bytes]] = deque()
         self._waiting_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -85,14 +85,14 @@ class Crossing(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin; data is forwarded as soon as the other end stands."""
         self.transport = cast("asyncio.Transport", transport)
-        self._carried.opened(self)
+        self.carried.opened(self)
 
     def data_received(self, data: bytes) -> None:
         """Pass it on, or hold it."""
         gate, other = self._gate, self.other
-        if gate.loss and self._carried.rng.random() < gate.loss:
-            self._carried.stall(gate.stall_s)
-        ready = other is not None and other.transport is not None and not self._carried.is_stalled
+        if gate.loss and self.carried.rng.random() < gate.loss:
+            self.carried.stall(gate.stall_s)
+        ready = other is not None and other.transport is not None and not self.carried.is_stalled
         if ready and not gate.is_cut and not gate.delay_s and not self._waiting:
             other.transport.write(data)  # type: ignore[union-attr]  # ready says so
             return
@@ -106,10 +106,10 @@ class Crossing(asyncio.Protocol):
     def go_on(self) -> None:
         """Send what may go now; plan the rest."""
         loop, other = asyncio.get_running_loop(), self.other
-        if self._gate.is_cut or self._carried.is_stalled:
+        if self._gate.is_cut or self.carried.is_stalled:
             return
         if other is None or other.transport is None:
-            self._carried.try_to_open()
+            self.carried.try_to_open()
             return
         while self._waiting and self._waiting[0][0] <= loop.time():
             _, data = self._waiting.popleft()
@@ -151,7 +151,7 @@ class Crossing(asyncio.Protocol):
         del exc
         self.transport, self.has_ended = None, True
         if self.other is None or self.other.has_ended:
-            self._carried.close()
+            self.carried.close()
         else:
             self.go_on()
 
@@ -233,6 +233,7 @@ class Exchange:
         self._plan = plan
         self._rng = random.Random(plan.get("seed", 0))
         self._gates: dict[tuple[str, str], Gate] = {}
+        self._servers: list[asyncio.Server] = []
 
     def gate(self, source: str, target: str) -> Gate:
         """Return what stands between the two."""
@@ -243,8 +244,18 @@ class Exchange:
         loop = asyncio.get_running_loop()
         for wire in self._plan["wires"]:
             gates = self.gate(wire["source"], wire["target"]), self.gate(wire["target"], wire["source"])
-            await loop.create_server(self._carrier(gates, wire["to"]), LOOPBACK, wire["port"], backlog=512)
-        await asyncio.start_server(self._serve, LOOPBACK, self._plan["control"], limit=MAX_LINE_BYTES)
+            carrier = self._carrier(gates, wire["to"])
+            self._servers.append(await loop.create_server(carrier, LOOPBACK, wire["port"], backlog=512))
+        control = await asyncio.start_server(self._serve, LOOPBACK, self._plan["control"], limit=MAX_LINE_BYTES)
+        self._servers.append(control)
+
+    def close(self) -> None:
+        """Close the ports, and reset what is carried."""
+        for server in self._servers:
+            server.close()
+        for gate in self._gates.values():
+            for crossing in list(gate.crossings):
+                crossing.carried.close()
 
     def _carrier(self, gates: tuple[Gate, Gate], port: int) -> Any:
         return lambda: Carried(gates, port, self._rng).near

@@ -15,6 +15,7 @@ from broker.wire.apis import Api
 from broker.wire.errors import WireError
 from broker.wire.messages.api_versions import ApiVersionsResponse
 from broker.wire.messages.fetch import FetchRequest, ReplicaState
+from broker.wire.messages.join_group import JoinGroupResponse
 from broker.wire.messages.metadata import MetadataRequest
 from broker.wire.messages.quorum import VoteRequest
 
@@ -31,7 +32,13 @@ def head(api_key, version, correlation_id=7):
 
 @pytest.mark.parametrize(
     ("api_key", "version", "at"),
-    [(Api.END_TXN, 1, 12), (Api.CONSUMER_GROUP_HEARTBEAT, 0, 13), (999, 3, 8), (Api.METADATA, 99, 8), (-5, -1, 8)],
+    [
+        (Api.UPDATE_FEATURES, 1, 13),
+        (Api.CONSUMER_GROUP_HEARTBEAT, 0, 13),
+        (999, 3, 8),
+        (Api.METADATA, 99, 8),
+        (-5, -1, 8),
+    ],
 )
 def test_what_is_not_served_is_answered_with_unsupported_version(api_key, version, at):
     answer = opened(head(api_key, version))
@@ -74,6 +81,13 @@ def test_bytes_behind_a_request_are_ignored_as_kafka_does():
 def test_no_topics_mean_all_topics_in_the_first_version_of_metadata():
     payload = codec.encode_request(MetadataRequest(topics=()), 0, correlation_id=1, client_id="c")
     assert opened(payload).message.topics is None
+
+
+@pytest.mark.parametrize("version", range(10))
+def test_a_refused_join_can_be_told_to_clients_of_every_version(version):
+    refusal = JoinGroupResponse(error_code=79, member_id="m")
+    payload = b"".join(door.close_frame(refusal, version, 7, lambda _: b""))[4:]
+    assert codec.decode_response(JoinGroupResponse, version, payload)[1].error_code == 79
 
 
 @given(st.sampled_from(sorted(SERVED)) | st.integers(-300, 300), st.integers(-2, 20), st.binary(max_size=200))

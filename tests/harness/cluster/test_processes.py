@@ -1,0 +1,124 @@
+"""A cluster of our own nodes, beyond the contract of clusters: speed, and what a killed harness leaves."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from harness.cluster import pids, ports, processes
+from harness.cluster.api import ClusterError, ClusterSpec, Killable, Logged, Partitionable, Pausable, UsageError
+from harness.cluster.observer import ClusterObserver
+from harness.cluster.processes import EmbeddedCluster
+
+WITHIN_S = 60.0
+CUT_SHORT = """
+import json, sys
+from pathlib import Path
+from harness.cluster.api import ClusterSpec
+from harness.cluster.processes import EmbeddedCluster
+cluster = EmbeddedCluster(ClusterSpec(name="cut-short", folder=Path(sys.argv[1]), nodes=2))
+print(json.dumps(cluster.describe()), flush=True)
+cluster.up()
+"""
+
+
+def until(condition, within_s=WITHIN_S):
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        signal.sigtimedwait([], 0.02)
+    return True
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Make clusters that are taken down at the end."""
+    clusters = []
+
+    def make(**spec):
+        cluster = EmbeddedCluster(ClusterSpec(name="test", folder=tmp_path / f"cluster{len(clusters)}", **spec))
+        clusters.append(cluster)
+        return cluster
+
+    yield make
+    for cluster in clusters:
+        cluster.down()
+
+
+def test_it_has_every_power(made):
+    cluster = made()
+    assert all(isinstance(cluster, power) for power in (Killable, Pausable, Partitionable, Logged))
+
+
+def test_a_killed_leader_is_replaced_and_its_successor_acknowledges_the_next_record(made):
+    cluster = made()
+    cluster.up()
+    admin = AdminClient({"bootstrap.servers": cluster.bootstrap(), "log_level": 0})
+    for created in admin.create_topics([NewTopic("t", 1, 3, config={"min.insync.replicas": "2"})]).values():
+        created.result(WITHIN_S)
+    observer = ClusterObserver(cluster, ["t"])
+    until(observer.full_isr)
+    (state,) = observer.partitions(["t/0"])
+    acked = []
+    producer = Producer({"bootstrap.servers": cluster.bootstrap(), "acks": "all", "log_level": 0})
+    producer.produce("t", b"before", on_delivery=lambda error, _: acked.append(error))
+    assert producer.flush(WITHIN_S) == 0
+    cluster.kill(state.leader)
+    producer.produce("t", b"after", on_delivery=lambda error, _: acked.append(error))
+    assert producer.flush(WITHIN_S) == 0
+    assert acked == [None, None]
+    assert observer.partitions(["t/0"])[0].leader not in {None, state.leader}
+    cluster.start(state.leader)
+    until(observer.full_isr)
+
+
+def test_what_a_harness_killed_in_mid_start_leaves_is_removed_by_its_handles(tmp_path):
+    harness = subprocess.Popen(
+        [sys.executable, "-c", CUT_SHORT, str(tmp_path / "cluster")],
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[3],
+    )
+    with harness:
+        description = json.loads(harness.stdout.readline())
+        handles = description["handles"]
+        marks = (f"harness.node={handles['cluster_id']}/", f"harness.wires={handles['cluster_id']}")
+        until(lambda: all(pids.marked(mark) for mark in marks))
+        harness.kill()
+    assert all(pids.marked(mark) for mark in marks), "nodes and wires outlive their harness"
+    taken = [handles["control"], *(port for roles in handles["ports"].values() for port in roles.values())]
+    assert not any(ports.free(port) for port in taken)
+    processes.remove(description)
+    assert not any(pids.marked(mark) for mark in marks)
+    assert not (tmp_path / "cluster").exists()
+    assert all(ports.free(port) for port in taken)
+
+
+def test_a_start_that_failed_keeps_the_logs_that_its_error_names(made, tmp_path):
+    cluster = made(nodes=1, broker_config={"broker.session.timeout.ms": "soon"})
+    with pytest.raises(ClusterError, match=r"n1 died: .*broker\.session\.timeout\.ms=soon.*n1/server\.log"):
+        cluster.up()
+    cluster.down()
+    assert (tmp_path / "cluster0" / "n1" / "server.log").is_file()
+    assert not (tmp_path / "cluster0" / "n1" / "data").exists()
+
+
+def test_what_it_can_not_do_is_refused_before_anything_runs(made, tmp_path):
+    with pytest.raises(UsageError, match="combined roles"):
+        made(controllers=3)
+    made(nodes=1)
+    with pytest.raises(UsageError, match="another cluster lives in"):
+        EmbeddedCluster(ClusterSpec(name="third", folder=tmp_path / "cluster0"))
+
+
+def test_links_that_are_gone_are_a_cluster_error(made):
+    cluster = made(nodes=2)
+    with pytest.raises(ClusterError, match="links do not answer"):
+        cluster.cut("n1", "n2")
+    with pytest.raises(ClusterError, match="no node 'n9'"):
+        cluster.cut("n1", "n9")
