@@ -61,6 +61,8 @@ class Names:
     def __init__(self) -> None:
         self._codes: dict[Any, int] = {}
         self.names: list[Any] = []
+        self.find = self._codes.get
+        """The code of a name, None if it was never seen; hot loops call it."""
 
     def code(self, name: Any) -> int:
         """Return the name's code, a new one if it was never seen; strings and integers are different names."""
@@ -80,7 +82,7 @@ class Names:
 
     def get(self, name: Any) -> int | None:
         """Return the name's code, None if it was never seen."""
-        return self._codes.get(name)
+        return self.find(name)
 
     def __len__(self) -> int:
         return len(self.names)

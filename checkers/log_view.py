@@ -39,7 +39,7 @@ COMMITS, ANSWERED, UNCERTAIN = 0, 1, 2
 OFFSET_KINDS = frozenset({"commit", "committed"})
 OTHER_KINDS = frozenset({"crash", "debug-topic-partitions", "unsubscribe"})
 """Known to exist, with nothing to judge in them."""
-CALL_WIDTH, SEND_WIDTH, SEGMENT_WIDTH = 10, 5, 4
+CALL_WIDTH, SEND_WIDTH, SEGMENT_WIDTH, TIMES_WIDTH = 10, 5, 4, 4
 """Columns of the tables that are filled row by row."""
 RECORD_SIZE = 2
 """[offset, value]; a third element holds what else was seen."""
@@ -207,7 +207,7 @@ class ViewBuilder:
         self._assigns, self._seeks = Column(), Column()
         self._members: tuple[Column, ...] = (Column(), Column())
         self._rebalanced: tuple[Column, ...] = (Column(), Column())
-        self._times: tuple[Column, ...] = tuple(Column() for _ in range(4))
+        self._times = Rows(TIMES_WIDTH)
         self._offsets: tuple[Column, ...] = tuple(Column() for _ in range(5))
         self._size = 0
 
@@ -242,6 +242,7 @@ class ViewBuilder:
             self._size += 1
         self._calls.add(batch.calls)
         self._sends.add(batch.sends)
+        self._times.add(batch.times)
         self._add_records(batch)
 
     def _call(self, batch: _Batch, call: Paired, line: Any) -> None:
@@ -269,13 +270,19 @@ class ViewBuilder:
         value = line.value
         if value is None and call.invocation is not None:
             value = call.invocation.value
+        size, find = self._size, self.keys.find
         for mop, micro in enumerate(value or ()):
             kind = micro[0]
             if kind == "poll":
                 if len(micro) > 1:
                     for key, records in micro[1]:
                         if records:
-                            batch.segment(self._size, self.keys.code(key), mop, records, call.number)
+                            code = find(key)
+                            batch.segments.append(
+                                (size, self.keys.code(key) if code is None else code, mop, len(records))
+                            )
+                            batch.record_lists.append(records)
+                            batch.segment_numbers.append(call.number)
             elif kind == "send":
                 self._send(batch, mop, micro)
             else:
@@ -288,9 +295,7 @@ class ViewBuilder:
                 self._rebalanced[0].add([self._size] * len(codes))
                 self._rebalanced[1].add(codes)
         if line.times:
-            for mop, (start, end) in enumerate(line.times):
-                for column, number in zip(self._times, (self._size, mop, start, end), strict=True):
-                    column.add((number,))
+            batch.times.extend((size, mop, start, end) for mop, (start, end) in enumerate(line.times))
         if line.offsets:
             self._group_offsets(line, line.offsets, COMMITS, None)
         uncertain = line.uncertain_offsets if type(line) is Line else (line.extra or {}).get("uncertain-offsets")
@@ -298,7 +303,7 @@ class ViewBuilder:
             self._group_offsets(line, uncertain, UNCERTAIN, None)
 
     def _send(self, batch: _Batch, mop: int, micro: list[Any]) -> None:
-        _, key, value = micro[:3]
+        key, value = micro[1], micro[2]
         offset = None
         if type(value) is list:
             offset, value = value[0], value[1]
@@ -306,7 +311,10 @@ class ViewBuilder:
                 raise TypeError(f"an offset is an integer or null, not {offset!r}")
         if type(value) is not int or not -FOREIGN < value < FOREIGN:
             value = self.values.code(value)
-        batch.sends.append((self._size, self.keys.code(key), NO_OFFSET if offset is None else offset, value, mop))
+        code = self.keys.find(key)
+        if code is None:
+            code = self.keys.code(key)
+        batch.sends.append((self._size, code, NO_OFFSET if offset is None else offset, value, mop))
 
     def _join_invocation(self, batch: _Batch, invoked: Any, completed: Any) -> None:
         """Add the sends of the invocation that its info completion doesn't show."""
@@ -407,7 +415,7 @@ class ViewBuilder:
             ),
             rebalanced_call=self._rebalanced[0].take(),
             rebalanced_key=self._rebalanced[1].take(),
-            micro_times=MicroTimes(*(column.take() for column in self._times)),
+            micro_times=MicroTimes(*self._times.take()),
             group_offsets=GroupOffsets(*(column.take() for column in self._offsets)),
             marks=self.pairing.marks,
             keys=self.keys,
@@ -429,14 +437,9 @@ class _Batch:
         self.calls: list[tuple[int, ...]] = []
         self.sends: list[tuple[int, ...]] = []
         self.segments: list[tuple[int, ...]] = []
+        self.times: list[tuple[int, ...]] = []
         self.record_lists: list[list[Any]] = []
         self.segment_numbers: list[int] = []
-
-    def segment(self, call: int, key: int, mop: int, records: list[Any], number: int) -> None:
-        """Add the records of one key that one poll returned."""
-        self.segments.append((call, key, mop, len(records)))
-        self.record_lists.append(records)
-        self.segment_numbers.append(number)
 
 
 def _hashable(value: Any) -> Any:
