@@ -107,6 +107,7 @@ class Broker:
         )
         self.isr = IsrKeeper(config, self.replicas, out, controller=lambda: self.quorum.leader_id, moved=self._moved)
         self.fetching = Fetching(self.replicas, lambda: self.image, out, self.isr.fetched)
+        self.replicas.wake = self.fetching.wake
         self.verifier = Verifier(config, out, lambda: self.image)
         self.producing = Producing(
             self.replicas, lambda: self.image, out, appended=self.fetching.wake, verify=self.verifier.ask

@@ -122,7 +122,7 @@ class GroupCoordinator:
             done(Code.NOT_COORDINATOR if lost else Code.NONE)
 
         shard.log.write(record.batch_of(records, timestamp_ms=self._now_ms), self._now_ms, written)
-        self._replicas.advance(shard.log.replica, self._now_ms)
+        self._replicas.appended(shard.log.replica, self._now_ms)
 
     def _save(self, shard: GroupShard, group: Group, then: Callable[[Code], None]) -> None:
         key = encode_key(GroupKey(group.name))

@@ -129,7 +129,7 @@ class TransactionalOffsets:
             transactional=True,
         )
         shard.log.write(data, now_ms, written)
-        self._replicas.advance(shard.log.replica, now_ms)
+        self._replicas.appended(shard.log.replica, now_ms)
 
     def _exists(self, name: str, index: int) -> bool:
         topic = self._image().topic(name)

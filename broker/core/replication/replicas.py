@@ -8,7 +8,7 @@ orderly stop, in which everything was synced, and -1 otherwise; it is overwritte
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -43,6 +43,8 @@ class Replicas:
         self.broker_epoch = -1
         self.eligible: dict[int, int] = {}
         """Live nodes and the epochs of their registrations."""
+        self.wake: Callable[[Replica], None] = lambda _: None
+        """Told of what coordinators append, so that waiting fetches are answered."""
         self._storage, self._out = storage, out
         self._replicas: dict[Key, Replica] = {}
         self._found: dict[str, tuple[str, PartitionLog]] = {}  # folder -> (topic id, log), not yet claimed
@@ -140,6 +142,11 @@ class Replicas:
             return False
         replica.release()
         return True
+
+    def appended(self, replica: Replica, now_ms: int) -> None:
+        """A coordinator has appended: followers that wait get it now, and a partition without followers is done."""
+        self.advance(replica, now_ms)
+        self.wake(replica)
 
     def high_watermark(self, replica: Replica, leader: Leader, now_ms: int) -> int:
         """Return how far the high watermark may go."""

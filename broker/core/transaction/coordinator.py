@@ -201,7 +201,7 @@ class TransactionCoordinator:
         except Refused:
             entry.busy = False
             raise
-        self._replicas.advance(shard.log.replica, now_ms)
+        self._replicas.appended(shard.log.replica, now_ms)
 
     def _completed(self, shard: Shard, entry: Entry, now_ms: int) -> None:
         """All markers are written: note it, and let those who wait go on."""
