@@ -131,9 +131,15 @@ def _lines(*call: str) -> list[str]:
         return []
 
 
+@pytest.fixture
+def results(tmp_path: Path) -> Iterator[Path]:
+    """A results folder; whatever a failed test leaves running is healed at its end."""
+    yield tmp_path / "results"
+    subprocess.run(command("heal", "--results", str(tmp_path / "results")), check=True, timeout=120)
+
+
 @on_each_kafka
-def test_what_a_killed_run_left_is_healed_and_its_history_is_judged(cluster: str, tmp_path: Path):
-    results = tmp_path / "results"
+def test_what_a_killed_run_left_is_healed_and_its_history_is_judged(cluster: str, tmp_path: Path, results: Path):
     with started(tmp_path, cluster) as process:
 
         def injected() -> bool:

@@ -114,7 +114,7 @@ class FakeCluster:
         return {"provider": "fake"}
 
     def collect(self, folder: Path) -> None:
-        raise NotImplementedError(folder)
+        raise AssertionError(f"a fault asked for {folder}")
 
     # Powers
 
