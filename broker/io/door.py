@@ -30,7 +30,7 @@ from broker.wire.definitions import definition
 from broker.wire.errors import WireError
 from broker.wire.frame import frame
 from broker.wire.header import RequestHeader, read_request_header, write_response_header
-from broker.wire.message import Request, Response
+from broker.wire.message import Part, Request, Response
 from broker.wire.messages.api_versions import (
     ApiVersionsResponse,
     FinalizedFeatureKey,
@@ -64,7 +64,7 @@ class Answered(NamedTuple):
     data: bytes
 
 
-class _ErrorOnly(Response, frozen=True, kw_only=True, gc=False):
+class _ErrorOnly(Part, frozen=True, kw_only=True, gc=False):
     """The error field of any answer."""
 
     error_code: int = 0
@@ -153,7 +153,7 @@ def _refused(api_key: int, version: int, correlation_id: int, code: int = Code.U
 
 
 @lru_cache(maxsize=1024)
-def _error_writer(api_key: int, version: int) -> Callable[[bytearray, Response], None] | None:
+def _error_writer(api_key: int, version: int) -> Callable[[bytearray, Part], None] | None:
     """Return what writes an answer that says nothing but its error; None for an API or version that is not known."""
     if not is_known(api_key):
         return None
