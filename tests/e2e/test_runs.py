@@ -117,11 +117,12 @@ def started(folder: Path, cluster: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def traces(folder: Path) -> list[str]:
-    """Return the processes and containers whose command line or labels name the run."""
-    name = folder.name.lower()
-    found = [line for line in _lines("ps", "-eo", "pid,args") if name in line.lower() and "ps -eo" not in line]
-    containers = _lines("docker", "ps", "--all", "--no-trunc", "--format", "{{.Names}} {{.Labels}}")
-    return found + [line for line in containers if name in line.lower()]
+    """Return the processes and containers that carry the mark of the run's cluster."""
+    handles = store.read_json(folder / store.CLUSTER)["handles"]
+    mark = handles["project"] if "project" in handles else handles["cluster_id"]
+    found = _lines("ps", "-eo", "pid,args", "-ww")
+    found += _lines("docker", "ps", "--all", "--no-trunc", "--format", "{{.Names}} {{.Labels}}")
+    return [line for line in found if mark in line]
 
 
 def _lines(*call: str) -> list[str]:
