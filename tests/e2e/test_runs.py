@@ -163,7 +163,7 @@ def test_what_a_killed_run_left_is_healed_and_its_history_is_judged(cluster: str
     )
     assert judged.returncode in {0, 2}, judged.stdout + judged.stderr
     assert json.loads(judged.stdout)["valid"] in {True, "vacuous", "unknown"}
-    assert json.loads(judged.stdout)["ops"] > 100
+    assert json.loads(judged.stdout)["ops"] > 20
     again = subprocess.run(
         command("heal", "--results", str(results)), capture_output=True, text=True, check=False, timeout=60
     )
