@@ -54,6 +54,8 @@ PROVIDERS = [
     pytest.param("compose", marks=pytest.mark.docker),
     pytest.param("jvm", marks=pytest.mark.jvm),
 ]
+# The others: processes on one loopback, without a proxy between them, have no links to cut.
+with_links = pytest.mark.parametrize("shared", PROVIDERS[:2], indirect=True)
 
 
 def until(condition: Callable[[], object], within_s: float = WITHIN_S) -> bool:
@@ -247,11 +249,6 @@ def write(cluster: Any, key: str) -> bool:
     return refused == [None]
 
 
-def needs_links(cluster: Any) -> None:
-    if not isinstance(cluster, Partitionable):
-        pytest.skip(f"a {cluster.describe()['provider']} cluster has no links to cut")
-
-
 @contextlib.contextmanager
 def cuts(cluster: Any, *pairs: tuple[str, str]) -> Iterator[None]:
     """Cut the links, and join them whatever happens: the next test needs them."""
@@ -264,10 +261,11 @@ def cuts(cluster: Any, *pairs: tuple[str, str]) -> Iterator[None]:
             cluster.join(source, target)
 
 
+@with_links
 def test_a_cut_drops_packets_and_shrinks_the_isr_while_clients_reach_both_ends(
     cluster: Any, observer: ClusterObserver
 ) -> None:
-    needs_links(cluster)
+    assert isinstance(cluster, Partitionable)
     key, leader, follower = link_beside_the_controller(cluster, observer)
     assert cluster.dropped(leader, follower) == 0
     with cuts(cluster, (leader, follower), (leader, follower)):
@@ -281,8 +279,9 @@ def test_a_cut_drops_packets_and_shrinks_the_isr_while_clients_reach_both_ends(
     assert until(lambda: holds(FullIsr(), observer, cluster))
 
 
+@with_links
 def test_a_cut_to_a_paused_node_is_made_at_once(cluster: Any, observer: ClusterObserver) -> None:
-    needs_links(cluster)
+    assert isinstance(cluster, Partitionable)
     cluster.pause("n3")
     try:
         cluster.cut("n1", "n3")
@@ -292,11 +291,12 @@ def test_a_cut_to_a_paused_node_is_made_at_once(cluster: Any, observer: ClusterO
         assert until(lambda: holds(PacketsDropped("n1", "n3"), observer, cluster))
 
 
+@with_links
 @pytest.mark.parametrize("cut_when", ["alive", "dead"])
 def test_a_cut_holds_when_its_ends_are_killed_and_started(
     cluster: Any, observer: ClusterObserver, cut_when: str
 ) -> None:
-    needs_links(cluster)
+    assert isinstance(cluster, Partitionable)
     key, leader, follower = link_beside_the_controller(cluster, observer)
     ends = [(leader, follower), (follower, leader)]
     if cut_when == "dead":
@@ -311,8 +311,9 @@ def test_a_cut_holds_when_its_ends_are_killed_and_started(
     assert until(lambda: holds(FullIsr(), observer, cluster))
 
 
+@with_links
 def test_another_process_can_undo_a_cut(cluster: Any, observer: ClusterObserver) -> None:
-    needs_links(cluster)
+    assert isinstance(cluster, Partitionable)
     key, leader, follower = link_beside_the_controller(cluster, observer)
     other: Any = provider_of(cluster).from_handles(description(cluster))
     with cuts(cluster, (leader, follower)):
