@@ -24,6 +24,7 @@ The gap and the time that both hold decide what an overlap can show:
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Sequence
 
 import msgspec
@@ -168,7 +169,7 @@ def _entry(
         if faults[0] not in {"pause-followers", "kill-follower"}:
             both_s, rng = _between((0.0, length_s / 2), rng)
     entry = FaultEntry(
-        at_s=round(at_s, 3),
+        at_s=math.floor(at_s * 1000) / 1000,  # never past the time limit, as rounding up would be
         faults=faults,
         keys=(key,),
         draws=tuple(draws),
