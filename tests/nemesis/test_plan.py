@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harness.cluster.api import UsageError
@@ -91,6 +91,7 @@ scenarios = st.builds(
 
 
 @given(names, scenarios)
+@example(["kill-leader"], Scenario(seed=0, time_limit_s=76.99999999999994, fault_length_s=0.0, fault_interval_s=0.0))
 def test_plan_keeps_its_promises_for_every_seed(chosen, scenario):
     choices = parse(",".join(chosen), EVERY, "c")
     plan = draw(scenario, choices, KEYS)
