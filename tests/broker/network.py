@@ -13,8 +13,8 @@ import random
 import msgspec
 
 from broker.core.ready import PeerFailed, PeerReply, Request, Tick
+from broker.sim.disk import Disk
 from broker.wire.messages.fetch import FetchResponse, Region
-from tests.broker.disk import Disk
 
 
 class Network:

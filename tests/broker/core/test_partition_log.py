@@ -12,9 +12,9 @@ from broker.core.errors import Code, Refused
 from broker.core.log.partition_log import LogConfig, PartitionLog
 from broker.core.log.producers import Producers
 from broker.core.log.recovery import Checkpoint, recover
-from broker.core.ready import Outbox
+from broker.core.ready import Append, Outbox
+from broker.sim.disk import Disk
 from broker.wire import batch, record
-from tests.broker.disk import Disk
 
 NAME = "t-0"
 
@@ -273,7 +273,7 @@ def test_a_torn_tail_is_cut_and_is_no_loss():
     bench.append(data_batch(2))
     size = bench.log.size
     torn = Disk()
-    torn._segments = {NAME: {0: bytearray(bench.disk.dump(NAME)[: size - 5])}}
+    torn.write(Append(NAME, 0, 0, bench.disk.dump(NAME)[: size - 5]))
     bench.disk = torn
     report = bench.recover(recovery_point=3, high_watermark=3)
     assert (bench.log.end, report.lossy) == (3, False)

@@ -8,7 +8,7 @@ import pytest
 from broker.core.ready import Append, DropLog, DropSegment, Remove, Save, Truncate
 from broker.io import disk as disk_module
 from broker.io.disk import Disk, FolderInUseError
-from tests.broker.disk import Disk as Model
+from broker.sim.disk import Disk as Model
 
 
 @pytest.fixture

@@ -1,0 +1,288 @@
+"""The virtual clock: a heap of timers, plain coroutines driven by it, and randomness by concern.
+
+Nothing here waits: time jumps to the next timer, so a simulated second costs what is computed in it. Two things become
+due: what was made ready (`soon`, a future that is done), in the order in which it was, and, when nothing is ready, the
+earliest timer; timers of the same nanosecond go off in the order in which they were set. Hence the same seed gives the
+same run, in any process.
+
+Coroutines await `Future`s only (`Task` is one; `sleep` makes one). A task runs until it waits for something that is not
+done. `Task.cancel` throws `CancelledError` into it where it waits; it ends then, unless it awaits again to clean up.
+An error that leaves a task belongs to whoever awaits it; if nobody has by the end, `check` raises it: it is a bug of
+the simulator or of the simulated client, never a finding.
+
+`random(concern)` is one `random.Random` per concern, derived from the one seed, so that a draw more in one concern does
+not move all others.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
+from typing import Any, Generic, TypeVar, cast
+
+T = TypeVar("T")
+
+MS_NS = 1_000_000
+"""Nanoseconds in a millisecond."""
+
+
+class CancelledError(BaseException):
+    """The task was cancelled: whoever it stood for is gone. Not an Exception, so that no client code swallows it."""
+
+
+class TimedOutError(Exception):
+    """The time-out passed first."""
+
+
+class Timer:
+    """A timer that was set; `cancel` makes it do nothing."""
+
+    __slots__ = ("_call", "at_ns")
+
+    def __init__(self, at_ns: int, call: Callable[[], None]) -> None:
+        self.at_ns = at_ns
+        self._call: Callable[[], None] | None = call
+
+    def cancel(self) -> None:
+        """Never go off."""
+        self._call = None
+
+    def fire(self) -> None:
+        """Go off, unless cancelled."""
+        call, self._call = self._call, None
+        if call is not None:
+            call()
+
+
+class Future(Generic[T]):
+    """A value to come. `set` and `fail` count once: what comes later is dropped, as after a time-out."""
+
+    __slots__ = ("_error", "_loop", "_value", "_waiters", "done")
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self.done = False
+        self._value: T | None = None
+        self._error: BaseException | None = None
+        self._waiters: list[Callable[[], None]] = []
+
+    def set(self, value: T) -> None:
+        """Give the value."""
+        if not self.done:
+            self._value = value
+            self._finish()
+
+    def fail(self, error: BaseException) -> None:
+        """Give an error instead: it is raised where the future is awaited."""
+        if not self.done:
+            self._error = error
+            self._finish()
+
+    def _finish(self) -> None:
+        self.done = True
+        for call in self._waiters:
+            self._loop.soon(call)
+        self._waiters = []
+
+    def result(self) -> T:
+        """Return the value or raise the error; the future must be done."""
+        assert self.done, "not done"
+        if self._error is not None:
+            self._loop.seen(self)
+            raise self._error
+        return cast("T", self._value)
+
+    def when_done(self, call: Callable[[], None]) -> None:
+        """Call soon after it is done."""
+        if self.done:
+            self._loop.soon(call)
+        else:
+            self._waiters.append(call)
+
+    def __await__(self) -> Generator[Future[T], None, T]:
+        if not self.done:
+            yield self
+        return self.result()
+
+
+class Task(Future[T]):
+    """A coroutine under way; awaiting it gives what the coroutine returns."""
+
+    __slots__ = ("_coro", "_is_cancelled", "_waits_for", "name")
+
+    def __init__(self, loop: Loop, coro: Coroutine[Any, Any, T], name: str) -> None:
+        super().__init__(loop)
+        self.name = name
+        self._coro = coro
+        self._waits_for: Future[Any] | None = None
+        self._is_cancelled = False
+        loop.soon(self._resume)
+
+    def cancel(self) -> None:
+        """Throw CancelledError into it where it waits; a task that has not begun never does."""
+        if not self.done and not self._is_cancelled:
+            self._is_cancelled = True
+            self._loop.soon(self._throw)
+
+    def _resume(self) -> None:
+        if not self.done and not self._is_cancelled:
+            self._step(self._coro.send, None)
+
+    def _wake(self, future: Future[Any]) -> None:
+        if self._waits_for is future and not self.done:
+            self._waits_for = None
+            self._step(self._coro.send, None)
+
+    def _throw(self) -> None:
+        if not self.done:
+            self._waits_for = None
+            self._step(self._coro.throw, CancelledError())
+
+    def _step(self, call: Callable[[Any], Any], value: Any) -> None:
+        try:
+            future: Future[Any] = call(value)
+        except StopIteration as end:
+            self.set(end.value)
+        except CancelledError as error:
+            self.fail(error)
+        except Exception as error:  # noqa: BLE001 - the door of a task: see the module on errors
+            self._loop.lost(self, error)
+            self.fail(error)
+        else:
+            self._waits_for = future
+            future.when_done(lambda: self._wake(future))
+
+
+class Loop:
+    """See the module. `now_ns` is the time since the simulation began."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.now_ns = 0
+        self._ready: deque[Callable[[], None]] = deque()
+        self._timers: list[tuple[int, int, Timer]] = []
+        self._order = itertools.count()
+        self._errors: dict[Future[Any], BaseException] = {}
+        self._randoms: dict[str, random.Random] = {}
+
+    @property
+    def now_ms(self) -> int:
+        """Return the time in whole milliseconds."""
+        return self.now_ns // MS_NS
+
+    def random(self, concern: str) -> random.Random:
+        """Return the concern's own source of randomness; the same object for the same name."""
+        found = self._randoms.get(concern)
+        if found is None:
+            found = self._randoms[concern] = random.Random(f"{self.seed}/{concern}")
+        return found
+
+    # What is to be done.
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """Call it now, after what is ready already."""
+        self._ready.append(call)
+
+    def at(self, at_ns: int, call: Callable[[], None]) -> Timer:
+        """Call it at a time; at once (soon) if that is past."""
+        timer = Timer(max(at_ns, self.now_ns), call)
+        heapq.heappush(self._timers, (timer.at_ns, next(self._order), timer))
+        return timer
+
+    def later(self, delay_ms: float, call: Callable[[], None]) -> Timer:
+        """Call it after a while."""
+        return self.at(self.now_ns + int(delay_ms * MS_NS), call)
+
+    def spawn(self, coro: Coroutine[Any, Any, T], name: str = "") -> Task[T]:
+        """Begin a coroutine; it runs soon."""
+        return Task(self, coro, name)
+
+    # What coroutines await.
+
+    def future(self) -> Future[Any]:
+        """Return a future of this loop."""
+        return Future(self)
+
+    def sleep(self, delay_ms: float) -> Future[None]:
+        """Return what is done after a while: `await loop.sleep(5)`."""
+        future: Future[None] = Future(self)
+        self.later(delay_ms, lambda: future.set(None))
+        return future
+
+    def sleep_until(self, at_ns: int) -> Future[None]:
+        """Return what is done at a time."""
+        future: Future[None] = Future(self)
+        self.at(at_ns, lambda: future.set(None))
+        return future
+
+    async def within(self, future: Future[T], timeout_ms: float) -> T:
+        """Await a future for a bounded time; raises TimedOutError. A task is not cancelled by that."""
+        if not future.done:
+            either: Future[None] = Future(self)
+            timer = self.later(timeout_ms, lambda: either.set(None))
+            future.when_done(lambda: either.set(None))
+            await either
+            timer.cancel()
+            if not future.done:
+                raise TimedOutError(f"nothing within {timeout_ms:g} ms")
+        return future.result()
+
+    async def all(self, awaitables: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+        """Run coroutines side by side; return their results in order, or raise the first error in that order."""
+        tasks = [self.spawn(coro) for coro in awaitables]
+        try:
+            return [await task for task in tasks]
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    # Errors of tasks.
+
+    def lost(self, task: Future[Any], error: BaseException) -> None:
+        """Note an error until somebody has awaited the task."""
+        self._errors[task] = error
+
+    def seen(self, task: Future[Any]) -> None:
+        """Somebody got the error."""
+        self._errors.pop(task, None)
+
+    def check(self) -> None:
+        """Raise the first error of a task that nobody has awaited."""
+        for error in self._errors.values():
+            raise error
+
+    # Running.
+
+    def run_one(self, limit_ns: int) -> bool:
+        """Do the next thing that is due by `limit_ns`; False, and the clock stands there, when there is none."""
+        if self._ready:
+            self._ready.popleft()()
+            return True
+        timers = self._timers
+        while timers:
+            if timers[0][0] > limit_ns:
+                break
+            at_ns, _, timer = heapq.heappop(timers)
+            if timer._call is not None:
+                self.now_ns = at_ns
+                timer.fire()
+                return True
+        self.now_ns = max(self.now_ns, limit_ns)
+        return False
+
+    def run_until(self, limit_ns: int, stop: Callable[[], bool] = lambda: False) -> bool:
+        """Run until the condition holds, or to a time; return whether it holds."""
+        while not stop():
+            if not self.run_one(limit_ns):
+                return stop()
+        return True
+
+    def run(self, coro: Awaitable[T] | Coroutine[Any, Any, T], limit_ns: int = 1 << 62) -> T:
+        """Run a coroutine to its end (for tests). Raises TimedOutError when nothing is left that could end it."""
+        task = coro if isinstance(coro, Task) else self.spawn(cast("Coroutine[Any, Any, T]", coro))
+        if not self.run_until(limit_ns, lambda: task.done):
+            raise TimedOutError(f"the coroutine still waits at {self.now_ns} ns")
+        return cast("T", task.result())

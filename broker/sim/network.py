@@ -1,0 +1,369 @@
+"""The network as TCP gives it: connections that carry messages in order and once until they are reset.
+
+What goes wrong, goes wrong as it does under TCP:
+* a lost packet is a stall of its connection's direction, and at worst a reset; nothing on one connection is ever
+  reordered or duplicated;
+* a cut link (one direction) holds what is sent or in flight over it; when the link is joined, it arrives after a
+  retransmission pause; a direction that was held for longer than the sender's patience is reset;
+* duplication and reordering come from the layer above: who closes a connection and retries on another one may overtake
+  what is still in flight on the old one, since a closed connection still delivers what was sent before.
+
+Ends have names: "n1" for a node, anything for a client. Messages are the structs of `broker.wire`, not bytes; whoever
+receives a message must not change it, and records in it are shared: the node copies what it patches.
+
+    connect -> open -> (stalled | held) -> closed by one end (the other hears of it in order) | reset (both hear)
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from broker.sim.loop import MS_NS, Future, Loop, TimedOutError
+
+CONNECT_TIMEOUT_MS = 10_000.0
+"""How long to wait for a connection that nobody answers, as clients do by default."""
+
+
+class ConnectionLostError(Exception):
+    """The connection was refused, reset or closed by the other end. What was asked on it may have been executed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weather:
+    """How good the network is. Times in ms; chances per message."""
+
+    latency_ms: tuple[float, float] = (0.1, 2.0)
+    stall_chance: float = 0.0
+    stall_ms: tuple[float, float] = (20.0, 1000.0)
+    loss_chance: float = 0.0
+    """Of a direction that delivers nothing any more, and is reset when its sender's patience is over."""
+    patience_ms: tuple[float, float] = (1000.0, 20_000.0)
+    retransmit_ms: float = 2000.0
+    """Longest pause between a join and the next retransmission."""
+
+
+class Server(Protocol):
+    """What listens: a node."""
+
+    def accepted(self, connection: Accepted) -> None:
+        """A connection stands."""
+        ...
+
+    def received(self, request: Incoming) -> None:
+        """A request arrived; `request.answer` sends the answer in its turn."""
+        ...
+
+    def closed(self, connection: Accepted) -> None:
+        """The other end closed the connection, or it was reset."""
+        ...
+
+
+class _Direction:
+    """One direction of a connection: a queue in order, and what happens to it."""
+
+    __slots__ = ("_at_ns", "_held", "_lost", "_network", "_patience", "deliver", "link", "reset")
+
+    def __init__(self, network: Network, link: tuple[str, str]) -> None:
+        self._network = network
+        self.link = link
+        self.deliver: Callable[[Any], None] = lambda _: None
+        self.reset: Callable[[], None] = lambda: None
+        self._at_ns = 0
+        self._held: deque[Any] = deque()
+        self._lost = False
+        self._patience = False
+
+    def send(self, item: Any) -> None:
+        """Send in order."""
+        network, loop = self._network, self._network.loop
+        weather, rng = network.weather, network.rng
+        delay_ms = rng.uniform(*weather.latency_ms)
+        if weather.stall_chance and rng.random() < weather.stall_chance:
+            delay_ms += rng.uniform(*weather.stall_ms)
+        if weather.loss_chance and rng.random() < weather.loss_chance:
+            self._lost = True
+        self._at_ns = max(self._at_ns, loop.now_ns + int(delay_ms * MS_NS))
+        loop.at(self._at_ns, lambda: self._arrive(item))
+
+    def _arrive(self, item: Any) -> None:
+        if self._lost or self._held or self.link in self._network.cuts:
+            self._network.count(self.link)
+            if not self._held:
+                self._network.hold(self)
+            self._held.append(item)
+            if not self._patience:
+                self._patience = True
+                wait_ms = self._network.rng.uniform(*self._network.weather.patience_ms)
+                self._network.loop.later(wait_ms, self._give_up)
+            return
+        self.deliver(item)
+
+    def _give_up(self) -> None:
+        self._patience = False
+        if self._held:
+            self._network.release(self)
+            self._held.clear()
+            self.reset()
+
+    def joined(self) -> None:
+        """The link carries again: what was held comes after a pause, unless it was cut again or lost."""
+        pause_ms = self._network.rng.uniform(0, self._network.weather.retransmit_ms)
+        self._network.loop.later(pause_ms, self._retransmit)
+
+    def _retransmit(self) -> None:
+        if self._lost or self.link in self._network.cuts or not self._held:
+            return
+        self._network.release(self)
+        held, self._held = self._held, deque()
+        for item in held:
+            self.deliver(item)
+
+
+@dataclass(slots=True)
+class _Call:
+    """A request on its way; `on_reply` gets the answer, or None when the connection is lost first."""
+
+    message: Any
+    version: int
+    on_reply: Callable[[Any | None], None] | None
+
+
+class _End:
+    """The mark that the sender closed."""
+
+
+class Incoming:
+    """A request at the server. Answers leave in the order of the requests that want one."""
+
+    __slots__ = ("_answer", "connection", "message", "version")
+
+    def __init__(self, connection: Accepted, message: Any, version: int) -> None:
+        self.connection = connection
+        self.message = message
+        self.version = version
+        self._answer: Any = None
+
+    def answer(self, message: Any) -> None:
+        """Send the answer, or keep it until its turn."""
+        self._answer = message
+        self.connection.flush()
+
+
+class Accepted:
+    """The server's end of a connection."""
+
+    __slots__ = ("_out", "_server", "_slots", "client", "internal", "is_open")
+
+    def __init__(self, server: Server, client: str, out: _Direction, *, internal: bool) -> None:
+        self.client, self.internal = client, internal
+        self.is_open = True
+        self._server, self._out = server, out
+        self._slots: deque[Incoming] = deque()
+
+    def arrived(self, item: Any) -> None:
+        """Take what came from the client."""
+        if not self.is_open:
+            return
+        if isinstance(item, _End):
+            self.lost()
+            return
+        request = Incoming(self, item.message, item.version)
+        if item.on_reply is not None:
+            self._slots.append(request)
+        self._server.received(request)
+
+    def flush(self) -> None:
+        """Send the answers whose turn it is."""
+        slots = self._slots
+        while self.is_open and slots and slots[0]._answer is not None:
+            self._out.send(slots.popleft()._answer)
+
+    def close(self) -> None:
+        """Close: the client hears of it after the answers that were sent."""
+        if self.is_open:
+            self.is_open = False
+            self._slots.clear()
+            self._out.send(_End())
+
+    def lost(self) -> None:
+        """The other end is gone."""
+        if self.is_open:
+            self.is_open = False
+            self._slots.clear()
+            self._server.closed(self)
+
+
+class Connection:
+    """The client's end. Requests may be pipelined; answers come in their order."""
+
+    __slots__ = ("_out", "_waiting", "is_open", "loop", "node_id")
+
+    def __init__(self, loop: Loop, node_id: int, out: _Direction) -> None:
+        self.loop, self.node_id = loop, node_id
+        self.is_open = True
+        self._out = out
+        self._waiting: deque[Callable[[Any | None], None]] = deque()
+
+    async def call(self, message: Any, *, version: int = 0, timeout_ms: float = 30_000) -> Any:
+        """Send a request and return its answer.
+
+        Raises ConnectionLostError, and TimedOutError: then the connection still stands, and the answer, if it comes,
+        is dropped; close it where answers must not be waited for.
+        """
+        answer: Future[Any] = self.loop.future()
+
+        def replied(message: Any | None) -> None:
+            if message is None:
+                answer.fail(ConnectionLostError(f"the connection to node {self.node_id} was lost"))
+            else:
+                answer.set(message)
+
+        self.send(message, version, replied)
+        return await self.loop.within(answer, timeout_ms)
+
+    def send(self, message: Any, version: int, on_reply: Callable[[Any | None], None] | None) -> None:
+        """Send a request; `on_reply` gets the answer, or None once the connection is lost. None: it has no answer."""
+        if not self.is_open:
+            if on_reply is not None:
+                self.loop.soon(lambda: on_reply(None))
+            return
+        if on_reply is not None:
+            self._waiting.append(on_reply)
+        self._out.send(_Call(message, version, on_reply))
+
+    def arrived(self, item: Any) -> None:
+        """Take an answer, or the news that the server closed."""
+        if not self.is_open:
+            return
+        if isinstance(item, _End):
+            self.lost()
+        else:
+            self._waiting.popleft()(item)
+
+    def close(self) -> None:
+        """Close: what was sent still arrives, no answer does; calls that wait fail."""
+        if self.is_open:
+            self._out.send(_End())
+            self.lost()
+
+    def lost(self) -> None:
+        """The connection is gone: all that waits fails."""
+        if self.is_open:
+            self.is_open = False
+            waiting, self._waiting = self._waiting, deque()
+            for on_reply in waiting:
+                self.loop.soon(lambda on_reply=on_reply: on_reply(None))  # type: ignore[misc]
+
+
+class Network:
+    """Who listens, which links are cut. Cuts are one-way: (source, target)."""
+
+    def __init__(self, loop: Loop, weather: Weather) -> None:
+        self.loop, self.weather = loop, weather
+        self.rng = loop.random("network")
+        self.cuts: dict[tuple[str, str], int] = {}
+        """What each cut link has swallowed so far, in messages."""
+        self._servers: dict[int, Server] = {}
+        self._held: dict[_Direction, None] = {}
+
+    # Links.
+
+    def cut(self, source: str, target: str) -> None:
+        """Let nothing pass from source to target any more."""
+        self.cuts.setdefault((source, target), 0)
+
+    def join(self, source: str, target: str) -> None:
+        """Let it pass again."""
+        if (source, target) in self.cuts:
+            del self.cuts[source, target]
+            for direction in [one for one in self._held if one.link == (source, target)]:
+                direction.joined()
+
+    def count(self, link: tuple[str, str]) -> None:
+        """Count a message that a cut swallowed."""
+        if link in self.cuts:
+            self.cuts[link] += 1
+
+    def hold(self, direction: _Direction) -> None:
+        """Note a direction that holds something."""
+        self._held[direction] = None
+
+    def release(self, direction: _Direction) -> None:
+        """It does not any more."""
+        self._held.pop(direction, None)
+
+    # Connections.
+
+    def listen(self, node_id: int, server: Server) -> None:
+        """Let a node's process accept connections."""
+        self._servers[node_id] = server
+
+    def unlisten(self, node_id: int) -> None:
+        """Refuse connections to the node: no process listens."""
+        self._servers.pop(node_id, None)
+
+    async def connect(self, client: str, node_id: int, *, timeout_ms: float = CONNECT_TIMEOUT_MS) -> Connection:
+        """Return a connection to a node. Raises ConnectionLostError when it is refused or nobody answers."""
+        future: Future[Connection] = self.loop.future()
+        self.open(client, node_id, future.set, future.fail)
+        try:
+            return await self.loop.within(future, timeout_ms)
+        except TimedOutError:
+            raise ConnectionLostError(f"node {node_id} does not answer") from None
+
+    def open(
+        self,
+        client: str,
+        node_id: int,
+        then: Callable[[Connection], None],
+        refused: Callable[[ConnectionLostError], None],
+        *,
+        internal: bool = False,
+    ) -> None:
+        """Connect: `then` or `refused` is called, or neither while the link is cut (SYN or its answer are lost)."""
+        node = f"n{node_id}"
+        there, back = (client, node), (node, client)
+
+        def latency() -> float:
+            return self.rng.uniform(*self.weather.latency_ms)
+
+        def syn() -> None:
+            for link in (there, back):
+                if link in self.cuts:
+                    self.count(link)
+                    return
+            server = self._servers.get(node_id)
+            if server is None:
+                error = ConnectionLostError(f"node {node_id} refuses connections")
+                self.loop.later(latency(), lambda: refused(error))
+                return
+            connection = self._connected(server, client, node_id, there, back, internal=internal)
+            self.loop.later(latency(), lambda: then(connection))
+
+        self.loop.later(latency(), syn)
+
+    def _connected(
+        self,
+        server: Server,
+        client: str,
+        node_id: int,
+        there: tuple[str, str],
+        back: tuple[str, str],
+        *,
+        internal: bool,
+    ) -> Connection:
+        out, home = _Direction(self, there), _Direction(self, back)
+        connection = Connection(self.loop, node_id, out)
+        accepted = Accepted(server, client, home, internal=internal)
+        out.deliver, home.deliver = accepted.arrived, connection.arrived
+
+        def reset() -> None:
+            connection.lost()
+            accepted.lost()
+
+        out.reset = home.reset = reset
+        server.accepted(accepted)
+        return connection
