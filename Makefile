@@ -11,7 +11,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loa
 
 help:
 	@echo 'make setup      create .venv (needs only Python >= 3.11)'
-	@echo 'make demo       kill leaders of a real Apache Kafka for a minute, then judge and report'
+	@echo 'make demo       kill leaders of our own broker for half a minute, then judge and report'
 	@echo 'make check      format, lint, types, layers, tests that need no engine'
 	@echo 'make test       every test that this machine can run'
 	@echo 'make test-fast  the tests that need no Docker, Java or browser'
@@ -45,7 +45,7 @@ test-fast: $(READY)
 	@$(PYTEST) -q -m '$(FAST)'
 
 demo: $(READY)
-	@$(BIN)/python .ci/demo.py
+	@$(BIN)/harness run --nemesis kill-leader --nemesis-length 0.5 --time-limit 30
 
 jars: $(READY)
 	@$(BIN)/python -c 'from harness.cluster.distribution import ensure; print(ensure("4.1.1")); print(ensure("3.7.1"))'

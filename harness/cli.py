@@ -38,7 +38,7 @@ RESULTS = Path("results")
 @app.command()
 def run(
     workload: Annotated[str, typer.Option(help="What the clients do: see `harness list`.")] = "txn",
-    cluster: Annotated[str, typer.Option(help="What is tested: see `harness list`.")] = "jvm",
+    cluster: Annotated[str, typer.Option(help="What is tested: see `harness list`.")] = "embedded",
     nemesis: Annotated[
         str, typer.Option(help="Faults: `a,b` draws among them, `a+b` overlaps them, `all`, `none`.")
     ] = "none",
@@ -162,7 +162,7 @@ def report(
 @app.command()
 def soak(
     duration: Annotated[str, typer.Option(help="How long, e.g. 90s, 45m, 8h.")] = "1h",
-    cluster: Annotated[str, typer.Option(help="With commas: in turn.")] = "jvm",
+    cluster: Annotated[str, typer.Option(help="With commas: in turn.")] = "embedded",
     workload: Annotated[str, typer.Option(help="With commas: in turn.")] = "txn,send-poll",
     nemesis: Annotated[list[str] | None, typer.Option(help="Repeatable: in turn (default: `all`).")] = None,
     time_limit: Annotated[float, typer.Option(help="Seconds of each run's main phase.", min=1)] = 60.0,
@@ -213,7 +213,7 @@ ByName = Annotated[str, typer.Option("--name", help="Its name, to find it again.
 
 @cluster_app.command(name="up")
 def cluster_up(
-    cluster: ClusterName = "jvm",
+    cluster: ClusterName = "embedded",
     name: ByName = "default",
     nodes: Annotated[int, typer.Option(min=1, max=20)] = 3,
     controllers: Annotated[int, typer.Option(min=0)] = 0,
@@ -241,7 +241,7 @@ def cluster_up(
 
 
 @cluster_app.command(name="down")
-def cluster_down(cluster: ClusterName = "jvm", name: ByName = "default", results: Results = RESULTS) -> None:
+def cluster_down(cluster: ClusterName = "embedded", name: ByName = "default", results: Results = RESULTS) -> None:
     """Stop a cluster and remove all of it."""
     from harness import clusters
 
@@ -249,7 +249,7 @@ def cluster_down(cluster: ClusterName = "jvm", name: ByName = "default", results
 
 
 @cluster_app.command(name="status")
-def cluster_status(cluster: ClusterName = "jvm", name: ByName = "default", results: Results = RESULTS) -> None:
+def cluster_status(cluster: ClusterName = "embedded", name: ByName = "default", results: Results = RESULTS) -> None:
     """Show a cluster's nodes, leaders and controller."""
     from harness import clusters
 

@@ -62,7 +62,8 @@ class RealEquipment:
             holds=holds,
             clock=WallClock(self._stop),
         )
-        return schedule.Schedule(faults, scenario.recovery_bound_s), performer
+        quiet_s = schedule.quiet_s(scenario.fault_interval_s)
+        return schedule.Schedule(faults, scenario.recovery_bound_s, quiet_s), performer
 
     def probes(self, cluster: Cluster, nodes: tuple[Node, ...]) -> Mapping[str, Clients]:
         """Return a probe for each node."""

@@ -16,7 +16,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """The plan of one run. Times are seconds; names are those of `harness list`."""
 
     workload: str = "txn"
-    cluster: str = "jvm"
+    cluster: str = "embedded"
     nemesis: str = "none"
     """As given: `a,b` draws among faults, `a+b` overlaps them."""
     seed: int = 0
@@ -39,9 +39,9 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     crash_interval_s: float = 30.0
     """Mean time between deliberate client crashes of one process; 0: none."""
     transaction_timeout_s: float = 10.0
-    fault_length_s: float = 10.0
-    fault_interval_s: float = 30.0
-    recovery_bound_s: float = 60.0
+    fault_length_s: float = 2.0
+    fault_interval_s: float = 1.0
+    recovery_bound_s: float = 15.0
     kafka_version: str = "4.1.1"
     nodes: int = 3
     controllers: int = 0

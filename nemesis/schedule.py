@@ -29,6 +29,11 @@ QUIET_S = 1.0
 """Between a recovery and the next injection, so that there is a moment of health to compare with."""
 
 
+def quiet_s(interval_s: float) -> float:
+    """Return the moment of health of a run with that interval: half of it at most, so that short ones can be kept."""
+    return min(QUIET_S, interval_s / 2)
+
+
 @dataclass(frozen=True, slots=True)
 class _Injected:
     """What the completion of an injection told."""
@@ -51,10 +56,11 @@ class _Step:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """The generator; make it with a plan and the bound of `recover`. It ends with the plan."""
+    """The generator; make it with a plan, the bound of `recover`, and `quiet_s`. It ends with the plan."""
 
     plan: FaultPlan
     recover_bound_s: float
+    quiet_s: float = QUIET_S
     position: int = 0
     """Index of the entry under way."""
     steps_done: int = 0
@@ -103,7 +109,7 @@ class Schedule:
             assert self.since_ns is not None
             return self.since_ns + int(step.after_s * SECOND_NS)
         at_ns = self.began_ns + int(self._entry().at_s * SECOND_NS)
-        return at_ns if self.since_ns is None else max(at_ns, self.since_ns + int(QUIET_S * SECOND_NS))
+        return at_ns if self.since_ns is None else max(at_ns, self.since_ns + int(self.quiet_s * SECOND_NS))
 
 
 def _read(value: Any) -> _Injected:

@@ -75,7 +75,7 @@ LACKS: dict[str, Callable[[], str | None]] = {
     "browser": functools.cache(_lacks_browser),
     "shared": functools.cache(_lacks_shared),
 }
-CLUSTERS = ("docker", "jvm")
+CLUSTERS = ("docker", "jvm", "embedded")
 
 
 def find_chromium() -> str | None:

@@ -96,7 +96,17 @@ def test_nothing_prints_help_and_exits_254(capsys):
 def test_list_names_everything_that_can_be_chosen(capsys):
     assert guarded(["list"]) == 0
     out = capsys.readouterr().out
-    for name in ("txn", "send-poll", "kill-leader", "pause-followers", "compose", "jvm", "existing", "lost-write"):
+    for name in (
+        "txn",
+        "send-poll",
+        "kill-leader",
+        "pause-followers",
+        "compose",
+        "embedded",
+        "jvm",
+        "existing",
+        "lost-write",
+    ):
         assert f"  {name} " in out
 
 

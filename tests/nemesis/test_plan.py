@@ -8,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harness.cluster.api import UsageError
+from harness.options import default_scenario
 from harness.scenario import Scenario
 from nemesis.faults import FAULTS, summaries
 from nemesis.plan import GAP_S, JITTER, MAX_ENTRIES, PAUSED_GAP_S, FaultPlan, draw, kinds, parse, supported
@@ -134,7 +135,8 @@ def test_another_seed_draws_another_plan():
 def test_first_fault_comes_early_so_that_three_minutes_fit_five_kills():
     choices = parse("kill-leader", EVERY, "c")
     for seed in range(50):
-        entries = draw(Scenario(seed=seed, time_limit_s=180.0), choices, KEYS).entries
+        scenario = default_scenario(cluster="jvm", time_limit_s=180.0, seed=seed)
+        entries = draw(scenario, choices, KEYS).entries
         assert 3.0 <= entries[0].at_s <= 6.0
         assert len(entries) >= 5
         assert entries[4].at_s <= 160.0

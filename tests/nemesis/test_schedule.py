@@ -11,7 +11,7 @@ from harness.scenario import Scenario
 from harness.simulate import simulate
 from nemesis.faults import FAULTS
 from nemesis.plan import FaultEntry, FaultPlan, draw, parse
-from nemesis.schedule import QUIET_S, Schedule
+from nemesis.schedule import QUIET_S, Schedule, quiet_s
 
 EVERY = frozenset({"kill", "pause", "partition"})
 S = 1_000_000_000
@@ -99,6 +99,11 @@ def test_next_fault_waits_for_the_recovery_and_a_moment_of_health():
     plan = FaultPlan(entries=(single(), single(at_s=5.0), single(at_s=500.0)))
     found = [at for at, f, _ in invocations(carried_out(plan)) if f == "kill-leader"]
     assert found == [3.0, 16.0 + QUIET_S, 500.0]
+
+
+def test_a_short_interval_leaves_half_of_itself_quiet():
+    assert quiet_s(30.0) == QUIET_S
+    assert quiet_s(1.0) == 0.5
 
 
 def test_asking_again_gives_the_same_answer():

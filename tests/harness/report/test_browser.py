@@ -45,7 +45,8 @@ def visit(browser: Browser) -> Iterator[Open]:
     contexts = []
 
     def visit(folder: Path, **options: Any) -> Page:
-        context = browser.new_context(viewport={"width": 1280, "height": 900}, **options)
+        # Without motion: the page scrolls smoothly, and a mouse would be sent to where things no longer are.
+        context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce", **options)
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(DEADLINE_MS)
