@@ -7,14 +7,19 @@ and content: 1, 1.0, "1" and true are four values.
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 FOREIGN = 1 << 62
 """Codes from here on are positions in the table of values that are not small integers."""
 NO_OFFSET = -1
 
+_PLAIN = frozenset({int})
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -35,6 +40,17 @@ class Values:
             known = self._codes[name] = FOREIGN + len(self._values)
             self._values.append(value)
         return known
+
+    def codes(self, values: Collection[Any]) -> NDArray[np.int64]:
+        """Return the codes of many values; where all are small integers, without a loop in Python."""
+        if set(map(type, values)) <= _PLAIN:
+            try:
+                plain = np.frombuffer(array("q", values), np.int64) if len(values) else np.empty(0, np.int64)
+            except OverflowError:
+                plain = np.array([FOREIGN])
+            if not len(plain) or (int(plain.min()) > -FOREIGN and int(plain.max()) < FOREIGN):
+                return plain
+        return np.fromiter(map(self.code, values), np.int64, len(values))
 
     @classmethod
     def of(cls, foreign: list[Any]) -> Values:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from checkers.columns import rank
+from checkers.columns import Ints, dense, rank
 from checkers.linear.model import NEVER
 from checkers.linear.monitors import Finding, Witness, positions
 from checkers.linear.table import NO_OUTPUT, Table
@@ -24,7 +24,7 @@ def log(table: Table, *, realtime: bool) -> Finding:
     reads = reads[table.output[reads] != NO_OUTPUT]
     contents = [table.values.value(code) or [] for code in table.output[reads].tolist()]
     longest: list[Any] = max(contents, key=len, default=[])
-    encoded = np.fromiter(map(table.values.code, longest), np.int64, len(longest))
+    encoded = table.values.codes(longest)
     order = np.argsort(encoded, kind="stable")
     ascending = encoded[order]
     for row, content in zip(reads.tolist(), contents, strict=True):
@@ -60,37 +60,46 @@ def grow_set(table: Table) -> Finding:
         return None
     adds, reads = table.of("add"), table.of("read")
     reads = reads[table.output[reads] != NO_OUTPUT]
-    contents = [
-        frozenset(map(table.values.code, table.values.value(code) or ())) for code in table.output[reads].tolist()
-    ]
-    order = sorted(range(len(contents)), key=lambda read: len(contents[read]))
-    first_rank: dict[int, int] = {}
-    level, previous, previous_row = 0, frozenset[int](), -1
-    ranks = np.zeros(len(reads), np.int64)
-    for read in order:
-        content, row = contents[read], int(reads[read])
-        if content != previous or not level:
-            if not previous <= content:
-                return _incomparable(table, previous_row, row, previous - content)
+    contents = [table.values.codes(table.values.value(code) or ()) for code in table.output[reads].tolist()]
+    (added, *parts), distinct = dense([table.input[adds], *contents])
+    parts = [_once(part) for part in parts]
+    level, first, levels = 0, np.zeros(len(distinct), np.int64), np.zeros(len(reads), np.int64)
+    previous, previous_row = np.empty(0, np.int64), -1
+    latest = np.zeros(len(distinct), np.int64)
+    for read in sorted(range(len(reads)), key=lambda read: len(parts[read])):
+        content, row = parts[read], int(reads[read])
+        latest[content] = read + 1
+        missing = previous[latest[previous] != read + 1]
+        if len(missing):
+            return _incomparable(table, previous_row, row, table.values.value(distinct[missing[0]]))
+        if len(content) != len(previous) or not level:
             level += 1
-            for code in content - previous:
-                first_rank[code] = level
-            previous, previous_row = content, row
-        ranks[read] = level
-    known = set(table.input[adds].tolist())
-    for code in first_rank:
-        if code not in known:
-            return Witness([int(table.index[previous_row])], f"{table.values.value(code)!r} was read but never added.")
-    rank_of = np.array([first_rank.get(code, level + 1) for code in table.input[adds].tolist()], np.int64)
-    if len(np.unique(table.input[adds])) != len(adds):
+            first[content[first[content] == 0]] = level
+        previous, previous_row = content, row
+        levels[read] = level
+    known = np.zeros(len(distinct), np.bool_)
+    known[added] = True
+    unknown = np.flatnonzero((first > 0) & ~known)
+    if len(unknown):
+        value = table.values.value(distinct[unknown[0]])
+        return Witness([int(table.index[previous_row])], f"{value!r} was read but never added.")
+    if len(_once(added)) != len(adds):
         return None
+    rank_of = np.where(first[added] > 0, first[added], level + 1)
     certain = (table.ret[adds] != NEVER) | (rank_of <= level)
     rows = np.concatenate((adds[certain], reads))
-    return positions(table, rows, np.concatenate((2 * rank_of[certain] - 1, 2 * ranks)), realtime=True)
+    return positions(table, rows, np.concatenate((2 * rank_of[certain] - 1, 2 * levels)), realtime=True)
 
 
-def _incomparable(table: Table, one: int, other: int, missing: frozenset[int]) -> Witness:
-    lost = table.values.value(min(missing))
+def _once(ranks: Ints) -> Ints:
+    """Return the distinct members; a read that is free of repetitions is returned as it is."""
+    size = int(ranks.max()) + 1 if len(ranks) else 0
+    present = np.zeros(size, np.bool_)
+    present[ranks] = True
+    return ranks if np.count_nonzero(present) == len(ranks) else np.flatnonzero(present)
+
+
+def _incomparable(table: Table, one: int, other: int, lost: Any) -> Witness:
     a, b = int(table.index[one]), int(table.index[other])
     return Witness(
         [a, b], f"op {a} saw {lost!r} and op {b}, which saw at least as many elements, did not: no order fits."

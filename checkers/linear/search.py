@@ -104,52 +104,68 @@ def _outcome(plan: _Plan, racer: _Racer, answer: Answer, taken: int) -> Outcome:
         return Outcome(answer, taken)
     event = racer.furthest
     stuck = plan.operations[plan.returns[event]]
-    pending = tuple(plan.operations[number] for number in plan.pending[event] if number != plan.returns[event])
+    pending = tuple(op for _, _, op in (*plan.passive[event], *plan.active[event]) if op is not stuck)
     states = tuple({state: None for at, _, state in racer.seen if at == event})
     return Outcome(answer, taken, stuck, pending, states[:STATES_SHOWN])
 
 
 class _Plan:
-    """Per return event: which operation returns, and which are pending then, by slot."""
+    """Per return event: which operation returns, and which are pending then, as bits of a mask of slots."""
 
     def __init__(self, model: Model, operations: list[Operation]) -> None:
         self.model = model
         self.operations = operations
-        self.passive = [op.f in model.reads or op.output is False for op in operations]
-        """Changes nothing, so it takes effect at the first moment at which it can: that never hurts."""
-        events: list[tuple[int, bool, int]] = []
-        for number, op in enumerate(operations):
-            events.append((op.call, False, number))
-            if op.ret != NEVER:
-                events.append((op.ret, True, number))
+        events = [(op.call, False, number) for number, op in enumerate(operations)]
+        events.extend((op.ret, True, number) for number, op in enumerate(operations) if op.ret != NEVER)
         events.sort()
         self.returns: list[int] = []
-        self.pending: list[tuple[int, ...]] = []
-        self.slot = [0] * len(operations)
-        self.twin = [-1] * len(operations)
-        """The identical, earlier operation that never returned, which has to be used first."""
+        self.bits: list[int] = []
+        """The bit of the operation that returns."""
+        self.passive: list[list[_Entry]] = []
+        """Those that change nothing: they take effect at the first moment at which they can, which never hurts."""
+        self.active: list[list[_Entry]] = []
+        passive, active = dict[int, _Entry](), dict[int, _Entry]()
+        still, moving = list[_Entry](), list[_Entry]()
         free: list[int] = []
         slots = 0
-        now: list[int] = []
+        bit = [0] * len(operations)
         twins: dict[Any, int] = {}
         for _, is_return, number in events:
             if is_return:
                 self.returns.append(number)
-                self.pending.append(tuple(now))
-                now.remove(number)
-                free.append(self.slot[number])
+                self.bits.append(bit[number])
+                self.passive.append(still)
+                self.active.append(moving)
+                if number in passive:
+                    del passive[number]
+                    still = [*passive.values()]
+                else:
+                    del active[number]
+                    moving = [*active.values()]
+                free.append(bit[number])
                 continue
             if free:
-                self.slot[number] = free.pop()
+                bit[number] = free.pop()
             else:
-                self.slot[number] = slots
+                bit[number] = 1 << slots
                 slots += 1
-            now.append(number)
             op = operations[number]
+            before = 0
             if op.ret == NEVER:
                 key = (op.f, repr(op.input))
-                self.twin[number] = twins.get(key, -1)
+                before = bit[twins[key]] if key in twins else 0
                 twins[key] = number
+            entry = (bit[number], before, op)
+            if op.f in model.reads or op.output is False:
+                passive[number] = entry
+                still = [*still, entry]
+            else:
+                active[number] = entry
+                moving = [*moving, entry]
+
+
+_Entry = tuple[int, int, Operation]
+"""Its bit, the bit of the identical earlier operation that never returned and has to be used first, the operation."""
 
 
 class _Racer:
@@ -166,43 +182,42 @@ class _Racer:
     def run(self, steps: int) -> Answer:  # noqa: C901, PLR0912  the hot loop stays one
         """Take up to so many steps."""
         plan, stack, seen, step = self.plan, self._stack, self.seen, self.plan.model.step
-        returns, pending, slot, twin, operations = plan.returns, plan.pending, plan.slot, plan.twin, plan.operations
-        passive = plan.passive
-        end = len(returns)
-        taken = 0
+        bits, passives, actives = plan.bits, plan.passive, plan.active
+        end = len(bits)
+        furthest, taken = self.furthest, 0
         while stack and taken < steps:
             event, mask, state = stack.pop()
-            while event < end and mask >> slot[returns[event]] & 1:  # it took effect before: it may return
-                mask &= ~(1 << slot[returns[event]])
-                event += 1
-            if event == end:
-                self.taken = taken
-                return Answer.LINEARIZABLE
-            returning = returns[event]
-            for number in pending[event]:
-                if passive[number] and not mask >> slot[number] & 1:
-                    taken += 1
-                    if step(state, operations[number]) == state:
-                        mask |= 1 << slot[number]
-            if mask >> slot[returning] & 1:
-                stack.append((event, mask, state))
-                continue
+            while True:
+                while event < end and mask & bits[event]:  # it took effect before: it may return
+                    mask ^= bits[event]
+                    event += 1
+                if event == end:
+                    self.taken = taken
+                    return Answer.LINEARIZABLE
+                for bit, _, op in passives[event]:
+                    if not mask & bit:
+                        taken += 1
+                        if step(state, op) == state:
+                            mask |= bit
+                if not mask & bits[event]:
+                    break
             key = (event, mask, state)
             if key in seen:
                 continue
             seen.add(key)
-            self.furthest = max(self.furthest, event)
+            if event > furthest:  # noqa: PLR1730  a call costs more than the comparison
+                furthest = event
+            returning = bits[event]
             last: tuple[int, int, Any] | None = None
-            for number in pending[event]:
-                bit = 1 << slot[number]
-                if mask & bit or passive[number] or (twin[number] >= 0 and not mask & 1 << slot[twin[number]]):
+            for bit, before, op in actives[event]:
+                if mask & bit or (before and not mask & before):
                     continue
                 taken += 1
-                after = step(state, operations[number])
+                after = step(state, op)
                 if after is IMPOSSIBLE:
                     continue
                 following = (event, mask | bit, after)
-                if number == returning:
+                if bit == returning:
                     last = following
                 elif following not in seen:
                     stack.append(following)
@@ -210,6 +225,6 @@ class _Racer:
                 if self.returning_first:
                     stack.append(last)
                 else:
-                    stack.insert(len(stack) - min(len(stack), len(pending[event])), last)
-        self.taken = taken
+                    stack.insert(max(0, len(stack) - len(passives[event]) - len(actives[event])), last)
+        self.taken, self.furthest = taken, furthest
         return Answer.UNDECIDED if stack else Answer.NOT
