@@ -35,3 +35,23 @@ class Clients(Protocol):
     def open(self, process: Process, now: Now) -> Client:
         """Return a client for a new process; connecting may be deferred to the first invoke."""
         ...
+
+
+class AsyncClient(Protocol):
+    """A client on a virtual clock: the same contract as `Client`, as coroutines that the clock drives."""
+
+    async def invoke(self, op: Op) -> Op:
+        """Perform the invocation and return its completion, after a bounded virtual time."""
+        ...
+
+    async def close(self) -> None:
+        """Release the connection within a bounded virtual time."""
+        ...
+
+
+class AsyncClients(Protocol):
+    """Opens clients on a virtual clock."""
+
+    def open(self, process: Process, now: Now) -> AsyncClient:
+        """Return a client for a new process; connecting is deferred to the first invoke."""
+        ...

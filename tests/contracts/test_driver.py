@@ -8,13 +8,15 @@ from collections.abc import Callable
 
 import pytest
 
-from harness.client import Client, Now
+from broker.sim.loop import Loop
+from harness.client import AsyncClient, Client, Now
 from harness.combinators import Delay, Phases, Together
 from harness.generator import Generator, Log, Once, Repeat, clients, invoke, process
 from harness.history import HARNESS, INFO, INVOKE, NEMESIS, OK, Op, Process
 from harness.interpreter import Interpreter
 from harness.random import Rng
 from harness.simulate import simulate
+from harness.virtual import Synchronous, VirtualInterpreter
 
 MS = 1_000_000
 Answer = Callable[[Op], Op]
@@ -59,8 +61,38 @@ def on_virtual_clock(generator: Generator, concurrency: int, answer: Answer) -> 
     return ops
 
 
+class _AsyncClients:
+    """The same on a loop: each answer takes a millisecond of virtual time."""
+
+    def __init__(self, loop: Loop, answer: Answer) -> None:
+        self.loop, self.answer = loop, answer
+
+    def open(self, process: Process, now: Now) -> AsyncClient:
+        outer = self
+
+        class One:
+            async def invoke(self, op: Op) -> Op:
+                assert op.process == process
+                await outer.loop.sleep(1)
+                return outer.answer(op)
+
+            async def close(self) -> None:
+                await outer.loop.sleep(1)
+
+        return One()
+
+
+def on_a_loop(generator: Generator, concurrency: int, answer: Answer) -> list[Op]:
+    ops: list[Op] = []
+    loop = Loop(1)
+    both = _AsyncClients(loop, answer)
+    VirtualInterpreter(loop, generator, concurrency, both, {NEMESIS: both}, ops.append).run()
+    loop.check()
+    return ops
+
+
 Drive = Callable[[Generator, int, Answer], list[Op]]
-drivers = pytest.mark.parametrize("drive", [on_threads, on_virtual_clock])
+drivers = pytest.mark.parametrize("drive", [on_threads, on_virtual_clock, on_a_loop])
 
 
 def stream(f: str, limit: int) -> Generator:
@@ -116,13 +148,14 @@ def test_a_delay_passes(drive: Drive):
     assert ops[0].time >= 30 * MS
 
 
-def test_a_client_that_crashes_is_info_and_the_run_goes_on():
+@pytest.mark.parametrize("drive", [on_threads, on_a_loop])
+def test_a_client_that_crashes_is_info_and_the_run_goes_on(drive: Drive):
     def answer(op: Op) -> Op:
         if op.value == 3:
             raise ValueError("a bug in a client")
         return op.completed(OK)
 
-    ops = on_threads(clients(stream("send", 20)), 2, answer)
+    ops = drive(clients(stream("send", 20)), 2, answer)
     crashed = [op for op in ops if op.type == INFO]
     assert [op.value for op in crashed] == [3]
     assert crashed[0].error is not None
@@ -137,3 +170,38 @@ def test_an_event_from_outside_reaches_the_generator_and_the_history():
     interpreter.post(Op(process=HARNESS, type=INFO, f="interrupt"))
     interpreter.run()
     assert [op.f for op in ops if op.process == HARNESS] == ["interrupt"]
+
+
+def test_on_a_loop_an_event_from_outside_is_recorded_and_a_generator_that_waits_for_ever_is_told():
+    ops: list[Op] = []
+    loop = Loop(1)
+    both = _AsyncClients(loop, ok)
+    interpreter = VirtualInterpreter(loop, clients(stream("send", 50)), 2, both, {}, ops.append)
+    interpreter.post(Op(process=HARNESS, type=INFO, f="interrupt"))
+    interpreter.run()
+    assert [op.f for op in ops if op.process == HARNESS] == ["interrupt"]
+    stuck = VirtualInterpreter(loop, clients(Once("send")), 0, both, {}, ops.append)
+    with pytest.raises(RuntimeError, match="for ever"):
+        stuck.run()
+
+
+def test_on_a_loop_the_nemesis_waits_while_clients_go_on():
+    ops: list[Op] = []
+    loop = Loop(1)
+
+    class Waiting:
+        def open(self, process: Process, now: Now) -> Client:
+            return self
+
+        def invoke(self, op: Op) -> Op:
+            loop.run_until(loop.now_ns + 50 * MS)
+            return op.completed(INFO)
+
+        def close(self) -> None:
+            pass
+
+    generator = Together((clients(stream("send", 20)), process(NEMESIS, stream("kill", 2))))
+    VirtualInterpreter(loop, generator, 1, _AsyncClients(loop, ok), {NEMESIS: Synchronous(Waiting())}, ops.append).run()
+    first = next(op.index for op in ops if op.process == NEMESIS and op.type == INFO)
+    assert sum(op.type == OK for op in ops[:first]) == 20
+    assert ops[-1].time == 100 * MS
