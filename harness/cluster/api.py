@@ -212,8 +212,8 @@ class ClusterSpec:
     image: str | None = None
     bootstrap: str | None = None
     broker_config: dict[str, str] = field(default_factory=dict)
-    links: bool = True
-    """Whether an embedded cluster's connections run through links that can be cut."""
+    seed: int = 0
+    """The run's; only a simulated cluster draws from it."""
 
 
 # What a fault asks (answered through an Observer and the powers above), and what it waits for.

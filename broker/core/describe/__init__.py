@@ -1,1 +1,0 @@
-"""What is answered from the state as it is, without changing it: cluster, settings, partitions, transactions."""
