@@ -1,4 +1,4 @@
-"""The command line: `harness run|check|report|soak|cluster|heal|list`.
+"""The command line: `harness run|check|report|soak|cluster|history|heal|list|bugs`.
 
 Exit status (HISTORY.md): 0 valid, 1 invalid, 2 unknown or vacuous, 130 stopped by a second Ctrl-C, 254 what the caller
 can correct (options, files, unknown names, no engine, taken port, nothing answers), 255 the harness or the cluster's
@@ -29,6 +29,8 @@ cluster_app = typer.Typer(
     help="Start, stop and look at a cluster by hand.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(cluster_app, name="cluster")
+history_app = typer.Typer(help="Work with recorded histories.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(history_app, name="history")
 
 Results = Annotated[Path, typer.Option("--results", help="Where runs are kept.", metavar="DIR")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the verdict as JSON, and nothing else, on stdout.")]
@@ -77,6 +79,7 @@ def run(
     kafka_version: Annotated[str, typer.Option(help="Apache Kafka's version (jvm, compose).")] = "4.1.1",
     image: Annotated[str | None, typer.Option(help="Docker image (compose).")] = None,
     bootstrap: Annotated[str | None, typer.Option(help="host:port of a running cluster (existing).")] = None,
+    bug: Annotated[str, typer.Option(help="Plant a bug in our own broker: see `harness bugs`.")] = "",
     name: Annotated[str | None, typer.Option(help="The run's name under results/.")] = None,
     results: Results = RESULTS,
     as_json: AsJson = False,
@@ -114,13 +117,16 @@ def run(
         kafka_version=kafka_version,
         image=image,
         bootstrap=bootstrap,
+        bug=bug,
     )
     raise typer.Exit(launch.run(scenario, results, name=name, as_json=as_json, open_report=open_report))
 
 
 @app.command()
 def check(
-    history: Annotated[Path, typer.Argument(help="history.jsonl[.gz|.zst], history.edn, or a run's folder.")],
+    history: Annotated[
+        Path, typer.Argument(help="history.jsonl[.gz|.zst], history.edn, columns (.parquet), or a run's folder.")
+    ],
     workload: Annotated[str | None, typer.Option(help="kafka, list-append, or a model such as register.")] = None,
     isolation: Annotated[str | None, typer.Option(help="read_committed or read_uncommitted.")] = None,
     sub_via: Annotated[str | None, typer.Option(help="assign, subscribe, or both with a comma.")] = None,
@@ -207,6 +213,14 @@ def list_() -> None:
     raise typer.Exit(review.list_all())
 
 
+@app.command()
+def bugs() -> None:
+    """List the bugs that can be planted in our own broker (`harness run --bug NAME`), each with source and proof."""
+    from harness import hunt
+
+    raise typer.Exit(hunt.list_all())
+
+
 ClusterName = Annotated[str, typer.Option("--cluster", help="The provider: see `harness list`.")]
 ByName = Annotated[str, typer.Option("--name", help="Its name, to find it again.")]
 
@@ -254,6 +268,21 @@ def cluster_status(cluster: ClusterName = "embedded", name: ByName = "default", 
     from harness import clusters
 
     raise typer.Exit(clusters.status(cluster, name, results))
+
+
+@history_app.command(name="convert")
+def history_convert(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="What `harness check` reads.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="A name ending with .jsonl[.gz|.zst] or .parquet.")],
+    workload: Annotated[str, typer.Option(help="As of `harness check`: the tables of `kafka` make it fast.")] = "kafka",
+    isolation: Annotated[str, typer.Option(help="The default of processes that don't say their own.")] = (
+        "read_committed"
+    ),
+) -> None:
+    """Write a history in another form: JSON lines, or columns that a check reads without parsing."""
+    from harness import review
+
+    raise typer.Exit(review.convert(source, target, {"workload": workload, "isolation": isolation}))
 
 
 def main() -> None:

@@ -1,11 +1,12 @@
-"""What a node is told at its start: Kafka's own property names, plus `harness.peer.N`.
+"""What a node is told at its start: Kafka's own property names, plus `harness.peer.N` and `harness.bug`.
 
     node.id, process.roles, listeners, advertised.listeners, controller.listener.names, controller.quorum.voters,
     log.dirs (one folder), broker.rack, and the times and sizes of `TIMES` and `SIZES`
 
 Roles are combined: every node votes and serves. The cluster's id stands in `meta.properties` in the data folder, as a
 formatted Kafka folder has it. `harness.peer.N=host:port` says how this node reaches peer N when that is not where peer
-N listens: through a link that can be cut. Topic defaults (`log.*`, `min.insync.replicas`, ...) are the core's to read.
+N listens: through a link that can be cut. `harness.bug=NAME` makes the node wrong on purpose (`broker.bugs`). Topic
+defaults (`log.*`, `min.insync.replicas`, ...) are the core's to read.
 A property of Kafka that acts on threads or memory that this broker does not have is checked and has no effect; a name
 that nobody knows is reported and has none either, as in Kafka.
 
@@ -20,17 +21,49 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from broker.bugs.registry import BUGS
 from broker.core.config import BROKER_NAMES, TOPIC_DEFAULTS, BrokerConfig
 from broker.core.metadata.records import Endpoint
-from broker.core.properties import MAY_BE_ZERO, SIZES, TIMES
 from broker.io.properties import Properties, SettingsError, address_of, parse
 from broker.wire.frame import MAX_FRAME_BYTES
 
 META_FILE = "meta.properties"
 PEER_PREFIX = "harness.peer."
+BUG = "harness.bug"
 DEFAULT_MEMORY_BYTES = 512 * 1024 * 1024
 """Bound on the requests that are being received, all connections together (queued.max.request.bytes)."""
 
+TIMES = {
+    "broker.session.timeout.ms": "session_timeout_ms",
+    "broker.heartbeat.interval.ms": "heartbeat_interval_ms",
+    "controller.quorum.election.timeout.ms": "election_timeout_ms",
+    "controller.quorum.fetch.timeout.ms": "fetch_timeout_ms",
+    "group.initial.rebalance.delay.ms": "group_initial_delay_ms",
+    "group.max.session.timeout.ms": "group_max_session_timeout_ms",
+    "group.min.session.timeout.ms": "group_min_session_timeout_ms",
+    "producer.id.expiration.ms": "producer_id_expiration_ms",
+    "replica.fetch.backoff.ms": "replica_fetch_backoff_ms",
+    "replica.fetch.wait.max.ms": "replica_fetch_wait_ms",
+    "replica.high.watermark.checkpoint.interval.ms": "checkpoint_interval_ms",
+    "replica.lag.time.max.ms": "replica_lag_ms",
+    "request.timeout.ms": "request_timeout_ms",
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "transaction_sweep_ms",
+    "transaction.max.timeout.ms": "transaction_max_timeout_ms",
+}
+SIZES = {
+    "default.replication.factor": "default_replication_factor",
+    "metadata.log.max.record.bytes.between.snapshots": "metadata_snapshot_bytes",
+    "num.partitions": "default_partitions",
+    "offset.metadata.max.bytes": "offset_metadata_max_bytes",
+    "offsets.topic.num.partitions": "offsets_partitions",
+    "offsets.topic.replication.factor": "offsets_replication_factor",
+    "replica.fetch.max.bytes": "replica_fetch_max_bytes",
+    "replica.fetch.response.max.bytes": "replica_fetch_response_max_bytes",
+    "transaction.state.log.min.isr": "transaction_min_isr",
+    "transaction.state.log.num.partitions": "transaction_partitions",
+    "transaction.state.log.replication.factor": "transaction_replication_factor",
+}
+MAY_BE_ZERO = frozenset({"group.initial.rebalance.delay.ms", "offset.metadata.max.bytes"})
 WITHOUT_EFFECT = frozenset(
     {
         "background.threads",
@@ -47,6 +80,7 @@ WITHOUT_EFFECT = frozenset(
 """Whole numbers that Kafka knows and that mean nothing here; a value that is none is refused all the same."""
 _TEXTS = frozenset(
     {
+        BUG,
         "advertised.listeners",
         "broker.rack",
         "controller.listener.names",
@@ -84,6 +118,8 @@ class Settings:
     peers: Mapping[int, tuple[str, int]]
     limits: Limits = Limits()
     unknown: tuple[str, ...] = ()
+    bug: str = ""
+    """The bug to plant, "" for none."""
 
 
 def load(path: Path) -> Settings:
@@ -138,7 +174,14 @@ def settings(values: Mapping[str, str]) -> Settings:
         peers=peers,
         limits=_limits(given),
         unknown=_unknown(values),
+        bug=_bug(values.get(BUG, "")),
     )
+
+
+def _bug(name: str) -> str:
+    if name and name not in BUGS:
+        raise SettingsError(f"{BUG}={name}: there is no such bug, only {', '.join(BUGS)}")
+    return name
 
 
 def _check_roles(given: Properties) -> None:

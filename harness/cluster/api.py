@@ -212,8 +212,10 @@ class ClusterSpec:
     image: str | None = None
     bootstrap: str | None = None
     broker_config: dict[str, str] = field(default_factory=dict)
-    seed: int = 0
-    """The run's; only a simulated cluster draws from it."""
+    links: bool = True
+    """Whether an embedded cluster's connections run through links that can be cut."""
+    bug: str = ""
+    """A bug to plant; only providers of our own broker are asked to."""
 
 
 # What a fault asks (answered through an Observer and the powers above), and what it waits for.
