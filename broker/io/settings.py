@@ -24,6 +24,7 @@ from typing import Any
 from broker.bugs.registry import BUGS
 from broker.core.config import BROKER_NAMES, TOPIC_DEFAULTS, BrokerConfig
 from broker.core.metadata.records import Endpoint
+from broker.core.properties import MAY_BE_ZERO, SIZES, TIMES
 from broker.io.properties import Properties, SettingsError, address_of, parse
 from broker.wire.frame import MAX_FRAME_BYTES
 
@@ -33,37 +34,6 @@ BUG = "harness.bug"
 DEFAULT_MEMORY_BYTES = 512 * 1024 * 1024
 """Bound on the requests that are being received, all connections together (queued.max.request.bytes)."""
 
-TIMES = {
-    "broker.session.timeout.ms": "session_timeout_ms",
-    "broker.heartbeat.interval.ms": "heartbeat_interval_ms",
-    "controller.quorum.election.timeout.ms": "election_timeout_ms",
-    "controller.quorum.fetch.timeout.ms": "fetch_timeout_ms",
-    "group.initial.rebalance.delay.ms": "group_initial_delay_ms",
-    "group.max.session.timeout.ms": "group_max_session_timeout_ms",
-    "group.min.session.timeout.ms": "group_min_session_timeout_ms",
-    "producer.id.expiration.ms": "producer_id_expiration_ms",
-    "replica.fetch.backoff.ms": "replica_fetch_backoff_ms",
-    "replica.fetch.wait.max.ms": "replica_fetch_wait_ms",
-    "replica.high.watermark.checkpoint.interval.ms": "checkpoint_interval_ms",
-    "replica.lag.time.max.ms": "replica_lag_ms",
-    "request.timeout.ms": "request_timeout_ms",
-    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "transaction_sweep_ms",
-    "transaction.max.timeout.ms": "transaction_max_timeout_ms",
-}
-SIZES = {
-    "default.replication.factor": "default_replication_factor",
-    "metadata.log.max.record.bytes.between.snapshots": "metadata_snapshot_bytes",
-    "num.partitions": "default_partitions",
-    "offset.metadata.max.bytes": "offset_metadata_max_bytes",
-    "offsets.topic.num.partitions": "offsets_partitions",
-    "offsets.topic.replication.factor": "offsets_replication_factor",
-    "replica.fetch.max.bytes": "replica_fetch_max_bytes",
-    "replica.fetch.response.max.bytes": "replica_fetch_response_max_bytes",
-    "transaction.state.log.min.isr": "transaction_min_isr",
-    "transaction.state.log.num.partitions": "transaction_partitions",
-    "transaction.state.log.replication.factor": "transaction_replication_factor",
-}
-MAY_BE_ZERO = frozenset({"group.initial.rebalance.delay.ms", "offset.metadata.max.bytes"})
 WITHOUT_EFFECT = frozenset(
     {
         "background.threads",

@@ -1,0 +1,50 @@
+"""Which of Kafka's properties become which fields of `BrokerConfig`: whole numbers, times in ms and sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+TIMES = {
+    "broker.session.timeout.ms": "session_timeout_ms",
+    "broker.heartbeat.interval.ms": "heartbeat_interval_ms",
+    "controller.quorum.election.timeout.ms": "election_timeout_ms",
+    "controller.quorum.fetch.timeout.ms": "fetch_timeout_ms",
+    "group.initial.rebalance.delay.ms": "group_initial_delay_ms",
+    "group.max.session.timeout.ms": "group_max_session_timeout_ms",
+    "group.min.session.timeout.ms": "group_min_session_timeout_ms",
+    "producer.id.expiration.ms": "producer_id_expiration_ms",
+    "replica.fetch.backoff.ms": "replica_fetch_backoff_ms",
+    "replica.fetch.wait.max.ms": "replica_fetch_wait_ms",
+    "replica.high.watermark.checkpoint.interval.ms": "checkpoint_interval_ms",
+    "replica.lag.time.max.ms": "replica_lag_ms",
+    "request.timeout.ms": "request_timeout_ms",
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "transaction_sweep_ms",
+    "transaction.max.timeout.ms": "transaction_max_timeout_ms",
+}
+SIZES = {
+    "default.replication.factor": "default_replication_factor",
+    "metadata.log.max.record.bytes.between.snapshots": "metadata_snapshot_bytes",
+    "num.partitions": "default_partitions",
+    "offset.metadata.max.bytes": "offset_metadata_max_bytes",
+    "offsets.topic.num.partitions": "offsets_partitions",
+    "offsets.topic.replication.factor": "offsets_replication_factor",
+    "replica.fetch.max.bytes": "replica_fetch_max_bytes",
+    "replica.fetch.response.max.bytes": "replica_fetch_response_max_bytes",
+    "transaction.state.log.min.isr": "transaction_min_isr",
+    "transaction.state.log.num.partitions": "transaction_partitions",
+    "transaction.state.log.replication.factor": "transaction_replication_factor",
+}
+MAY_BE_ZERO = frozenset({"group.initial.rebalance.delay.ms", "offset.metadata.max.bytes"})
+
+
+def fields(properties: Mapping[str, str]) -> dict[str, int]:
+    """Return the fields that these properties set. Raises ValueError naming a property whose value is no number."""
+    found = {}
+    for name, field in {**TIMES, **SIZES}.items():
+        if name in properties:
+            lowest = 0 if name in MAY_BE_ZERO else 1
+            value = properties[name]
+            if not value.isdecimal() or int(value) < lowest:
+                raise ValueError(f"{name}={value}: it must be a whole number, {lowest} or more")
+            found[field] = int(value)
+    return found
