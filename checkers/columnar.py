@@ -1,11 +1,14 @@
 """A history's columns on disk: a folder of Parquet files, one a table, for judging again without parsing.
 
-`save` writes what `log_view.build` made, `load` brings it back: a check of the folder gives the verdict of the file it
-was made from. The default isolation is fixed when it is saved. Needs pyarrow, which is imported only here.
+`save` writes what `log_view.build` made beside the lines themselves (`checkers.archive`), `load` brings it back: a
+check of the folder gives the verdict of the file it was made from. Of other workloads than the queue the folder holds
+only the lines; so it does, in effect, where a check asks for another default isolation than the tables were made with.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from os import PathLike, fspath
 from typing import Any
@@ -14,13 +17,13 @@ import msgspec
 import numpy as np
 
 from checkers.columns import Ints
-from checkers.interning import Names, Values
+from checkers.interning import FOREIGN, Names, Values
 from checkers.log_view import Assigns, Calls, GroupOffsets, LogView, MicroTimes, Records, Sends
 from checkers.pairing import Line, Mark
 from harness.history import HistoryError
 
 SUFFIX = ".parquet"
-VERSION = 1
+VERSION = 2
 _META = b"kafka-harness"
 _TABLES: dict[str, type] = {
     "calls": Calls,
@@ -29,6 +32,7 @@ _TABLES: dict[str, type] = {
     "micro_times": MicroTimes,
     "group_offsets": GroupOffsets,
 }
+_TYPES = (np.dtype(np.int64), np.dtype(np.bool_))
 _PLAIN = ("index", "time", "rebalanced_call", "rebalanced_key")
 
 
@@ -36,18 +40,20 @@ class Meta(msgspec.Struct, kw_only=True):
     """What is no column."""
 
     version: int = VERSION
-    name: str
-    keys: list[Any]
-    kinds: list[Any]
-    groups: list[Any]
-    txn_ids: list[Any]
-    values: list[Any]
-    extras: list[tuple[int, Any]]
-    has_invocations: bool
-    first_index: int
-    backwards: str | None
-    unknown_kinds: dict[str, tuple[int, int]]
-    marks: list[tuple[int, int, dict[str, Any]]]
+    isolation: str
+    """The default with which the tables were made; "" where there are no tables."""
+    name: str = ""
+    keys: list[Any] = []
+    kinds: list[Any] = []
+    groups: list[Any] = []
+    txn_ids: list[Any] = []
+    values: list[Any] = []
+    extras: list[tuple[int, Any]] = []
+    has_invocations: bool = True
+    first_index: int = 0
+    backwards: str | None = None
+    unknown_kinds: dict[str, tuple[int, int]] = {}
+    marks: list[tuple[int, int, dict[str, Any]]] = []
 
 
 def is_columnar(history: object) -> bool:
@@ -55,30 +61,45 @@ def is_columnar(history: object) -> bool:
     return isinstance(history, PathLike | str) and fspath(history).rstrip("/").endswith(SUFFIX)
 
 
-def save(view: LogView, folder: PathLike[str] | str) -> None:
-    """Write the columns into `folder` (its name ends with .parquet); it must not exist."""
+@contextmanager
+def making(folder: str) -> Iterator[None]:
+    """Create the folder, which must not exist; remove it again if the body fails."""
     from pyarrow import fs  # noqa: PLC0415  heavy, and only this form needs it
 
-    place = fspath(folder).rstrip("/")
     local = fs.LocalFileSystem()
-    if not place.endswith(SUFFIX):
-        raise HistoryError(f"{place}: a folder of columns ends with {SUFFIX}")
-    if local.get_file_info(place).type != fs.FileType.NotFound:
-        raise HistoryError(f"{place}: exists already")
-    local.create_dir(place)
+    if local.get_file_info(folder).type != fs.FileType.NotFound:
+        raise HistoryError(f"{folder}: exists already")
+    local.create_dir(folder)
+    done = False
+    try:
+        yield
+        done = True
+    finally:
+        if not done:
+            local.delete_dir(folder)
+
+
+def save(folder: str, view: LogView | None, isolation: str) -> None:
+    """Write the columns into a folder; without a view only a note that there are none."""
+    if view is None:
+        _write(folder, "meta", {}, msgspec.json.encode(Meta(isolation="")))
+        return
     for name, cls in _TABLES.items():
         table = getattr(view, name)
-        _write(place, name, {f.name: getattr(table, f.name) for f in fields(cls) if f.name != "extras"})
+        _write(folder, name, {f.name: getattr(table, f.name) for f in fields(cls) if f.name != "extras"})
     assigns = view.assigns
-    _write(place, "assigns", {"call": assigns.call, "seeks": assigns.seeks})
-    _write(place, "assign_members", {"call": assigns.member_call, "key": assigns.member_key})
+    _write(folder, "assigns", {"call": assigns.call, "seeks": assigns.seeks})
+    _write(folder, "assign_members", {"call": assigns.member_call, "key": assigns.member_key})
     for name in _PLAIN:
-        _write(place, name, {name: getattr(view, name)})
-    _write(place, "meta", {}, msgspec.json.encode(_meta_of(view)))
+        _write(folder, name, {name: getattr(view, name)})
+    _write(folder, "meta", {}, msgspec.json.encode(_meta_of(view, isolation)))
 
 
-def load(folder: PathLike[str] | str) -> LogView:
-    """Return the columns of a folder that `save` wrote; HistoryError where it is not one."""
+def load(folder: PathLike[str] | str, isolation: str) -> LogView | None:
+    """Return the columns of a folder that `save` wrote, None where it has none for this default isolation.
+
+    Raises HistoryError where it is no such folder, or its tables don't fit together.
+    """
     import pyarrow as pa  # noqa: PLC0415  heavy, and only this form needs it
 
     place = fspath(folder).rstrip("/")
@@ -88,14 +109,20 @@ def load(folder: PathLike[str] | str) -> LogView:
             raise HistoryError(
                 f"{place}: columns of version {meta.version}; this reads version {VERSION}: convert again"
             )
-        tables = {name: _read(place, name) for name in (*_TABLES, "assigns", "assign_members", *_PLAIN)}
-        return _view(meta, tables)
-    except (OSError, pa.ArrowException, msgspec.MsgspecError, KeyError, TypeError) as error:
+        if meta.isolation != isolation:
+            return None
+        view = _view(meta, {name: _read(place, name) for name in (*_TABLES, "assigns", "assign_members", *_PLAIN)})
+    except (OSError, pa.ArrowException, msgspec.MsgspecError, KeyError, TypeError, ValueError) as error:
         raise HistoryError(f"{place}: not a folder of columns: {str(error).splitlines()[0]}") from error
+    wrong = misfit(view)
+    if wrong:
+        raise HistoryError(f"{place}: not a folder of columns: {wrong}")
+    return view
 
 
-def _meta_of(view: LogView) -> Meta:
+def _meta_of(view: LogView, isolation: str) -> Meta:
     return Meta(
+        isolation=isolation,
         name=view.name,
         keys=view.keys.names,
         kinds=view.kinds.names,
@@ -141,6 +168,41 @@ def _view(meta: Meta, tables: dict[str, dict[str, Ints]]) -> LogView:
     )
 
 
+def misfit(view: LogView) -> str:
+    """Return what is wrong with a view whose parts came from files, "" if they fit: checkers index without looking."""
+    rows, calls = len(view.time), view.calls.size
+    tables = (view.calls, view.sends, view.records, view.micro_times, view.group_offsets)
+    for table in tables:
+        sizes = {len(getattr(table, f.name)) for f in fields(table) if f.name != "extras"}
+        if len(sizes) > 1:
+            return f"the columns of {type(table).__name__} differ in length"
+    pairs = ((view.index, view.time), (view.assigns.call, view.assigns.seeks))
+    members = ((view.assigns.member_call, view.assigns.member_key), (view.rebalanced_call, view.rebalanced_key))
+    if any(len(one) != len(other) for one, other in (*pairs, *members)):
+        return "columns of one table differ in length"
+    keys = len(view.keys)
+    bounds = [
+        ("a call's row", view.calls.invoke_row, -1, rows),
+        ("a call's row", view.calls.done_row, -1, rows),
+        ("a call's kind", view.calls.f, 0, len(view.kinds)),
+        ("a call's type", view.calls.type, 0, 3),
+        ("a call's isolation", view.calls.isolation, 0, 2),
+        ("a transactional id", view.calls.txn_id, -1, len(view.txn_ids)),
+        ("a group", view.group_offsets.group, -1, len(view.groups)),
+    ]
+    named = (view.sends, view.records, view.group_offsets)
+    of_call = [view.micro_times.call, view.assigns.call, view.assigns.member_call, view.rebalanced_call]
+    of_key = [view.assigns.member_key, view.rebalanced_key, *(table.key for table in named)]
+    bounds.extend(("a call", column, 0, calls) for column in (*of_call, *(table.call for table in named)))
+    bounds.extend(("a key", column, 0, keys) for column in of_key)
+    top = FOREIGN + len(view.values.foreign)
+    bounds.extend((("a value", view.sends.value, -FOREIGN, top), ("a value", view.records.value, -FOREIGN, top)))
+    for what, column, low, end in bounds:
+        if len(column) and not (low <= int(column.min()) and int(column.max()) < end):
+            return f"{what} lies outside its table"
+    return ""
+
+
 def _write(folder: str, name: str, columns: dict[str, Any], meta: bytes | None = None) -> None:
     import pyarrow as pa  # noqa: PLC0415
     from pyarrow import parquet  # noqa: PLC0415
@@ -155,7 +217,11 @@ def _read(folder: str, name: str) -> dict[str, Ints]:
     from pyarrow import parquet  # noqa: PLC0415
 
     table = parquet.read_table(f"{folder}/{name}{SUFFIX}", memory_map=True)
-    return {column: table.column(column).to_numpy() for column in table.column_names}
+    columns = {column: table.column(column).to_numpy() for column in table.column_names}
+    for column, values in columns.items():
+        if values.dtype not in _TYPES:
+            raise TypeError(f"{name}.{column} holds {values.dtype}, not integers")
+    return columns
 
 
 def _read_meta(folder: str) -> bytes:

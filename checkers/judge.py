@@ -17,20 +17,19 @@ from checkers import availability
 from checkers.append.check import LIST_APPEND, check_appends
 from checkers.case import Case
 from checkers.catalog import allowed, place
-from checkers.columnar import is_columnar, load, save
+from checkers.columnar import is_columnar, load
 from checkers.findings import Findings
 from checkers.judgement import Judgement
 from checkers.lag import realtime_lag, worst
 from checkers.linear.check import check_model
 from checkers.linear.model import MODELS
-from checkers.log_view import build
 from checkers.options import KAFKA, CheckOptions
 from checkers.queue import case_of, case_of_view, judge_case
 from checkers.source import Lines, lines_of
 from checkers.verdict import Validity
 from harness.history import HistoryError, Op
 
-__all__ = ["CheckOptions", "Judgement", "convert", "judge"]
+__all__ = ["CheckOptions", "Judgement", "judge"]
 
 
 def judge(history: PathLike[str] | str | Iterable[Op], options: CheckOptions | None = None) -> Judgement:
@@ -38,12 +37,12 @@ def judge(history: PathLike[str] | str | Iterable[Op], options: CheckOptions | N
     options = options or CheckOptions()
     started = time.monotonic()
     warnings: list[str] = []
-    with _collector_paused():
-        if is_columnar(history):
-            if options.workload != KAFKA:
-                raise HistoryError(f"columns hold the workload {KAFKA}, not {options.workload}")
+    with collector_paused():
+        if is_columnar(history) and options.workload == KAFKA:
             assert isinstance(history, PathLike | str)
-            return _judge_queue(case_of_view(load(history), options), options, warnings, started)
+            view = load(history, options.isolation)
+            if view is not None:
+                return _judge_queue(case_of_view(view, options), options, warnings, started)
         blocks, name = lines_of(history, warnings.append)
         if options.workload == LIST_APPEND:
             return _judge_appends(blocks, name, options, warnings, started)
@@ -53,16 +52,6 @@ def judge(history: PathLike[str] | str | Iterable[Op], options: CheckOptions | N
             known = ", ".join((KAFKA, LIST_APPEND, *MODELS))
             raise HistoryError(f"unknown workload {options.workload!r}: there are {known}")
         return _judge_queue(case_of(blocks, name, options), options, warnings, started)
-
-
-def convert(history: PathLike[str] | str, folder: PathLike[str] | str, options: CheckOptions | None = None) -> int:
-    """Write a queue history as columns (a folder ending with .parquet); return its number of rows."""
-    options = options or CheckOptions()
-    with _collector_paused():
-        blocks, name = lines_of(history, lambda _: None)
-        view = build(blocks, name=name, isolation=options.isolation)
-        save(view, folder)
-    return len(view.time)
 
 
 def _judge_appends(
@@ -148,7 +137,7 @@ def _validity(findings: Findings, invalid: bool) -> Validity:  # noqa: FBT001  o
 
 
 @contextmanager
-def _collector_paused() -> Iterator[None]:
+def collector_paused() -> Iterator[None]:
     """Pause the cycle collector: loading makes millions of lists that die at once, none of them in a cycle."""
     enabled = gc.isenabled()
     gc.disable()

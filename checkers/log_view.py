@@ -189,7 +189,7 @@ def build(
         builder.feed(lines, numbers)
         if eager is not None:
             eager(builder)
-    return builder.finish(_ISOLATIONS[isolation])
+    return builder.finish(isolation)
 
 
 class ViewBuilder:
@@ -386,8 +386,8 @@ class ViewBuilder:
                 ) from error
         return flat
 
-    def finish(self, isolation: int) -> LogView:
-        """Return the view; the builder must not be used afterwards."""
+    def finish(self, isolation: str) -> LogView:
+        """Return the view; the builder must not be used afterwards. `isolation` as in `build`."""
         self._take(self.pairing.dangling())
         index, time = self.pairing.columns()
         calls = Calls(*self._calls.take())
@@ -397,7 +397,7 @@ class ViewBuilder:
             name=self.name,
             index=index,
             time=time,
-            calls=_with_isolation(calls, isolation),
+            calls=_with_isolation(calls, _ISOLATIONS[isolation]),
             sends=Sends(*self._sends.take()),
             records=Records(
                 np.repeat(segment_call, segment_size),

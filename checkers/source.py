@@ -2,21 +2,24 @@
 
 A file is read in blocks of whole lines, decoded by msgspec in one call a block; only when a block does not decode (or
 holds blank lines) it is read again line by line, to name the line that is wrong. A last line without its newline that
-does not decode is torn (a killed run leaves one): it is dropped with a warning.
+does not decode is torn (a killed run leaves one): it is dropped with a warning. A compressed file that ends before its
+end marker is refused: what is missing could be anything.
 """
 
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from types import TracebackType
+from typing import Any, BinaryIO, Protocol, Self, cast
 
 import msgspec
 
-from checkers import edn
+from checkers import archive, edn
 from checkers.pairing import Line
 from harness.history import HistoryError
 
@@ -34,55 +37,90 @@ Lines = tuple[Sequence[Line], Sequence[int]]
 """Decoded lines and their line numbers (from 1)."""
 
 _decoder = msgspec.json.Decoder(Line)
+_UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class Stream(Protocol):
+    """What bytes are read from: any number at a time, none at the end."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return some bytes."""
+        ...
 
 
 def lines_of(history: PathLike[str] | str | Iterable[Any], warn: Callable[[str], None]) -> tuple[Iterable[Lines], str]:
     """Return the lines of a file, of a run's folder, or of operations in memory, and the name that errors call it."""
     if not isinstance(history, PathLike | str):
         return lines_of_ops(history), "history"
-    path = Path(history)
-    if path.is_dir():
-        own, jepsens = path / HISTORY_FILE, path / JEPSENS_FILE
-        path = own if own.exists() or not jepsens.exists() else jepsens
+    path = file_of(history)
     return lines_of_file(path, warn), path.name
 
 
+def file_of(history: PathLike[str] | str) -> Path:
+    """Return the file that holds a history: the one in a run's folder, else the path itself."""
+    path = Path(history)
+    if path.is_dir() and path.suffix != archive.SUFFIX:
+        own, jepsens = path / HISTORY_FILE, path / JEPSENS_FILE
+        path = own if own.exists() or not jepsens.exists() else jepsens
+    return path
+
+
 def lines_of_file(path: Path, warn: Callable[[str], None]) -> Iterator[Lines]:
-    """Yield the decoded lines of a .jsonl, .jsonl.gz, .jsonl.zst or .edn file, block by block.
+    """Yield the decoded lines of a .jsonl, .jsonl.gz, .jsonl.zst, .edn or .parquet file, block by block.
 
     Raises HistoryError (naming file and line) where the file can't be read or a line is not an operation.
     """
+    if path.suffix == EDN:
+        for ops, places in edn_ops(path):
+            yield _converted(ops, places, path.name), places
+        return
+    blocks = archive.json_blocks(str(path)) if path.suffix == archive.SUFFIX else blocks_of_file(path)
     number = 1
+    for block in blocks:
+        lines, numbers, number = decode(block, number, path.name, warn)
+        yield lines, numbers
+
+
+def blocks_of_file(path: Path) -> Iterator[bytes]:
+    """Yield a JSONL file, compressed or not, in blocks that end at a newline; the last one may not."""
     try:
         with _open(path) as stream:
-            if path.suffix == EDN:
-                yield from _edn(stream, path.name)
-                return
-            for block in _blocks(stream):
-                lines, numbers, number = _decode(block, number, path.name, warn)
-                yield lines, numbers
-    except (OSError, EOFError) as error:
+            yield from _blocks(stream)
+    except (OSError, EOFError, zlib.error) as error:
         raise HistoryError(f"{path}: can't be read: {error}") from error
 
 
-def _edn(stream: BinaryIO, name: str) -> Iterator[Lines]:
-    """Yield the ops of Jepsen's history.edn: one map a line, or one vector of maps."""
-    lines: list[Line] = []
+def edn_ops(path: Path) -> Iterator[tuple[list[dict[str, Any]], list[int]]]:
+    """Yield the ops of Jepsen's history.edn (one map a line, or one vector of maps) as JSON objects, with lines."""
+    try:
+        text = path.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise HistoryError(f"{path}: can't be read: {error}") from error
+    ops: list[dict[str, Any]] = []
     numbers: list[int] = []
-    text = stream.read().decode()
     one_a_line = not text.lstrip().startswith("[")
-    for number, part in enumerate(text.splitlines() if one_a_line else (text,), start=1):
+    for number, part in enumerate(text.split("\n") if one_a_line else (text,), start=1):
         try:
             for value in edn.parse(part):
                 for op in [value] if one_a_line else value:
-                    lines.append(msgspec.convert(edn.op_of(op), Line, strict=True))
-                    numbers.append(number if one_a_line else len(lines))
-        except (edn.EdnError, msgspec.ValidationError, TypeError) as error:
+                    ops.append(edn.op_of(op))
+                    numbers.append(number if one_a_line else len(ops))
+        except (edn.EdnError, TypeError, ValueError, RecursionError) as error:
+            raise HistoryError(f"{path.name}:{number}: not an operation in EDN: {error}") from error
+        if len(ops) >= EDN_BLOCK:
+            yield ops, numbers
+            ops, numbers = [], []
+    yield ops, numbers
+
+
+def _converted(ops: list[dict[str, Any]], numbers: list[int], name: str) -> list[Line]:
+    lines = []
+    for op, number in zip(ops, numbers, strict=True):
+        try:
+            lines.append(msgspec.convert(op, Line, strict=True))
+        except (msgspec.ValidationError, TypeError) as error:
             raise HistoryError(f"{name}:{number}: not an operation in EDN: {error}") from error
-        if len(lines) >= EDN_BLOCK:
-            yield lines, numbers
-            lines, numbers = [], []
-    yield lines, numbers
+    return lines
 
 
 def lines_of_ops(ops: Iterable[Any]) -> Iterator[Lines]:
@@ -91,37 +129,75 @@ def lines_of_ops(ops: Iterable[Any]) -> Iterator[Lines]:
     yield lines, range(1, len(lines) + 1)
 
 
-def _open(path: Path) -> AbstractContextManager[BinaryIO]:
+def _open(path: Path) -> AbstractContextManager[Stream]:
     if path.suffix == ".gz":
         return cast("AbstractContextManager[BinaryIO]", gzip.open(path, "rb"))
     if path.suffix == ".zst":
-        import zstandard  # noqa: PLC0415  only compressed histories pay for the import
-
-        return cast("AbstractContextManager[BinaryIO]", zstandard.open(path, "rb"))
+        return _Zst(path.open("rb"))
     return path.open("rb")
 
 
-def _blocks(stream: BinaryIO) -> Iterator[bytes]:
-    """Yield blocks that end at a newline; the last one may not."""
-    rest = b""
+class _Zst:
+    """A zstd file, frame after frame; the library's own reader takes one that was cut off for a whole one."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def __enter__(self) -> Self:
+        import zstandard  # noqa: PLC0415  only compressed histories pay for the import
+
+        self._failed = zstandard.ZstdError
+        self._open = zstandard.ZstdDecompressor().decompressobj
+        self._frame: Any = None
+        self._rest = b""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._file.close()
+
+    def read(self, size: int = -1) -> bytes:
+        """Return what the next compressed bytes hold, b"" at the end of the last frame."""
+        try:
+            while True:
+                chunk = self._rest or self._file.read(size)
+                self._rest = b""
+                if not chunk:
+                    if self._frame is not None:
+                        raise EOFError("the compressed file ends before its end marker")
+                    return b""
+                self._frame = self._frame or self._open()
+                out: bytes = self._frame.decompress(chunk)
+                if self._frame.eof:
+                    self._rest, self._frame = self._frame.unused_data, None
+                if out:
+                    return out
+        except self._failed as error:
+            raise EOFError(str(error)) from error
+
+
+def _blocks(stream: Stream) -> Iterator[bytes]:
+    rest: list[bytes] = []
+    held = 0
     while read := stream.read(BLOCK_SIZE_BYTES):
         end = read.rfind(b"\n") + 1
         if end:
-            yield rest + read[:end]
-            rest = read[end:]
+            yield b"".join((*rest, read[:end]))
+            rest, held = [read[end:]], len(read) - end
         else:
-            rest += read
-            if len(rest) > LINE_LIMIT_BYTES:
+            rest.append(read)
+            held += len(read)
+            if held > LINE_LIMIT_BYTES:
                 raise HistoryError(f"a line is longer than {LINE_LIMIT_BYTES} bytes: not a history")
-    if rest:
-        yield rest
+    if held:
+        yield b"".join(rest)
 
 
-def _decode(block: bytes, number: int, name: str, warn: Callable[[str], None]) -> tuple[list[Line], Sequence[int], int]:
+def decode(block: bytes, number: int, name: str, warn: Callable[[str], None]) -> tuple[list[Line], Sequence[int], int]:
+    """Return the lines of a block, their numbers, and the number of the line after it."""
     count = block.count(b"\n") + (not block.endswith(b"\n"))
     try:
         lines = _decoder.decode_lines(block)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _UNDECODABLE:
         lines = []
     if len(lines) == count:
         return lines, range(number, number + count), number + count
@@ -138,9 +214,30 @@ def _decode_slowly(
             try:
                 lines.append(_decoder.decode(line))
                 numbers.append(number)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except _UNDECODABLE as error:
                 if line.endswith(b"\n"):
                     raise HistoryError(f"{name}:{number}: not an operation: {error}") from error
                 warn(f"{name}:{number}: the last line is torn ({len(line)} bytes): dropped")
         number += 1
     return lines, numbers, number
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Callable[[bytes], object]]:
+    """Open a new .jsonl[.gz|.zst] file and yield what writes to it; HistoryError where it exists or can't be made."""
+    try:
+        with path.open("xb") as file:
+            if path.suffix == ".gz":
+                with gzip.GzipFile(fileobj=file, mode="wb", mtime=0) as zipped:
+                    yield zipped.write
+            elif path.suffix == ".zst":
+                import zstandard  # noqa: PLC0415  only compressed histories pay for the import
+
+                with zstandard.ZstdCompressor().stream_writer(file, closefd=False) as packed:
+                    yield packed.write
+            else:
+                yield file.write
+    except FileExistsError:
+        raise HistoryError(f"{path}: exists already") from None
+    except OSError as error:
+        raise HistoryError(f"{path}: can't be written: {error}") from error

@@ -1,8 +1,4 @@
-<<<<<<< 8f3418e
-"""The command line: `harness run|check|report|soak|cluster|heal|list`.
-=======
 """The command line: `harness run|check|report|soak|cluster|history|heal|list|bugs`.
->>>>>>> 2a5f7b28d50a5d6a6c10f53e00709e2886af0dd6
 
 Exit status (HISTORY.md): 0 valid, 1 invalid, 2 unknown or vacuous, 130 stopped by a second Ctrl-C, 254 what the caller
 can correct (options, files, unknown names, no engine, taken port, nothing answers), 255 the harness or the cluster's
@@ -33,6 +29,8 @@ cluster_app = typer.Typer(
     help="Start, stop and look at a cluster by hand.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(cluster_app, name="cluster")
+history_app = typer.Typer(help="Work with recorded histories.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(history_app, name="history")
 
 Results = Annotated[Path, typer.Option("--results", help="Where runs are kept.", metavar="DIR")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the verdict as JSON, and nothing else, on stdout.")]
@@ -126,7 +124,9 @@ def run(
 
 @app.command()
 def check(
-    history: Annotated[Path, typer.Argument(help="history.jsonl[.gz|.zst], history.edn, or a run's folder.")],
+    history: Annotated[
+        Path, typer.Argument(help="history.jsonl[.gz|.zst], history.edn, columns (.parquet), or a run's folder.")
+    ],
     workload: Annotated[str | None, typer.Option(help="kafka, list-append, or a model such as register.")] = None,
     isolation: Annotated[str | None, typer.Option(help="read_committed or read_uncommitted.")] = None,
     sub_via: Annotated[str | None, typer.Option(help="assign, subscribe, or both with a comma.")] = None,
@@ -268,6 +268,21 @@ def cluster_status(cluster: ClusterName = "embedded", name: ByName = "default", 
     from harness import clusters
 
     raise typer.Exit(clusters.status(cluster, name, results))
+
+
+@history_app.command(name="convert")
+def history_convert(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="What `harness check` reads.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="A name ending with .jsonl[.gz|.zst] or .parquet.")],
+    workload: Annotated[str, typer.Option(help="As of `harness check`: the tables of `kafka` make it fast.")] = "kafka",
+    isolation: Annotated[str, typer.Option(help="The default of processes that don't say their own.")] = (
+        "read_committed"
+    ),
+) -> None:
+    """Write a history in another form: JSON lines, or columns that a check reads without parsing."""
+    from harness import review
+
+    raise typer.Exit(review.convert(source, target, {"workload": workload, "isolation": isolation}))
 
 
 def main() -> None:

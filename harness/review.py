@@ -27,10 +27,25 @@ def check(history: Path, flags: Mapping[str, Any], *, as_json: bool) -> int:
     if as_json:
         sys.stdout.write(msgspec.json.encode(verdict).decode() + "\n")
         for warning in judgement.warnings:
-            sys.stderr.write(f"harness: warning: {warning}\n")
+            _warn(warning)
     else:
         _print(judgement, history)
     return of_verdict(verdict["valid"])
+
+
+def convert(source: Path, target: Path, flags: Mapping[str, Any]) -> int:
+    """Write a history in another form; tell how long it is; return VALID."""
+    from checkers import convert as conversion  # noqa: PLC0415  only this command needs it
+
+    if not source.exists():
+        raise HistoryError(f"{source}: no such file or folder")
+    count = conversion.convert(source, target, _options(source, flags), _warn)
+    sys.stdout.write(f"{target}: {count} lines\n")
+    return VALID
+
+
+def _warn(line: str) -> None:
+    sys.stderr.write(f"harness: warning: {line}\n")
 
 
 def _options(history: Path, flags: Mapping[str, Any]) -> CheckOptions:

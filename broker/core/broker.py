@@ -14,9 +14,10 @@ from typing import Any, Protocol
 
 import msgspec
 
-from broker.core import routes
+from broker.core import routes, topic_creation
 from broker.core.config import BrokerConfig
 from broker.core.controller.controller import Controller, ControllerRequest, refusal
+from broker.core.describe import cluster
 from broker.core.group import group_admin
 from broker.core.group.coordinator import TOPIC as GROUP_TOPIC
 from broker.core.group.coordinator import GroupCoordinator
@@ -35,6 +36,7 @@ from broker.core.quorum.metadata_log import Entry, Snapshot
 from broker.core.quorum.quorum import Quorum
 from broker.core.quorum.state import QuorumConfig
 from broker.core.ready import Event, Outbox, PeerFailed, PeerReply, Ready, Reply, Request, Tick
+from broker.core.replication.delete_records import Deleting
 from broker.core.replication.fetch import Fetching
 from broker.core.replication.fetcher import Fetchers
 from broker.core.replication.isr import IsrKeeper
@@ -47,8 +49,10 @@ from broker.core.transaction.coordinator import TransactionCoordinator
 from broker.core.transaction.markers import MarkerWriter
 from broker.core.transaction.producer_ids import ProducerIds
 from broker.core.transaction.verifier import Verifier
+from broker.wire.message import Response
 from broker.wire.messages.create_topics import CreateTopicsRequest
 from broker.wire.messages.delete_groups import DeleteGroupsRequest
+from broker.wire.messages.metadata import MetadataRequest, MetadataResponse
 
 FORWARD_CHANNEL = 4
 """Clients' requests on their way to the controller."""
@@ -96,6 +100,7 @@ class Broker:
         self._ended = False
         self._dirty: dict[Key, None] = {}
         self._forwarded: dict[int, tuple[object, Any]] = {}
+        self._asked_for_topics: dict[str, int] = {}
         self.replicas = Replicas(config, storage, out)
         self.lifecycle = Lifecycle(
             config,
@@ -108,6 +113,7 @@ class Broker:
         self.isr = IsrKeeper(config, self.replicas, out, controller=lambda: self.quorum.leader_id, moved=self._moved)
         self.fetching = Fetching(self.replicas, lambda: self.image, out, self.isr.fetched)
         self.replicas.wake = self.fetching.wake
+        self.deleting = Deleting(self.replicas, lambda: self.image, out, raised=self.fetching.wake)
         self.verifier = Verifier(config, out, lambda: self.image)
         self.producing = Producing(
             self.replicas, lambda: self.image, out, appended=self.fetching.wake, verify=self.verifier.ask
@@ -192,6 +198,10 @@ class Broker:
         else:
             self._to_controller(request, request.message, now_ms)
 
+    def reply(self, request_id: object, message: Response) -> None:
+        """Answer a request."""
+        self._out.replies.append(Reply(request_id, message))
+
     def delete_groups(self, request_id: object, message: DeleteGroupsRequest) -> None:
         """Delete groups; answer when that is replicated."""
         group_admin.delete(self.groups, self._out, request_id, message)
@@ -206,6 +216,20 @@ class Broker:
             timeout_ms = self.config.request_timeout_ms
             token = self._out.request(self.quorum.leader_id, FORWARD_CHANNEL, message, timeout_ms)
             self._forwarded[token] = (request.id, refusal(message))
+
+    def metadata(self, request: MetadataRequest) -> MetadataResponse:
+        """Return what this node knows of the cluster."""
+        leader_id = self.quorum.leader_id
+        return cluster.metadata(self.image, request, cluster_id=self.config.cluster_id, leader_id=leader_id)
+
+    def create_and_tell(self, request: MetadataRequest, now_ms: int) -> MetadataResponse:
+        """Ask for the topics that are not there; the client looks again until they are."""
+        for name in topic_creation.missing(self.config, self.image, request):
+            if self._asked_for_topics.get(name, -1) + topic_creation.PATIENCE_MS < now_ms:
+                self._asked_for_topics[name] = now_ms
+                self.ask_for_topic(topic_creation.request(name), now_ms)
+        self._asked_for_topics = topic_creation.recent(self._asked_for_topics, now_ms)
+        return self.metadata(request)
 
     def ask_for_topic(self, request: CreateTopicsRequest, now_ms: int) -> None:
         """Ask for an internal topic; whoever needs it asks again anyway."""
@@ -249,6 +273,7 @@ class Broker:
         self.transactions.tick(now_ms)
         self.groups.tick(now_ms)
         self.lifecycle.tick(now_ms)
+        self.deleting.tick(now_ms)
         if self.is_stopped and not self._ended:
             self._ended = True
             self.quorum.resign(now_ms)
@@ -277,6 +302,7 @@ class Broker:
             self.producing.deadline_ms,
             self.fetching.deadline_ms,
             self.fetchers.deadline_ms,
+            self.deleting.deadline_ms,
             self.lifecycle.deadline_ms,
             self.ids.deadline_ms,
             self.transactions.deadline_ms,

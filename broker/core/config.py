@@ -51,8 +51,16 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):
     group_initial_delay_ms: int = 3000
     group_min_session_timeout_ms: int = 6000
     group_max_session_timeout_ms: int = 30 * 60 * 1000
+    consumer_session_timeout_ms: int = 45_000
+    consumer_heartbeat_interval_ms: int = 5000
+    consumer_max_size: int = (1 << 31) - 1
+    offsets_retention_minutes: int = 7 * 24 * 60
+    offsets_check_interval_ms: int = 600_000
+    auto_create_topics: bool = True
     metadata_snapshot_bytes: int = 20 << 20
     elr: bool = True
+    transaction_version: int = 2
+    """The level of `transaction.version` in a new cluster (KIP-890); below 2, clients keep to protocol v1."""
     properties: Mapping[str, str] = {}
     """All properties as given: defaults of topic settings are looked up here."""
 
@@ -60,6 +68,7 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):
 TOPIC_DEFAULTS = topic_settings.DEFAULTS
 BROKER_NAMES = topic_settings.BROKER_NAMES
 _ACTING = (
+    "cleanup.policy",
     "min.insync.replicas",
     "unclean.leader.election.enable",
     "segment.bytes",
@@ -76,14 +85,21 @@ class TopicConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     min_isr: int = 1
     unclean: bool = False
+    deletes: bool = True
+    """Whether whole records may go (cleanup.policy)."""
     log: LogConfig = LogConfig()
 
 
 def _setting(config: BrokerConfig, image: Image, topic: str, key: str) -> str:
-    """Return the value that holds for a topic: its own, the cluster's, this node's, Kafka's default."""
+    """Return the value that holds for a topic: its own, this node's, the cluster's, the properties', Kafka's."""
     name = BROKER_NAMES.get(key, key)
-    own, cluster = image.config("topic", topic).get(key), image.config("broker", "").get(name)
-    for value in (own, cluster, config.properties.get(name)):
+    levels = (
+        image.config("topic", topic).get(key),
+        image.config("broker", str(config.node_id)).get(name),
+        image.config("broker", "").get(name),
+        config.properties.get(name),
+    )
+    for value in levels:
         if value is not None:
             return value
     return TOPIC_DEFAULTS[key]
@@ -95,6 +111,7 @@ def topic_config(config: BrokerConfig, image: Image, topic: str) -> TopicConfig:
     return TopicConfig(
         min_isr=int(settings["min.insync.replicas"]),
         unclean=settings["unclean.leader.election.enable"] == "true",
+        deletes="delete" in settings["cleanup.policy"].split(",") or "compact" not in settings["cleanup.policy"],
         log=LogConfig(
             segment_bytes=int(settings["segment.bytes"]),
             segment_ms=int(settings["segment.ms"]),

@@ -1,25 +1,34 @@
-"""What is answered from the state as it is, without changing it: Metadata, ListOffsets, DescribeQuorum.
+"""Questions: what is answered from the state as it is, without changing it. ListOffsets and DescribeQuorum stand here.
 
-`answer` returns the response, or None for what is no such question. DescribeQuorum is answered by the active
-controller; elsewhere it is to be forwarded (`is_forwarded`). ListOffsets goes to the leader: the end is the high
-watermark (the last stable offset for read_committed), unknown until this leader's epoch is committed; by time it is the
-first record of that time or later, in a compressed batch the batch's first offset. Kafka: KRaftMetadataCache,
-Partition.fetchOffsetForTimestamp.
+`answer` returns the response, or None for what is no such question. Metadata that names a topic which is to be created
+is none. DescribeQuorum is answered by the active controller; elsewhere it is to be forwarded (`is_forwarded`).
+ListOffsets goes to the leader: the end is the high watermark (the last stable offset for read_committed), unknown until
+this leader's epoch is committed; by time it is the first record of that time or later, in a compressed batch the
+batch's first offset. Kafka: Partition.fetchOffsetForTimestamp.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable
+from typing import Any
 
 from broker.core.broker import Broker
+from broker.core.describe import cluster, configs, partitions, security, transactions
 from broker.core.errors import Code
-from broker.core.metadata.image import Topic
-from broker.core.metadata.records import NO_LEADER, PartitionState
 from broker.core.quorum.state import Progress
 from broker.core.replication.replica import Replica
 from broker.core.storage import Storage
+from broker.core.topic_creation import missing
 from broker.wire import batch, record
 from broker.wire.message import Request, Response
+from broker.wire.messages.create_acls import CreateAclsRequest
+from broker.wire.messages.delete_acls import DeleteAclsRequest
+from broker.wire.messages.describe_acls import DescribeAclsRequest
+from broker.wire.messages.describe_client_quotas import DescribeClientQuotasRequest
+from broker.wire.messages.describe_cluster import DescribeClusterRequest
+from broker.wire.messages.describe_configs import DescribeConfigsRequest
+from broker.wire.messages.describe_log_dirs import DescribeLogDirsRequest
+from broker.wire.messages.describe_producers import DescribeProducersRequest
 from broker.wire.messages.describe_quorum import (
     DescribeQuorumRequest,
     DescribeQuorumResponse,
@@ -27,6 +36,10 @@ from broker.wire.messages.describe_quorum import (
     ReplicaState,
     TopicData,
 )
+from broker.wire.messages.describe_topic_partitions import DescribeTopicPartitionsRequest
+from broker.wire.messages.describe_transactions import DescribeTransactionsRequest
+from broker.wire.messages.describe_user_scram_credentials import DescribeUserScramCredentialsRequest
+from broker.wire.messages.list_config_resources import ListConfigResourcesRequest
 from broker.wire.messages.list_offsets import (
     EARLIEST,
     LATEST,
@@ -37,30 +50,54 @@ from broker.wire.messages.list_offsets import (
     ListOffsetsResponse,
     ListOffsetsTopicResponse,
 )
-from broker.wire.messages.metadata import (
-    MetadataRequest,
-    MetadataResponse,
-    MetadataResponseBroker,
-    MetadataResponsePartition,
-    MetadataResponseTopic,
-)
+from broker.wire.messages.list_partition_reassignments import ListPartitionReassignmentsRequest
+from broker.wire.messages.list_transactions import ListTransactionsRequest
+from broker.wire.messages.metadata import MetadataRequest
+from broker.wire.messages.offset_for_leader_epoch import OffsetForLeaderEpochRequest
 from broker.wire.messages.quorum import METADATA_TOPIC
-from broker.wire.primitives import NO_UUID
 
 MAX_TIMESTAMP = -3
 """Asks for the record with the greatest timestamp (KIP-734)."""
 LOCAL_EARLIEST = -4
 """The start of what is on local disks (KIP-405): all of it."""
-INTERNAL = frozenset({"__consumer_offsets", "__transaction_state", "__share_group_state"})
+
+_SIMPLE: dict[type, Callable[[Broker, Any], Response]] = {
+    DescribeClusterRequest: lambda broker, message: cluster.describe_cluster(
+        broker.image, message, cluster_id=broker.config.cluster_id, leader_id=broker.quorum.leader_id
+    ),
+    DescribeTopicPartitionsRequest: lambda broker, message: cluster.describe_topic_partitions(broker.image, message),
+    ListPartitionReassignmentsRequest: lambda broker, message: cluster.list_reassignments(broker.image, message),
+    DescribeConfigsRequest: lambda broker, message: configs.describe(broker.config, broker.image, message),
+    ListConfigResourcesRequest: lambda broker, message: configs.list_resources(broker.image, message),
+    DescribeProducersRequest: lambda broker, message: partitions.describe_producers(
+        broker.image, broker.replicas, message
+    ),
+    OffsetForLeaderEpochRequest: lambda broker, message: partitions.epoch_ends(broker.image, broker.replicas, message),
+    DescribeLogDirsRequest: lambda broker, message: partitions.describe_log_dirs(
+        broker.config, broker.replicas, message
+    ),
+    DescribeTransactionsRequest: lambda broker, message: transactions.describe(broker.transactions, message),
+    DescribeAclsRequest: lambda _, message: security.describe_acls(message),
+    CreateAclsRequest: lambda _, message: security.create_acls(message),
+    DeleteAclsRequest: lambda _, message: security.delete_acls(message),
+    DescribeClientQuotasRequest: lambda _, message: security.describe_client_quotas(message),
+    DescribeUserScramCredentialsRequest: lambda _, message: security.describe_scram(message),
+}
+"""Questions that need the node's state, but neither its disk nor the time."""
 
 
 def answer(broker: Broker, storage: Storage, message: Request, now_ms: int) -> Response | None:
     """Return the answer to a question, None for any other request."""
+    simple = _SIMPLE.get(type(message))
+    if simple is not None:
+        return simple(broker, message)
     match message:
-        case MetadataRequest():
-            return _metadata(broker, message)
+        case MetadataRequest() if not missing(broker.config, broker.image, message):
+            return broker.metadata(message)
         case ListOffsetsRequest():
             return _list_offsets(broker, storage, message)
+        case ListTransactionsRequest():
+            return transactions.list_all(broker.transactions, message, now_ms)
         case DescribeQuorumRequest():
             return _describe_quorum(broker, now_ms)
         case _:
@@ -70,61 +107,6 @@ def answer(broker: Broker, storage: Storage, message: Request, now_ms: int) -> R
 def is_forwarded(broker: Broker, message: Request) -> bool:
     """Return whether another node has the answer: the active controller, `broker.quorum.leader_id`."""
     return isinstance(message, DescribeQuorumRequest) and not broker.quorum.is_leader
-
-
-# Metadata
-
-
-def _metadata(broker: Broker, request: MetadataRequest) -> MetadataResponse:
-    image = broker.image
-    alive = {one.id: one for one in image.brokers.values() if not one.fenced}
-    if request.topics is None:
-        topics = [_topic(topic, alive) for topic in image.topics.values()]
-    else:
-        topics = []
-        for asked in request.topics:
-            found = image.topics.get(asked.topic_id.hex()) if asked.name is None else image.topic(asked.name)
-            if found is not None:
-                topics.append(_topic(found, alive))
-            else:
-                code = Code.UNKNOWN_TOPIC_ID if asked.name is None else Code.UNKNOWN_TOPIC_OR_PARTITION
-                topics.append(
-                    MetadataResponseTopic(
-                        error_code=code, name=asked.name, topic_id=asked.topic_id if asked.name is None else NO_UUID
-                    )
-                )
-    return MetadataResponse(
-        brokers=tuple(
-            MetadataResponseBroker(node_id=one.id, host=place.host, port=place.port, rack=one.rack)
-            for one in alive.values()
-            for place in one.endpoints[:1]
-        ),
-        cluster_id=broker.config.cluster_id,
-        controller_id=broker.quorum.leader_id if broker.quorum.leader_id in alive else next(iter(alive), -1),
-        topics=tuple(topics),
-    )
-
-
-def _topic(topic: Topic, alive: Collection[int]) -> MetadataResponseTopic:
-    return MetadataResponseTopic(
-        name=topic.name,
-        topic_id=bytes.fromhex(topic.id),
-        is_internal=topic.name in INTERNAL,
-        partitions=tuple(_partition(state, alive) for _, state in sorted(topic.partitions.items())),
-    )
-
-
-def _partition(state: PartitionState, alive: Collection[int]) -> MetadataResponsePartition:
-    has_leader = state.leader != NO_LEADER and state.leader in alive
-    return MetadataResponsePartition(
-        error_code=Code.NONE if has_leader else Code.LEADER_NOT_AVAILABLE,
-        partition_index=state.index,
-        leader_id=state.leader if has_leader else NO_LEADER,
-        leader_epoch=state.leader_epoch,
-        replica_nodes=state.replicas,
-        isr_nodes=state.isr,
-        offline_replicas=tuple(replica for replica in state.replicas if replica not in alive),
-    )
 
 
 # ListOffsets

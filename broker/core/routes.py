@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from broker.core.group import group_admin, offset_fetch
+from broker.core.group import group_admin, offset_delete, offset_fetch
 from broker.core.quorum.follower import METADATA_TOPIC_ID
 from broker.core.ready import Request
 from broker.core.transaction import locator
 from broker.wire.messages.add_offsets_to_txn import AddOffsetsToTxnRequest
 from broker.wire.messages.add_partitions_to_txn import AddPartitionsToTxnRequest
 from broker.wire.messages.delete_groups import DeleteGroupsRequest
+from broker.wire.messages.delete_records import DeleteRecordsRequest
 from broker.wire.messages.describe_groups import DescribeGroupsRequest
 from broker.wire.messages.end_txn import EndTxnRequest
 from broker.wire.messages.fetch import FetchRequest
@@ -26,7 +27,9 @@ from broker.wire.messages.init_producer_id import InitProducerIdRequest
 from broker.wire.messages.join_group import JoinGroupRequest
 from broker.wire.messages.leave_group import LeaveGroupRequest
 from broker.wire.messages.list_groups import ListGroupsRequest
+from broker.wire.messages.metadata import MetadataRequest
 from broker.wire.messages.offset_commit import OffsetCommitRequest
+from broker.wire.messages.offset_delete import OffsetDeleteRequest
 from broker.wire.messages.offset_fetch import OffsetFetchRequest
 from broker.wire.messages.produce import ProduceRequest
 from broker.wire.messages.quorum import BeginQuorumEpochRequest, EndQuorumEpochRequest, VoteRequest
@@ -48,6 +51,7 @@ def at_once(broker: Broker) -> AtOnce:
         BeginQuorumEpochRequest: broker.quorum.begin_epoch,
         EndQuorumEpochRequest: broker.quorum.end_epoch,
         FetchSnapshotRequest: broker.quorum.fetch_snapshot,
+        MetadataRequest: broker.create_and_tell,
         DescribeGroupsRequest: lambda message, _: group_admin.describe(broker.groups, message),
         ListGroupsRequest: lambda message, _: group_admin.list_all(broker.groups, message),
         OffsetFetchRequest: lambda message, _: offset_fetch.fetch(broker.groups, broker.image, message),
@@ -87,6 +91,10 @@ def later(broker: Broker) -> Later:
         WriteTxnMarkersRequest: lambda request, now_ms: broker.markers.handle(request.id, request.message, now_ms),
         TxnOffsetCommitRequest: lambda request, now_ms: broker.offsets.handle(
             request.id, request.message, request.version, now_ms
+        ),
+        DeleteRecordsRequest: lambda request, now_ms: broker.deleting.handle(request.id, request.message, now_ms),
+        OffsetDeleteRequest: lambda request, _: offset_delete.delete(
+            broker.groups, broker.image, lambda answer: broker.reply(request.id, answer), request.message
         ),
         DeleteGroupsRequest: lambda request, _: broker.delete_groups(request.id, request.message),
         JoinGroupRequest: group,

@@ -82,6 +82,22 @@ BROKER_NAMES = {
 }
 """Topic settings whose default has another name among a broker's properties; the others have the same."""
 
+_BOOLEAN, _STRING, _INT, _LONG, _DOUBLE, _LIST = 1, 2, 3, 5, 6, 7
+"""Types of settings, as DescribeConfigs tells them."""
+
+
+def kind(name: str) -> int:
+    """Return the type of a setting."""
+    if name in _NUMBERS:
+        return _INT if _NUMBERS[name][2] == _INT_MAX else _LONG
+    if name in _SWITCHES:
+        return _BOOLEAN
+    if name in _LISTS or name.endswith(".throttled.replicas"):
+        return _LIST
+    if name == "min.cleanable.dirty.ratio":
+        return _DOUBLE
+    return _INT if name.endswith(".level") else _STRING
+
 
 def check(name: str, value: str) -> None:
     """Raise Refused(INVALID_CONFIG) unless this is a setting and the value is one of its values."""

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from broker.core.controller.features import SUPPORTED
 from broker.core.errors import Code
 from broker.core.metadata.image import Image
 from broker.io import hot
@@ -41,8 +42,6 @@ from broker.wire.messages.join_group import JoinGroupResponse
 from broker.wire.messages.metadata import MetadataRequest
 from broker.wire.schema import compiled
 
-FEATURES = {"eligible.leader.replicas.version": (0, 1), "transaction.version": (0, 2)}
-"""Levels that this software supports."""
 CLUSTER_AUTHORIZATION_FAILED = 31
 _START = struct.Struct(">hhi")
 _CODE = struct.Struct(">ih")
@@ -130,7 +129,7 @@ def _api_versions(version: int, correlation_id: int, image: Image, *, to_nodes: 
         error_code=Code.NONE if known else Code.UNSUPPORTED_VERSION,
         api_keys=offered(to_nodes=to_nodes),
         supported_features=tuple(
-            SupportedFeatureKey(name=name, min_version=low, max_version=high) for name, (low, high) in FEATURES.items()
+            SupportedFeatureKey(name=name, min_version=low, max_version=high) for name, (low, high) in SUPPORTED.items()
         ),
         finalized_features_epoch=0 if levels else -1,
         finalized_features=tuple(

@@ -75,6 +75,13 @@ class Properties:
             raise SettingsError(f"{name}={text}: it must be at least {lowest}")
         return value
 
+    def switch(self, name: str) -> bool:
+        """Return whether the value is true."""
+        text = self.text(name).lower()
+        if text not in {"true", "false"}:
+            raise SettingsError(f"{name}={text}: it must be true or false")
+        return text == "true"
+
     def words(self, name: str, default: str | None = None) -> list[str]:
         """Return the parts of a comma-separated value."""
         return [part.strip() for part in self.text(name, default).split(",") if part.strip()]

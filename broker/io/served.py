@@ -14,6 +14,7 @@ from broker.wire.message import Request, Response
 from broker.wire.messages.add_offsets_to_txn import AddOffsetsToTxnRequest, AddOffsetsToTxnResponse
 from broker.wire.messages.add_partitions_to_txn import AddPartitionsToTxnRequest, AddPartitionsToTxnResponse
 from broker.wire.messages.allocate_producer_ids import AllocateProducerIdsRequest, AllocateProducerIdsResponse
+from broker.wire.messages.alter_configs import AlterConfigsRequest, AlterConfigsResponse
 from broker.wire.messages.alter_partition import AlterPartitionRequest, AlterPartitionResponse
 from broker.wire.messages.alter_partition_reassignments import (
     AlterPartitionReassignmentsRequest,
@@ -22,12 +23,30 @@ from broker.wire.messages.alter_partition_reassignments import (
 from broker.wire.messages.api_versions import ApiVersion, ApiVersionsRequest, ApiVersionsResponse
 from broker.wire.messages.broker_heartbeat import BrokerHeartbeatRequest, BrokerHeartbeatResponse
 from broker.wire.messages.broker_registration import BrokerRegistrationRequest, BrokerRegistrationResponse
+from broker.wire.messages.create_acls import CreateAclsRequest, CreateAclsResponse
 from broker.wire.messages.create_partitions import CreatePartitionsRequest, CreatePartitionsResponse
 from broker.wire.messages.create_topics import CreateTopicsRequest, CreateTopicsResponse
+from broker.wire.messages.delete_acls import DeleteAclsRequest, DeleteAclsResponse
 from broker.wire.messages.delete_groups import DeleteGroupsRequest, DeleteGroupsResponse
+from broker.wire.messages.delete_records import DeleteRecordsRequest, DeleteRecordsResponse
 from broker.wire.messages.delete_topics import DeleteTopicsRequest, DeleteTopicsResponse
+from broker.wire.messages.describe_acls import DescribeAclsRequest, DescribeAclsResponse
+from broker.wire.messages.describe_client_quotas import DescribeClientQuotasRequest, DescribeClientQuotasResponse
+from broker.wire.messages.describe_cluster import DescribeClusterRequest, DescribeClusterResponse
+from broker.wire.messages.describe_configs import DescribeConfigsRequest, DescribeConfigsResponse
 from broker.wire.messages.describe_groups import DescribeGroupsRequest, DescribeGroupsResponse
+from broker.wire.messages.describe_log_dirs import DescribeLogDirsRequest, DescribeLogDirsResponse
+from broker.wire.messages.describe_producers import DescribeProducersRequest, DescribeProducersResponse
 from broker.wire.messages.describe_quorum import DescribeQuorumRequest, DescribeQuorumResponse
+from broker.wire.messages.describe_topic_partitions import (
+    DescribeTopicPartitionsRequest,
+    DescribeTopicPartitionsResponse,
+)
+from broker.wire.messages.describe_transactions import DescribeTransactionsRequest, DescribeTransactionsResponse
+from broker.wire.messages.describe_user_scram_credentials import (
+    DescribeUserScramCredentialsRequest,
+    DescribeUserScramCredentialsResponse,
+)
 from broker.wire.messages.elect_leaders import ElectLeadersRequest, ElectLeadersResponse
 from broker.wire.messages.end_txn import EndTxnRequest, EndTxnResponse
 from broker.wire.messages.fetch import FetchRequest, FetchResponse
@@ -41,11 +60,19 @@ from broker.wire.messages.incremental_alter_configs import (
 from broker.wire.messages.init_producer_id import InitProducerIdRequest, InitProducerIdResponse
 from broker.wire.messages.join_group import JoinGroupRequest, JoinGroupResponse
 from broker.wire.messages.leave_group import LeaveGroupRequest, LeaveGroupResponse
+from broker.wire.messages.list_config_resources import ListConfigResourcesRequest, ListConfigResourcesResponse
 from broker.wire.messages.list_groups import ListGroupsRequest, ListGroupsResponse
 from broker.wire.messages.list_offsets import ListOffsetsRequest, ListOffsetsResponse
+from broker.wire.messages.list_partition_reassignments import (
+    ListPartitionReassignmentsRequest,
+    ListPartitionReassignmentsResponse,
+)
+from broker.wire.messages.list_transactions import ListTransactionsRequest, ListTransactionsResponse
 from broker.wire.messages.metadata import MetadataRequest, MetadataResponse
 from broker.wire.messages.offset_commit import OffsetCommitRequest, OffsetCommitResponse
+from broker.wire.messages.offset_delete import OffsetDeleteRequest, OffsetDeleteResponse
 from broker.wire.messages.offset_fetch import OffsetFetchRequest, OffsetFetchResponse
+from broker.wire.messages.offset_for_leader_epoch import OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse
 from broker.wire.messages.produce import ProduceRequest, ProduceResponse
 from broker.wire.messages.quorum import (
     BeginQuorumEpochRequest,
@@ -57,6 +84,7 @@ from broker.wire.messages.quorum import (
 )
 from broker.wire.messages.sync_group import SyncGroupRequest, SyncGroupResponse
 from broker.wire.messages.txn_offset_commit import TxnOffsetCommitRequest, TxnOffsetCommitResponse
+from broker.wire.messages.update_features import UpdateFeaturesRequest, UpdateFeaturesResponse
 from broker.wire.messages.write_txn_markers import WriteTxnMarkersRequest, WriteTxnMarkersResponse
 
 
@@ -100,6 +128,25 @@ SERVED: dict[int, Served] = {
         Served(ElectLeadersRequest, ElectLeadersResponse, 0, 2),
         Served(AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse, 0, 0),
         Served(DescribeQuorumRequest, DescribeQuorumResponse, 0, 2),
+        Served(AlterConfigsRequest, AlterConfigsResponse, 0, 2),
+        Served(CreateAclsRequest, CreateAclsResponse, 1, 3),
+        Served(DeleteAclsRequest, DeleteAclsResponse, 1, 3),
+        Served(DeleteRecordsRequest, DeleteRecordsResponse, 0, 2),
+        Served(DescribeAclsRequest, DescribeAclsResponse, 1, 3),
+        Served(DescribeClientQuotasRequest, DescribeClientQuotasResponse, 0, 1),
+        Served(DescribeClusterRequest, DescribeClusterResponse, 0, 2),
+        Served(DescribeConfigsRequest, DescribeConfigsResponse, 1, 4),
+        Served(DescribeLogDirsRequest, DescribeLogDirsResponse, 1, 4),
+        Served(DescribeProducersRequest, DescribeProducersResponse, 0, 0),
+        Served(DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, 0, 0),
+        Served(DescribeTransactionsRequest, DescribeTransactionsResponse, 0, 0),
+        Served(DescribeUserScramCredentialsRequest, DescribeUserScramCredentialsResponse, 0, 0),
+        Served(ListConfigResourcesRequest, ListConfigResourcesResponse, 1, 1),
+        Served(ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse, 0, 0),
+        Served(ListTransactionsRequest, ListTransactionsResponse, 0, 2),
+        Served(OffsetDeleteRequest, OffsetDeleteResponse, 0, 0),
+        Served(OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, 2, 4),
+        Served(UpdateFeaturesRequest, UpdateFeaturesResponse, 0, 2),
         Served(WriteTxnMarkersRequest, WriteTxnMarkersResponse, 1, 1, nodes_only=True),
         Served(AllocateProducerIdsRequest, AllocateProducerIdsResponse, 0, 0, nodes_only=True),
         Served(VoteRequest, VoteResponse, 2, 2, nodes_only=True),

@@ -24,7 +24,7 @@ from typing import Any
 from broker.bugs.registry import BUGS
 from broker.core.config import BROKER_NAMES, TOPIC_DEFAULTS, BrokerConfig
 from broker.core.metadata.records import Endpoint
-from broker.core.properties import MAY_BE_ZERO, SIZES, TIMES
+from broker.core.node_settings import SIZES, SWITCHES, TIMES
 from broker.io.properties import Properties, SettingsError, address_of, parse
 from broker.wire.frame import MAX_FRAME_BYTES
 
@@ -34,6 +34,7 @@ BUG = "harness.bug"
 DEFAULT_MEMORY_BYTES = 512 * 1024 * 1024
 """Bound on the requests that are being received, all connections together (queued.max.request.bytes)."""
 
+MAY_BE_ZERO = frozenset({"group.initial.rebalance.delay.ms", "offset.metadata.max.bytes"})
 WITHOUT_EFFECT = frozenset(
     {
         "background.threads",
@@ -123,6 +124,7 @@ def settings(values: Mapping[str, str]) -> Settings:
         for key, field in {**TIMES, **SIZES}.items()
         if key in values
     }
+    numbers |= {field: given.switch(key) for key, field in SWITCHES.items() if key in values}
     core = BrokerConfig(
         node_id=node_id,
         voters=tuple(sorted(voters)),
@@ -231,5 +233,5 @@ def _limits(given: Properties) -> Limits:
 
 def _unknown(values: Mapping[str, str]) -> tuple[str, ...]:
     topics = {BROKER_NAMES.get(name, name) for name in TOPIC_DEFAULTS}
-    known = {*TIMES, *SIZES, *WITHOUT_EFFECT, *_TEXTS, *_NUMBERS, *topics}
+    known = {*TIMES, *SIZES, *SWITCHES, *WITHOUT_EFFECT, *_TEXTS, *_NUMBERS, *topics}
     return tuple(name for name in sorted(values) if name not in known and not name.startswith(PEER_PREFIX))

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from broker.core import properties
 from broker.core.config import BrokerConfig
 from broker.core.metadata.records import Endpoint
 from broker.core.ready import Event, Ready
+from broker.sim import knobs
 from broker.sim.loop import Loop
 from broker.sim.network import Network, Weather
 from broker.sim.node import Node, Speed, Watch
@@ -44,7 +44,7 @@ class Cluster:
         ids = tuple(range(1, shape.nodes + 1))
         self.nodes: dict[int, Node] = {}
         for node_id in ids:
-            fields: dict[str, Any] = {**properties.fields(shape.properties), **shape.settings}
+            fields: dict[str, Any] = {**knobs.fields(shape.properties), **shape.settings}
             config = BrokerConfig(
                 node_id=node_id,
                 voters=ids,

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
+from broker.core import node_settings
 from broker.sim.network import Weather
 from broker.sim.node import Speed
 
@@ -44,6 +45,20 @@ def refuse_unknown(properties: Mapping[str, str]) -> None:
     for name in properties:
         if name.startswith(PREFIX) and name not in NAMES:
             raise ValueError(f"{name}: there is no such knob; there are {', '.join(sorted(NAMES))}")
+
+
+def fields(properties: Mapping[str, str]) -> dict[str, Any]:
+    """Return the fields of BrokerConfig that Kafka's properties set. Raises ValueError naming a value that is none."""
+    found: dict[str, Any] = {}
+    for name, field in {**node_settings.TIMES, **node_settings.SIZES}.items():
+        if name in properties:
+            if not properties[name].isdecimal():
+                raise ValueError(f"{name}={properties[name]}: it must be a whole number")
+            found[field] = int(properties[name])
+    for name, field in node_settings.SWITCHES.items():
+        if name in properties:
+            found[field] = properties[name] == "true"
+    return found
 
 
 def weather(properties: Mapping[str, str]) -> Weather:

@@ -33,7 +33,7 @@ PENDING_SHOWN = 8
 def check_model(blocks: Iterable[Lines], name: str, options: CheckOptions, findings: Findings) -> Table:
     """Judge a history against the model named by the workload; return its table."""
     model = MODELS[options.workload]
-    table = build_table(blocks, name, model.kinds)
+    table = build_table(blocks, name, model)
     for kind, (count, line) in table.unknown.items():
         findings.reasons.append(
             f"{name}:{line}: the model {model.name} does not know the operation {kind!r} ({count} of them): not judged."
@@ -43,7 +43,12 @@ def check_model(blocks: Iterable[Lines], name: str, options: CheckOptions, findi
         return table
     if table.backwards is not None:
         findings.notes.append(f"{table.backwards} (the order of the file decides)")
-    judge_table(table, model, options, findings)
+    try:
+        judge_table(table, model, options, findings)
+    except Exception as error:  # noqa: BLE001  a door: a model may not take what a history holds, and says so its way
+        findings.reasons.append(
+            f"The model {model.name} can't judge these values ({type(error).__name__}: {error}): undecided."
+        )
     return table
 
 

@@ -14,12 +14,14 @@ import numpy as np
 
 from checkers.columns import Ints, Rows
 from checkers.interning import Names, Values
-from checkers.linear.model import NEVER, UNKNOWN, Operation
+from checkers.linear.model import NEVER, UNKNOWN, Model, Operation
+from checkers.linear.shape import misshapen
 from checkers.pairing import Line, Paired, Pairing
 from checkers.source import Lines
 from harness.history import FAIL, OK, HistoryError
 
 WIDTH = 8
+_MALFORMED = (TypeError, ValueError)
 NO_OUTPUT = -(1 << 61)
 """Output code of an operation whose output nobody knows."""
 
@@ -80,12 +82,18 @@ class Table:
 
     def operations(self) -> list[Operation]:
         """Return the rows as operations."""
-        value = self.values.value
+        known: dict[int, Any] = {NO_OUTPUT: UNKNOWN}
+
+        def value(code: int) -> Any:
+            if code not in known:
+                known[code] = _frozen(self.values.value(code))
+            return known[code]
+
         return [
             Operation(
                 self.kinds.names[f],
                 value(given),
-                UNKNOWN if out == NO_OUTPUT else value(out),
+                value(out),
                 call,
                 ret,
                 index,
@@ -104,8 +112,8 @@ class Table:
         ]
 
 
-def build_table(blocks: Iterable[Lines], name: str, kinds: frozenset[str]) -> Table:
-    """Return the operations of a history, those of the given kinds."""
+def build_table(blocks: Iterable[Lines], name: str, model: Model) -> Table:
+    """Return the operations of a history, those of the kinds that the model knows."""
     pairing, rows, values = Pairing(name), Rows(WIDTH), Values()
     names, keys = Names(), Names()
     unknown: dict[str, tuple[int, int]] = {}
@@ -122,13 +130,16 @@ def build_table(blocks: Iterable[Lines], name: str, kinds: frozenset[str]) -> Ta
             counts = stats.setdefault(line.f, {"count": 0, "ok": 0, "fail": 0, "info": 0})
             counts["count"] += 1
             counts[outcome] += 1
-            if line.f not in kinds:
+            if line.f not in model.kinds:
                 count, first = unknown.get(line.f, (0, call.number))
                 unknown[line.f] = (count + 1, first)
                 continue
             if outcome == FAIL:
                 continue
-            batch.append(_row(call, outcome == OK, names, keys, values))
+            try:
+                batch.append(_row(call, outcome == OK, model.name, names, keys, values))
+            except _MALFORMED as error:
+                raise HistoryError(f"{name}:{call.number}: {line.f!r} of the model {model.name} {error}") from error
         rows.add(batch)
 
     for lines, numbers in blocks:
@@ -156,14 +167,30 @@ def build_table(blocks: Iterable[Lines], name: str, kinds: frozenset[str]) -> Ta
     )
 
 
-def _row(call: Paired, ok: bool, names: Names, keys: Names, values: Values) -> tuple[int, ...]:  # noqa: FBT001
+def _row(call: Paired, ok: bool, model: str, names: Names, keys: Names, values: Values) -> tuple[int, ...]:  # noqa: FBT001, PLR0917
     begun, done = call.invocation, call.completion
     given = (begun or done).value
-    if ok and done.f == "append":  # a log's completion is [offset, value]
+    if ok and done.f == "append" and model == "log":  # its completion is [offset, value]
+        if isinstance(done.value, list) and len(done.value) != 2:
+            raise ValueError(f"completes as [offset, value], not {done.value!r}")
         given = done.value[1] if isinstance(done.value, list) else done.value
+    wrong = misshapen(model, (done or begun).f, given, done.value if ok else None, ok=ok)
+    if wrong:
+        raise ValueError(wrong)
     out = values.code(done.value if done.f != "cas" else True) if ok else NO_OUTPUT
     row = call.done_row if call.done_row >= 0 else call.invoke_row
     ret = call.done_row if ok else NEVER
     line = done or begun
     key = line.key if isinstance(line, Line) else (line.extra or {}).get("key")
+    if isinstance(key, list | dict):
+        raise TypeError(f"has a string or a number as its key, not {key!r}")
     return (names.code(line.f), keys.code(key), values.code(given), out, call.invoke_row, ret, row, line.process)
+
+
+def _frozen(value: Any) -> Any:
+    """Return a value that can be part of a state: lists as tuples, objects as tuples of pairs."""
+    if isinstance(value, list):
+        return tuple(map(_frozen, value))
+    if isinstance(value, dict):
+        return tuple((name, _frozen(part)) for name, part in sorted(value.items()))
+    return value

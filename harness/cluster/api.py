@@ -212,15 +212,12 @@ class ClusterSpec:
     image: str | None = None
     bootstrap: str | None = None
     broker_config: dict[str, str] = field(default_factory=dict)
-<<<<<<< 8f3418e
-    seed: int = 0
-    """The run's; only a simulated cluster draws from it."""
-=======
     links: bool = True
     """Whether an embedded cluster's connections run through links that can be cut."""
+    seed: int = 0
+    """The run's; only a simulated cluster draws from it."""
     bug: str = ""
     """A bug to plant; only providers of our own broker are asked to."""
->>>>>>> 2a5f7b28d50a5d6a6c10f53e00709e2886af0dd6
 
 
 # What a fault asks (answered through an Observer and the powers above), and what it waits for.

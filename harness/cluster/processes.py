@@ -79,12 +79,9 @@ class Handles:
     """The port on which the wires take commands."""
     ports: dict[str, dict[str, int]]
     """By node: `broker` and `controller` (where it listens), `clients` (where clients reach it), `to-n2` and so on."""
-<<<<<<< 8f3418e
-=======
     links: bool = True
     """Whether connections run through the wires; without, they go to the nodes directly, and nothing can be cut."""
     bug: str = ""
->>>>>>> 2a5f7b28d50a5d6a6c10f53e00709e2886af0dd6
 
     @classmethod
     def read(cls, description: Mapping[str, Any]) -> Self:
@@ -104,7 +101,8 @@ class EmbeddedCluster:
         cluster_id = random_id()
         _claim(spec.folder, cluster_id, members)
         names = [member.name for member in members]
-        roles = {name: ["broker", "controller", "clients", *_to(name, names)] for name in names}
+        linked = {name: ["clients", *_to(name, names)] if spec.links else [] for name in names}
+        roles = {name: ["broker", "controller", *linked[name]] for name in names}
         try:
             reserved = iter(ports.reserve(1 + sum(map(len, roles.values())), spec.folder))
         except UsageError:
@@ -120,6 +118,7 @@ class EmbeddedCluster:
                 bug=spec.bug,
                 control=next(reserved),
                 ports={name: {role: next(reserved) for role in roles[name]} for name in names},
+                links=spec.links,
             )
         )
 
@@ -152,10 +151,12 @@ class EmbeddedCluster:
         """Start the wires and every node, and wait until the cluster is ready; ClusterError names a node that died."""
         for member in self._members.values():
             self._prepare(member)
-        self._carrier = self._wires.start(self._folder / _WIRES_FOLDER, self._plan())
+        if self._handles.links:
+            self._carrier = self._wires.start(self._folder / _WIRES_FOLDER, self._plan())
         for name in self._members:
             self.start(name)
-        self._await_wires()
+        if self._carrier is not None:
+            self._await_wires(self._carrier)
         await_ready(
             self.nodes(),
             self._handles.cluster_id,
@@ -175,7 +176,7 @@ class EmbeddedCluster:
     def nodes(self) -> Sequence[Node]:
         """Return all nodes; the addresses are those of their clients' wires."""
         return [
-            Node(member.name, member.id, _address(self._handles.ports[member.name]["clients"]), member.roles)
+            Node(member.name, member.id, _address(self._clients_port(member.name)), member.roles)
             for member in self._members.values()
         ]
 
@@ -228,15 +229,20 @@ class EmbeddedCluster:
 
     def cut(self, source: str, target: str) -> None:
         """Hold every byte from source to target; their connections stay open."""
-        self._wires.cut(self._known(source), self._known(target))
+        self._linked().cut(self._known(source), self._known(target))
 
     def join(self, source: str, target: str) -> None:
         """Let them go on; safe when not cut."""
-        self._wires.join(self._known(source), self._known(target))
+        self._linked().join(self._known(source), self._known(target))
 
     def dropped(self, source: str, target: str) -> int:
         """Return how many bytes the cut has held so far; 0 when not cut."""
-        return self._wires.held(self._known(source), self._known(target))
+        return self._linked().held(self._known(source), self._known(target))
+
+    def _linked(self) -> Wires:
+        if not self._handles.links:
+            raise ClusterError("this cluster runs without links (--no-links): nothing can be cut or slowed down")
+        return self._wires
 
     # Logged
 
@@ -254,6 +260,10 @@ class EmbeddedCluster:
         self._group.process(name)  # names the nodes that there are, if it is none of them
         return name
 
+    def _clients_port(self, name: str) -> int:
+        own = self._handles.ports[name]
+        return own["clients"] if self._handles.links else own["broker"]
+
     def _prepare(self, member: Member) -> None:
         """Write the files of a new node."""
         folder = self._folder / member.name
@@ -266,7 +276,11 @@ class EmbeddedCluster:
     def _properties(self, member: Member) -> dict[str, str]:
         own = self._handles.ports[member.name]
         listeners = (
-            Listener(name=_CLIENT_LISTENER, bind=_address(own["broker"]), advertised=_address(own["clients"])),
+            Listener(
+                name=_CLIENT_LISTENER,
+                bind=_address(own["broker"]),
+                advertised=_address(self._clients_port(member.name)),
+            ),
             Listener(name=CONTROLLER_LISTENER, bind=_address(own["controller"])),
         )
         properties = node_properties(
@@ -281,7 +295,7 @@ class EmbeddedCluster:
         if self._handles.bug:
             properties[BUG] = self._handles.bug
         for other in self._members.values():
-            if other is not member:
+            if other is not member and self._handles.links:
                 properties[f"harness.peer.{other.id}"] = _address(own[f"to-{other.name}"])
         return properties
 
@@ -309,12 +323,11 @@ class EmbeddedCluster:
                 cwd=ROOT,
             )
 
-    def _await_wires(self) -> None:
-        assert self._carrier is not None
+    def _await_wires(self, carrier: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + WIRES_TIMEOUT_S
         log = self._folder / _WIRES_FOLDER / "wires.log"
         while not self._wires.answers():
-            if self._carrier.poll() is not None:
+            if carrier.poll() is not None:
                 raise ClusterError(f"the cluster's links ended at once: see {log}")
             if time.monotonic() > deadline:
                 raise ClusterError(f"the cluster's links were not there within {WIRES_TIMEOUT_S:g} s: see {log}")

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import pytest
+import gzip
+import json
 
-from checkers.judge import convert, judge
+import pyarrow as pa
+import pytest
+import zstandard
+from pyarrow import parquet
+
+from checkers.convert import convert
+from checkers.judge import judge
 from checkers.options import CheckOptions
-from harness.history import HistoryError, write
+from harness.history import HistoryError, Op, write
 from tests.anomalies.test_planted import PLANTED
 from tests.checkers.kafka_model import run
-from tests.checkers.story import Story
+from tests.checkers.story import Story, poll, send
 
 
 def both(tmp_path, name, ops, **options):
     source, folder = tmp_path / f"{name}.jsonl", tmp_path / f"{name}.parquet"
     write(source, ops)
-    assert convert(source, folder) == len(ops)
+    assert convert(source, folder, CheckOptions(), print) == len(ops)
     return judge(source, CheckOptions(**options)), judge(folder, CheckOptions(**options))
 
 
@@ -45,7 +52,7 @@ def test_generated_histories_give_the_same_verdict(tmp_path):
 def test_columns_are_not_overwritten(tmp_path):
     both(tmp_path, "history", run(1).ops)
     with pytest.raises(HistoryError, match="exists already"):
-        convert(tmp_path / "history.jsonl", tmp_path / "history.parquet")
+        convert(tmp_path / "history.jsonl", tmp_path / "history.parquet", CheckOptions(), print)
 
 
 def test_what_is_no_folder_of_columns_is_refused_in_one_line(tmp_path):
@@ -58,7 +65,94 @@ def test_what_is_no_folder_of_columns_is_refused_in_one_line(tmp_path):
         assert name in str(caught.value)
 
 
-def test_folder_must_say_what_it_is(tmp_path):
+def test_target_must_say_what_it_is(tmp_path):
     write(tmp_path / "history.jsonl", run(1).ops)
-    with pytest.raises(HistoryError, match=r"ends with \.parquet"):
-        convert(tmp_path / "history.jsonl", tmp_path / "columns")
+    with pytest.raises(HistoryError, match=r"converted to \.jsonl"):
+        convert(tmp_path / "history.jsonl", tmp_path / "columns", CheckOptions(), print)
+
+
+def objects(path):
+    opener = {".gz": gzip.open, ".zst": zstandard.open}.get(path.suffix, open)
+    with opener(path, "rb") as file:
+        return [json.loads(line) for line in file.read().splitlines()]
+
+
+FOREIGN = b"""{"process":0,"type":"invoke","f":"txn","value":[["send","x",12345678901234567890123]],"mine":{"a":[1.50,null]}}
+{"process":"nemesis","type":"info","f":null,"value":"\\u00e4 \\\\ \\"","time":7}
+{"index":9,"type":"ok","process":0,"f":"txn","value":[["send","x",[0,12345678901234567890123]]],"error":{"code":-185}}
+"""
+
+
+def test_lines_survive_every_form_and_come_back(tmp_path):
+    source = tmp_path / "history.jsonl"
+    source.write_bytes(FOREIGN)
+    before = tmp_path / "history.jsonl"
+    for name in ("a.jsonl.gz", "b.parquet", "c.jsonl.zst", "d.parquet", "e.jsonl"):
+        assert convert(before, tmp_path / name, CheckOptions(), print) == 3
+        before = tmp_path / name
+        if before.suffix != ".parquet":
+            assert objects(before) == objects(source), name
+    assert judge(tmp_path / "d.parquet").anomalies == judge(source).anomalies
+
+
+def test_runs_come_back_whole(tmp_path):
+    source = tmp_path / "history.jsonl"
+    write(source, run(5).ops)
+    convert(source, tmp_path / "c.parquet", CheckOptions(), print)
+    convert(tmp_path / "c.parquet", tmp_path / "back.jsonl", CheckOptions(), print)
+    assert objects(tmp_path / "back.jsonl") == objects(source)
+
+
+def test_other_isolation_than_the_columns_were_made_with_is_judged_from_the_lines(tmp_path):
+    story = Story()
+    story.ok(0, "txn", [send("x", 1, 0)], commit_time=50)
+    story.ok(1, "poll", [poll(("x", [[0, 1]]))])
+    for isolation in ("read_committed", "read_uncommitted"):
+        one, other = both(tmp_path, isolation, story.ops, isolation=isolation)
+        assert told(one) == told(other)
+
+
+def test_other_workloads_are_judged_from_the_lines(tmp_path):
+    events = [(0, "invoke", "write", 1), (0, "ok", "write", 1), (1, "invoke", "read", None), (1, "ok", "read", 2)]
+    ops = [Op(process=p, type=t, f=f, value=v, index=i, time=i) for i, (p, t, f, v) in enumerate(events)]
+    write(tmp_path / "history.jsonl", ops)
+    options = CheckOptions(workload="register")
+    convert(tmp_path / "history.jsonl", tmp_path / "r.parquet", options, print)
+    judgement = judge(tmp_path / "r.parquet", options)
+    assert [anomaly.name for anomaly in judgement.anomalies] == ["nonlinearizable"]
+    assert told(judgement) == told(judge(tmp_path / "history.jsonl", options))
+
+
+def test_malformed_source_leaves_nothing_behind(tmp_path):
+    (tmp_path / "history.jsonl").write_bytes(FOREIGN + b"{\n" + FOREIGN)
+    with pytest.raises(HistoryError, match=r"history\.jsonl:4"):
+        convert(tmp_path / "history.jsonl", tmp_path / "c.parquet", CheckOptions(), print)
+    assert not (tmp_path / "c.parquet").exists()
+
+
+HARMS = {
+    "a call that is not there": (
+        "records",
+        lambda t: t.set_column(0, "call", pa.array([10**6] * t.num_rows, pa.int64())),
+    ),
+    "a key that is not there": ("sends", lambda t: t.set_column(1, "key", pa.array([77] * t.num_rows, pa.int64()))),
+    "text": ("sends", lambda t: t.set_column(1, "key", pa.array(["x"] * t.num_rows))),
+    "no column": ("calls", lambda t: t.drop_columns(["type"])),
+    "a column too many": ("calls", lambda t: t.append_column("mine", t.column(0))),
+    "nothing known": ("time", lambda t: t.set_column(0, "time", pa.nulls(t.num_rows, pa.int64()))),
+    "other rows": ("time", lambda t: t.slice(3)),
+}
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_columns_that_do_not_fit_are_refused_in_one_line(tmp_path, harm):
+    write(tmp_path / "history.jsonl", run(8).ops)
+    folder = tmp_path / "c.parquet"
+    convert(tmp_path / "history.jsonl", folder, CheckOptions(), print)
+    name, change = HARMS[harm]
+    path = folder / f"{name}.parquet"
+    parquet.write_table(change(parquet.read_table(path)), path)
+    with pytest.raises(HistoryError) as caught:
+        judge(folder)
+    assert "\n" not in str(caught.value)
+    assert "c.parquet" in str(caught.value)

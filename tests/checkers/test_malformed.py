@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import gzip
 import random
 
 import msgspec
 import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from bench.checkers import make_append
 from checkers.judge import judge
+from checkers.linear.model import MODELS
 from checkers.options import CheckOptions
 from harness.history import HistoryError, encode
 from tests.checkers.kafka_model import run
+from tests.checkers.linear.test_search import generate
 
 ROUNDS = 60
 STRANGE = [None, True, -1, 1.5, 10**30, "", "x", [], [[]], {}, {"a": 1}, [["send"]], [["poll", 1]], [[1, 2]], "poll"]
@@ -38,6 +45,17 @@ def strange_bytes(line, rng):
     return line[:place] + bytes([rng.randrange(256)]) + line[place + 1 :]
 
 
+def history_of(workload, seed):
+    """Return the lines of a small history in the workload's own words."""
+    if workload == "kafka":
+        ops = run(seed % 12).ops
+    elif workload == "list-append":
+        return [msgspec.json.encode(event) + b"\n" for event in make_append.operations(12, seed)]
+    else:
+        ops = generate(MODELS[workload], seed)
+    return [encode(op) for op in ops]
+
+
 def refusal(path, workload, seed):
     """Return the line that refuses a history; None where there is a verdict."""
     try:
@@ -49,14 +67,17 @@ def refusal(path, workload, seed):
     return None
 
 
-@pytest.mark.parametrize("workload", ["kafka", "list-append", "register", "queue", "log", "set", "cas-register"])
+WORKLOADS = ("kafka", "list-append", "register", "cas-register", "mutex", "log", "queue", "set", "counter", "stack")
+
+
+@pytest.mark.parametrize("workload", WORKLOADS)
 @pytest.mark.parametrize("harm", [strange_fields, strange_bytes])
 def test_harmed_history_gives_a_verdict_or_one_line(tmp_path, harm, workload):
     path = tmp_path / "history.jsonl"
     refused = 0
     for seed in range(ROUNDS):
         rng = random.Random(seed)
-        lines = [encode(op) for op in run(seed % 12).ops]
+        lines = history_of(workload, seed)
         for _ in range(rng.randrange(1, 4)):
             place = rng.randrange(len(lines))
             lines[place] = harm(lines[place], rng)
@@ -67,3 +88,98 @@ def test_harmed_history_gives_a_verdict_or_one_line(tmp_path, harm, workload):
             assert "\n" not in error
             assert "history.jsonl" in error
     assert refused
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=8,
+)
+KINDS = sorted(
+    {"send", "poll", "txn", "assign", "subscribe", "commit", "committed", "crash", "append", "r"}.union(
+        *(model.kinds for model in MODELS.values())
+    )
+)
+LINES = st.fixed_dictionaries(
+    {
+        "process": st.integers(0, 3) | JSON,
+        "type": st.sampled_from(["invoke", "ok", "fail", "info"]),
+        "f": st.sampled_from(KINDS),
+    },
+    optional={
+        "value": JSON,
+        "time": st.integers(-1, 9),
+        "index": st.integers(-1, 9),
+        "times": JSON,
+        "offsets": JSON,
+        "rebalance-log": JSON,
+        "key": JSON,
+    },
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(workload=st.sampled_from([*WORKLOADS, "multi-register", "kv-append"]), lines=st.lists(LINES, max_size=8))
+def test_any_lines_give_a_verdict_or_one_line(tmp_path_factory, workload, lines):
+    path = tmp_path_factory.mktemp("any") / "history.jsonl"
+    path.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+    error = refusal(path, workload, lines)
+    assert error is None or ("\n" not in error and "history.jsonl" in error)
+
+
+def one_line(path, workload="kafka"):
+    with pytest.raises(HistoryError) as caught:
+        judge(path, CheckOptions(workload=workload))
+    assert "\n" not in str(caught.value)
+    assert path.name in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_compressed_file_that_was_cut_off_is_refused_wherever_it_ends(tmp_path, suffix):
+    pack = {".gz": gzip.compress, ".zst": zstandard.compress}[suffix]
+    whole = pack(b"".join(history_of("kafka", 5)))
+    path = tmp_path / f"history.jsonl{suffix}"
+    path.write_bytes(whole)
+    assert judge(path).ops
+    for cut in range(1, len(whole), 7):
+        path.write_bytes(whole[:cut])
+        one_line(path)
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_compressed_file_with_a_changed_byte_is_refused_or_judged(tmp_path, suffix):
+    pack = {".gz": gzip.compress, ".zst": lambda data: zstandard.ZstdCompressor(write_checksum=True).compress(data)}[
+        suffix
+    ]
+    whole = pack(b"".join(history_of("kafka", 5)))
+    path = tmp_path / f"history.jsonl{suffix}"
+    refused = 0
+    for place in range(0, len(whole), 5):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        refused += refusal(path, "kafka", place) is not None
+    assert refused
+
+
+def test_several_compressed_frames_are_one_history(tmp_path):
+    lines = history_of("kafka", 5)
+    path = tmp_path / "history.jsonl.zst"
+    path.write_bytes(b"".join(zstandard.compress(line) for line in lines))
+    assert judge(path).ops == len(lines)
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".zst", ".edn"])
+@pytest.mark.parametrize(
+    "junk", [b"", b"\x00" * 99, bytes(range(256)) * 40, b"\xff\xfe{}\n", b"[" * 5000, b"[" * 5000 + b"\n"]
+)
+def test_junk_is_refused_in_one_line(tmp_path, suffix, junk):
+    path = tmp_path / ("history.edn" if suffix == ".edn" else f"history.jsonl{suffix}")
+    path.write_bytes(junk)
+    one_line(path)
+
+
+@pytest.mark.parametrize("workload", WORKLOADS)
+def test_empty_history_is_refused(tmp_path, workload):
+    path = tmp_path / "history.jsonl"
+    path.write_bytes(b"")
+    assert "no operations" in one_line(path, workload)

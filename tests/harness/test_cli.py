@@ -48,6 +48,15 @@ def test_an_invalid_history_exits_1_and_names_the_ops(tmp_path, capsys):
     assert example["why"]
 
 
+def test_a_converted_history_has_the_verdict_of_its_source(tmp_path, capsys):
+    source, target = written(tmp_path / "h.jsonl", LOST), str(tmp_path / "h.parquet")
+    assert guarded(["history", "convert", source, target]) == 0
+    assert capsys.readouterr().out == f"{target}: 6 lines\n"
+    assert guarded(["check", target, "--json"]) == 1
+    assert "lost-write" in json.loads(capsys.readouterr().out)["anomalies"]
+    assert guarded(["history", "convert", source, target]) == 254
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
@@ -64,6 +73,8 @@ def test_an_invalid_history_exits_1_and_names_the_ops(tmp_path, capsys):
         (["run", "--cluster", "existing"], "--bootstrap"),
         (["run", "--cluster", "existing", "--bootstrap", "127.0.0.1:9", "--nemesis", "kill-leader"], "kill-leader"),
         (["report", "no-such-folder"], "no-such-folder"),
+        (["history", "convert", "no-such-file.jsonl", "out.parquet"], "no-such-file.jsonl"),
+        (["history", "convert", ".", "out.xml"], "out.xml"),
         (["heal", "no-such-folder"], "no-such-folder"),
         (["cluster", "down", "--name", "ghost"], "ghost"),
         (["cluster", "status", "--cluster", "mainframe"], "mainframe"),

@@ -1,11 +1,17 @@
-"""IncrementalAlterConfigs: dynamic settings of topics, and of brokers where they are defaults of topic settings."""
+"""IncrementalAlterConfigs and AlterConfigs: dynamic settings of topics and groups, and topics' defaults at brokers.
+
+A broker's name is its id, or empty for all brokers. AlterConfigs names all that shall be set: what it does not name is
+taken away.
+"""
 
 from __future__ import annotations
 
-from broker.core import topic_settings
+from broker.core import group_settings, topic_settings
 from broker.core.controller.pipeline import Pipeline
 from broker.core.errors import Code, Refused
 from broker.core.metadata.records import ConfigSet
+from broker.wire.messages.alter_configs import AlterConfigsRequest, AlterConfigsResponse
+from broker.wire.messages.alter_configs import AlterConfigsResourceResponse as ReplacedResourceResponse
 from broker.wire.messages.incremental_alter_configs import (
     AlterableConfig,
     AlterConfigsResource,
@@ -14,7 +20,7 @@ from broker.wire.messages.incremental_alter_configs import (
     IncrementalAlterConfigsResponse,
 )
 
-TOPIC, BROKER = 2, 4
+TOPIC, BROKER, GROUP = 2, 4, 32
 _SET, _DELETE, _APPEND, _SUBTRACT = range(4)
 _TOPIC_NAMES = {topic_settings.BROKER_NAMES.get(name, name): name for name in topic_settings.DEFAULTS}
 
@@ -47,8 +53,37 @@ class Configs:
         self._pipeline.commit(now_ms)
         return IncrementalAlterConfigsResponse(responses=tuple(responses))
 
+    def replace(self, request: AlterConfigsRequest, now_ms: int) -> AlterConfigsResponse:
+        """Set what is named, take away everything else."""
+        resources = []
+        for resource in request.resources:
+            kind = {TOPIC: "topic", GROUP: "group"}.get(resource.resource_type, "broker")
+            named = {item.name for item in resource.configs}
+            gone = sorted(self._pipeline.image.config(kind, resource.resource_name).keys() - named)
+            items = [AlterableConfig(name=item.name, value=item.value) for item in resource.configs]
+            items += [AlterableConfig(name=name, config_operation=_DELETE) for name in gone]
+            resources.append(
+                AlterConfigsResource(
+                    resource_type=resource.resource_type, resource_name=resource.resource_name, configs=tuple(items)
+                )
+            )
+        wish = IncrementalAlterConfigsRequest(resources=tuple(resources), validate_only=request.validate_only)
+        return AlterConfigsResponse(
+            responses=tuple(
+                ReplacedResourceResponse(
+                    error_code=one.error_code,
+                    error_message=one.error_message,
+                    resource_type=one.resource_type,
+                    resource_name=one.resource_name,
+                )
+                for one in self.alter(wish, now_ms).responses
+            )
+        )
+
     def _change(self, resource: AlterConfigsResource, item: AlterableConfig) -> ConfigSet:
         kind, name = self._resource(resource)
+        if kind == "group":
+            return self._change_group(name, item)
         setting = item.name if kind == "topic" else _TOPIC_NAMES.get(item.name, "")
         if not setting:
             raise Refused(Code.INVALID_REQUEST, f"{item.name} can't be changed while the broker runs")
@@ -59,14 +94,21 @@ class Configs:
             raise Refused(Code.INVALID_CONFIG, f"Unknown topic config name: {setting}")
         return ConfigSet(kind, name, item.name, value)
 
+    def _change_group(self, name: str, item: AlterableConfig) -> ConfigSet:
+        value = self._value("group", name, item, item.name)
+        group_settings.check(item.name, "1" if value is None else value)
+        return ConfigSet("group", name, item.name, value)
+
     def _resource(self, resource: AlterConfigsResource) -> tuple[str, str]:
         name = resource.resource_name
         if resource.resource_type == TOPIC:
             if self._pipeline.image.topic(name) is None:
                 raise Refused(Code.UNKNOWN_TOPIC_OR_PARTITION, f"no topic {name!r}")
             return "topic", name
-        if resource.resource_type == BROKER and not name:
-            return "broker", ""
+        if resource.resource_type == BROKER and (not name or name in map(str, self._pipeline.image.brokers)):
+            return "broker", name
+        if resource.resource_type == GROUP and name:
+            return "group", name
         raise Refused(Code.INVALID_REQUEST, f"nothing of resource type {resource.resource_type} {name!r} can change")
 
     def _value(self, kind: str, name: str, item: AlterableConfig, setting: str) -> str | None:

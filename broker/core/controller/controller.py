@@ -13,15 +13,18 @@ from typing import Any
 from broker.core.config import BrokerConfig
 from broker.core.controller.brokers import Brokers
 from broker.core.controller.configs import Configs
+from broker.core.controller.features import Features, first_levels
 from broker.core.controller.partitions import Partitions
 from broker.core.controller.pipeline import Pipeline
 from broker.core.controller.topics import Topics
 from broker.core.errors import Code
-from broker.core.metadata.image import ELR_FEATURE, Image
+from broker.core.metadata.image import Image
 from broker.core.metadata.records import FeatureSet, ProducerIdsReserved
 from broker.core.quorum.quorum import Quorum
 from broker.core.ready import Outbox
 from broker.wire.messages.allocate_producer_ids import AllocateProducerIdsRequest, AllocateProducerIdsResponse
+from broker.wire.messages.alter_configs import AlterConfigsRequest, AlterConfigsResponse
+from broker.wire.messages.alter_configs import AlterConfigsResourceResponse as ReplacedResourceResponse
 from broker.wire.messages.alter_partition import AlterPartitionRequest, AlterPartitionResponse
 from broker.wire.messages.alter_partition_reassignments import (
     AlterPartitionReassignmentsRequest,
@@ -42,6 +45,7 @@ from broker.wire.messages.incremental_alter_configs import (
     IncrementalAlterConfigsRequest,
     IncrementalAlterConfigsResponse,
 )
+from broker.wire.messages.update_features import UpdateFeaturesRequest, UpdateFeaturesResponse
 from broker.wire.primitives import NO_UUID
 
 ControllerRequest = (
@@ -55,6 +59,8 @@ ControllerRequest = (
     | DeleteTopicsRequest
     | CreatePartitionsRequest
     | IncrementalAlterConfigsRequest
+    | AlterConfigsRequest
+    | UpdateFeaturesRequest
 )
 PRODUCER_ID_BLOCK = 1000
 """As in Kafka."""
@@ -90,6 +96,15 @@ _REFUSALS: dict[type, Callable[[Any, Code], Any]] = {
             for item in message.resources
         )
     ),
+    AlterConfigsRequest: lambda message, code: AlterConfigsResponse(
+        responses=tuple(
+            ReplacedResourceResponse(
+                error_code=code, resource_type=item.resource_type, resource_name=item.resource_name
+            )
+            for item in message.resources
+        )
+    ),
+    UpdateFeaturesRequest: lambda _, code: UpdateFeaturesResponse(error_code=code),
 }
 
 
@@ -120,9 +135,12 @@ class Controller:
             DeleteTopicsRequest: self._topics.delete,
             CreatePartitionsRequest: self._topics.grow,
             IncrementalAlterConfigsRequest: self._configs.alter,
+            AlterConfigsRequest: self._configs.replace,
+            UpdateFeaturesRequest: Features(self._pipeline).update,
         }
         if not image.features:
-            self._pipeline.stage(FeatureSet(ELR_FEATURE, int(config.elr)))
+            for name, level in first_levels(config).items():
+                self._pipeline.stage(FeatureSet(name, level))
             self._pipeline.commit(now_ms)
 
     @property

@@ -51,6 +51,17 @@ def epochs_file(log: str) -> str:
     return f"{log}/leader-epoch-checkpoint"
 
 
+def start_file(log: str) -> str:
+    """Return the name of the file that holds the log's start."""
+    return f"{log}/log-start"
+
+
+def saved_start(storage: Storage, log: str) -> int:
+    """Return the start that the log has saved, 0 when it has never moved or the file is damaged."""
+    text = storage.load(start_file(log)) or b""
+    return int(text) if text.isdigit() else 0
+
+
 class PartitionLog:
     """See the module. Recovery (`broker.core.log.recovery`) makes it from what is on the disk."""
 
@@ -81,7 +92,7 @@ class PartitionLog:
     def last_stable(self) -> int:
         """Up to where a read_committed consumer may read."""
         unstable = self.producers.first_unstable
-        return self.high_watermark if unstable is None else min(unstable, self.high_watermark)
+        return self.high_watermark if unstable is None else max(self.start, min(unstable, self.high_watermark))
 
     # Appending.
 
@@ -246,7 +257,7 @@ class PartitionLog:
         return True
 
     def advance_start(self, offset: int) -> bool:
-        """Raise the log start; whole segments before it are deleted. The caller saves the start offset."""
+        """Raise the log start, durably; whole segments before it are deleted."""
         if offset <= self.start:
             return False
         assert offset <= self.end, (offset, self.end)
@@ -257,8 +268,13 @@ class PartitionLog:
         self.aborted.truncate_start(offset)
         if self.epochs.truncate_start(offset):
             self._save_epochs()
-        self.recovery_point = max(self.recovery_point, offset)
+        self._save_start()
         return True
+
+    def _save_start(self) -> None:
+        """Make the start durable before anybody hears of it: what was deleted stays deleted."""
+        self._out.writes.append(Save(start_file(self.name), str(self.start).encode()))
+        self.sync()
 
     def truncate(self, offset: int) -> None:
         """Drop everything at or after `offset` (and a batch that reaches past it)."""
@@ -288,6 +304,7 @@ class PartitionLog:
         self.start = self.high_watermark = self.recovery_point = offset
         self.epochs, self.producers, self.aborted = Epochs(), Producers(), AbortedIndex()
         self._save_epochs()
+        self._save_start()
 
     def rebuild_producers(self) -> None:
         """Make the producer state that of the log's present end: the last good snapshot, then the headers behind it."""

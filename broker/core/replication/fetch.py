@@ -109,6 +109,7 @@ class Fetching:
         if not fits or not replica.log.start <= ask.fetch_offset <= replica.log.end:
             return
         leader.fetched(replica_id, broker_epoch, ask.fetch_offset, now_ms)
+        leader.followers[replica_id].start = ask.log_start_offset
         if self._replicas.advance(replica, now_ms):
             self.wake(replica)
         self._progressed(replica, replica_id)
@@ -125,7 +126,7 @@ class Fetching:
                     data = self._read(key, topic, ask, reader, limits)
                 except Refused as refused:
                     data = self._refusal(key, ask.partition, refused.code)
-                if data.error_code or data.diverging_epoch.end_offset >= 0:
+                if data.error_code or data.diverging_epoch.end_offset >= 0 or self._must_hear(ask, data, replica_id):
                     result.urgent = True
                 if isinstance(data.records, Region):
                     result.size += data.records.size
@@ -176,6 +177,10 @@ class Fetching:
             aborted_transactions=aborted,
             records=region,
         )
+
+    def _must_hear(self, ask: FetchPartition, data: PartitionData, replica_id: int) -> bool:
+        """Return whether a replica still has what is deleted here: it is told at once."""
+        return replica_id >= 0 and 0 <= ask.log_start_offset < data.log_start_offset <= ask.fetch_offset
 
     def limit(self, replica: Replica, reader: _Reader) -> int:
         """Return up to where this reader may read."""

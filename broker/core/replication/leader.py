@@ -23,6 +23,7 @@ class Follower(msgspec.Struct):
     """One other replica. Its log end is -1 until it has fetched in this epoch."""
 
     end: int = -1
+    start: int = -1
     broker_epoch: int = -1
     caught_up_ms: int = -1
     fetched_ms: int = -1

@@ -2,8 +2,9 @@
 
 The folder of a partition is "topic-index", as Kafka's; `partition.metadata` in it tells the topic id, so that a folder
 of a deleted topic's namesake is not taken for ours. The checkpoint holds log start, recovery point and high watermark
-of every log; it is saved now and then, never newer than the logs. `clean-shutdown` holds the broker epoch after an
-orderly stop, in which everything was synced, and -1 otherwise; it is overwritten, synced, before anything else is done.
+of every log; it is saved now and then, never newer than the logs; a start that moved has a file of its own by then.
+`clean-shutdown` holds the broker epoch after an orderly stop, in which everything was synced, and -1 otherwise; it is
+overwritten, synced, before anything else is done.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from broker.core.config import BrokerConfig, TopicConfig, topic_config
-from broker.core.log.partition_log import PartitionLog
+from broker.core.log.partition_log import PartitionLog, saved_start
 from broker.core.log.recovery import Checkpoint, recover
 from broker.core.metadata.image import Image
 from broker.core.metadata.records import PartitionState
@@ -73,12 +74,14 @@ class Replicas:
                 continue
             point = points.get(folder, Point(0, 0, 0))
             checkpoint = Checkpoint(
-                start=point.start,
+                start=max(point.start, saved_start(self._storage, folder)),
                 recovery_point=point.recovery_point,
                 high_watermark=point.high_watermark,
                 clean=clean_epoch >= 0,
             )
             log, report = recover(folder, TopicConfig().log, self._storage, self._out, checkpoint)
+            if log.end < checkpoint.start:  # what is missing was deleted: the log goes on where the rest began
+                log.restart_at(checkpoint.start)
             if report.reason:
                 what = "acknowledged records may be lost" if report.lossy else "a torn tail, as a crash leaves it"
                 self._out.warnings.append(f"{folder}: cut {report.removed_bytes} bytes ({report.reason}): {what}")

@@ -128,6 +128,20 @@ class TransactionCoordinator:
             case AddPartitionsToTxnRequest():
                 self._add_for_client(request_id, message, now_ms)
 
+    def find(self, name: str) -> Transaction:
+        """Return an id's newest transaction; raise Refused when there is none here."""
+        entry = self._shard(name).entries.get(name)
+        if entry is None or entry.value is None:
+            raise Refused(Code.TRANSACTIONAL_ID_NOT_FOUND, f"{name!r} is unknown")
+        return entry.value
+
+    def all(self) -> list[Transaction]:
+        """Return all that this node coordinates; raise Refused while it is still reading."""
+        if self._loading:
+            raise Refused(Code.COORDINATOR_LOAD_IN_PROGRESS, "the coordinator is reading its log")
+        values = (entry.value for shard in self._shards.values() for entry in shard.entries.values())
+        return [value for value in values if value is not None]
+
     # Finding the id, and waiting for it.
 
     def _shard(self, name: str) -> Shard:

@@ -33,7 +33,7 @@ def head(api_key, version, correlation_id=7):
 @pytest.mark.parametrize(
     ("api_key", "version", "at"),
     [
-        (Api.UPDATE_FEATURES, 1, 13),
+        (Api.STREAMS_GROUP_HEARTBEAT, 0, 13),
         (Api.CONSUMER_GROUP_HEARTBEAT, 0, 13),
         (999, 3, 8),
         (Api.METADATA, 99, 8),

@@ -113,7 +113,7 @@ def test_search_and_monitor_agree_with_the_definition(name):
     decided = 0
     for seed in range(FUZZED):
         ops = generate(model, seed)
-        table = build_table(lines_of_ops(ops), "fuzz", model.kinds)
+        table = build_table(lines_of_ops(ops), "fuzz", model)
         if not len(table.f):
             continue
         operations = table.operations()

@@ -1,17 +1,21 @@
-"""Which of Kafka's properties become which fields of `BrokerConfig`: whole numbers, times in ms and sizes."""
+"""A node's own settings: Kafka's property names, and the field of `BrokerConfig` that each one sets.
+
+`broker.io.settings` reads them from the properties, DescribeConfigs tells what holds.
+"""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 TIMES = {
     "broker.session.timeout.ms": "session_timeout_ms",
     "broker.heartbeat.interval.ms": "heartbeat_interval_ms",
     "controller.quorum.election.timeout.ms": "election_timeout_ms",
     "controller.quorum.fetch.timeout.ms": "fetch_timeout_ms",
+    "group.consumer.heartbeat.interval.ms": "consumer_heartbeat_interval_ms",
+    "group.consumer.session.timeout.ms": "consumer_session_timeout_ms",
     "group.initial.rebalance.delay.ms": "group_initial_delay_ms",
     "group.max.session.timeout.ms": "group_max_session_timeout_ms",
     "group.min.session.timeout.ms": "group_min_session_timeout_ms",
+    "offsets.retention.check.interval.ms": "offsets_check_interval_ms",
     "producer.id.expiration.ms": "producer_id_expiration_ms",
     "replica.fetch.backoff.ms": "replica_fetch_backoff_ms",
     "replica.fetch.wait.max.ms": "replica_fetch_wait_ms",
@@ -23,9 +27,11 @@ TIMES = {
 }
 SIZES = {
     "default.replication.factor": "default_replication_factor",
+    "group.consumer.max.size": "consumer_max_size",
     "metadata.log.max.record.bytes.between.snapshots": "metadata_snapshot_bytes",
     "num.partitions": "default_partitions",
     "offset.metadata.max.bytes": "offset_metadata_max_bytes",
+    "offsets.retention.minutes": "offsets_retention_minutes",
     "offsets.topic.num.partitions": "offsets_partitions",
     "offsets.topic.replication.factor": "offsets_replication_factor",
     "replica.fetch.max.bytes": "replica_fetch_max_bytes",
@@ -34,17 +40,6 @@ SIZES = {
     "transaction.state.log.num.partitions": "transaction_partitions",
     "transaction.state.log.replication.factor": "transaction_replication_factor",
 }
-MAY_BE_ZERO = frozenset({"group.initial.rebalance.delay.ms", "offset.metadata.max.bytes"})
-
-
-def fields(properties: Mapping[str, str]) -> dict[str, int]:
-    """Return the fields that these properties set. Raises ValueError naming a property whose value is no number."""
-    found = {}
-    for name, field in {**TIMES, **SIZES}.items():
-        if name in properties:
-            lowest = 0 if name in MAY_BE_ZERO else 1
-            value = properties[name]
-            if not value.isdecimal() or int(value) < lowest:
-                raise ValueError(f"{name}={value}: it must be a whole number, {lowest} or more")
-            found[field] = int(value)
-    return found
+SWITCHES = {
+    "auto.create.topics.enable": "auto_create_topics",
+}

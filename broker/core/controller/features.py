@@ -1,0 +1,66 @@
+"""Features: levels that the whole cluster agrees on (KIP-584), and their change by UpdateFeatures.
+
+All updates of a request count, or none. A level goes down only where the asker says that it may. A level of 0 is a
+feature that is off; clients are not told of it. Kafka: FeatureControlManager.
+"""
+
+from __future__ import annotations
+
+from broker.core.config import BrokerConfig
+from broker.core.controller.pipeline import Pipeline
+from broker.core.errors import Code, Refused
+from broker.core.metadata.image import ELR_FEATURE
+from broker.core.metadata.records import FeatureSet
+from broker.wire.messages.update_features import (
+    FeatureUpdateKey,
+    UpdatableFeatureResult,
+    UpdateFeaturesRequest,
+    UpdateFeaturesResponse,
+)
+
+TRANSACTION_FEATURE = "transaction.version"
+"""2: producers that can do it use transaction protocol v2 (KIP-890)."""
+GROUP_FEATURE = "group.version"
+"""1: consumer groups of the KIP-848 protocol."""
+SUPPORTED = {ELR_FEATURE: (0, 1), TRANSACTION_FEATURE: (0, 2)}
+"""Lowest and highest level that this software supports."""
+_UPGRADE = 1
+
+
+def first_levels(config: BrokerConfig) -> dict[str, int]:
+    """Return the levels of a new cluster."""
+    return {ELR_FEATURE: int(config.elr), TRANSACTION_FEATURE: config.transaction_version}
+
+
+class Features:
+    """See the module."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    def update(self, request: UpdateFeaturesRequest, now_ms: int) -> UpdateFeaturesResponse:
+        """Change levels."""
+        try:
+            records = [self._change(ask) for ask in request.feature_updates]
+        except Refused as refused:
+            result = [
+                UpdatableFeatureResult(feature=ask.feature, error_code=refused.code, error_message=refused.message)
+                for ask in request.feature_updates
+            ]
+            return UpdateFeaturesResponse(error_code=refused.code, error_message=refused.message, results=tuple(result))
+        for record in records if not request.validate_only else ():
+            self._pipeline.stage(record)
+        self._pipeline.commit(now_ms)
+        results = tuple(UpdatableFeatureResult(feature=ask.feature) for ask in request.feature_updates)
+        return UpdateFeaturesResponse(results=results)
+
+    def _change(self, ask: FeatureUpdateKey) -> FeatureSet:
+        low, high = SUPPORTED.get(ask.feature, (0, -1))
+        level, present = ask.max_version_level, self._pipeline.image.features.get(ask.feature, 0)
+        if not low <= level <= high:
+            why = f"{ask.feature} {level} is not supported" + (f": {low} to {high}" if high >= 0 else "")
+            raise Refused(Code.INVALID_UPDATE_VERSION, why)
+        may_fall = ask.upgrade_type > _UPGRADE or ask.allow_downgrade
+        if level < present and not may_fall:
+            raise Refused(Code.INVALID_UPDATE_VERSION, f"{ask.feature} is {present}: {level} would be a downgrade")
+        return FeatureSet(ask.feature, level)

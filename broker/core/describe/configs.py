@@ -1,0 +1,171 @@
+"""DescribeConfigs and ListConfigResources: what holds for a topic, a broker or a group, and why.
+
+A value's synonyms are the values that it overrides, the one that holds first: the topic's own, this broker's, all
+brokers', the properties', Kafka's default. Secrets are never told. Kafka: ConfigHelper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from broker.core import group_settings, topic_settings
+from broker.core.config import BROKER_NAMES, BrokerConfig
+from broker.core.errors import Code, Refused
+from broker.core.metadata.image import Image
+from broker.core.node_settings import SIZES, SWITCHES, TIMES
+from broker.wire.messages.describe_configs import (
+    DescribeConfigsRequest,
+    DescribeConfigsResource,
+    DescribeConfigsResourceResult,
+    DescribeConfigsResponse,
+    DescribeConfigsResult,
+    DescribeConfigsSynonym,
+)
+from broker.wire.messages.list_config_resources import (
+    ConfigResource,
+    ListConfigResourcesRequest,
+    ListConfigResourcesResponse,
+)
+
+TOPIC, BROKER, GROUP = 2, 4, 32
+OF_TOPIC, OF_BROKER, OF_ALL_BROKERS, OF_PROPERTIES, DEFAULT, OF_GROUP = 1, 2, 3, 4, 5, 8
+_BOOLEAN, _STRING, _INT, _LONG, _PASSWORD = 1, 2, 3, 5, 9
+_DEFAULTS = BrokerConfig(node_id=0, voters=(0,))
+_SECRETS = ("password", "secret", "sasl.jaas.config")
+
+_Source = tuple[int, str, str]
+"""Where from, under which name, which value."""
+
+
+def describe(config: BrokerConfig, image: Image, request: DescribeConfigsRequest) -> DescribeConfigsResponse:
+    """Return the settings of resources."""
+    return DescribeConfigsResponse(
+        results=tuple(
+            _resource(config, image, resource, synonyms=request.include_synonyms) for resource in request.resources
+        )
+    )
+
+
+def _resource(
+    config: BrokerConfig, image: Image, resource: DescribeConfigsResource, *, synonyms: bool
+) -> DescribeConfigsResult:
+    code, message, found = Code.NONE, None, list[DescribeConfigsResourceResult]()
+    wanted = resource.configuration_keys
+    try:
+        for name, sources in _settings(config, image, resource):
+            if wanted is None or not wanted or name in wanted:
+                found.append(_result(name, sources, synonyms=synonyms))
+    except Refused as refused:
+        code, message = refused.code, refused.message
+    return DescribeConfigsResult(
+        error_code=code,
+        error_message=message,
+        resource_type=resource.resource_type,
+        resource_name=resource.resource_name,
+        configs=tuple(found),
+    )
+
+
+def _settings(
+    config: BrokerConfig, image: Image, resource: DescribeConfigsResource
+) -> Iterator[tuple[str, list[_Source]]]:
+    name = resource.resource_name
+    if resource.resource_type == TOPIC:
+        if image.topic(name) is None:
+            raise Refused(Code.UNKNOWN_TOPIC_OR_PARTITION, f"no topic {name!r}")
+        return _of_topic(config, image, name)
+    if resource.resource_type == BROKER:
+        if name not in {"", str(config.node_id)}:
+            raise Refused(Code.INVALID_REQUEST, f"this is broker {config.node_id}, not {name!r}")
+        return _of_broker(config, image) if name else _of_all_brokers(image)
+    if resource.resource_type == GROUP:
+        return _of_group(config, image, name)
+    raise Refused(Code.INVALID_REQUEST, f"nothing of resource type {resource.resource_type} has settings here")
+
+
+def _of_topic(config: BrokerConfig, image: Image, topic: str) -> Iterator[tuple[str, list[_Source]]]:
+    own = image.config("topic", topic)
+    for key in topic_settings.DEFAULTS:
+        sources = [(OF_TOPIC, key, own[key])] if key in own else []
+        yield key, [*sources, *_broker_sources(config, image, key)]
+
+
+def _broker_sources(config: BrokerConfig, image: Image, key: str) -> list[_Source]:
+    """Return what brokers say about a topic setting, nearest first, down to the default."""
+    name = BROKER_NAMES.get(key, key)
+    levels = (
+        (OF_BROKER, image.config("broker", str(config.node_id))),
+        (OF_ALL_BROKERS, image.config("broker", "")),
+        (OF_PROPERTIES, config.properties),
+    )
+    found = [(source, name, values[name]) for source, values in levels if name in values]
+    return [*found, (DEFAULT, name, topic_settings.DEFAULTS[key])]
+
+
+def _of_broker(config: BrokerConfig, image: Image) -> Iterator[tuple[str, list[_Source]]]:
+    topic_keys = {BROKER_NAMES.get(key, key): key for key in topic_settings.DEFAULTS}
+    fields = {**TIMES, **SIZES, **SWITCHES}
+    for name in sorted({*topic_keys, *fields, *config.properties}):
+        if name in topic_keys:
+            yield name, _broker_sources(config, image, topic_keys[name])
+            continue
+        sources = [(OF_PROPERTIES, name, config.properties[name])] if name in config.properties else []
+        if name in fields:
+            sources.append((DEFAULT, name, str(getattr(_DEFAULTS, fields[name])).lower()))
+        yield name, sources
+
+
+def _of_all_brokers(image: Image) -> Iterator[tuple[str, list[_Source]]]:
+    for name, value in sorted(image.config("broker", "").items()):
+        yield name, [(OF_ALL_BROKERS, name, value)]
+
+
+def _of_group(config: BrokerConfig, image: Image, group: str) -> Iterator[tuple[str, list[_Source]]]:
+    own = image.config("group", group)
+    for key in group_settings.FIELDS:
+        sources = [(OF_GROUP, key, own[key])] if key in own else []
+        yield key, [*sources, (DEFAULT, key, str(group_settings.default(config, key)))]
+
+
+def _result(name: str, sources: list[_Source], *, synonyms: bool) -> DescribeConfigsResourceResult:
+    source, _, value = sources[0]
+    secret = any(part in name for part in _SECRETS)
+    shown = tuple(
+        DescribeConfigsSynonym(name=other, value=None if secret else text, source=at) for at, other, text in sources
+    )
+    return DescribeConfigsResourceResult(
+        name=name,
+        value=None if secret else value,
+        read_only=source == OF_PROPERTIES and name not in BROKER_NAMES.values() and name not in topic_settings.DEFAULTS,
+        config_source=source,
+        is_sensitive=secret,
+        synonyms=shown if synonyms else (),
+        config_type=_type(name, value, secret=secret),
+    )
+
+
+def _type(name: str, value: str, *, secret: bool) -> int:
+    if secret:
+        return _PASSWORD
+    if name in topic_settings.DEFAULTS:
+        return topic_settings.kind(name)
+    if value in {"true", "false"}:
+        return _BOOLEAN
+    if name in SIZES:
+        return _INT
+    return _LONG if value.lstrip("-").isdigit() else _STRING
+
+
+def list_resources(image: Image, request: ListConfigResourcesRequest) -> ListConfigResourcesResponse:
+    """Return the resources of the wanted types: topics and brokers, and groups with settings of their own."""
+    groups = [name.removeprefix("group:") for name, own in image.configs.items() if own and name.startswith("group:")]
+    known = ((TOPIC, list(image.topic_ids)), (BROKER, [str(node) for node in image.brokers]), (GROUP, groups))
+    wanted = set(request.resource_types)
+    return ListConfigResourcesResponse(
+        config_resources=tuple(
+            ConfigResource(resource_name=name, resource_type=kind)
+            for kind, names in known
+            if not wanted or kind in wanted
+            for name in names
+        )
+    )

@@ -1,0 +1,84 @@
+"""From one form of a history to another: JSONL (.gz, .zst), Jepsen's history.edn (read only), a folder of columns.
+
+A folder of columns (its name ends with .parquet) holds the lines themselves (`checkers.archive`), so that it can be
+turned back without a loss, and for the queue workload the tables that its checkers start from (`checkers.columnar`).
+Everything is read and written in blocks; what is malformed raises HistoryError and leaves nothing half done behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from os import PathLike, fspath
+from pathlib import PurePath
+from typing import Any
+
+import msgspec
+
+from checkers import archive, columnar
+from checkers.judge import collector_paused
+from checkers.log_view import ViewBuilder
+from checkers.options import KAFKA, CheckOptions
+from checkers.source import Lines, blocks_of_file, decode, edn_ops, file_of, lines_of_file, writing
+from harness.history import HistoryError
+
+TARGETS = (".jsonl", ".gz", ".zst", archive.SUFFIX)
+EDN = ".edn"
+
+Warn = Callable[[str], None]
+
+
+def convert(source: PathLike[str] | str, target: PathLike[str] | str, options: CheckOptions, warn: Warn) -> int:
+    """Write a history in the form that the target's name asks for; return its number of lines.
+
+    Raises HistoryError where the source is malformed, or the target exists or has no known form.
+    """
+    with collector_paused():
+        return _convert(source, target, options, warn)
+
+
+def _convert(source: PathLike[str] | str, target: PathLike[str] | str, options: CheckOptions, warn: Warn) -> int:
+    place = fspath(target).rstrip("/")
+    suffix = PurePath(place).suffix
+    if suffix not in TARGETS:
+        raise HistoryError(f"{place}: a history is converted to .jsonl, .jsonl.gz, .jsonl.zst or {archive.SUFFIX}")
+    path = file_of(source)
+    if suffix != archive.SUFFIX:
+        with writing(type(path)(place)) as write:
+            return _each(_lines(path, warn, None), lambda line: write(line + b"\n"))
+    with columnar.making(place):
+        builder = ViewBuilder(path.name) if options.workload == KAFKA else None
+        count = archive.write(place, _lines(path, warn, builder))
+        if not count:
+            raise HistoryError(f"{path.name}: no operations: there is nothing to convert")
+        columnar.save(place, None if builder is None else builder.finish(options.isolation), options.isolation)
+    return count
+
+
+def _each(lines: Iterable[bytes], write: Callable[[bytes], object]) -> int:
+    count = 0
+    for line in lines:
+        write(line)
+        count += 1
+    return count
+
+
+def _lines(path: Any, warn: Warn, builder: ViewBuilder | None) -> Iterator[bytes]:
+    """Yield the lines as JSON; each is known to be an operation. A builder is fed with them."""
+    if path.suffix == EDN:
+        checked = lines_of_file(path, warn)
+        for (ops, _), (lines, numbers) in zip(edn_ops(path), checked, strict=True):
+            _feed(builder, (lines, numbers))
+            yield from map(msgspec.json.encode, ops)
+        return
+    number = 1
+    blocks = archive.json_blocks(fspath(path)) if path.suffix == archive.SUFFIX else blocks_of_file(path)
+    for block in blocks:
+        lines, numbers, number = decode(block, number, path.name, warn)
+        _feed(builder, (lines, numbers))
+        whole = [line for line in map(bytes.strip, block.split(b"\n")) if line]
+        yield from whole[: len(lines)]
+
+
+def _feed(builder: ViewBuilder | None, lines: Lines) -> None:
+    if builder is not None:
+        builder.feed(*lines)
