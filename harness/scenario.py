@@ -39,6 +39,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     crash_interval_s: float = 30.0
     """Mean time between deliberate client crashes of one process; 0: none."""
     transaction_timeout_s: float = 10.0
+    transaction_protocol: Literal[1, 2] = 2
+    """What simulated clients speak: 1 as librdkafka, 2 as Java 4.x (KIP-890). On other clusters it is always 1."""
     fault_length_s: float = 2.0
     fault_interval_s: float = 1.0
     recovery_bound_s: float = 15.0
@@ -47,8 +49,6 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     controllers: int = 0
     """0: every node is broker and controller; else the number of separate controller nodes."""
     image: str | None = None
-    bug: str = ""
-    """A bug that is planted in our own broker (`harness bugs`); "" for none."""
     prefix: str = ""
     """Put before the names of topics, groups and transactional ids, so that runs can share an `existing` cluster."""
     bootstrap: str | None = None

@@ -128,7 +128,10 @@ class Task(Future[T]):
             self._loop.soon(self._throw)
 
     def _resume(self) -> None:
-        if not self.done and not self._is_cancelled:
+        if self._is_cancelled:
+            self._coro.close()
+            self.fail(CancelledError())
+        elif not self.done:
             self._step(self._coro.send, None)
 
     def _wake(self, future: Future[Any]) -> None:

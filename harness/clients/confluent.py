@@ -27,6 +27,7 @@ from typing import Any, Final, get_args
 
 from harness.client import Now
 from harness.clients import settings
+from harness.clients.completion import error_of, of_many
 from harness.clients.errors import FailedError
 from harness.clients.groups import committed_offsets
 from harness.clients.membership import OnEvent
@@ -37,7 +38,7 @@ from harness.clients.sender import Sender, split
 from harness.clients.topics import keys as keys_of
 from harness.clients.transactions import Transactions, on_purpose
 from harness.history import FAIL, INFO, OK, Op, OpType, Process
-from harness.outcome import DELIBERATE_CRASH, Course, Failure, outcome, transaction
+from harness.outcome import DELIBERATE_CRASH, Failure, outcome, transaction
 from harness.scenario import Isolation, Scenario, group_of
 
 ISOLATIONS: Final[Mapping[str, Isolation]] = {i: i for i in get_args(Isolation)}
@@ -160,7 +161,7 @@ class ConfluentClient:
                 self._micro_ops.do(work, position, self._plain_sender, deadline)
             except FailedError as error:
                 failed.append(error.failure)
-        type_ = _of_many([outcome(failure) for failure in failed], len(work.value))
+        type_ = of_many([outcome(failure) for failure in failed], len(work.value))
         if any(failure.fatal for failure in failed):
             self._drop_plain(Deadline(0))
         changes: dict[str, Any] = {}
@@ -197,7 +198,7 @@ class ConfluentClient:
             op,
             work,
             transaction(attempt.course),
-            error=_error_of(attempt.course),
+            error=error_of(attempt.course),
             commit_time=attempt.commit_time,
             offsets=attempt.offsets,
             txn_id=txn_id,
@@ -266,18 +267,3 @@ class ConfluentClient:
         if self._plain is not None:
             self._plain.drop(deadline.left_s())
         self._plain = None
-
-
-def _of_many(failed: list[OpType], count: int) -> OpType:
-    """Return what several micro-ops outside a transaction came to: a part that happened can't be `fail`."""
-    if not failed:
-        return OK
-    return FAIL if len(failed) == count and set(failed) == {FAIL} else INFO
-
-
-def _error_of(course: Course) -> dict[str, Any] | None:
-    """Return the completion's error: what stopped the transaction, and how its abort failed."""
-    failure = course.deciding()
-    if failure is None:
-        return None
-    return failure.to_history() | ({"abort": course.abort.to_history()} if course.abort is not None else {})

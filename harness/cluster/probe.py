@@ -48,12 +48,10 @@ __all__ = [
     "LATEST",
     "READ_COMMITTED",
     "READ_UNCOMMITTED",
-    "Api",
     "MetadataResponse",
     "PartitionData",
     "Probe",
     "ProbeError",
-    "Request",
     "error_name",
     "split_address",
 ]

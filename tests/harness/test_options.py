@@ -37,7 +37,6 @@ GIVEN = {
     "kafka_version": "4.1.1",
     "image": None,
     "bootstrap": None,
-    "bug": "",
 }
 
 

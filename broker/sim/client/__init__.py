@@ -1,0 +1,1 @@
+"""Kafka clients on the virtual clock: connections, metadata, producer, transactions, consumer, group."""

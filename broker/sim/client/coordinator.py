@@ -1,0 +1,91 @@
+"""Who coordinates a group or a transactional id: found when needed, forgotten when it says that it is not the one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from broker.sim.client.contact import Contact
+from broker.sim.client.errors import COORDINATOR, LOST, TIMED_OUT, ClientError, name_of, of_code
+from broker.wire.messages.find_coordinator import GROUP, FindCoordinatorRequest
+
+FIND_VERSION = 4
+AGAIN = COORDINATOR | LOST
+"""What is asked again, at the coordinator that there is by then."""
+
+
+class Coordinator:
+    """The coordinator of one key; `kind` is GROUP or TRANSACTION of `broker.wire.messages.find_coordinator`."""
+
+    def __init__(self, contact: Contact, kind: int, key: str) -> None:
+        """Prepare; nobody is asked yet."""
+        self._contact, self._kind, self._key = contact, kind, key
+        self._node: int | None = None
+        self._channel = "group" if kind == GROUP else ""
+
+    async def ask(
+        self,
+        message: Any,
+        version: int,
+        deadline_ms: float,
+        code_of: Callable[[Any], int],
+        again: frozenset[str] = frozenset(),
+        *,
+        timeout_ms: float | None = None,
+    ) -> Any:
+        """Ask until the answer is none of those to ask again for; raises ClientError with what was answered.
+
+        The deadline ends it with _TIMED_OUT, retriable: a request may still be under way then.
+        """
+        contact, attempt = self._contact, 0
+        while True:
+            last: ClientError
+            try:
+                node = await self._find(deadline_ms)
+                left_ms = deadline_ms - contact.loop.now_ms
+                wait_ms = contact.config.request_timeout_ms if timeout_ms is None else timeout_ms
+                answer = await contact.call(node, message, version, max(min(wait_ms, left_ms), 1), self._channel)
+                code = code_of(answer)
+                if not code:
+                    return answer
+                last = of_code(code)
+            except ClientError as error:
+                last = error
+            if last.name in AGAIN:
+                self._node = None
+            elif last.name not in again:
+                raise last
+            attempt += 1
+            await self._pause(attempt, deadline_ms, last)
+
+    async def _pause(self, attempt: int, deadline_ms: float, last: ClientError) -> None:
+        loop = self._contact.loop
+        pause_ms = self._contact.backoff_ms(attempt)
+        if loop.now_ms + pause_ms >= deadline_ms:
+            await loop.sleep(max(deadline_ms - loop.now_ms, 0))
+            raise ClientError(TIMED_OUT, f"{self._key}: {last}", retriable=True)
+        await loop.sleep(pause_ms)
+
+    async def _find(self, deadline_ms: float) -> int:
+        attempt = 0
+        while self._node is None:
+            attempt += 1
+            error = await self._look(deadline_ms)
+            if error is not None:
+                await self._pause(attempt, deadline_ms, error)
+        return self._node
+
+    async def _look(self, deadline_ms: float) -> ClientError | None:
+        """Ask one node; return why it is not known now."""
+        contact = self._contact
+        ask = FindCoordinatorRequest(key_type=self._kind, coordinator_keys=(self._key,))
+        wait_ms = max(min(contact.config.request_timeout_ms, deadline_ms - contact.loop.now_ms), 1)
+        try:
+            answer = await contact.call(contact.any_node(), ask, FIND_VERSION, wait_ms)
+        except ClientError as error:
+            return error
+        found = answer.coordinators[0]
+        if found.error_code:
+            return ClientError(name_of(found.error_code), found.error_message or "")
+        self._node = found.node_id
+        return None

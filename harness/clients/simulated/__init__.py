@@ -1,0 +1,1 @@
+"""Executes operations with the simulated Kafka clients, as coroutines on the virtual clock."""

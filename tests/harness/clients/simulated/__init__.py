@@ -1,0 +1,1 @@
+"""Operations on simulated clients."""
