@@ -12,19 +12,19 @@ wait.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import Protocol
 
-from broker.io.door import Answered, Asked, Chunk
+from broker.io.door import Answered, Asked
 from broker.io.framing import START_BYTES, Inbox
+from broker.io.stream import Chunk, Stream
 from broker.wire.errors import WireError
 from broker.wire.message import Response
 
 MAX_OPEN = 128
 """Requests of one connection that may wait for their answers; Kafka takes one, clients send five or so."""
-HIGH_WATER_BYTES = 4 * 1024 * 1024
-"""Unsent answers beyond which no further request is taken up."""
 
 
 class Slot:
@@ -94,47 +94,40 @@ class Host(Protocol):
         ...
 
 
-class Connection(asyncio.BufferedProtocol):
+class Connection:
     """See the module. `to_nodes`: at the nodes' door."""
 
-    def __init__(self, host: Host, *, to_nodes: bool, expects_answer: Callable[[Asked], bool]) -> None:
+    def __init__(
+        self, host: Host, connection: socket.socket, *, to_nodes: bool, expects_answer: Callable[[Asked], bool]
+    ) -> None:
         self.to_nodes = to_nodes
-        self.peer = ""
-        self.active_s = 0.0
+        self._loop = asyncio.get_running_loop()
+        self.active_s = self._loop.time()
         self._host = host
         self._expects_answer = expects_answer
-        self._transport: asyncio.Transport | None = None
         self._inbox = Inbox(host.max_request_bytes)
         self._slots: deque[Slot] = deque()
         self._admitted_bytes = 0
-        self._waits_for_memory = self._peer_is_slow = self._reading_paused = self._is_taking = False
-
-    # What asyncio calls.
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
-        self._transport = cast("asyncio.Transport", transport)
-        name = transport.get_extra_info("peername")
-        self.peer = f"{name[0]}:{name[1]}" if name else "?"
-        self._transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
-        self.active_s = asyncio.get_running_loop().time()
-        if not self._host.opened(self):
+        self._waits_for_memory = self._peer_is_slow = self._reading_paused = self._is_taking = self._is_lost = False
+        self.peer = _name(connection)
+        self._stream = Stream(self._loop, connection, self)
+        if not host.opened(self):
             self.close()
 
-    def get_buffer(self, sizehint: int) -> memoryview:
+    # What the stream tells.
+
+    def space(self) -> memoryview:
         """Return where to receive."""
-        del sizehint
         return self._inbox.space()
 
-    def buffer_updated(self, nbytes: int) -> None:
+    def received(self, count: int) -> None:
         """Take what came."""
-        self.active_s = asyncio.get_running_loop().time()
-        self._take(nbytes)
+        self.active_s = self._loop.time()
+        self._take(count)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def lost(self) -> None:
         """Forget what waits: nobody will read it."""
-        del exc
-        self._transport = None
+        self._is_lost = True
         self._slots.clear()
         self._host.memory.forget(self)
         self._host.memory.release(self._admitted_bytes)
@@ -202,19 +195,18 @@ class Connection(asyncio.BufferedProtocol):
         self._decide_reading()
 
     def _must_wait(self) -> bool:
-        return self._peer_is_slow or len(self._slots) >= MAX_OPEN or self._transport is None
+        return self._peer_is_slow or len(self._slots) >= MAX_OPEN or self._is_lost
 
     def _decide_reading(self) -> None:
-        transport = self._transport
-        if transport is None or transport.is_closing():
+        if self._stream.is_closing:
             return
         wait = self._must_wait() or self._waits_for_memory
         if wait and not self._reading_paused:
             self._reading_paused = True
-            transport.pause_reading()
+            self._stream.pause_reading()
         elif not wait and self._reading_paused:
             self._reading_paused = False
-            transport.resume_reading()
+            self._stream.resume_reading()
 
     def _resume(self) -> None:
         """Go on with the frames that are here already, then with reading."""
@@ -225,8 +217,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def flush(self) -> None:
         """Send the answers whose turn it is."""
-        transport, slots = self._transport, self._slots
-        if transport is None or self._peer_is_slow:
+        slots = self._slots
+        if self._peer_is_slow:
             return
         out: list[Chunk] = []
         while slots and slots[0].answer is not None:
@@ -238,8 +230,9 @@ class Connection(asyncio.BufferedProtocol):
             else:
                 out += self._host.chunks(slot, answer)
         if out:
-            transport.write(out[0]) if len(out) == 1 else transport.writelines(out)
-        self._resume()
+            self._stream.write(out)
+        if self._reading_paused:
+            self._resume()
 
     @property
     def is_idle(self) -> bool:
@@ -248,10 +241,16 @@ class Connection(asyncio.BufferedProtocol):
 
     def close(self) -> None:
         """Close, sending first what is written already."""
-        if self._transport is not None:
-            self._transport.close()
+        self._stream.close()
 
     def abort(self) -> None:
         """Close at once."""
-        if self._transport is not None:
-            self._transport.abort()
+        self._stream.abort()
+
+
+def _name(connection: socket.socket) -> str:
+    try:
+        name = connection.getpeername()
+    except OSError:  # it has gone already
+        return "?"
+    return f"{name[0]}:{name[1]}"

@@ -10,6 +10,8 @@ noted per log when it is written (segments, small files, the folder itself), so 
 A draft is synced before its renaming only where the core asks for it: after a power loss a small file that was not
 synced may be old or empty, never a mixture. `SyncJob` has file descriptors of its own, so it may run on
 another thread while the node goes on writing, and while files that it syncs are dropped.
+
+What is sent from a file is a `Span`; cutting a segment spoils the spans that still wait, and `cuts` counts that.
 """
 
 from __future__ import annotations
@@ -21,13 +23,18 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import assert_never
+from weakref import WeakSet
 
 from broker.core.ready import Append, DropLog, DropSegment, Remove, Save, Truncate, Write
+from broker.io.stream import Buffer, Span
+from broker.wire.messages.fetch import Region
 
 MAX_OPEN_FILES = 512
 """Segments that stay open: most are read or written again at once."""
 MAX_VECTORS = 512
 """Below IOV_MAX (1024) everywhere."""
+SPAN_BYTES = 32 * 1024
+"""From this size on, bytes go from the file to the socket; below, a copy is cheaper than a system call of its own."""
 LOCK_FILE = ".lock"
 _SEGMENT = ".log"
 _DRAFT = ".draft"
@@ -38,6 +45,10 @@ _sync = getattr(os, "fdatasync", os.fsync)
 
 class FolderInUseError(Exception):
     """Another process has this data folder."""
+
+
+class ShortReadError(Exception):
+    """A region is not there (any more): the log was cut or deleted since it was looked up."""
 
 
 class SyncJob:
@@ -64,7 +75,8 @@ class Disk:
         self._root = folder
         self._open: OrderedDict[tuple[str, int], int] = OrderedDict()
         self._unsynced: dict[str, dict[str, None]] = {}
-        self.bytes_written = 0
+        self._lent: dict[tuple[str, int], WeakSet[Span]] = {}
+        self.bytes_written = self.cuts = 0
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = os.open(folder / LOCK_FILE, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
         try:
@@ -105,6 +117,9 @@ class Disk:
         match write:
             case Truncate(log, base, size):
                 os.ftruncate(self._segment(log, base), size)
+                self.cuts += 1
+                for span in self._lent.pop((log, base), ()):
+                    span.spoil()
                 self._note(log, _segment_name(base))
             case DropSegment(log, base):
                 self._close_segment(log, base)
@@ -167,6 +182,8 @@ class Disk:
     def _drop(self, log: str) -> None:
         for key in [key for key in self._open if key[0] == log]:
             os.close(self._open.pop(key))
+        for key in [key for key in self._lent if key[0] == log]:
+            del self._lent[key]
         self._unsynced.pop(log, None)
         folder = self._root / log
         if folder.is_dir():
@@ -223,6 +240,25 @@ class Disk:
         """Return up to `size` bytes of a segment."""
         return os.pread(self._segment(log, base), size, position)
 
+    def bytes_of(self, region: Region) -> bytes:
+        """Return the region's bytes; raises ShortReadError."""
+        data = self.read(region.log, region.base, region.position, region.size)
+        if len(data) != region.size:
+            raise ShortReadError(f"{region.log} has {len(data)} of {region.size} bytes at {region.position}")
+        return data
+
+    def chunk_of(self, region: Region) -> Buffer | Span:
+        """Return the region's bytes, or a span of its file where it is large; raises ShortReadError."""
+        if region.size < SPAN_BYTES:
+            return self.bytes_of(region)
+        span = Span(self._segment(region.log, region.base), region.position, region.size)
+        key = (region.log, region.base)
+        lent = self._lent.get(key)
+        if lent is None:
+            lent = self._lent[key] = WeakSet()
+        lent.add(span)
+        return span
+
     def load(self, name: str) -> bytes | None:
         """Return a small file."""
         try:
@@ -255,6 +291,7 @@ class Disk:
         return descriptor
 
     def _close_segment(self, log: str, base: int) -> None:
+        self._lent.pop((log, base), None)
         descriptor = self._open.pop((log, base), None)
         if descriptor is not None:
             os.close(descriptor)

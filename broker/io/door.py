@@ -16,7 +16,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -25,6 +25,7 @@ from broker.core.errors import Code
 from broker.core.metadata.image import Image
 from broker.io import hot
 from broker.io.served import SERVED, offered
+from broker.io.stream import Chunk
 from broker.wire import codec
 from broker.wire.apis import Api, is_known
 from broker.wire.definitions import definition
@@ -45,8 +46,6 @@ from broker.wire.schema import compiled
 CLUSTER_AUTHORIZATION_FAILED = 31
 _START = struct.Struct(">hhi")
 _CODE = struct.Struct(">ih")
-
-Chunk = bytes | bytearray | memoryview
 
 
 class Asked(NamedTuple):
@@ -96,12 +95,24 @@ def _follows(message: FetchRequest) -> bool:
     return message.replica_id >= 0 or message.replica_state.replica_id >= 0
 
 
-def close_frame(message: Response, version: int, correlation_id: int, read: Callable[[Region], bytes]) -> list[Chunk]:
-    """Return the frame of an answer, in chunks. Raises hot.ShortReadError, WireError."""
+class Source(Protocol):
+    """Where regions are read from (`broker.io.disk`)."""
+
+    def bytes_of(self, region: Region) -> bytes:
+        """Return its bytes. Raises ShortReadError."""
+        ...
+
+    def chunk_of(self, region: Region) -> Chunk:
+        """Return its bytes or, for a large one, a span of its file. Raises ShortReadError."""
+        ...
+
+
+def close_frame(message: Response, version: int, correlation_id: int, source: Source) -> list[Chunk]:
+    """Return the frame of an answer, in chunks. Raises ShortReadError, WireError."""
     if isinstance(message, FetchResponse):
         if hot.is_plain(message):
-            return hot.write_fetch(message, version, correlation_id, read)
-        message = _with_bytes(message, read)
+            return hot.write_fetch(message, version, correlation_id, source.chunk_of)
+        message = _with_bytes(message, source.bytes_of)
     if isinstance(message, JoinGroupResponse) and version < 7 and message.protocol_name is None:
         message = msgspec.structs.replace(message, protocol_name="")  # null is for clients from version 7 on
     return [frame(codec.encode_response(message, version, correlation_id=correlation_id))]

@@ -1,9 +1,9 @@
 """The record path, by hand: read a Produce request and write a Fetch response without copying records.
 
 `read_produce` returns records as views into the received frame (the core patches them in place and the disk writes
-them). `write_fetch` returns chunks: bytes around the regions, which `read` fetches from their segments. Both agree with
-`broker.wire.codec` in every version that is served; a Fetch response with a tagged field in a partition (an error, a
-divergence) is left to the codec. No records are an empty set on the wire, never
+them). `write_fetch` returns chunks: bytes around the regions, for each of which `read` gives bytes or a span of its
+file. Both agree with `broker.wire.codec` in every version that is served; a Fetch response with a tagged field in a
+partition (an error, a divergence) is left to the codec. No records are an empty set on the wire, never
 null: librdkafka takes null for an error.
 """
 
@@ -13,6 +13,7 @@ import struct
 from collections.abc import Callable
 from typing import cast
 
+from broker.io.stream import Chunk
 from broker.wire.errors import WireError
 from broker.wire.header import skip_tags
 from broker.wire.messages.fetch import (
@@ -53,10 +54,6 @@ _NEW = {
     for nullable in (False, True)
 }
 _NO_DIVERGENCE, _NO_LEADER, _NO_SNAPSHOT = EpochEndOffset(), LeaderIdAndEpoch(), SnapshotId()
-
-
-class ShortReadError(Exception):
-    """A region is not there (any more): the log was cut or deleted since it was looked up."""
 
 
 def read_produce(payload: memoryview, at: int, version: int) -> ProduceRequest:
@@ -126,11 +123,11 @@ def is_plain(message: FetchResponse) -> bool:
 
 
 def write_fetch(
-    message: FetchResponse, version: int, correlation_id: int, read: Callable[[Region], bytes]
-) -> list[bytes | bytearray | memoryview]:
+    message: FetchResponse, version: int, correlation_id: int, read: Callable[[Region], Chunk]
+) -> list[Chunk]:
     """Return the frame, with its length, in chunks. Raises ShortReadError."""
     flexible = version >= _FETCH_FLEXIBLE
-    chunks: list[bytes | bytearray | memoryview] = []
+    chunks: list[Chunk] = []
     out = bytearray(_INT32.size) + _INT32.pack(correlation_id)
     out += b"\0" if flexible else b""
     if version >= 7:

@@ -24,24 +24,25 @@ import itertools
 import logging
 import os
 import random
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 
 from broker.core import queries
 from broker.core.broker import Broker
 from broker.core.errors import Code
-from broker.core.ready import Event, PeerReply, PeerRequest, Ready, Reply, Request, Tick
+from broker.core.ready import Event, PeerReply, PeerRequest, Ready, Reply, Request, Tick, Truncate, Write
 from broker.io import door
 from broker.io.connection import Connection, Memory, Slot
-from broker.io.disk import Disk, SyncJob
-from broker.io.door import Answered, Asked, Chunk
-from broker.io.hot import ShortReadError
+from broker.io.disk import Disk, ShortReadError, SyncJob
+from broker.io.door import Answered, Asked
 from broker.io.peers import Peers
 from broker.io.settings import Settings
+from broker.io.stream import Chunk, Listener
 from broker.wire.errors import WireError
 from broker.wire.message import Response
 from broker.wire.messages.describe_quorum import DescribeQuorumResponse
-from broker.wire.messages.fetch import Region
+from broker.wire.messages.fetch import FetchResponse, Region
 from broker.wire.messages.produce import ProduceRequest
 
 STOP_TIMEOUT_S = 10.0
@@ -73,6 +74,8 @@ class Node:
         self._sync: dict[str, None] = {}
         self._replies: list[Reply] = []
         self._requests: list[PeerRequest] = []
+        self._unsent: list[Reply] = []  # what waits for the sync that is running
+        self._cuts = 0
         self._flush_planned = self._syncing = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms = 0
@@ -89,9 +92,9 @@ class Node:
         """Serve until the node has stopped in order."""
         loop = asyncio.get_running_loop()
         settings = self.settings
-        servers = [
-            await loop.create_server(self._factory(to_nodes=True), *settings.node_address, backlog=512),
-            await loop.create_server(self._factory(to_nodes=False), *settings.client_address, backlog=512),
+        listeners = [
+            Listener(loop, settings.node_address, lambda one: self._connected(one, to_nodes=True)),
+            Listener(loop, settings.client_address, lambda one: self._connected(one, to_nodes=False)),
         ]
         self.step(Tick())
         idle = loop.call_later(IDLE_CHECK_S, self._close_idle)
@@ -101,8 +104,8 @@ class Node:
             await self._ended.wait()
         finally:
             idle.cancel()
-            for server in servers:
-                server.close()
+            for listener in listeners:
+                listener.close()
             self._peers.close()
             for connection in list(self.connections):
                 connection.close()
@@ -110,8 +113,8 @@ class Node:
             self.disk.close()
         self.log.info("stopped%s", "" if self.broker.is_stopped else " without handing over: nobody answered in time")
 
-    def _factory(self, *, to_nodes: bool) -> Callable[[], Connection]:
-        return lambda: Connection(self, to_nodes=to_nodes, expects_answer=_expects_answer)
+    def _connected(self, connection: socket.socket, *, to_nodes: bool) -> None:
+        Connection(self, connection, to_nodes=to_nodes, expects_answer=_expects_answer)
 
     def stop(self) -> None:
         """Begin an orderly stop."""
@@ -131,6 +134,8 @@ class Node:
     def _perform(self, ready: Ready) -> None:
         if ready.writes:
             self.disk.write(ready.writes)
+            if self.disk.cuts != self._cuts:
+                self._forget_cut(ready.writes)
         for log in ready.sync:
             self._sync[log] = None
         self._replies += ready.replies
@@ -146,6 +151,14 @@ class Node:
         if life is not self._life:
             self.log.info("%s -> %s", self._life.value, life.value)
             self._life = life
+
+    def _forget_cut(self, writes: list[Write]) -> None:
+        """A log was cut: an answer that waits to be read from it would say something else, so its connection goes."""
+        self._cuts = self.disk.cuts
+        logs = {write.log for write in writes if isinstance(write, Truncate)}
+        for reply in (*self._replies, *self._unsent):
+            if isinstance(reply.message, FetchResponse) and not logs.isdisjoint(_logs_of(reply.message)):
+                reply.id.connection.abort()
 
     def _give_up(self, event: object) -> None:
         self.log.critical("this node can't go on; it failed at %s", type(event).__name__, exc_info=True)  # noqa: LOG014 - called in handlers
@@ -182,7 +195,7 @@ class Node:
         if job is None:
             self._send(replies, requests)
             return
-        self._syncing = True
+        self._syncing, self._unsent = True, replies
         future = asyncio.get_running_loop().run_in_executor(None, self._run_sync, job)
         future.add_done_callback(lambda _: self._synced(replies, requests))
 
@@ -193,7 +206,7 @@ class Node:
             self._give_up("sync")
 
     def _synced(self, replies: list[Reply], requests: list[PeerRequest]) -> None:
-        self._syncing = False
+        self._syncing, self._unsent = False, []
         self._send(replies, requests)
         if not self._flush_planned and (self._replies or self._requests or self._sync or self.broker.is_stopped):
             self._flush()
@@ -281,17 +294,11 @@ class Node:
     def chunks(self, slot: Slot, answer: Response) -> list[Chunk]:
         """Return the frame of an answer; none, and the connection goes, where that is impossible."""
         try:
-            return door.close_frame(answer, slot.version, slot.correlation_id, self._read)
+            return door.close_frame(answer, slot.version, slot.correlation_id, self.disk)
         except (WireError, ShortReadError) as error:
             self.log.warning("connection from %s closed: %s: %s", slot.connection.peer, type(answer).__name__, error)
             slot.connection.close()
             return []
-
-    def _read(self, region: Region) -> bytes:
-        data = self.disk.read(region.log, region.base, region.position, region.size)
-        if len(data) != region.size:
-            raise ShortReadError(f"{region.log} has {len(data)} of {region.size} bytes at {region.position}")
-        return data
 
     def _close_idle(self) -> None:
         """Close clients that have not asked for long; nodes stay."""
@@ -302,6 +309,13 @@ class Node:
             if limit_s > 0 and not connection.to_nodes and connection.is_idle and quiet_s > limit_s:
                 connection.close()
         loop.call_later(IDLE_CHECK_S, self._close_idle)
+
+
+def _logs_of(message: FetchResponse) -> Iterator[str]:
+    for topic in message.responses:
+        for data in topic.partitions:
+            if isinstance(data.records, Region):
+                yield data.records.log
 
 
 def _expects_answer(asked: Asked) -> bool:

@@ -9,15 +9,16 @@ message is spoken (a client's forwarded request may be in the words of an older 
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import cast
 
 import msgspec
 
 from broker.core.ready import Event, PeerFailed, PeerReply, PeerRequest
 from broker.io.framing import Inbox
 from broker.io.served import SERVED
+from broker.io.stream import Chunk, Stream
 from broker.wire import codec
 from broker.wire.errors import WireError
 from broker.wire.frame import MAX_FRAME_BYTES, frame
@@ -91,16 +92,10 @@ class Channel:
         self._waiting.append(_Waiting(request.token, self._next_id, message.api, version, deadline_s))
         if self._link is None:
             self._link = _Link(self)
-            self._link.task = loop.create_task(self._connect(self._link))
+            self._link.task = loop.create_task(self._link.connect(self._address))
         self._link.write(frame(payload))
         if self._timer is None:
             self._timer = loop.call_at(deadline_s, self._expire)
-
-    async def _connect(self, link: _Link) -> None:
-        try:
-            await asyncio.get_running_loop().create_connection(lambda: link, *self._address)
-        except OSError:
-            self.lost(link)
 
     def _expire(self) -> None:
         """Look whether a request has waited too long."""
@@ -162,50 +157,79 @@ def _encoded(message: Request, correlation_id: int, client_id: str) -> tuple[int
     raise AssertionError(f"{message.api.name} is served in no version")
 
 
-class _Link(asyncio.BufferedProtocol):
+class _Link:
     """One connection of a channel; what is written before it stands is sent then."""
 
     def __init__(self, channel: Channel) -> None:
         self.task: asyncio.Task[None] | None = None
         self._channel = channel
-        self._transport: asyncio.Transport | None = None
+        self._stream: Stream | None = None
         self._inbox = Inbox(MAX_FRAME_BYTES)
-        self._unsent: list[bytes] = []
+        self._unsent: list[Chunk] = []
+
+    async def connect(self, address: tuple[str, int]) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.getaddrinfo(*address, type=socket.SOCK_STREAM) if _is_name(address[0]) else None
+            family = found[0][0] if found else socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+            connection = socket.socket(family, socket.SOCK_STREAM)
+            connection.settimeout(0)
+            try:
+                await loop.sock_connect(connection, found[0][4] if found else address)
+            except BaseException:
+                connection.close()
+                raise
+        except OSError:
+            self._channel.lost(self)
+            return
+        self._stream = Stream(loop, connection, self)
+        if self._unsent:
+            self._stream.write(self._unsent)
+        self._unsent = []
 
     def write(self, data: bytes) -> None:
-        if self._transport is None:
+        if self._stream is None:
             self._unsent.append(data)
         else:
-            self._transport.write(data)
+            self._stream.write([data])
 
     def abort(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
+        if self._stream is not None:
+            self._stream.abort()
         elif self.task is not None:
             self.task.cancel()
 
     def close(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
+        if self._stream is not None:
+            self._stream.close()
         else:
             self.abort()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        self._transport.writelines(self._unsent)
-        self._unsent = []
+    # What the stream tells.
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        del sizehint
+    def space(self) -> memoryview:
         return self._inbox.space()
 
-    def buffer_updated(self, nbytes: int) -> None:
+    def received(self, count: int) -> None:
         try:
-            for payload in self._inbox.take(nbytes):
+            for payload in self._inbox.take(count):
                 self._channel.received(self, payload)
         except WireError:
             self._channel.lost(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        del exc
+    def pause_writing(self) -> None:
+        """A core waits for the answers to what it has asked: what is queued is bounded by that."""
+
+    def resume_writing(self) -> None:
+        """Nothing was paused."""
+
+    def lost(self) -> None:
         self._channel.lost(self)
+
+
+def _is_name(host: str) -> bool:
+    try:
+        socket.getaddrinfo(host, None, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        return True
+    return False

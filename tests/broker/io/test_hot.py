@@ -107,6 +107,19 @@ def test_a_fetch_response_reads_in_the_codec_as_it_was_written(case):
     assert codec.decode_response(fetch.FetchResponse, version, data[4:]) == (7, message)
 
 
+class Source:
+    """Has the same bytes for every region."""
+
+    def __init__(self):
+        self.asked = []
+
+    def bytes_of(self, region):
+        self.asked.append(region)
+        return b"xyz"
+
+    chunk_of = bytes_of
+
+
 def region_message(**partition):
     region = fetch.Region("t-0", 0, 5, 3)
     data = fetch.PartitionData(records=region, **partition)
@@ -115,22 +128,17 @@ def region_message(**partition):
 
 @pytest.mark.parametrize("partition", [{}, {"diverging_epoch": fetch.EpochEndOffset(epoch=1, end_offset=2)}])
 def test_a_region_is_read_from_its_segment(partition):
-    asked = []
-
-    def read(region):
-        asked.append(region)
-        return b"xyz"
-
+    source = Source()
     message = region_message(**partition)
-    data = b"".join(close_frame(message, 18, 7, read))
+    data = b"".join(close_frame(message, 18, 7, source))
     _, answer = codec.decode_response(fetch.FetchResponse, 18, data[4:])
     assert answer.responses[0].partitions[0].records == b"xyz"
-    assert asked == [message.responses[0].partitions[0].records]
+    assert source.asked == [message.responses[0].partitions[0].records]
 
 
 @pytest.mark.parametrize("leader", [fetch.LeaderIdAndEpoch(), fetch.LeaderIdAndEpoch(leader_id=2, leader_epoch=1)])
 def test_no_records_are_empty_on_the_wire_and_never_null(leader):
     data = fetch.PartitionData(records=None, current_leader=leader)
     message = fetch.FetchResponse(responses=(fetch.FetchableTopicResponse(topic="t", partitions=(data,)),))
-    payload = b"".join(close_frame(message, 12, 7, lambda _: b""))[4:]
+    payload = b"".join(close_frame(message, 12, 7, Source()))[4:]
     assert codec.decode_response(fetch.FetchResponse, 12, payload)[1].responses[0].partitions[0].records == b""
