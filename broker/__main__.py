@@ -43,6 +43,11 @@ async def _serve(settings: Settings, log_format: str, metrics_port: int) -> int:
     log = logs.set_up(log_format, settings.core.node_id)
     for name in settings.unknown:
         log.warning("the property %s has no effect here", name)
+    if settings.bug:
+        from broker.bugs import planting  # noqa: PLC0415 - a node without a bug never loads them
+
+        planting.plant(settings.bug)
+        log.warning("the bug %s is planted: this node is wrong on purpose", settings.bug)
     node = Node(settings, log)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

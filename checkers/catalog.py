@@ -8,18 +8,32 @@ from __future__ import annotations
 from checkers.options import CheckOptions
 
 ORDER = (
+    "metadata-divergence",
+    "deposed-leader-ack",
+    "min-isr-violation",
+    "replica-divergence",
     "inconsistent-offsets",
     "duplicate",
     "record-altered",
     "phantom-read",
+    "wrong-partition",
     "rolled-back-offset",
+    "zombie-commit",
+    "cross-transaction",
     "G1a",
     "aborted-read",
     "dirty-read",
     "precommitted-read",
+    "isolation-mismatch",
     "lost-write",
     "torn-transaction",
+    "eos-loss",
+    "eos-duplicate",
+    "eos-reorder",
+    "stale-poll",
     "unseen",
+    "double-ownership",
+    "resume-gap",
     "poll-skip",
     "int-poll-skip",
     "nonmonotonic-poll",
@@ -34,6 +48,7 @@ ORDER = (
     "G1c-process",
     "G1c-realtime",
     "hung-transaction",
+    "stuck-consumer",
     "unavailable",
     "two-leaders",
     "epoch-regression",
@@ -43,6 +58,8 @@ ORDER = (
     "read-past-hw",
     "committed-offset-regression",
     "fenced-commit-applied",
+    "time-index-wrong",
+    "nonlinearizable",
 )
 """What is not listed comes after, in the order of discovery."""
 
@@ -56,6 +73,7 @@ _WITH_WW_DEPS = frozenset({"G1c", "G1c-process", "G1c-realtime", "PL-2-cycle-exi
 
 _LOSS = ("lost-write", "unseen", "inconsistent-offsets", "torn-transaction", "rolled-back-offset")
 _AFTER_LOSS = ("nonmonotonic-send", "int-nonmonotonic-send", "hung-transaction")
+_ELECTED = ("deposed-leader-ack", "isolation-mismatch", "resume-gap", "stale-poll", "replica-divergence")
 _WATERMARKS = ("hw-regression", "lso-regression")
 _RETRIES = ("duplicate", "nonmonotonic-send", "int-nonmonotonic-send")
 _UNCOMMITTED = ("G1a", "precommitted-read", "G1c", "G1c-process", "G1c-realtime")
@@ -88,7 +106,9 @@ def permitted(options: CheckOptions, *, reads_disagree: bool) -> dict[str, str]:
             del settings["inconsistent-offsets"]
     if options.unclean_election:
         settings.update(
-            dict.fromkeys((*_LOSS, *_AFTER_LOSS, "nonmonotonic-poll", "poll-skip", *_WATERMARKS), "unclean election")
+            dict.fromkeys(
+                (*_LOSS, *_AFTER_LOSS, *_ELECTED, "nonmonotonic-poll", "poll-skip", *_WATERMARKS), "unclean election"
+            )
         )
     return settings
 

@@ -49,6 +49,8 @@ class Meta(msgspec.Struct, kw_only=True):
     txn_ids: list[Any] = []
     values: list[Any] = []
     extras: list[tuple[int, Any]] = []
+    send_extras: list[tuple[int, Any]] = []
+    call_extras: list[tuple[int, dict[str, Any]]] = []
     has_invocations: bool = True
     first_index: int = 0
     backwards: str | None = None
@@ -130,6 +132,8 @@ def _meta_of(view: LogView, isolation: str) -> Meta:
         txn_ids=view.txn_ids.names,
         values=view.values.foreign,
         extras=list(view.records.extras.items()),
+        send_extras=list(view.send_extras.items()),
+        call_extras=list(view.call_extras.items()),
         has_invocations=view.has_invocations,
         first_index=view.first_index,
         backwards=view.backwards,
@@ -165,6 +169,8 @@ def _view(meta: Meta, tables: dict[str, dict[str, Ints]]) -> LogView:
         first_index=meta.first_index,
         backwards=meta.backwards,
         unknown_kinds=meta.unknown_kinds,
+        send_extras=dict(meta.send_extras),
+        call_extras=dict(meta.call_extras),
     )
 
 

@@ -2,6 +2,9 @@
 
 A stable read is an ok `committed`. It is explained by any commit of its group and key with that very offset which is
 not certainly over before the ok commit began: any commit may lower the offset, and an undecided one may land late.
+
+With `--fresh` each (group, key) is also judged as a register by real time (`nonlinearizable`): commits write it, stable
+reads read it. Kafka has no read barrier for it, so that the default leaves real time out.
 """
 
 from __future__ import annotations
@@ -11,6 +14,10 @@ import numpy as np
 from checkers.case import Case
 from checkers.columns import Bools, Ints
 from checkers.findings import Findings
+from checkers.interning import NO_OFFSET
+from checkers.linear.check import CLASS, tell
+from checkers.linear.model import MODELS, NEVER, Operation
+from checkers.linear.search import search_keys
 from checkers.log_view import ANSWERED, COMMIT_NEVER, COMMITS, NONE, TYPE_FAIL, TYPE_INFO, TYPE_OK
 
 
@@ -86,3 +93,32 @@ def _can_follow(case: Case, candidates: Ints, commit: int) -> bool:
         if not over and row != commit:
             return True
     return False
+
+
+def committed_registers(case: Case, findings: Findings) -> None:
+    """Report committed offsets that no order of commits and stable reads explains; only with `--fresh`."""
+    table, calls = case.view.group_offsets, case.view.calls
+    if not case.options.fresh or not (table.role == ANSWERED).any() or not case.view.has_invocations:
+        findings.not_checked.append(CLASS)
+        return
+    type_ = calls.type[table.call]
+    refused = (type_ == TYPE_FAIL) | ((type_ == TYPE_INFO) & (calls.commit_time[table.call] == COMMIT_NEVER))
+    by_register: dict[str, list[Operation]] = {}
+    for row in np.flatnonzero((table.group != NONE) & ~refused).tolist():
+        call, reads = int(table.call[row]), table.role[row] == ANSWERED
+        sure = type_[row] == TYPE_OK and table.role[row] in {COMMITS, ANSWERED}
+        offset = None if table.offset[row] == NO_OFFSET else int(table.offset[row])
+        group, key = case.view.groups.names[int(table.group[row])], case.key(table.key[row])
+        by_register.setdefault(f"the committed offset of {key} in group {group}", []).append(
+            Operation(
+                "read" if reads else "write",
+                None if reads else offset,
+                offset if reads else True,
+                int(calls.invoke_row[call]),
+                int(calls.done_row[call]) if sure else NEVER,
+                case.view.op(call),
+                int(calls.process[call]),
+            )
+        )
+    name, outcome = search_keys(MODELS["register"], by_register, case.options.budget)
+    tell(MODELS["register"], name, outcome, case.options.budget, findings)

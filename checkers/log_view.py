@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
@@ -43,6 +43,8 @@ CALL_WIDTH, SEND_WIDTH, SEGMENT_WIDTH, TIMES_WIDTH = 10, 5, 4, 4
 """Columns of the tables that are filled row by row."""
 RECORD_SIZE = 2
 """[offset, value]; a third element holds what else was seen."""
+SESSION_FIELDS = ("init-time", "end-attempts")
+"""Of a transaction's completion: when its session's init_transactions had returned (ns), how often EndTxn was sent."""
 
 _MALFORMED = (TypeError, ValueError, IndexError, AttributeError, KeyError, OverflowError)
 _TYPES = {OK: TYPE_OK, FAIL: TYPE_FAIL, INFO: TYPE_INFO}
@@ -157,6 +159,10 @@ class LogView:
     backwards: str | None
     unknown_kinds: dict[str, tuple[int, int]]
     """Operation kinds that the queue checkers don't know: how many, and the line of the first."""
+    send_extras: dict[int, Any] = field(default_factory=dict)
+    """Row of `sends` -> the third element of its completion: epoch, ts, record-key, ..."""
+    call_extras: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """Call -> what its completion says of its session: `init-time`, `end-attempts`."""
 
     def op(self, call: int) -> int:
         """Return the index in the history that stands for a call: its completion, else its invocation."""
@@ -204,6 +210,9 @@ class ViewBuilder:
         self._calls, self._sends, self._segments = Rows(CALL_WIDTH), Rows(SEND_WIDTH), Rows(SEGMENT_WIDTH)
         self._records = Column()
         self._extras: dict[int, Any] = {}
+        self._send_extras: dict[int, Any] = {}
+        self._sent = 0
+        self._call_extras: dict[int, dict[str, Any]] = {}
         self._assigns, self._seeks = Column(), Column()
         self._members: tuple[Column, ...] = (Column(), Column())
         self._rebalanced: tuple[Column, ...] = (Column(), Column())
@@ -242,6 +251,7 @@ class ViewBuilder:
             self._size += 1
         self._calls.add(batch.calls)
         self._sends.add(batch.sends)
+        self._sent += len(batch.sends)
         self._times.add(batch.times)
         self._add_records(batch)
 
@@ -301,11 +311,17 @@ class ViewBuilder:
         uncertain = line.uncertain_offsets if type(line) is Line else (line.extra or {}).get("uncertain-offsets")
         if uncertain:
             self._group_offsets(line, uncertain, UNCERTAIN, None)
+        if line.txn_id is not None:
+            said = {name: other for name in SESSION_FIELDS if (other := _other(line, name)) is not None}
+            if said:
+                self._call_extras[self._size] = said
 
     def _send(self, batch: _Batch, mop: int, micro: list[Any]) -> None:
         key, value = micro[1], micro[2]
         offset = None
         if type(value) is list:
+            if len(value) > RECORD_SIZE and value[2]:
+                self._send_extras[self._sent + len(batch.sends)] = value[2]
             offset, value = value[0], value[1]
             if offset is not None and type(offset) is not int:
                 raise TypeError(f"an offset is an integer or null, not {offset!r}")
@@ -427,6 +443,8 @@ class ViewBuilder:
             first_index=self.pairing.first_index,
             backwards=self.pairing.backwards,
             unknown_kinds=self.unknown_kinds,
+            send_extras=self._send_extras,
+            call_extras=self._call_extras,
         )
 
 
@@ -440,6 +458,11 @@ class _Batch:
         self.times: list[tuple[int, ...]] = []
         self.record_lists: list[list[Any]] = []
         self.segment_numbers: list[int] = []
+
+
+def _other(line: Any, name: str) -> Any:
+    """Return a field of a completion that `Op` keeps among its extra ones."""
+    return getattr(line, name.replace("-", "_")) if type(line) is Line else (line.extra or {}).get(name)
 
 
 def _hashable(value: Any) -> Any:

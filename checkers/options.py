@@ -29,6 +29,8 @@ class CheckOptions(msgspec.Struct, frozen=True, kw_only=True):
     acks: Literal["all", "1", "0"] = "all"
     idempotence: bool = True
     unclean_election: bool = False
+    min_isr: int | None = None
+    """min.insync.replicas, where it is known."""
     txn_protocol: Literal[1, 2] | None = None
     topics_existed: bool = False
     """The topics held records before the run (`existing` clusters): a value that nobody sent is no phantom then."""
@@ -63,6 +65,7 @@ def options_of_scenario(scenario: Mapping[str, Any]) -> CheckOptions:
         idempotence=scenario.get("idempotence", defaults.idempotence),
         unclean_election=str(config.get("unclean.leader.election.enable", "")).lower() == _TRUE,
         compacted="compact" in str(config.get("cleanup.policy", "")),
+        min_isr=scenario.get("min_isr"),
         faults=faults,
         recovery_bound_s=scenario.get("recovery_bound_s", defaults.recovery_bound_s),
         transaction_timeout_s=scenario.get("transaction_timeout_s", defaults.transaction_timeout_s),

@@ -30,6 +30,8 @@ class Line(
         "rebalance_log": "rebalance-log",
         "seek_to_beginning": "seek-to-beginning?",
         "uncertain_offsets": "uncertain-offsets",
+        "init_time": "init-time",
+        "end_attempts": "end-attempts",
     },
 ):
     """One line of a history as far as checkers read it; `harness.history.Op` has the same attributes and more."""
@@ -48,6 +50,8 @@ class Line(
     offsets: list[Any] | None = None
     uncertain_offsets: list[Any] | None = None
     """Offsets whose commit may or may not have been done."""
+    init_time: Bounded | None = None
+    end_attempts: Bounded | None = None
     rebalance_log: list[Any] | None = None
     seek_to_beginning: bool = False
     abort: bool = False

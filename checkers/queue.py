@@ -6,7 +6,25 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from checkers import availability, cycles, groups, identity, loss, order, probes, reads, torn
+from checkers import (
+    availability,
+    cycles,
+    eos,
+    epochs,
+    groups,
+    identity,
+    loss,
+    order,
+    ownership,
+    probes,
+    reads,
+    replicas,
+    routing,
+    scans,
+    sessions,
+    stuck,
+    torn,
+)
 from checkers.case import Case
 from checkers.catalog import permitted
 from checkers.findings import Findings
@@ -19,24 +37,34 @@ from checkers.source import Lines
 Checker = Callable[[Case, Findings], object]
 
 CHECKERS: tuple[Checker, ...] = (
+    epochs.leader_epochs,
+    replicas.nodes,
     identity.inconsistent_offsets,
     identity.duplicates,
     identity.rolled_back_offsets,
     reads.altered_records,
     reads.phantom_reads,
+    routing.wrong_partitions,
+    sessions.zombie_commits,
+    sessions.cross_transactions,
     reads.aborted_reads,
     reads.dirty_reads,
     reads.precommitted_reads,
+    scans.isolation_mismatches,
     loss.lost_writes,
     torn.torn_transactions,
     loss.unseen,
+    eos.exactly_once,
+    ownership.ownership,
     order.polls,
     order.sends,
     cycles.cycles,
     groups.committed_offsets,
+    groups.committed_registers,
     probes.probes,
     availability.drain,
     availability.recovery,
+    stuck.stuck_consumers,
     availability.vacuity,
 )
 _NEEDS_RECORD_KEYS: dict[Checker, tuple[str, ...]] = {
@@ -46,28 +74,12 @@ _NEEDS_RECORD_KEYS: dict[Checker, tuple[str, ...]] = {
 }
 """On a compacted topic these classes can't be judged without record keys."""
 NEVER_CHECKED = (
-    "wrong-partition",
-    "isolation-mismatch",
-    "stale-poll",
-    "deposed-leader-ack",
-    "replica-divergence",
-    "metadata-divergence",
-    "stuck-consumer",
-    "zombie-commit",
-    "cross-transaction",
-    "eos-duplicate",
-    "eos-loss",
-    "eos-reorder",
-    "double-ownership",
-    "resume-gap",
     "premature-deletion",
     "offset-reset-silent",
-    "time-index-wrong",
     "compaction-lost-latest",
     "compaction-reordered",
     "compaction-too-early",
     "tombstone-resurrected",
-    "min-isr-violation",
     "incompatible-schema",
     "state-divergence",
     "dlq-loss",

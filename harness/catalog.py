@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, TypeVar, cast
 
+from broker.bugs import registry
+from broker.bugs.registry import Bug
 from harness.cluster.api import Cluster, ClusterSpec, UsageError
 from workloads.api import Workload
 from workloads.queue import SEND_POLL, TXN
@@ -17,6 +19,9 @@ from workloads.queue import SEND_POLL, TXN
 T = TypeVar("T")
 
 WORKLOADS: Mapping[str, Workload] = {workload.name: workload for workload in (TXN, SEND_POLL)}
+
+
+BUGS: Mapping[str, Bug] = registry.BUGS
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,12 @@ def provider(name: str) -> Provider:
     return _one_of(PROVIDERS, name, "cluster")
 
 
-def _one_of(table: Mapping[str, T], name: str, kind: str) -> T:
+def bug(name: str) -> Bug:
+    """Return the plantable bug of that name; raises UsageError naming those that exist."""
+    return _one_of(BUGS, name, "bug", "harness bugs")
+
+
+def _one_of(table: Mapping[str, T], name: str, kind: str, listed: str = "harness list") -> T:
     if name not in table:
-        raise UsageError(f"unknown {kind} {name!r}: there are {', '.join(table)} (see `harness list`)")
+        raise UsageError(f"unknown {kind} {name!r}: there are {', '.join(table)} (see `{listed}`)")
     return table[name]

@@ -1,4 +1,4 @@
-"""The command line: `harness run|check|report|soak|cluster|history|heal|list`.
+"""The command line: `harness run|check|report|soak|cluster|history|heal|list|bugs`.
 
 Exit status (HISTORY.md): 0 valid, 1 invalid, 2 unknown or vacuous, 130 stopped by a second Ctrl-C, 254 what the caller
 can correct (options, files, unknown names, no engine, taken port, nothing answers), 255 the harness or the cluster's
@@ -79,6 +79,7 @@ def run(
     kafka_version: Annotated[str, typer.Option(help="Apache Kafka's version (jvm, compose).")] = "4.1.1",
     image: Annotated[str | None, typer.Option(help="Docker image (compose).")] = None,
     bootstrap: Annotated[str | None, typer.Option(help="host:port of a running cluster (existing).")] = None,
+    bug: Annotated[str, typer.Option(help="Plant a bug in our own broker: see `harness bugs`.")] = "",
     name: Annotated[str | None, typer.Option(help="The run's name under results/.")] = None,
     results: Results = RESULTS,
     as_json: AsJson = False,
@@ -116,6 +117,7 @@ def run(
         kafka_version=kafka_version,
         image=image,
         bootstrap=bootstrap,
+        bug=bug,
     )
     raise typer.Exit(launch.run(scenario, results, name=name, as_json=as_json, open_report=open_report))
 
@@ -209,6 +211,14 @@ def list_() -> None:
     from harness import review
 
     raise typer.Exit(review.list_all())
+
+
+@app.command()
+def bugs() -> None:
+    """List the bugs that can be planted in our own broker (`harness run --bug NAME`), each with source and proof."""
+    from harness import hunt
+
+    raise typer.Exit(hunt.list_all())
 
 
 ClusterName = Annotated[str, typer.Option("--cluster", help="The provider: see `harness list`.")]

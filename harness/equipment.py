@@ -15,6 +15,7 @@ from harness.cluster.api import Cluster, Node, Observer
 from harness.cluster.observer import answer, holds, observer_of
 from harness.generator import Generator
 from harness.history import Op
+from harness.interpreter import Interpreter
 from harness.scenario import Scenario
 from nemesis import plan, schedule
 from nemesis.actions import powers
@@ -68,3 +69,14 @@ class RealEquipment:
     def probes(self, cluster: Cluster, nodes: tuple[Node, ...]) -> Mapping[str, Clients]:
         """Return a probe for each node."""
         return {f"probe/{node.name}": ProbeClients(node, cluster) for node in nodes}
+
+    def driver(
+        self,
+        generator: Generator,
+        concurrency: int,
+        clients: Clients,
+        others: Mapping[str, Clients],
+        record: Callable[[Op], None],
+    ) -> Interpreter:
+        """Return the driver on threads and the real clock."""
+        return Interpreter(generator, concurrency, clients, others, record)

@@ -53,6 +53,8 @@ def run(scenario: Scenario, results: Path, *, name: str | None, as_json: bool, o
 def refuse_unknown(scenario: Scenario) -> plan.Choices:
     """Return the faults to choose from; raises UsageError for names that don't exist or don't go together."""
     catalog.workload(scenario.workload)
+    if scenario.bug:
+        catalog.bug(scenario.bug)
     provider = catalog.provider(scenario.cluster)
     return plan.parse(scenario.nemesis, powers(provider.kind()), scenario.cluster)
 
@@ -93,6 +95,7 @@ def _spec(scenario: Scenario, folder: Path) -> ClusterSpec:
         image=scenario.image,
         bootstrap=scenario.bootstrap,
         broker_config=scenario.broker_config,
+        bug=scenario.bug,
     )
 
 

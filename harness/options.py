@@ -12,6 +12,8 @@ from harness.cluster.api import UsageError
 from harness.scenario import Isolation, Scenario
 
 EXISTING = "existing"
+OURS = ("embedded", "simulated")
+"""The clusters of our own broker."""
 SEED_BITS = 31
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)?")
 _UNIT_S = {None: 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -58,6 +60,8 @@ def _refuse(made: Scenario) -> None:
         raise UsageError(f"--replication {made.replication} is impossible with {made.nodes} nodes (see --nodes)")
     if made.min_isr > made.replication:
         raise UsageError(f"--min-isr {made.min_isr} is more than --replication {made.replication}")
+    if made.bug and made.cluster not in OURS:
+        raise UsageError(f"--bug {made.bug} needs our own broker: --cluster {' or '.join(OURS)}, not {made.cluster}")
     refuse_impossible(made)
 
 

@@ -17,16 +17,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
-from typing import Protocol
+from typing import Any, Protocol
 
 from checkers.judge import Judgement, judge
 from checkers.options import CheckOptions
 from harness import store
-from harness.client import Clients
 from harness.cluster.api import Cluster, Logged, Node, Observer
 from harness.generator import INTERRUPT, Generator
 from harness.history import HARNESS, INFO, NEMESIS, HistoryWriter, Op
-from harness.interpreter import Interpreter
 from harness.scenario import Scenario
 from workloads.api import Workload
 from workloads.phases import whole_run
@@ -48,6 +46,18 @@ class View(Protocol):
         ...
 
 
+class Driver(Protocol):
+    """Drives a generator to its end."""
+
+    def run(self) -> None:
+        """Run; returns when the run is over."""
+        ...
+
+    def post(self, event: Op) -> None:
+        """Hand in a point event, from any thread or signal handler."""
+        ...
+
+
 class Equipment(Protocol):
     """What a run needs from above: who opens clients, who performs faults, for a cluster that is up."""
 
@@ -55,8 +65,11 @@ class Equipment(Protocol):
         """Create the topics; return their keys. Raises UsageError or ClusterError."""
         ...
 
-    def clients(self, scenario: Scenario, cluster: Cluster, post: Callable[[Op], None]) -> Clients:
-        """Return what opens the workload's clients; `post` takes events that no op carries (rebalance callbacks)."""
+    def clients(self, scenario: Scenario, cluster: Cluster, post: Callable[[Op], None]) -> Any:
+        """Return what opens the workload's clients; `post` takes events that no op carries (rebalance callbacks).
+
+        Here and below: `Clients`, or `AsyncClients` where the driver has a virtual clock.
+        """
         ...
 
     def observer(self, cluster: Cluster, keys: tuple[str, ...]) -> Observer:
@@ -65,7 +78,7 @@ class Equipment(Protocol):
 
     def nemesis(
         self, scenario: Scenario, cluster: Cluster, observer: Observer, keys: tuple[str, ...], folder: Path
-    ) -> tuple[Generator, Clients]:
+    ) -> tuple[Generator, Any]:
         """Return the fault schedule, and what opens the client that performs it."""
         ...
 
@@ -73,8 +86,19 @@ class Equipment(Protocol):
         """End what the nemesis waits for, at once; called from a signal handler."""
         ...
 
-    def probes(self, cluster: Cluster, nodes: tuple[Node, ...]) -> Mapping[str, Clients]:
+    def probes(self, cluster: Cluster, nodes: tuple[Node, ...]) -> Mapping[str, Any]:
         """Return for each node to ask what opens its probe client, by process name."""
+        ...
+
+    def driver(
+        self,
+        generator: Generator,
+        concurrency: int,
+        clients: Any,
+        others: Mapping[str, Any],
+        record: Callable[[Op], None],
+    ) -> Driver:
+        """Return what drives the generator to its end, with what the methods above returned."""
         ...
 
 
@@ -141,12 +165,12 @@ def _drive(
             view.event(op)
 
         def post(event: Op) -> None:
-            interpreter.post(event)
+            driver.post(event)
 
         clients = equipment.clients(scenario, cluster, post)
-        interpreter = Interpreter(generator, scenario.concurrency, clients, {NEMESIS: performer, **probes}, record)
-        stack.enter_context(_interruptible(interpreter.post, equipment.stop))
-        interpreter.run()
+        driver = equipment.driver(generator, scenario.concurrency, clients, {NEMESIS: performer, **probes}, record)
+        stack.enter_context(_interruptible(driver.post, equipment.stop))
+        driver.run()
 
 
 @contextmanager

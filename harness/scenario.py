@@ -49,6 +49,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     controllers: int = 0
     """0: every node is broker and controller; else the number of separate controller nodes."""
     image: str | None = None
+    bug: str = ""
+    """A bug that is planted in our own broker (`harness bugs`); "" for none."""
     prefix: str = ""
     """Put before the names of topics, groups and transactional ids, so that runs can share an `existing` cluster."""
     bootstrap: str | None = None

@@ -144,6 +144,11 @@ class VirtualInterpreter:
             task.when_done(closed)
         self._clock.run_until(self._clock.now_ns + CLOSE_S * SECOND_NS, lambda: not left)
 
+    def take_posted(self) -> None:
+        """Record the events that were handed in."""
+        while self._posted:
+            self._record(self._scheduler.point(self.now(), self._posted.popleft()))
+
     def _look_again(self) -> None:
         if not self._will_pump:
             self._will_pump = True
@@ -154,8 +159,8 @@ class VirtualInterpreter:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        while self._posted and not self._is_closing:
-            self._record(self._scheduler.point(self.now(), self._posted.popleft()))
+        if not self._is_closing:
+            self.take_posted()
         while not self._is_done:
             match self._scheduler.next(self.now()):
                 case Dispatch(op):

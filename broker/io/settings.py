@@ -1,11 +1,12 @@
-"""What a node is told at its start: Kafka's own property names, plus `harness.peer.N`.
+"""What a node is told at its start: Kafka's own property names, plus `harness.peer.N` and `harness.bug`.
 
     node.id, process.roles, listeners, advertised.listeners, controller.listener.names, controller.quorum.voters,
     log.dirs (one folder), broker.rack, and the times and sizes of `TIMES` and `SIZES`
 
 Roles are combined: every node votes and serves. The cluster's id stands in `meta.properties` in the data folder, as a
 formatted Kafka folder has it. `harness.peer.N=host:port` says how this node reaches peer N when that is not where peer
-N listens: through a link that can be cut. Topic defaults (`log.*`, `min.insync.replicas`, ...) are the core's to read.
+N listens: through a link that can be cut. `harness.bug=NAME` makes the node wrong on purpose (`broker.bugs`). Topic
+defaults (`log.*`, `min.insync.replicas`, ...) are the core's to read.
 A property of Kafka that acts on threads or memory that this broker does not have is checked and has no effect; a name
 that nobody knows is reported and has none either, as in Kafka.
 
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from broker.bugs.registry import BUGS
 from broker.core.config import BROKER_NAMES, TOPIC_DEFAULTS, BrokerConfig
 from broker.core.metadata.records import Endpoint
 from broker.core.node_settings import SIZES, SWITCHES, TIMES
@@ -28,6 +30,7 @@ from broker.wire.frame import MAX_FRAME_BYTES
 
 META_FILE = "meta.properties"
 PEER_PREFIX = "harness.peer."
+BUG = "harness.bug"
 DEFAULT_MEMORY_BYTES = 512 * 1024 * 1024
 """Bound on the requests that are being received, all connections together (queued.max.request.bytes)."""
 
@@ -48,6 +51,7 @@ WITHOUT_EFFECT = frozenset(
 """Whole numbers that Kafka knows and that mean nothing here; a value that is none is refused all the same."""
 _TEXTS = frozenset(
     {
+        BUG,
         "advertised.listeners",
         "broker.rack",
         "controller.listener.names",
@@ -85,6 +89,8 @@ class Settings:
     peers: Mapping[int, tuple[str, int]]
     limits: Limits = Limits()
     unknown: tuple[str, ...] = ()
+    bug: str = ""
+    """The bug to plant, "" for none."""
 
 
 def load(path: Path) -> Settings:
@@ -140,7 +146,14 @@ def settings(values: Mapping[str, str]) -> Settings:
         peers=peers,
         limits=_limits(given),
         unknown=_unknown(values),
+        bug=_bug(values.get(BUG, "")),
     )
+
+
+def _bug(name: str) -> str:
+    if name and name not in BUGS:
+        raise SettingsError(f"{BUG}={name}: there is no such bug, only {', '.join(BUGS)}")
+    return name
 
 
 def _check_roles(given: Properties) -> None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from broker.core.config import BrokerConfig
 from broker.core.metadata.records import Endpoint
 from broker.core.ready import Event, Ready
+from broker.sim import knobs
 from broker.sim.loop import Loop
 from broker.sim.network import Network, Weather
 from broker.sim.node import Node, Speed, Watch
@@ -22,11 +24,12 @@ PORT = 9092
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """What a cluster is made of. `settings` are fields of BrokerConfig that all nodes share."""
+    """What a cluster is made of. `properties` are Kafka's, for all nodes; `settings`, fields of BrokerConfig, win."""
 
     nodes: int = 3
     settings: Mapping[str, int | bool] = field(default_factory=dict)
     properties: Mapping[str, str] = field(default_factory=dict)
+    cluster_id: str = "simulated"
     weather: Weather = field(default_factory=Weather)
     speeds: Sequence[Speed] = ()
     """By node; the last one is everybody's who has none."""
@@ -41,12 +44,14 @@ class Cluster:
         ids = tuple(range(1, shape.nodes + 1))
         self.nodes: dict[int, Node] = {}
         for node_id in ids:
+            fields: dict[str, Any] = {**knobs.fields(shape.properties), **shape.settings}
             config = BrokerConfig(
                 node_id=node_id,
                 voters=ids,
+                cluster_id=shape.cluster_id,
                 endpoints=(Endpoint("PLAINTEXT", f"n{node_id}", PORT),),
                 properties=shape.properties,
-                **shape.settings,  # type: ignore[arg-type]
+                **fields,
             )
             speed = shape.speeds[min(node_id, len(shape.speeds)) - 1] if shape.speeds else Speed()
             self.nodes[node_id] = Node(loop, self.network, config, speed, watch or Nobody())

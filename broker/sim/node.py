@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -26,12 +26,14 @@ from broker.core.broker import Broker
 from broker.core.config import BrokerConfig
 from broker.core.errors import Code
 from broker.core.ready import Event, PeerFailed, PeerReply, PeerRequest, Ready, Reply, Request, Tick
+from broker.core.transaction import locator
 from broker.sim.disk import Disk
 from broker.sim.loop import MS_NS, Loop, Timer
 from broker.sim.network import Accepted, Incoming, Network
 from broker.sim.peers import Peers
 from broker.wire.messages.describe_quorum import DescribeQuorumResponse
 from broker.wire.messages.fetch import FetchResponse, Region
+from broker.wire.messages.find_coordinator import FindCoordinatorRequest
 from broker.wire.messages.produce import ProduceRequest
 
 EPOCH_MS = 1_700_000_000_000
@@ -91,6 +93,18 @@ class Node:
     def sync_ns(self) -> int:
         """Draw how long a sync takes."""
         return int(self._rng.uniform(*self.speed.sync_ms) * MS_NS)
+
+    def ask(self, message: Any) -> Any:
+        """Return what the node's state says to a question, None when it can't say; it takes no time.
+
+        Questions change nothing: Metadata, ListOffsets, DescribeQuorum (the leader's), FindCoordinator.
+        """
+        broker = self.broker
+        if broker is None or queries.is_forwarded(broker, message):
+            return None
+        if isinstance(message, FindCoordinatorRequest):
+            return locator.find(broker.config, broker.image, message, lambda _: None)
+        return queries.answer(broker, self.disk, message, self.now_ms())
 
     def start(self) -> None:
         """Start the broker; nothing happens while it runs."""

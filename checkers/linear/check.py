@@ -68,10 +68,11 @@ def judge_table(table: Table, model: Model, options: CheckOptions, findings: Fin
         return
     if left and not findings.has(CLASS):
         key, outcome = search_keys(model, {key: part.operations() for key, part in left.items()}, options.budget)
-        _tell(model, key, outcome, options.budget, findings)
+        tell(model, key, outcome, options.budget, findings)
 
 
-def _tell(model: Model, key: Any, outcome: Outcome, budget: int, findings: Findings) -> None:
+def tell(model: Model, key: Any, outcome: Outcome, budget: int, findings: Findings) -> None:
+    """Report what a search found about a key: the smallest window, or that it was given up."""
     where = "" if key is None else f" on {key}"
     if outcome.answer is Answer.UNDECIDED:
         findings.reasons.append(

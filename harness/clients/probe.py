@@ -30,10 +30,10 @@ TIMEOUT_S: Final = 1.0
 class ProbeClient:
     """Asks one node, over one connection."""
 
-    def __init__(self, node: Node, names: Mapping[int, str]) -> None:
-        """Connect later. names: node names by Kafka's node id."""
+    def __init__(self, node: Node, names: Mapping[int, str], probe: Probe | None = None) -> None:
+        """Connect later. names: node names by Kafka's node id; probe: another way to ask the node."""
         self._names = names
-        self._probe = Probe(*split_address(node.address), timeout_s=TIMEOUT_S)
+        self._probe = probe or Probe(*split_address(node.address), timeout_s=TIMEOUT_S)
         self._questions = {"Metadata": self._metadata, "ListOffsets": self._list_offsets}
 
     def invoke(self, op: Op) -> Op:

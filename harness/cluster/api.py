@@ -214,6 +214,10 @@ class ClusterSpec:
     broker_config: dict[str, str] = field(default_factory=dict)
     links: bool = True
     """Whether an embedded cluster's connections run through links that can be cut."""
+    seed: int = 0
+    """The run's; only a simulated cluster draws from it."""
+    bug: str = ""
+    """A bug to plant; only providers of our own broker are asked to."""
 
 
 # What a fault asks (answered through an Observer and the powers above), and what it waits for.

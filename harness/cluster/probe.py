@@ -48,10 +48,12 @@ __all__ = [
     "LATEST",
     "READ_COMMITTED",
     "READ_UNCOMMITTED",
+    "Api",
     "MetadataResponse",
     "PartitionData",
     "Probe",
     "ProbeError",
+    "Request",
     "error_name",
     "split_address",
 ]

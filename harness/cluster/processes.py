@@ -26,6 +26,7 @@ from harness.cluster.api import ClusterError, ClusterSpec, Node, UsageError
 from harness.cluster.group import NodeGroup
 from harness.cluster.jvm_node import last_words, tail
 from harness.cluster.properties import (
+    BUG,
     CONTROLLER_LISTENER,
     Listener,
     Member,
@@ -80,6 +81,7 @@ class Handles:
     """By node: `broker` and `controller` (where it listens), `clients` (where clients reach it), `to-n2` and so on."""
     links: bool = True
     """Whether connections run through the wires; without, they go to the nodes directly, and nothing can be cut."""
+    bug: str = ""
 
     @classmethod
     def read(cls, description: Mapping[str, Any]) -> Self:
@@ -113,6 +115,7 @@ class EmbeddedCluster:
                 folder=str(spec.folder.resolve()),
                 nodes=spec.nodes,
                 broker_config=dict(spec.broker_config),
+                bug=spec.bug,
                 control=next(reserved),
                 ports={name: {role: next(reserved) for role in roles[name]} for name in names},
                 links=spec.links,
@@ -289,6 +292,8 @@ class EmbeddedCluster:
             version=LEVEL,
             overrides={**TIMINGS, **self._handles.broker_config},
         )
+        if self._handles.bug:
+            properties[BUG] = self._handles.bug
         for other in self._members.values():
             if other is not member and self._handles.links:
                 properties[f"harness.peer.{other.id}"] = _address(own[f"to-{other.name}"])

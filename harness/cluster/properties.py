@@ -15,11 +15,14 @@ from harness.cluster.api import UsageError
 
 BROKER, CONTROLLER = "broker", "controller"
 CONTROLLER_LISTENER = "CONTROLLER"
+BUG = "harness.bug"
+"""Our own broker's property for the bug that it shall have."""
 INTERNAL_TOPIC_PARTITIONS = 5
 """DESIGN.md, Defaults: Kafka's 50 cost seconds at every start and election."""
 
 OWNED = frozenset(
     {
+        BUG,
         "advertised.listeners",
         "controller.listener.names",
         "controller.quorum.bootstrap.servers",

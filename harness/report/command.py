@@ -36,9 +36,14 @@ _FLAGS = {
     "kafka_version": "--kafka-version",
     "image": "--image",
     "bootstrap": "--bootstrap",
+    "bug": "--bug",
 }
 _ALWAYS = frozenset({"cluster", "nemesis"})
 """Said even where they are the default: they say what the run is, and a default may change with a release."""
+
+
+_BY_CLUSTER = frozenset({"fault_length_s", "fault_interval_s", "recovery_bound_s"})
+"""What the command line chooses by the cluster when it is not told: left out only for the default cluster."""
 
 
 def repeat_command(scenario: Scenario) -> str:
@@ -51,7 +56,8 @@ def repeat_parts(scenario: Scenario) -> list[str]:
     parts, default = ["harness run"], Scenario()
     for name, flag in _FLAGS.items():
         value = getattr(scenario, name)
-        if name in _ALWAYS or value != getattr(default, name):
+        chosen = name in _BY_CLUSTER and scenario.cluster != default.cluster
+        if name in _ALWAYS or chosen or value != getattr(default, name):
             parts += [shlex.join(option) for option in _options(flag, value)]
     if not scenario.idempotence:
         parts.append("--no-idempotence")

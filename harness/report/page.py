@@ -105,6 +105,8 @@ def _configuration(source: Source) -> list[str]:
         *(f"{key}={value}" for key, value in scenario.topic_config.items()),
         *(f"{key}={value}" for key, value in scenario.broker_config.items()),
     ]
+    if scenario.bug:
+        parts.append(f"planted bug {scenario.bug}")
     if client := cluster.get("client"):
         parts.insert(1, str(client))
     return [*parts, f"seed {scenario.seed}"]

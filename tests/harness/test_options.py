@@ -37,6 +37,7 @@ GIVEN = {
     "kafka_version": "4.1.1",
     "image": None,
     "bootstrap": None,
+    "bug": "",
 }
 
 

@@ -15,6 +15,7 @@ from harness import store
 from harness.cluster.api import ClusterError, Node
 from harness.generator import Once
 from harness.history import INVOKE, OK, read_lines
+from harness.interpreter import Interpreter
 from harness.scenario import Scenario
 from tests.workloads.fake_log import FakeLog
 from workloads.queue import TXN
@@ -85,6 +86,9 @@ class FakeEquipment:
 
     def probes(self, cluster, nodes):
         return {f"probe/{node.name}": self for node in nodes}
+
+    def driver(self, generator, concurrency, clients, others, record):
+        return Interpreter(generator, concurrency, clients, others, record)
 
 
 class Watch:

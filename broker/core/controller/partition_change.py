@@ -75,7 +75,6 @@ def change(
         last_leader = old.leader if old.leader != NO_LEADER else old.last_leader
     elif leader != NO_LEADER:
         last_leader = NO_LEADER
-    shrunk = not set(old.replicas) <= set(target_replicas)
     new = msgspec.structs.replace(
         old,
         replicas=target_replicas,
@@ -89,10 +88,13 @@ def change(
     if new == old and clean:
         return None
     return msgspec.structs.replace(
-        new,
-        leader_epoch=old.leader_epoch + (leader != old.leader or shrunk or not clean),
-        partition_epoch=old.partition_epoch + 1,
+        new, leader_epoch=_leader_epoch(old, new, clean=clean), partition_epoch=old.partition_epoch + 1
     )
+
+
+def _leader_epoch(old: PartitionState, new: PartitionState, *, clean: bool) -> int:
+    shrunk = not set(old.replicas) <= set(new.replicas)
+    return old.leader_epoch + (new.leader != old.leader or shrunk or not clean)
 
 
 def _completed(

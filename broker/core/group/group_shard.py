@@ -6,7 +6,7 @@ log: then they count, or are gone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from broker.core.group.group import Group, State
 from broker.core.group.group_records import (
@@ -59,7 +59,7 @@ class GroupShard:
         if value is None:
             self.offsets.pop(key, None)
         elif header.is_transactional:
-            self.pending.setdefault(header.producer_id, {})[key] = value
+            self.hold(header.producer_id, {key: value})
         else:
             self.offsets[key] = value
 
@@ -78,6 +78,10 @@ class GroupShard:
     def end(self, header: BatchHeader, *, commit: bool) -> None:
         """Take a transaction's marker."""
         self.ended(header.producer_id, commit=commit)
+
+    def hold(self, producer_id: int, offsets: Mapping[OffsetKey, Offset]) -> None:
+        """Keep the offsets of an open transaction apart until its marker comes."""
+        self.pending.setdefault(producer_id, {}).update(offsets)
 
     def ended(self, producer_id: int, *, commit: bool) -> None:
         """A transaction has ended: its offsets count, or are gone."""

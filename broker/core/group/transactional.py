@@ -118,7 +118,7 @@ class TransactionalOffsets:
             if code is Code.NOT_LEADER_OR_FOLLOWER:
                 answer(Code.NOT_COORDINATOR)
                 return
-            shard.pending.setdefault(message.producer_id, {}).update(offsets)
+            shard.hold(message.producer_id, offsets)
             answer(Code.NONE)
 
         data = record.batch_of(

@@ -448,6 +448,6 @@ class TransactionCoordinator:
                     continue
                 if now_ms - value.start_ms >= value.timeout_ms:
                     try:
-                        self._change(shard, entry, state.fence(value), now_ms, lambda _: None)
+                        self._change(shard, entry, state.timed_out(value), now_ms, lambda _: None)
                     except Refused:
                         return  # the next sweep tries again

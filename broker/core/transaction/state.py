@@ -119,6 +119,11 @@ def fence(old: Transaction) -> Transaction:
     return old.to(State.PREPARE_ABORT, epoch=min(old.epoch + 1, LAST_EPOCH), last_epoch=-1)
 
 
+def timed_out(old: Transaction) -> Transaction:
+    """Return what becomes of a transaction that was open for longer than its time-out: it is aborted."""
+    return fence(old)
+
+
 def _check(old: Transaction, producer_id: int, epoch: int) -> None:
     if producer_id != old.producer_id:
         raise Refused(Code.INVALID_PRODUCER_ID_MAPPING, f"{old.id} belongs to producer {old.producer_id}")

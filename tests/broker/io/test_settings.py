@@ -91,3 +91,10 @@ def test_a_properties_file_reads_back_as_it_was_written(values):
 def test_a_properties_file_has_comments_and_long_lines():
     text = "# no\n! no\n\n a = 1\nb:2\nc 3\nd=x\\\n   y\n"
     assert parse(text) == {"a": "1", "b": "2", "c": "3", "d": "xy"}
+
+
+def test_a_bug_is_planted_by_its_name_and_an_unknown_one_refused(given_):
+    assert settings(given_).bug == ""
+    assert settings(given_ | {"harness.bug": "lso-ignored"}).bug == "lso-ignored"
+    with pytest.raises(SettingsError, match=r"harness\.bug=no-such"):
+        settings(given_ | {"harness.bug": "no-such"})

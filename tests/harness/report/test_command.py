@@ -81,7 +81,7 @@ def test_an_existing_cluster_is_repeated_by_its_address() -> None:
 
 
 def test_defaults_are_left_out() -> None:
-    assert repeat_command(Scenario(seed=5)) == "harness run --cluster jvm --nemesis none --seed 5"
+    assert repeat_command(Scenario(seed=5)) == "harness run --cluster embedded --nemesis none --seed 5"
 
 
 def test_every_field_of_the_scenario_is_among_the_settings() -> None:

@@ -1,0 +1,1 @@
+"""Bugs that can be switched on, each modelled on a published one or a classic mistake."""

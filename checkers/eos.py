@@ -1,0 +1,219 @@
+"""Exactly once from topic to topic: `eos-duplicate`, `eos-loss`, `eos-reorder` (T6).
+
+Evidence: outputs that name the input record they were made from (`source` in a record's third element), written by
+transactions that carried their group's offsets. Judged per group and input key, for the inputs that read_committed
+readers saw from the first one that the group polled up to its committed offset at the end (the last stable read of it;
+without one, the highest commit that is certainly done, if no commit ever went back):
+
+* more than one visible output *offset* with one source is a duplicate;
+* none is a loss, after a complete final read of every key;
+* outputs of one input key in one output key come in the order of their inputs.
+
+Inputs below a log start and everything on compacted topics are left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from checkers.case import Case
+from checkers.columns import Bools, Ints
+from checkers.findings import Findings
+from checkers.log_view import ANSWERED, COMMIT_NEVER, COMMITS, READ_COMMITTED, TYPE_FAIL, TYPE_INFO, TYPE_OK
+
+SOURCE_SIZE = 2
+"""[key, offset] of the input record."""
+CLASSES = ("eos-duplicate", "eos-loss", "eos-reorder")
+
+
+@dataclass(frozen=True, slots=True)
+class _Outputs:
+    """Visible outputs, one row per slot, sorted by output place."""
+
+    slot: Ints
+    record: Ints
+    """A record row that showed it."""
+    group: Ints
+    source_key: Ints
+    source_offset: Ints
+
+
+def exactly_once(case: Case, findings: Findings) -> None:
+    """Report the three classes."""
+    outputs = _outputs(case)
+    if case.options.compacted or not len(outputs.slot):
+        findings.not_checked.extend(CLASSES)
+        return
+    complete = _complete(case, findings)
+    for group in np.unique(outputs.group):
+        for key in np.unique(outputs.source_key[outputs.group == group]):
+            mine = np.flatnonzero((outputs.group == group) & (outputs.source_key == key))
+            span = _span(case, int(group), int(key))
+            if span is None:
+                findings.not_checked.extend(CLASSES)
+                continue
+            inside = mine[(outputs.source_offset[mine] >= span[0]) & (outputs.source_offset[mine] < span[1])]
+            _duplicates(case, findings, outputs, inside)
+            _reorders(case, findings, outputs, inside)
+            if complete:
+                _losses(case, findings, outputs.source_offset[mine], int(group), int(key), span)
+
+
+def _outputs(case: Case) -> _Outputs:
+    view, placement = case.view, case.placement
+    records = view.records
+    found: list[tuple[int, int, int]] = []
+    for row, extra in records.extras.items():
+        source = extra.get("source") if isinstance(extra, dict) else None
+        if isinstance(source, list) and len(source) == SOURCE_SIZE:
+            key = view.keys.get(source[0])
+            if key is not None and isinstance(source[1], int):
+                found.append((row, key, source[1]))
+    record, key_of, offset = (np.array([one[at] for one in found], np.int64) for at in range(3))
+    visible = (view.calls.isolation[records.call[record]] == READ_COMMITTED) & (placement.record_slot[record] >= 0)
+    visible &= placement.writer[placement.record_vid[record]] >= 0
+    record, key_of, offset = record[visible], key_of[visible], offset[visible]
+    slot, first = np.unique(placement.record_slot[record], return_index=True)
+    record, key_of, offset = record[first], key_of[first], offset[first]
+    writer = view.sends.call[placement.writer[placement.record_vid[record]]] if len(record) else record
+    return _Outputs(slot, record, view.calls.group[writer], key_of, offset)
+
+
+def _span(case: Case, group: int, key: int) -> tuple[int, int] | None:
+    """Return [first input polled by the group, its committed offset at the end); None where the end can't be told."""
+    view = case.view
+    table, calls, records = view.group_offsets, view.calls, view.records
+    mine = (table.key == key) & ((table.group == group) | (table.group < 0))
+    by = table.call
+    answered = np.flatnonzero(mine & (table.role == ANSWERED) & (table.group == group))
+    polled = (records.key == key) & (calls.group[records.call] == group) & (records.offset >= 0)
+    if group < 0 or not polled.any():
+        return None
+    start = int(records.offset[polled].min())
+    sure = mine & (table.role == COMMITS) & (calls.type[by] == TYPE_OK) & (calls.done_row[by] >= 0)
+    refused = (calls.type[by] == TYPE_FAIL) | ((calls.type[by] == TYPE_INFO) & (calls.commit_time[by] == COMMIT_NEVER))
+    maybe = mine & (table.role != ANSWERED) & ~refused
+    if len(answered):
+        last = answered[np.argmax(calls.invoke_row[by[answered]])]
+        over = (calls.done_row[by] >= 0) & (calls.done_row[by] < calls.invoke_row[by[last]])
+        if (maybe & ~over).any():
+            return None  # a commit may have come after the last answer
+        return start, int(table.offset[last])
+    offsets = table.offset[sure][np.argsort(calls.done_row[by[sure]])]
+    if not len(offsets) or (np.diff(offsets) < 0).any() or (table.offset[maybe & ~sure] < offsets[-1]).any():
+        return None
+    return start, int(offsets[-1])
+
+
+def _complete(case: Case, findings: Findings) -> bool:
+    """Return whether every output that is visible was read: what is not there is lost."""
+    if case.phases.ours:
+        done = bool(case.phases.drains) and all(drain.complete for drain in case.phases.drains.values())
+    else:
+        ok = case.view.calls.type[case.view.sends.call] == TYPE_OK
+        done = bool(case.placement.ok_read[case.placement.send_vid[ok]].all())
+    if not done:
+        findings.not_checked.append("eos-loss")
+    return done
+
+
+def _duplicates(case: Case, findings: Findings, outputs: _Outputs, rows: Ints) -> None:
+    offsets, first, count = np.unique(outputs.source_offset[rows], return_index=True, return_counts=True)
+    for at in np.flatnonzero(count > 1):
+        twice = rows[outputs.source_offset[rows] == offsets[at]][:4]
+        source = f"{case.key(outputs.source_key[rows[first[at]]])}@{int(offsets[at])}"
+        told = ", ".join(_told(case, outputs, int(row)) for row in twice)
+        findings.add(
+            "eos-duplicate",
+            _ops(case, outputs, twice),
+            f"Input {source} was processed {int(count[at])} times: its outputs are {told}.",
+            source=[case.key(outputs.source_key[rows[first[at]]]), int(offsets[at])],
+            outputs=[list(_where(case, outputs, int(row))) for row in twice],
+        )
+
+
+def _reorders(case: Case, findings: Findings, outputs: _Outputs, rows: Ints) -> None:
+    """Compare neighbours in one output key; a second output of one source is a duplicate, not out of order."""
+    _, once = np.unique(outputs.source_offset[rows], return_index=True)
+    rows = rows[np.sort(once)]
+    out = case.placement.slots.first[outputs.slot[rows]]
+    for key in np.unique(out):
+        here = rows[out == key]
+        top = np.maximum.accumulate(outputs.source_offset[here])
+        for at in np.flatnonzero(outputs.source_offset[here] < top):
+            ahead = int(here[np.flatnonzero(outputs.source_offset[here[: at + 1]] == top[at])[0]])
+            row = int(here[at])
+            findings.add(
+                "eos-reorder",
+                _ops(case, outputs, np.array([ahead, row])),
+                f"The outputs of {case.key(outputs.source_key[row])} are out of order in {case.key(key)}: "
+                f"{_told(case, outputs, ahead)} was made from input {int(outputs.source_offset[ahead])}, and after it "
+                f"{_told(case, outputs, row)} from input {int(outputs.source_offset[row])}.",
+                key=case.key(key),
+                sources=[int(outputs.source_offset[ahead]), int(outputs.source_offset[row])],
+            )
+
+
+def _losses(  # noqa: PLR0917  the outputs of one group and input key
+    case: Case, findings: Findings, made: Ints, group: int, key: int, span: tuple[int, int]
+) -> None:
+    placement, records = case.placement, case.view.records
+    seen = case.reader_is_rc & (records.key == key) & (records.offset >= span[0]) & (records.offset < span[1])
+    seen &= (placement.record_slot >= 0) & ~_unsure(case)[placement.record_vid]
+    rows = np.flatnonzero(seen)
+    rows = rows[~case.gone[placement.record_slot[rows]]]
+    inputs, first = np.unique(records.offset[rows], return_index=True)
+    lost = np.flatnonzero(~np.isin(inputs, made))
+    commit = _commit_past(case, group, key, int(inputs[lost[0]])) if len(lost) else None
+    for at in lost[: findings.room("eos-loss")]:
+        reader = int(records.call[rows[first[at]]])
+        ops = [case.view.op(reader)] + ([] if commit is None else [case.view.op(commit)])
+        findings.add(
+            "eos-loss",
+            ops,
+            f"Group {case.view.groups.names[group]} committed {span[1]} for {case.key(key)}, past input "
+            f"{int(inputs[at])} (polled by {case.name(reader)}), but after a complete read no output names it as its "
+            "source.",
+            source=[case.key(key), int(inputs[at])],
+            committed=span[1],
+        )
+    findings.count("eos-loss", max(0, len(lost) - findings.examples("eos-loss")))
+
+
+def _unsure(case: Case) -> Bools:
+    """Return per vid whether its send certainly failed: what an aborted read showed is no input."""
+    view = case.view
+    failed = np.zeros(case.placement.vids.size, np.bool_)
+    failed[case.placement.send_vid[view.calls.type[view.sends.call] == TYPE_FAIL]] = True
+    return failed
+
+
+def _commit_past(case: Case, group: int, key: int, offset: int) -> int | None:
+    table, calls = case.view.group_offsets, case.view.calls
+    past = (table.role == COMMITS) & (table.key == key) & (table.group == group) & (table.offset > offset)
+    rows = np.flatnonzero(past & (calls.type[table.call] == TYPE_OK))
+    return int(table.call[rows[0]]) if len(rows) else None
+
+
+def _where(case: Case, outputs: _Outputs, row: int) -> tuple[Any, int]:
+    slot = int(outputs.slot[row])
+    return case.key(case.placement.slots.first[slot]), case.slot_offset(slot)
+
+
+def _told(case: Case, outputs: _Outputs, row: int) -> str:
+    key, offset = _where(case, outputs, row)
+    writer = case.writer_call(int(case.placement.record_vid[outputs.record[row]]))
+    return f"{key}@{offset}" + ("" if writer is None else f" (by op {case.view.op(writer)})")
+
+
+def _ops(case: Case, outputs: _Outputs, rows: Ints) -> list[int]:
+    named: list[int] = []
+    for row in rows.tolist():
+        record = int(outputs.record[row])
+        writer = case.writer_call(int(case.placement.record_vid[record]))
+        named += [] if writer is None else [case.view.op(writer)]
+        named.append(case.view.op(int(case.view.records.call[record])))
+    return named

@@ -1,0 +1,247 @@
+"""What leader epochs prove.
+
+`epoch-regression` along a log (E1), `deposed-leader-ack` (E2), `stale-poll`, `min-isr-violation` (A2).
+
+Evidence: the leader epoch of a record's batch (`epoch` in a record's or an acknowledgement's third element) and probes.
+
+* Along one key's offsets the epoch never falls.
+* An acks=all acknowledgement at o, of a record appended in epoch e, is a deposed leader's if o holds another record of
+  a later epoch, or if a leader of a later epoch, asked after the acknowledgement (`OffsetForLeaderEpoch`), says that e
+  ended at or before o.
+* With `--fresh`: a latest offset (`ListOffsets`) asked for after an acks=all acknowledgement at o, answered in the
+  epoch of that record or a later one, is above o. A leader of an earlier epoch is deposed and may answer: Kafka has no
+  lease.
+* An acks=all ok while the in-sync set was too small: only if an answer that ended before the send began and one that
+  began after its completion both name the same partition epoch with fewer than min.insync.replicas members, and no
+  answer from in between or from another node shortly after names a later partition epoch (metadata lags).
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from checkers.case import Case
+from checkers.columns import Ints
+from checkers.findings import Findings
+from checkers.log_view import TYPE_OK
+from checkers.probes import Sample, samples_of
+from checkers.scans import stale_scans
+
+REGRESSION, DEPOSED, STALE, MIN_ISR = "epoch-regression", "deposed-leader-ack", "stale-poll", "min-isr-violation"
+METADATA_LAG_ROWS = 200
+"""An answer of another node with a later partition epoch, within so many rows, makes an answer doubtful."""
+
+
+def record_epochs(case: Case) -> tuple[Ints, Ints]:
+    """Return (record rows whose batch's leader epoch is known, the epochs)."""
+    rows, epochs = [], []
+    for row, extra in case.view.records.extras.items():
+        epoch = extra.get("epoch") if isinstance(extra, dict) else None
+        if isinstance(epoch, int) and epoch >= 0:
+            rows.append(row)
+            epochs.append(epoch)
+    return np.array(rows, np.int64), np.array(epochs, np.int64)
+
+
+def leader_epochs(case: Case, findings: Findings) -> None:
+    """Report everything that leader epochs prove."""
+    rows, epochs = record_epochs(case)
+    known = case.placement.record_slot[rows] >= 0
+    rows, epochs = rows[known], epochs[known]
+    _along_the_log(case, findings, rows, epochs)
+    samples = samples_of(case)
+    ends = [s for s in samples if s.value.get("api") == "OffsetForLeaderEpoch" and isinstance(s.value.get("end"), int)]
+    needed = len(case.placement.inconsistent) or ends or case.options.fresh
+    acked = _acknowledged(case, rows, epochs) if needed else {}
+    if case.options.acks == "all" and (len(rows) or case.view.send_extras):
+        _deposed(case, findings, acked, (rows, epochs), ends)
+    else:
+        findings.not_checked.append(DEPOSED)
+    _stale(case, findings, acked, samples)
+    _min_isr(case, findings, samples)
+
+
+def _along_the_log(case: Case, findings: Findings, rows: Ints, epochs: Ints) -> None:
+    slot = case.placement.record_slot[rows]
+    order = np.argsort(slot, kind="stable")
+    rows, epochs, slot = rows[order], epochs[order], slot[order]
+    key = case.placement.slots.first[slot]
+    fell = np.flatnonzero((key[1:] == key[:-1]) & (epochs[1:] < epochs[:-1]) & (slot[1:] != slot[:-1]))
+    records = case.view.records
+    told = findings.room(REGRESSION)
+    for at in fell[:told]:
+        one, other = int(rows[at]), int(rows[at + 1])
+        calls = int(records.call[one]), int(records.call[other])
+        findings.add(
+            REGRESSION,
+            [case.view.op(call) for call in calls],
+            f"Along {case.key(records.key[one])} the leader epoch falls: offset {int(records.offset[one])} was written "
+            f"in epoch {int(epochs[at])} ({case.name(calls[0])}), offset {int(records.offset[other])} in epoch "
+            f"{int(epochs[at + 1])} ({case.name(calls[1])}).",
+            key=case.key(records.key[one]),
+            offsets=[int(records.offset[one]), int(records.offset[other])],
+        )
+    findings.count(REGRESSION, len(fell) - min(len(fell), told))
+
+
+def _acknowledged(case: Case, rows: Ints, epochs: Ints) -> dict[int, int]:
+    """Return send row -> epoch of its record, for acks=all acknowledgements of known offset and epoch."""
+    view, placement = case.view, case.placement
+    if case.options.acks != "all":
+        return {}
+    of_entry = dict(
+        zip(
+            zip(placement.record_vid[rows].tolist(), placement.record_slot[rows].tolist(), strict=True),
+            epochs.tolist(),
+            strict=True,
+        )
+    )
+    found: dict[int, int] = {}
+    for send in np.flatnonzero((view.calls.type[view.sends.call] == TYPE_OK) & (placement.send_slot >= 0)).tolist():
+        extra = view.send_extras.get(send)
+        epoch = extra.get("epoch") if isinstance(extra, dict) else None
+        if not isinstance(epoch, int):
+            epoch = of_entry.get((int(placement.send_vid[send]), int(placement.send_slot[send])))
+        if epoch is not None:
+            found[send] = epoch
+    return found
+
+
+def _deposed(
+    case: Case, findings: Findings, acked: dict[int, int], epochs: tuple[Ints, Ints], ends: list[Sample]
+) -> None:
+    torn = set(case.placement.inconsistent.tolist())
+    for send, epoch in acked.items() if torn or ends else ():
+        witness = _replaced(case, send, epoch, epochs) if int(case.placement.send_slot[send]) in torn else None
+        witness = witness or _ended(case, send, epoch, ends)
+        if witness is None:
+            continue
+        call, vid = int(case.view.sends.call[send]), int(case.placement.send_vid[send])
+        key, offset = case.vid_key(vid), int(case.view.sends.offset[send])
+        findings.add(
+            DEPOSED,
+            [case.view.op(call), witness[0]],
+            f"{case.name(call)} was acknowledged {case.vid_value(vid)!r} at offset {offset} of {key} in epoch {epoch}, "
+            f"but {witness[1]}.",
+            key=key,
+            offset=offset,
+            epoch=epoch,
+        )
+
+
+def _replaced(case: Case, send: int, epoch: int, epochs: tuple[Ints, Ints]) -> tuple[int, str] | None:
+    """Return (op, what it shows) of a poll that found another record of a later epoch at the offset."""
+    rows, of_row = epochs
+    placement = case.placement
+    here = np.flatnonzero(placement.record_slot[rows] == placement.send_slot[send])
+    later = here[(of_row[here] > epoch) & (placement.record_vid[rows[here]] != placement.send_vid[send])]
+    if not len(later):
+        return None
+    row = int(rows[later[0]])
+    reader, value = int(case.view.records.call[row]), case.vid_value(int(placement.record_vid[row]))
+    return case.view.op(reader), f"{case.name(reader)} found {value!r} of epoch {int(of_row[later[0]])} there"
+
+
+def _ended(case: Case, send: int, epoch: int, ends: list[Sample]) -> tuple[int, str] | None:
+    """Return (op, what it shows) of a later leader's answer that the epoch ended at or before the offset."""
+    call = int(case.view.sends.call[send])
+    done = int(case.view.calls.done_row[call])
+    for sample in ends:
+        value = sample.value
+        answered = value.get("epoch")
+        if value.get("key") != case.key(case.view.sends.key[send]) or value.get("asked") != epoch:
+            continue
+        if not isinstance(answered, int) or answered <= epoch or not 0 <= done < sample.begun:
+            continue
+        if 0 <= value["end"] <= case.view.sends.offset[send]:
+            return (
+                sample.index,
+                f"the leader of epoch {answered} says that it ended at {value['end']} (op {sample.index})",
+            )
+    return None
+
+
+def _stale(case: Case, findings: Findings, acked: dict[int, int], samples: list[Sample]) -> None:
+    if not case.options.fresh:
+        findings.not_checked.append(STALE)
+        return
+    latest = [s for s in samples if s.value.get("api") == "ListOffsets" and isinstance(s.value.get("hw"), int)]
+    latest = [s for s in latest if isinstance(s.value.get("epoch"), int)]
+    view = case.view
+    sends = np.array(sorted(acked), np.int64)
+    epochs = np.array([acked[send] for send in sends.tolist()], np.int64)
+    key, offset, call = view.sends.key[sends], view.sends.offset[sends], view.sends.call[sends]
+    done = view.calls.done_row[call]
+    for sample in latest:
+        named, answered, end = sample.value.get("key"), sample.value["epoch"], sample.value["hw"]
+        above = np.flatnonzero((key == view.keys.get(named)) & (offset >= end) & (done >= 0) & (done < sample.begun))
+        above = above[epochs[above] <= answered]
+        if len(above):
+            first = int(above[0])
+            findings.add(
+                STALE,
+                [view.op(int(call[first])), sample.index],
+                f"{case.name(int(call[first]))} was acknowledged offset {int(offset[first])} of {named} in epoch "
+                f"{int(epochs[first])}; {sample.node}, asked later and leading in epoch {answered}, answered that the "
+                f"log ends at {end} (op {sample.index}).",
+                key=named,
+                offset=int(offset[first]),
+            )
+    checked = bool(latest and len(sends))
+    if not stale_scans(case, findings) and not checked:
+        findings.not_checked.append(STALE)
+
+
+def _min_isr(case: Case, findings: Findings, samples: list[Sample]) -> None:
+    named = [
+        s for s in samples if isinstance(s.value.get("partition-epoch"), int) and isinstance(s.value.get("isr"), list)
+    ]
+    least = case.options.min_isr
+    if not named or case.options.acks != "all" or least is None:
+        findings.not_checked.append(MIN_ISR)
+        return
+    view = case.view
+    calls, sends = view.calls, view.sends
+    ok = np.flatnonzero((calls.type[sends.call] == TYPE_OK) & (calls.invoke_row[sends.call] >= 0))
+    by_place: dict[tuple[Any, Any], list[Sample]] = {}
+    for sample in named:
+        by_place.setdefault(sample.place, []).append(sample)
+    for (key, _), answers in by_place.items():
+        code = view.keys.get(key)
+        mine = ok[sends.key[ok] == code] if code is not None else ok[:0]
+        for before, after in _unchanged(answers, least):
+            inside = mine[
+                (calls.invoke_row[sends.call[mine]] > before.ended) & (calls.done_row[sends.call[mine]] < after.begun)
+            ]
+            for send in inside[:1]:
+                call = int(sends.call[send])
+                findings.add(
+                    MIN_ISR,
+                    [before.index, view.op(call), after.index],
+                    f"{case.name(call)} was acknowledged with acks=all on {key} while partition epoch "
+                    f"{before.value['partition-epoch']} held from op {before.index} to op {after.index}, with only "
+                    f"{len(before.value['isr'])} of {least} replicas in sync.",
+                    key=key,
+                    isr=before.value["isr"],
+                )
+
+
+def _unchanged(answers: list[Sample], least: int) -> list[tuple[Sample, Sample]]:
+    """Return pairs of neighbouring answers with one partition epoch and a too small in-sync set around a time."""
+    found = []
+    for first, second in pairwise(answers):
+        epoch = first.value["partition-epoch"]
+        if second.value["partition-epoch"] != epoch or second.begun < first.ended or len(first.value["isr"]) >= least:
+            continue
+        doubtful = any(
+            other.value["partition-epoch"] > epoch
+            and other.begun < second.ended + METADATA_LAG_ROWS
+            and other.node != second.node
+            for other in answers
+        )
+        if not doubtful:
+            found.append((first, second))
+    return found

@@ -1,0 +1,161 @@
+"""What probes of replicas, controllers and time indexes prove.
+
+`replica-divergence` (R3), `metadata-divergence` (M1), `time-index-wrong` (S4).
+
+* `ReplicaLog` answers hold a replica's log start, high watermark and batches `[base, last, checksum]`. Two replicas of
+  the last in-sync set hold the same batches at the offsets at or above both log starts and below both high watermarks;
+  a hole in one of them counts only on topics that are not compacted.
+* `DescribeQuorum` answers name one leader for an epoch of the metadata quorum.
+* `ListOffsets` answers to a `timestamp` name the least retained offset with that timestamp or a later one: never one
+  whose record is older, never one behind a record that fits and was read again afterwards.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from checkers.case import Case
+from checkers.columns import Bools, Ints
+from checkers.findings import Findings
+from checkers.probes import Sample, samples_of
+
+REPLICAS, METADATA, TIMES = "replica-divergence", "metadata-divergence", "time-index-wrong"
+Batches = dict[int, tuple[int, Any]]
+"""Base offset -> (last offset, checksum)."""
+
+
+def nodes(case: Case, findings: Findings) -> None:
+    """Report the three classes."""
+    samples = samples_of(case)
+    _replicas(case, findings, [s for s in samples if s.value.get("api") == "ReplicaLog"])
+    _quorum(findings, [s for s in samples if s.value.get("api") == "DescribeQuorum"])
+    _times(case, findings, [s for s in samples if s.value.get("api") == "ListOffsets" and "timestamp" in s.value])
+
+
+def _replicas(case: Case, findings: Findings, samples: list[Sample]) -> None:
+    if not samples:
+        findings.not_checked.append(REPLICAS)
+    latest: dict[tuple[Any, Any], dict[str, Sample]] = {}
+    for sample in samples:
+        if isinstance(sample.value.get("batches"), list) and isinstance(sample.value.get("hw"), int):
+            latest.setdefault(sample.place, {})[sample.node] = sample
+    for (key, _), by_node in latest.items():
+        answers = [s for s in by_node.values() if s.node in (s.value.get("isr") or by_node)]
+        for one, other in pairwise(answers):
+            found = _differ(one, other, holes=not case.options.compacted)
+            if found is not None:
+                findings.add(
+                    REPLICAS,
+                    [one.index, other.index],
+                    f"{one.node} (op {one.index}) and {other.node} (op {other.index}), both in sync, hold different "
+                    f"batches at offset {found} of {key}, below both high watermarks.",
+                    key=key,
+                    offset=found,
+                )
+
+
+def _differ(one: Sample, other: Sample, *, holes: bool) -> int | None:
+    """Return the first base offset at which two replicas differ."""
+    start = max(int(s.value.get("log-start") or 0) for s in (one, other))
+    end = min(int(s.value["hw"]) for s in (one, other))
+    a, b = (
+        {int(x[0]): (int(x[1]), x[2]) for x in s.value["batches"] if start <= x[0] and x[1] < end} for s in (one, other)
+    )
+    for base in sorted(a.keys() | b.keys()):
+        if base in a and base in b:
+            if a[base] != b[base]:
+                return base
+        elif holes:
+            return base
+    return None
+
+
+def _quorum(findings: Findings, samples: list[Sample]) -> None:
+    if not samples:
+        findings.not_checked.append(METADATA)
+    leader: dict[int, Sample] = {}
+    for sample in samples:
+        epoch, name = sample.value.get("epoch"), sample.value.get("leader")
+        if not isinstance(epoch, int) or name is None:
+            continue
+        first = leader.setdefault(epoch, sample)
+        if first.value["leader"] != name:
+            findings.add(
+                METADATA,
+                [first.index, sample.index],
+                f"Epoch {epoch} of the metadata quorum is led by {first.value['leader']} ({first.node}, op "
+                f"{first.index}) and by {name} ({sample.node}, op {sample.index}).",
+                epoch=epoch,
+            )
+
+
+def _times(case: Case, findings: Findings, samples: list[Sample]) -> None:
+    rows, stamps = _stamped(case)
+    if not samples or not len(rows):
+        findings.not_checked.append(TIMES)
+        return
+    view, records = case.view, case.view.records
+    for sample in samples:
+        key, wanted, answer = (
+            view.keys.get(sample.value.get("key")),
+            sample.value["timestamp"],
+            sample.value.get("offset"),
+        )
+        if key is None or not isinstance(wanted, int) or wanted < 0:
+            continue
+        mine = records.key[rows] == key
+        at = np.flatnonzero(mine & (records.offset[rows] == (-1 if answer is None else answer)) & (stamps < wanted))
+        before = np.iinfo(np.int64).max if answer is None or answer < 0 else answer
+        again = view.calls.invoke_row[records.call[rows]] > sample.ended
+        fits = np.flatnonzero(mine & (stamps >= wanted) & (records.offset[rows] < before) & again)
+        fits = fits[_existed(case, rows[fits], sample)]
+        if not len(at) and not len(fits):
+            continue
+        row = int(rows[at[0] if len(at) else fits[np.argmin(records.offset[rows[fits]])]])
+        call, stamp = int(records.call[row]), int(stamps[at[0]] if len(at) else stamps[np.flatnonzero(rows == row)[0]])
+        told = "none" if answer is None or answer < 0 else str(answer)
+        rest = "is older" if len(at) else "is retained, lies before it and fits"
+        findings.add(
+            TIMES,
+            [sample.index, view.op(call)],
+            f"Asked for the first offset of {sample.value['key']} from time {wanted} on, {sample.node} answered {told} "
+            f"(op {sample.index}), but the record at offset {int(records.offset[row])}, of time {stamp}, {rest} "
+            f"({case.name(call)}).",
+            key=sample.value["key"],
+            offset=answer,
+        )
+
+
+def _existed(case: Case, rows: Ints, sample: Sample) -> Bools:
+    """Return which records the answering leader must have known.
+
+    Somebody (of the asked isolation) had read them before the question. A leader that answers a later offset has all
+    before it; one that answers none may be deposed, unless its epoch is not below that of the record.
+    """
+    placement, calls, records = case.placement, case.view.calls, case.view.records
+    done = calls.done_row[records.call]
+    early = (done >= 0) & (done < sample.begun) & (placement.record_slot >= 0)
+    if sample.value.get("isolation") == "read_committed":
+        early &= case.reader_is_rc
+    seen = np.zeros(placement.slots.size, np.bool_)
+    seen[placement.record_slot[early]] = True
+    known = np.asarray(seen[placement.record_slot[rows]])
+    answer = sample.value.get("offset")
+    if answer is None or answer < 0:
+        epoch = sample.value.get("epoch")
+        led = [records.extras[int(row)].get("epoch") for row in rows]
+        known &= np.array([isinstance(e, int) and isinstance(epoch, int) and e <= epoch for e in led], np.bool_)
+    return known
+
+
+def _stamped(case: Case) -> tuple[Ints, Ints]:
+    rows, stamps = [], []
+    for row, extra in case.view.records.extras.items():
+        stamp = extra.get("ts") if isinstance(extra, dict) else None
+        if isinstance(stamp, int):
+            rows.append(row)
+            stamps.append(stamp)
+    return np.array(rows, np.int64), np.array(stamps, np.int64)

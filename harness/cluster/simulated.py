@@ -1,0 +1,222 @@
+"""Our own broker on a virtual clock, inside the run's own process: the provider `simulated`.
+
+The cluster lives in a `World` (`broker.sim.world`): nodes, disks, clocks and network, all drawn from the run's seed.
+Nothing outside the process exists, so nothing can be left behind, and there is nothing to start by hand. Its powers are
+those of a real cluster; they act at once, and take no virtual time. Who looks at it (`SimulatedObserver`,
+`DirectProbe`) asks a node's own state, as far as the node could answer: a dead or paused one does not.
+
+Broker settings are Kafka's properties, with the same short timings as `embedded`, and `harness.sim.*`: how good the
+network, the disks and the clocks are (`broker.sim.knobs`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NoReturn, TypeVar
+
+from broker.sim.node import Node as SimulatedNode
+from broker.sim.world import World
+from harness.cluster.api import ClusterError, ClusterSpec, Node, UsageError
+from harness.cluster.observer import ClusterObserver
+from harness.cluster.probe import Api, Probe, ProbeError, Request
+from harness.cluster.processes import LEVEL, TIMINGS
+from harness.cluster.properties import cluster_properties, plan, refuse_owned
+from harness.generator import SECOND_NS
+
+T = TypeVar("T")
+
+PROVIDER: Final = "simulated"
+READY_S: Final = 60
+"""Of virtual time. Nodes are up within a second or two; with bad links and slow disks it may take some elections."""
+_PORT: Final = 9092
+_PID: Final = 1000
+"""A simulated process id: _PID times the node's id, plus which life it is."""
+
+
+class SimulatedCluster:
+    """A cluster on a virtual clock; satisfies Cluster, Killable, Pausable, Partitionable and Logged."""
+
+    def __init__(self, spec: ClusterSpec) -> None:
+        """Make the world of the spec's seed; nothing runs yet. Raises UsageError."""
+        refuse_owned(spec.broker_config)
+        if spec.controllers:
+            raise UsageError("simulated nodes have combined roles: leave the number of controllers at 0")
+        self.name = spec.name
+        self._members = {member.name: member for member in plan(spec.nodes, 0)}
+        properties = {**cluster_properties(spec.nodes, LEVEL), **TIMINGS, **spec.broker_config}
+        try:
+            self.world = World(spec.seed, spec.nodes, properties)
+        except ValueError as error:
+            raise UsageError(f"--broker-config {error}") from error
+
+    # Cluster
+
+    def up(self) -> None:
+        """Start the nodes and run until all are in service."""
+        cluster = self.world.cluster
+        cluster.start()
+        if not cluster.until(cluster.is_ready, READY_S * 1000):
+            raise ClusterError(f"the simulated cluster was not ready after {READY_S} s of virtual time")
+
+    def down(self) -> None:
+        """End the nodes: nothing of them is left."""
+        for node in self.world.nodes.values():
+            if node.process is not None:
+                node.process.end("the run is over")
+
+    def nodes(self) -> Sequence[Node]:
+        """Return all nodes."""
+        return [Node(one.name, one.id, f"{one.name}:{_PORT}", one.roles) for one in self._members.values()]
+
+    def bootstrap(self) -> str:
+        """Return the nodes' simulated addresses: nobody outside can reach them."""
+        return ",".join(node.address for node in self.nodes())
+
+    def describe(self) -> dict[str, Any]:
+        """Return provider, version and nodes."""
+        return {
+            "provider": PROVIDER,
+            "name": self.name,
+            "version": LEVEL,
+            "nodes": {node.name: {"id": node.id, "roles": sorted(node.roles)} for node in self.nodes()},
+            "bootstrap": self.bootstrap(),
+            "handles": {},
+        }
+
+    # Killable
+
+    def kill(self, node: str) -> None:
+        """End the node's process at once; its disk keeps what was written."""
+        self._node(node).kill()
+
+    def start(self, node: str) -> None:
+        """Start the node's process; safe when it runs."""
+        self._node(node).start()
+
+    def pid(self, node: str) -> int | None:
+        """Return a number for the life of the node's process, None when it is not running."""
+        found = self._node(node)
+        return None if found.process is None else found.id * _PID + found.lives
+
+    # Pausable
+
+    def pause(self, node: str) -> None:
+        """Stop the node's process where it is; ClusterError when it is not running."""
+        if self._node(node).process is None:
+            raise ClusterError(f"{node} is not running: it can't be paused")
+        self._node(node).pause()
+
+    def resume(self, node: str) -> None:
+        """Let it go on; safe when it runs or is dead."""
+        self._node(node).resume()
+
+    def paused(self, node: str) -> bool:
+        """Return whether it is stopped."""
+        process = self._node(node).process
+        return process is not None and process.is_paused
+
+    # Partitionable
+
+    def cut(self, source: str, target: str) -> None:
+        """Hold everything from source to target."""
+        self.world.network.cut(self._node(source).name, self._node(target).name)
+
+    def join(self, source: str, target: str) -> None:
+        """Let it go on; safe when not cut."""
+        self.world.network.join(self._node(source).name, self._node(target).name)
+
+    def dropped(self, source: str, target: str) -> int:
+        """Return how many messages the cut has held so far; 0 when not cut."""
+        return self.world.network.cuts.get((source, target), 0)
+
+    # Logged
+
+    def collect(self, folder: Path) -> None:
+        """Write each node's log, and the world's trace, its newest lines."""
+        for name, lines in self.world.logs.items():
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            (folder / name / "server.log").write_text("".join(lines))
+        trace = self.world.trace
+        head = f"{trace.count} lines, sha256 {trace.digest()}; the newest {len(trace.lines)}:\n"
+        (folder / "trace.txt").write_text(head + "".join(trace.lines))
+
+    def _node(self, name: str) -> SimulatedNode:
+        found = self.world.nodes.get(name)
+        if found is None:
+            raise ClusterError(f"there is no node {name}: there are {', '.join(self.world.nodes)}")
+        return found
+
+
+def from_handles(description: Mapping[str, Any]) -> NoReturn:
+    """Refuse: a simulated cluster lives and ends with its run."""
+    del description
+    raise UsageError("a simulated cluster lives inside its run: there is nothing to start, stop or look at by hand")
+
+
+def remove(description: Mapping[str, Any]) -> None:
+    """Do nothing: a simulated cluster leaves nothing behind."""
+    del description
+
+
+class DirectProbe(Probe):
+    """A probe that asks the node's state itself, in no time."""
+
+    def __init__(self, node: SimulatedNode) -> None:
+        """Ask this node."""
+        super().__init__(node.name, _PORT)
+        self._node = node
+
+    def _call(self, request: Request, kind: type[Any], deadline: float | None = None) -> Any:
+        del deadline
+        answer = self._node.ask(request)
+        if not isinstance(answer, kind):
+            raise ProbeError(f"{request.api.name} to {self.address}: it can't say")
+        return answer
+
+    def _negotiated(self, api: Api, deadline: float) -> tuple[int, int]:
+        del api, deadline
+        return 0, 99
+
+
+class SimulatedObserver(ClusterObserver):
+    """Answers questions about roles from the nodes' own state, as they could answer them now."""
+
+    def __init__(self, cluster: SimulatedCluster, topics: Sequence[str] = ()) -> None:
+        """Watch the cluster; `topics` are the run's."""
+        super().__init__(cluster, topics)
+        self._world = cluster.world
+
+    def _ask(self, question: Callable[[Probe, Node], T], only: Iterable[str] | None = None) -> dict[str, T]:
+        wanted = None if only is None else set(only)
+        answers: dict[str, T] = {}
+        for node in self.brokers():
+            if (wanted is None or node.name in wanted) and self._can_answer(node.name):
+                try:
+                    answers[node.name] = question(DirectProbe(self._world.nodes[node.name]), node)
+                except ProbeError:
+                    continue
+        return answers
+
+
+class VirtualClock:
+    """The nemesis's clock: to wait is to let the world go on."""
+
+    def __init__(self, cluster: SimulatedCluster) -> None:
+        """Wait on the world's loop."""
+        self._loop = cluster.world.loop
+        self._is_stopped = False
+
+    def now_s(self) -> float:
+        """Return seconds of virtual time."""
+        return self._loop.now_ns / SECOND_NS
+
+    def wait(self, seconds: float) -> bool:
+        """Let the world go on for so long."""
+        if not self._is_stopped:
+            self._loop.run_until(self._loop.now_ns + int(seconds * SECOND_NS), lambda: self._is_stopped)
+        return not self._is_stopped
+
+    def stop(self) -> None:
+        """End all waiting."""
+        self._is_stopped = True

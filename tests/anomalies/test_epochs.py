@@ -1,0 +1,260 @@
+"""Leader epochs, routing, replicas and time indexes: what records and probes say of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from checkers.routing import murmur2
+from tests.anomalies.planting import Plants, probe
+from tests.checkers.story import poll, send
+
+RU = "read_uncommitted"
+PLANTS = Plants()
+planted, golden = PLANTS.planted, PLANTS.golden
+
+
+def sent(story, *places):
+    """places: (value, offset, epoch)."""
+    for value, offset, epoch in places:
+        story.ok(0, "send", [["send", "x", [offset, value, {"epoch": epoch}]]])
+
+
+def seen(story, *places, process=9):
+    story.ok(process, "poll", [poll(("x", [[offset, value, {"epoch": epoch}] for value, offset, epoch in places]))])
+
+
+@planted("epoch-regression")
+def epoch_falls_along_the_log(story):
+    sent(story, (1, 0, 4), (2, 1, 3))
+    seen(story, (1, 0, 4), (2, 1, 3))
+
+
+@golden()
+def epochs_rise_along_the_log(story):
+    sent(story, (1, 0, 3), (2, 1, 3), (3, 4, 5))
+    seen(story, (1, 0, 3), (2, 1, 3), (3, 4, 5))
+
+
+@planted("deposed-leader-ack", "inconsistent-offsets")
+def later_epoch_holds_another_record_at_an_acknowledged_offset(story):
+    sent(story, (1, 0, 3))
+    story.ok(1, "send", [["send", "x", [0, 2, {"epoch": 4}]]])
+    seen(story, (1, 0, 3))
+    seen(story, (2, 0, 4), process=8)
+
+
+@planted("deposed-leader-ack")
+def acknowledged_epoch_ended_before_its_record(story):
+    sent(story, (1, 0, 3), (2, 1, 3))
+    seen(story, (1, 0, 3), (2, 1, 3))
+    probe(story, "n2", "OffsetForLeaderEpoch", asked=3, end=1, epoch=4)
+
+
+@golden()
+def epoch_ended_behind_its_records(story):
+    sent(story, (1, 0, 3), (2, 1, 3))
+    seen(story, (1, 0, 3), (2, 1, 3))
+    probe(story, "n2", "OffsetForLeaderEpoch", asked=3, end=2, epoch=4)
+    probe(story, "n1", "OffsetForLeaderEpoch", asked=3, end=1, epoch=3)
+
+
+@planted("stale-poll", fresh=True)
+def leader_answers_an_end_below_what_it_acknowledged(story):
+    sent(story, (1, 0, 3), (2, 1, 3))
+    seen(story, (1, 0, 3), (2, 1, 3))
+    probe(story, "n1", "ListOffsets", hw=1, lso=1, epoch=3)
+
+
+@golden(fresh=True)
+def deposed_leader_may_answer_an_old_end(story):
+    sent(story, (1, 0, 4), (2, 1, 4))
+    seen(story, (1, 0, 4), (2, 1, 4))
+    probe(story, "n1", "ListOffsets", hw=1, lso=1, epoch=3)
+
+
+@golden(fresh=True)
+def end_asked_for_before_the_acknowledgement_may_be_below_it(story):
+    sent(story, (1, 0, 3))
+    story.begin(0, "send", [send("x", 2)])
+    probe(story, "n1", "ListOffsets", hw=1, lso=1, epoch=3)
+    story.event(0, "ok", "send", [["send", "x", [1, 2, {"epoch": 3}]]])
+    seen(story, (1, 0, 3), (2, 1, 3))
+
+
+@golden()
+def old_ends_are_judged_only_if_asked_for(story):
+    leader_answers_an_end_below_what_it_acknowledged(story)
+
+
+@planted("min-isr-violation", min_isr=2)
+def acknowledged_with_too_few_in_sync(story):
+    probe(story, "n1", "Metadata", isr=["n1"], partition_epoch=7)
+    sent(story, (1, 0, 3))
+    probe(story, "n1", "Metadata", isr=["n1"], partition_epoch=7)
+    seen(story, (1, 0, 3))
+
+
+@golden(min_isr=2)
+def in_sync_set_grew_between_the_samples(story):
+    probe(story, "n1", "Metadata", isr=["n1"], partition_epoch=7)
+    sent(story, (1, 0, 3))
+    probe(story, "n1", "Metadata", isr=["n1", "n2"], partition_epoch=8)
+    seen(story, (1, 0, 3))
+
+
+@golden(min_isr=2)
+def other_node_knows_a_later_in_sync_set(story):
+    probe(story, "n3", "Metadata", isr=["n1"], partition_epoch=7)
+    sent(story, (1, 0, 3))
+    probe(story, "n3", "Metadata", isr=["n1"], partition_epoch=7)
+    probe(story, "n1", "Metadata", isr=["n1", "n2"], partition_epoch=8)
+    seen(story, (1, 0, 3))
+
+
+def routed(story, *records, partitioner="murmur2"):
+    for value, key, record_key in records:
+        extra = {"record-key": record_key, "partitioner": partitioner, "partitions": 3}
+        story.ok(0, "send", [["send", key, [0, value, extra]]])
+        story.ok(9, "poll", [poll((key, [[0, value, extra]]))])
+
+
+def partition(record_key):
+    return (murmur2(record_key.encode()) & 0x7FFFFFFF) % 3
+
+
+@planted("wrong-partition")
+def record_lies_where_its_key_does_not_belong(story):
+    routed(story, (1, f"t/{(partition('a') + 1) % 3}", "a"))
+
+
+@golden()
+def records_lie_where_their_keys_belong(story):
+    routed(story, *((number, f"t{number}/{partition(key)}", key) for number, key in enumerate("abcdef")))
+
+
+@planted("wrong-partition")
+def one_key_lies_in_two_partitions(story):
+    routed(story, (1, "t/0", "a"), (2, "t/1", "a"), partitioner="mine")
+
+
+@golden()
+def records_without_a_partitioner_lie_anywhere(story):
+    story.ok(0, "send", [["send", "t/0", [0, 1, {"record-key": "a"}]], ["send", "t/1", [0, 2, {"record-key": "a"}]]])
+    story.ok(9, "poll", [poll(("t/0", [[0, 1, {"record-key": "a"}]]), ("t/1", [[0, 2, {"record-key": "a"}]]))])
+
+
+BATCHES = [[0, 3, "aa"], [4, 6, "bb"], [7, 9, "cc"]]
+
+
+@planted("replica-divergence")
+def replicas_hold_different_batches(story):
+    sent(story, (1, 0, 3))
+    seen(story, (1, 0, 3))
+    probe(story, "n1", "ReplicaLog", hw=7, log_start=0, batches=BATCHES)
+    probe(story, "n2", "ReplicaLog", hw=7, log_start=0, batches=[BATCHES[0], [4, 6, "xx"]])
+
+
+@planted("replica-divergence")
+def replica_has_a_hole(story):
+    sent(story, (1, 0, 3))
+    seen(story, (1, 0, 3))
+    probe(story, "n1", "ReplicaLog", hw=7, log_start=0, batches=BATCHES)
+    probe(story, "n2", "ReplicaLog", hw=7, log_start=0, batches=[BATCHES[1]])
+
+
+@golden()
+def replicas_differ_only_above_a_watermark_or_below_a_log_start(story):
+    sent(story, (1, 0, 3))
+    seen(story, (1, 0, 3))
+    probe(story, "n1", "ReplicaLog", hw=10, log_start=0, batches=BATCHES)
+    probe(story, "n2", "ReplicaLog", hw=7, log_start=4, batches=[BATCHES[1], [7, 8, "xx"]])
+
+
+@golden(compacted=True)
+def replicas_compact_each_by_itself(story):
+    sent(story, (1, 0, 3))
+    seen(story, (1, 0, 3))
+    probe(story, "n1", "ReplicaLog", hw=7, log_start=0, batches=BATCHES)
+    probe(story, "n2", "ReplicaLog", hw=7, log_start=0, batches=[BATCHES[1]])
+
+
+@planted("metadata-divergence")
+def quorum_epoch_has_two_leaders(story):
+    sent(story, (1, 0, 3))
+    seen(story, (1, 0, 3))
+    probe(story, "n1", "DescribeQuorum", key="__cluster_metadata", leader="n1", epoch=4)
+    probe(story, "n2", "DescribeQuorum", key="__cluster_metadata", leader="n2", epoch=4)
+
+
+@golden()
+def nodes_know_older_quorum_epochs(story):
+    sent(story, (1, 0, 3))
+    seen(story, (1, 0, 3))
+    probe(story, "n1", "DescribeQuorum", key="__cluster_metadata", leader="n1", epoch=4)
+    probe(story, "n2", "DescribeQuorum", key="__cluster_metadata", leader="n2", epoch=3)
+    probe(story, "n3", "DescribeQuorum", key="__cluster_metadata", leader=None, epoch=4)
+
+
+def timed(story, process=9):
+    records = [[0, 1, {"ts": 100, "epoch": 3}], [1, 2, {"ts": 200, "epoch": 3}], [2, 3, {"ts": 150, "epoch": 3}]]
+    story.ok(process, "poll", [poll(("x", records))])
+
+
+@planted("time-index-wrong")
+def time_index_passes_over_a_record(story):
+    story.ok(0, "send", [send("x", 1, 0), send("x", 2, 1), send("x", 3, 2)])
+    timed(story, 8)
+    probe(story, "n1", "ListOffsets", timestamp=120, offset=2, epoch=3)
+    timed(story)
+
+
+@planted("time-index-wrong")
+def time_index_names_an_older_record(story):
+    story.ok(0, "send", [send("x", 1, 0), send("x", 2, 1), send("x", 3, 2)])
+    timed(story)
+    probe(story, "n1", "ListOffsets", timestamp=120, offset=0, epoch=3)
+
+
+@planted("time-index-wrong")
+def time_index_finds_nothing(story):
+    story.ok(0, "send", [send("x", 1, 0), send("x", 2, 1), send("x", 3, 2)])
+    timed(story, 8)
+    probe(story, "n1", "ListOffsets", timestamp=120, offset=None, epoch=3)
+    timed(story)
+
+
+@golden()
+def time_index_names_the_first_record_that_fits(story):
+    story.ok(0, "send", [send("x", 1, 0), send("x", 2, 1), send("x", 3, 2)])
+    timed(story, 8)
+    probe(story, "n1", "ListOffsets", timestamp=120, offset=1, epoch=3)
+    probe(story, "n1", "ListOffsets", timestamp=999, offset=None, epoch=3)
+    timed(story)
+
+
+@golden()
+def record_that_fits_may_be_deleted_by_then(story):
+    story.ok(0, "send", [send("x", 1, 0), send("x", 2, 1), send("x", 3, 2)])
+    timed(story, 8)
+    probe(story, "n1", "ListOffsets", timestamp=120, offset=2, epoch=3)
+
+
+@golden()
+def deposed_leader_may_find_nothing(story):
+    story.ok(0, "send", [send("x", 1, 0), send("x", 2, 1), send("x", 3, 2)])
+    timed(story, 8)
+    probe(story, "n1", "ListOffsets", timestamp=120, offset=None, epoch=2)
+    timed(story)
+
+
+@pytest.mark.parametrize("name", PLANTS.table)
+def test_epochs_places_and_times(name):
+    PLANTS.check(name)
+
+
+def test_murmur2_is_that_of_kafka():
+    assert [murmur2(key) - (1 << 32) * (murmur2(key) >> 31) for key in (b"21", b"foobar", b"abc")] == [
+        -973932308,
+        -790332482,
+        479470107,
+    ]

@@ -1,0 +1,52 @@
+"""`harness bugs` and `--bug`: what can be planted, and where."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker.bugs.registry import BUGS
+from harness.cli import guarded
+from harness.cluster.api import UsageError
+from harness.options import scenario
+from harness.report.command import repeat_command
+from harness.report.words import meaning
+from tests.harness.test_options import GIVEN
+
+
+def test_every_bug_is_listed_with_its_source_and_its_proof(capsys):
+    assert guarded(["bugs"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for bug in BUGS.values():
+        at = lines.index(bug.name)
+        assert lines[at + 1 : at + 4] == [
+            f"  {bug.summary}",
+            f"  source: {bug.source}",
+            f"  proof: {', '.join(bug.proof)}",
+        ]
+
+
+def test_every_bug_has_a_source_and_is_proven_by_anomalies_that_the_report_explains():
+    assert len(BUGS) >= 23
+    assert all(bug.source and bug.summary and bug.proof for bug in BUGS.values())
+    unexplained = {(bug.name, name) for bug in BUGS.values() for name in bug.proof if not meaning(name).guarantee}
+    assert unexplained == set()
+
+
+@pytest.mark.parametrize("cluster", ["jvm", "compose"])
+def test_a_bug_needs_our_own_broker(cluster):
+    with pytest.raises(UsageError, match="--bug lso-ignored needs our own broker"):
+        scenario(**GIVEN | {"cluster": cluster, "bug": "lso-ignored"})
+
+
+def test_an_unknown_bug_is_refused_in_one_line(capsys, tmp_path):
+    assert guarded(["run", "--cluster", "embedded", "--bug", "no-such", "--results", str(tmp_path)]) == 254
+    said = capsys.readouterr().err
+    assert said.startswith("harness: unknown bug 'no-such'")
+    assert said.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_repeat_command_plants_the_bug_again():
+    made = scenario(**GIVEN | {"cluster": "embedded", "bug": "lso-ignored", "seed": 7})
+    assert "--bug lso-ignored" in repeat_command(made)
+    assert "--bug" not in repeat_command(scenario(**GIVEN | {"seed": 7}))
