@@ -6,15 +6,18 @@ those of a real cluster; they act at once, and take no virtual time. Who looks a
 `DirectProbe`) asks a node's own state, as far as the node could answer: a dead or paused one does not.
 
 Broker settings are Kafka's properties, with the same short timings as `embedded`, and `harness.sim.*`: how good the
-network, the disks and the clocks are (`broker.sim.knobs`).
+network, the disks and the clocks are (`broker.sim.knobs`). A planted bug is there from `up` to `down`, for the whole
+process: one cluster with a bug at a time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
+from broker.bugs import planting
 from broker.sim.node import Node as SimulatedNode
 from broker.sim.world import World
 from harness.cluster.api import ClusterError, ClusterSpec, Node, UsageError
@@ -43,6 +46,7 @@ class SimulatedCluster:
         if spec.controllers:
             raise UsageError("simulated nodes have combined roles: leave the number of controllers at 0")
         self.name = spec.name
+        self._bug, self._planted = spec.bug, ExitStack()
         self._members = {member.name: member for member in plan(spec.nodes, 0)}
         properties = {**cluster_properties(spec.nodes, LEVEL), **TIMINGS, **spec.broker_config}
         try:
@@ -54,6 +58,7 @@ class SimulatedCluster:
 
     def up(self) -> None:
         """Start the nodes and run until all are in service."""
+        self._planted.enter_context(planting.planted(self._bug))
         cluster = self.world.cluster
         cluster.start()
         if not cluster.until(cluster.is_ready, READY_S * 1000):
@@ -64,6 +69,7 @@ class SimulatedCluster:
         for node in self.world.nodes.values():
             if node.process is not None:
                 node.process.end("the run is over")
+        self._planted.close()
 
     def nodes(self) -> Sequence[Node]:
         """Return all nodes."""
