@@ -56,6 +56,12 @@ PROVIDERS: Mapping[str, Provider] = {
         Provider(
             "embedded", "our own broker as local processes on loopback", "harness.cluster.processes", "EmbeddedCluster"
         ),
+        Provider(
+            "simulated",
+            "our own broker on a virtual clock, all of it from the seed",
+            "harness.cluster.simulated",
+            "SimulatedCluster",
+        ),
         Provider("jvm", "Apache Kafka as local processes on loopback", "harness.cluster.jvm", "JvmCluster"),
         Provider("compose", "Apache Kafka in Docker Compose", "harness.cluster.compose", "ComposeCluster"),
         Provider(

@@ -18,7 +18,7 @@ from checkers.options import CheckOptions, options_of_scenario
 from harness import catalog, store
 from harness import run as runs
 from harness import soak as soaking
-from harness.cluster.api import ClusterError, ClusterSpec, UsageError
+from harness.cluster.api import Cluster, ClusterError, ClusterSpec, UsageError
 from harness.equipment import RealEquipment
 from harness.exits import BROKEN, STOPPED, VALID, of_verdict
 from harness.options import EXISTING, default_scenario, duration_s
@@ -66,11 +66,12 @@ def perform(scenario: Scenario, results: Path, *, name: str | None, view: runs.V
     if scenario.cluster == EXISTING:
         scenario = msgspec.structs.replace(scenario, prefix=f"{folder.name}-")
     try:
+        cluster = catalog.provider(scenario.cluster).create(_spec(scenario, folder))
         done = runs.execute(
             scenario,
             catalog.workload(scenario.workload),
-            catalog.provider(scenario.cluster).create(_spec(scenario, folder)),
-            RealEquipment(),
+            cluster,
+            _equipment(cluster),
             folder=folder,
             view=view,
             options=_options(scenario, choices),
@@ -85,6 +86,17 @@ def perform(scenario: Scenario, results: Path, *, name: str | None, view: runs.V
     return done
 
 
+def _equipment(cluster: Cluster) -> runs.Equipment:
+    """Return what a run on the cluster works with; the simulator is imported only where it is used."""
+    if type(cluster).__name__ != "SimulatedCluster":
+        return RealEquipment()
+    from harness.cluster.simulated import SimulatedCluster  # noqa: PLC0415
+    from harness.simulation import SimulatedEquipment  # noqa: PLC0415
+
+    assert isinstance(cluster, SimulatedCluster)
+    return SimulatedEquipment(cluster)
+
+
 def _spec(scenario: Scenario, folder: Path) -> ClusterSpec:
     return ClusterSpec(
         name=f"{store.slug(folder.parent.name)}-{folder.name}".lower().replace("+", "-"),
@@ -96,6 +108,7 @@ def _spec(scenario: Scenario, folder: Path) -> ClusterSpec:
         bootstrap=scenario.bootstrap,
         broker_config=scenario.broker_config,
         bug=scenario.bug,
+        seed=scenario.seed,
     )
 
 

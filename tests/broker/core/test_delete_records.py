@@ -6,6 +6,7 @@ import pytest
 
 from broker.core.errors import Code
 from broker.core.log.partition_log import saved_start
+from broker.core.ready import Truncate
 from broker.wire.messages.delete_records import DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic
 from tests.broker.core.test_broker import cluster, create, fetch, healthy, newest_leader, produced
 
@@ -79,7 +80,7 @@ def test_a_replica_that_lost_more_than_what_was_deleted_begins_where_the_rest_be
     network.crash(1, power=False)
     disk = network.disks[1]
     for base, _ in disk.segments(name):
-        disk._segments[name][base][:] = b""
+        disk.write(Truncate(name, base, 0))
     assert saved_start(disk, name) == 5
     network.start(1)
     assert network.run(until=lambda: newest_leader(network, key)[0] is not None)
