@@ -220,13 +220,24 @@ def _write(folder: str, name: str, columns: dict[str, Any], meta: bytes | None =
 
 
 def _read(folder: str, name: str) -> dict[str, Ints]:
+    """Read a table column by column: what Arrow holds of one is given back before the next."""
+    import pyarrow as pa  # noqa: PLC0415
     from pyarrow import parquet  # noqa: PLC0415
 
-    table = parquet.read_table(f"{folder}/{name}{SUFFIX}", memory_map=True)
-    columns = {column: table.column(column).to_numpy() for column in table.column_names}
-    for column, values in columns.items():
-        if values.dtype not in _TYPES:
-            raise TypeError(f"{name}.{column} holds {values.dtype}, not integers")
+    columns: dict[str, Ints] = {}
+    with parquet.ParquetFile(f"{folder}/{name}{SUFFIX}", memory_map=True) as file:
+        for column in file.schema_arrow.names:
+            chunks = file.read([column]).column(column)
+            values = np.empty(len(chunks), chunks.type.to_pandas_dtype())
+            if values.dtype not in _TYPES or chunks.null_count:
+                raise TypeError(f"{name}.{column} holds {chunks.type}, or nothing, where integers belong")
+            place = 0
+            for chunk in chunks.chunks:
+                values[place : place + len(chunk)] = chunk.to_numpy(zero_copy_only=False)
+                place += len(chunk)
+            columns[column] = values
+            del chunks
+            pa.default_memory_pool().release_unused()
     return columns
 
 

@@ -89,7 +89,7 @@ def rank(values: Ints) -> tuple[Ints, Ints]:
     low, high = int(values.min()), int(values.max())
     if high - low < max(DENSE_FACTOR * len(values), DENSE_FLOOR):
         present = np.zeros(high - low + 1, np.bool_)
-        shifted = values - low
+        shifted = values - low if low else values
         present[shifted] = True
         places = np.cumsum(present, dtype=np.int64)
         places -= 1
@@ -126,8 +126,10 @@ def pair_rank(first: Ints, second: Ints) -> PairRank:
         second_rank, seconds = rank(second)
         inner = pair_rank(first, second_rank)
         return PairRank(inner.rank, inner.first, seconds[inner.second])
-    code = second - low
-    code += first * span
+    code = first * span
+    code += second
+    code -= low
+    del first, second  # the caller's are often temporary
     ranks, codes = rank(code)
     return PairRank(ranks, codes // span, codes % span + low)
 

@@ -50,16 +50,17 @@ VARIANTS = (_Variant("", None), _Variant("-process", PROCESS), _Variant("-realti
 
 def cycles(case: Case, findings: Findings) -> None:
     """Report cycles, and `empty-transaction-graph` for a foreign history that holds nothing to relate."""
-    dependencies = _dependencies(case)
+    source, target = _related(case)
     vertices = _vertices(case)
-    if not dependencies.size and not case.phases.ours and not _has_realtime(case, vertices):
+    if not len(source) and not case.phases.ours and not _has_realtime(case, vertices):
         findings.add(
             "empty-transaction-graph",
             [],
             "No operation polled what another one sent, and none came after another: nothing relates them.",
         )
-    if _is_ordered(case, dependencies):
+    if _is_ordered(case, source, target):
         return
+    dependencies = _dependencies(case)
     calls = case.view.calls
     finished = vertices[calls.type[vertices] != TYPE_FAIL]
     ok = vertices[(calls.type[vertices] == TYPE_OK) & (calls.done_row[vertices] >= 0)]
@@ -71,6 +72,23 @@ def cycles(case: Case, findings: Findings) -> None:
         edges = dependencies if extra is None else joined(dependencies, extra)
         size = nodes if variant.order == REALTIME else calls.size
         _search(case, findings, edges, size, variant)
+
+
+def _related(case: Case) -> tuple[Ints, Ints]:
+    """Return the ends of all dependencies, and nothing else: of most histories nobody asks for more."""
+    if case.options.ww_deps:
+        edges = _dependencies(case)
+        return edges.source, edges.target
+    placement, view = case.placement, case.view
+    row = placement.writer[placement.record_vid]
+    known = row >= 0
+    reader = view.records.call
+    if not known.all():
+        row, reader = row[known], reader[known]
+    writer = view.sends.call[row]
+    del row, known
+    other = writer != reader
+    return writer[other], reader[other]
 
 
 def _dependencies(case: Case) -> Edges:
@@ -105,14 +123,14 @@ def _has_realtime(case: Case, vertices: Ints) -> bool:
     return bool(len(done) and len(begun) and done.min() < begun.max())
 
 
-def _is_ordered(case: Case, edges: Edges) -> bool:
+def _is_ordered(case: Case, source: Ints, target: Ints) -> bool:
     calls = case.view.calls
     certain = (calls.type == TYPE_OK) & (calls.done_row >= 0)
     if not case.view.has_invocations:
         order = np.arange(calls.size)
-        return is_ordered(edges, order, np.where(certain, order, FOREVER))
+        return is_ordered(source, target, order, np.where(certain, order, FOREVER))
     invoked = np.where(calls.type == TYPE_FAIL, -1, calls.invoke_row)
-    return is_ordered(edges, invoked, np.where(certain, calls.done_row, FOREVER))
+    return is_ordered(source, target, invoked, np.where(certain, calls.done_row, FOREVER))
 
 
 def _search(case: Case, findings: Findings, edges: Edges, nodes: int, variant: _Variant) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from checkers.verdict import Anomaly, Example
@@ -48,6 +48,18 @@ class Findings:
         """Count occurrences without examples (those beyond the limit)."""
         if number:
             self._counts[name] = self._counts.get(name, 0) + number
+
+    def take(self, parts: Iterable[Findings], order: Callable[[Example], int]) -> None:
+        """Add what other findings hold; of each class the examples that come first in `order` are kept."""
+        for part in parts:
+            for name, count in part._counts.items():
+                self.count(name, count)
+                both = sorted((*self._examples.get(name, ()), *part._examples.get(name, ())), key=order)
+                self._examples[name] = both[:EXAMPLE_LIMIT]
+            self.reasons.extend(reason for reason in part.reasons if reason not in self.reasons)
+            self.vacuous.extend(part.vacuous)
+            self.not_checked.extend(part.not_checked)
+            self.notes.extend(part.notes)
 
     def permit(self, name: str, setting: str) -> None:
         """Mark a class as permitted by the configuration."""

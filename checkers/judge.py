@@ -23,6 +23,7 @@ from checkers.judgement import Judgement
 from checkers.lag import realtime_lag, worst
 from checkers.linear.check import check_model
 from checkers.linear.model import MODELS
+from checkers.mapping import IN_TURN, Mapper
 from checkers.options import KAFKA, CheckOptions
 from checkers.queue import case_of, case_of_view, judge_case
 from checkers.source import Lines, lines_of
@@ -32,8 +33,13 @@ from harness.history import HistoryError, Op
 __all__ = ["CheckOptions", "Judgement", "judge"]
 
 
-def judge(history: PathLike[str] | str | Iterable[Op], options: CheckOptions | None = None) -> Judgement:
-    """Judge a history: .jsonl[.gz|.zst], .edn, a run's folder, a folder of columns (.parquet), or operations."""
+def judge(
+    history: PathLike[str] | str | Iterable[Op], options: CheckOptions | None = None, mapper: Mapper = IN_TURN
+) -> Judgement:
+    """Judge a history: .jsonl[.gz|.zst], .edn, a run's folder, a folder of columns (.parquet), or operations.
+
+    `mapper` does what can be done by key.
+    """
     options = options or CheckOptions()
     started = time.monotonic()
     warnings: list[str] = []
@@ -42,16 +48,16 @@ def judge(history: PathLike[str] | str | Iterable[Op], options: CheckOptions | N
             assert isinstance(history, PathLike | str)
             view = load(history, options.isolation)
             if view is not None:
-                return _judge_queue(case_of_view(view, options), options, warnings, started)
+                return _judge_queue(case_of_view(view, options), options, warnings, started, mapper)
         blocks, name = lines_of(history, warnings.append)
         if options.workload == LIST_APPEND:
             return _judge_appends(blocks, name, options, warnings, started)
         if options.workload in MODELS:
-            return _judge_model(blocks, name, options, warnings, started)
+            return _judge_model(blocks, name, options, warnings, started, mapper)
         if options.workload != KAFKA:
             known = ", ".join((KAFKA, LIST_APPEND, *MODELS))
             raise HistoryError(f"unknown workload {options.workload!r}: there are {known}")
-        return _judge_queue(case_of(blocks, name, options), options, warnings, started)
+        return _judge_queue(case_of(blocks, name, options), options, warnings, started, mapper)
 
 
 def _judge_appends(
@@ -75,11 +81,11 @@ def _judge_appends(
     )
 
 
-def _judge_model(
-    blocks: Iterable[Lines], name: str, options: CheckOptions, warnings: list[str], started: float
+def _judge_model(  # noqa: PLR0917  what every judgement takes
+    blocks: Iterable[Lines], name: str, options: CheckOptions, warnings: list[str], started: float, mapper: Mapper
 ) -> Judgement:
     findings = Findings()
-    table = check_model(blocks, name, options, findings)
+    table = check_model(blocks, name, options, findings, mapper)
     if not table.rows:
         raise HistoryError(f"{name}: no operations: an empty history can't be judged")
     found = tuple(findings.anomalies())
@@ -97,11 +103,11 @@ def _judge_model(
     )
 
 
-def _judge_queue(case: Case, options: CheckOptions, warnings: list[str], started: float) -> Judgement:
+def _judge_queue(case: Case, options: CheckOptions, warnings: list[str], started: float, mapper: Mapper) -> Judgement:
     if not len(case.view.time):
         raise HistoryError(f"{case.view.name}: no operations: an empty history can't be judged")
     findings = Findings()
-    judge_case(case, findings)
+    judge_case(case, findings, mapper)
     legal = allowed(options)
     chosen = [a for a in findings.anomalies() if not options.anomalies or a.name in options.anomalies]
     found = sorted(chosen, key=lambda anomaly: place(anomaly.name))

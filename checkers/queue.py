@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 
@@ -29,9 +30,11 @@ from checkers.case import Case
 from checkers.catalog import permitted
 from checkers.findings import Findings
 from checkers.log_view import LogView, build
+from checkers.mapping import IN_TURN, Mapper
 from checkers.options import CheckOptions
 from checkers.phases import phases_of
 from checkers.placement import place, sent_twice
+from checkers.sharding import merge, shard, shards
 from checkers.source import Lines
 
 Checker = Callable[[Case, Findings], object]
@@ -67,6 +70,17 @@ CHECKERS: tuple[Checker, ...] = (
     stuck.stuck_consumers,
     availability.vacuity,
 )
+KEYED: frozenset[Checker] = frozenset(
+    {
+        identity.inconsistent_offsets,
+        identity.duplicates,
+        identity.rolled_back_offsets,
+        reads.aborted_reads,
+        order.polls,
+        order.sends,
+    }
+)
+"""These look at one key at a time: of a large history they are given its keys in shards. Any other one sees all."""
 _NEEDS_RECORD_KEYS: dict[Checker, tuple[str, ...]] = {
     loss.lost_writes: ("lost-write",),
     loss.unseen: ("unseen",),
@@ -97,24 +111,41 @@ def case_of_view(view: LogView, options: CheckOptions) -> Case:
     return Case(view, place(view), phases_of(view), options)
 
 
-def judge_case(case: Case, findings: Findings) -> None:
+def judge_case(case: Case, findings: Findings, mapper: Mapper = IN_TURN) -> None:
     """Run every checker; one that crashes makes the verdict `unknown`, the others still speak."""
+    ranges = shards(case, mapper.width)
+    apart = KEYED if len(ranges) > 1 else frozenset[Checker]()
     for checker in CHECKERS:
-        if case.options.compacted and checker in _NEEDS_RECORD_KEYS:
-            findings.not_checked.extend(_NEEDS_RECORD_KEYS[checker])
-            continue
-        try:
-            checker(case, findings)
-        except Exception as error:  # noqa: BLE001  a door: a checker's crash must not hide what the others found
-            where = getattr(checker, "__module__", "checkers")
-            findings.reasons.append(
-                f"The checker {where}.{checker.__name__} crashed ({type(error).__name__}: {error}): its classes "
-                "were not "
-                "judged."
-            )
+        if checker not in apart:
+            _run(checker, case, findings)
+    if apart:
+        merge(findings, mapper.map(judge_shard, [partial(shard, case, keys) for keys in ranges]))
     _permissions(case, findings)
     _doubts(case.view, case, findings)
     findings.not_checked.extend(NEVER_CHECKED)
+
+
+def judge_shard(case: Case) -> Findings:
+    """Run the checkers of single keys."""
+    findings = Findings()
+    for checker in CHECKERS:
+        if checker in KEYED:
+            _run(checker, case, findings)
+    return findings
+
+
+def _run(checker: Checker, case: Case, findings: Findings) -> None:
+    if case.options.compacted and checker in _NEEDS_RECORD_KEYS:
+        findings.not_checked.extend(_NEEDS_RECORD_KEYS[checker])
+        return
+    try:
+        checker(case, findings)
+    except Exception as error:  # noqa: BLE001  a door: a checker's crash must not hide what the others found
+        where = getattr(checker, "__module__", "checkers")
+        findings.reasons.append(
+            f"The checker {where}.{checker.__name__} crashed ({type(error).__name__}: {error}): its classes were not "
+            "judged."
+        )
 
 
 def _permissions(case: Case, findings: Findings) -> None:

@@ -77,7 +77,8 @@ def cycles(history: Appends, edges: Edges, reasons: list[Reason], wanted: frozen
         by_time, nodes = realtime_chain(count, ok, done[ok], begun, invoked[begun])
     related = bool(edges.size) or bool(by_process and by_process.size) or _something_follows(by_time, count)
     certain = is_ok & (done >= 0)
-    if history.has_invocations and is_ordered(edges, np.where(alive, invoked, -1), np.where(certain, done, FOREVER)):
+    begun, over = np.where(alive, invoked, -1), np.where(certain, done, FOREVER)
+    if history.has_invocations and is_ordered(edges.source, edges.target, begun, over):
         return related
     explained = np.zeros(count, np.bool_)
     for suffix, order in LEVELS:

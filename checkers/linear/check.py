@@ -7,14 +7,18 @@ its budget of steps. A key that exhausts it makes the verdict `unknown`, never v
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from checkers.findings import Findings
+from checkers.interning import Names
 from checkers.linear.growing import grow_set, log
 from checkers.linear.model import MODELS, Model
 from checkers.linear.monitors import Finding, Witness, queue, register
 from checkers.linear.search import Answer, Outcome, search_keys
 from checkers.linear.table import Table, build_table
+from checkers.mapping import IN_TURN, Mapper
 from checkers.options import CheckOptions
 from checkers.source import Lines
 
@@ -30,7 +34,9 @@ CLASS = "nonlinearizable"
 PENDING_SHOWN = 8
 
 
-def check_model(blocks: Iterable[Lines], name: str, options: CheckOptions, findings: Findings) -> Table:
+def check_model(
+    blocks: Iterable[Lines], name: str, options: CheckOptions, findings: Findings, mapper: Mapper = IN_TURN
+) -> Table:
     """Judge a history against the model named by the workload; return its table."""
     model = MODELS[options.workload]
     table = build_table(blocks, name, model)
@@ -44,19 +50,24 @@ def check_model(blocks: Iterable[Lines], name: str, options: CheckOptions, findi
     if table.backwards is not None:
         findings.notes.append(f"{table.backwards} (the order of the file decides)")
     try:
-        judge_table(table, model, options, findings)
+        judge_table(table, model, options, findings, mapper)
     except Exception as error:  # noqa: BLE001  a door: a model may not take what a history holds, and says so its way
-        findings.reasons.append(
-            f"The model {model.name} can't judge these values ({type(error).__name__}: {error}): undecided."
-        )
+        findings.reasons.append(_refused(model, error))
     return table
 
 
-def judge_table(table: Table, model: Model, options: CheckOptions, findings: Findings) -> None:
-    """Judge each key of a table."""
+def judge_table(
+    table: Table, model: Model, options: CheckOptions, findings: Findings, mapper: Mapper = IN_TURN
+) -> None:
+    """Judge each key of a table: by its monitor if that can decide, else by search."""
+    parts = table.by_key()
+    if mapper.width > 1 and len(parts) > 1:
+        makes = [partial(_Part, key, part, options) for key, part in parts.items()]
+        findings.take(mapper.map(_judge_key, makes), lambda _: 0)
+        return
     monitor = MONITORS.get(model.name)
     left: dict[Any, Table] = {}
-    for key, part in table.by_key().items():
+    for key, part in parts.items():
         found = monitor(part, model, options) if monitor else None
         if isinstance(found, Witness):
             details = {} if key is None else {"key": key}
@@ -69,6 +80,28 @@ def judge_table(table: Table, model: Model, options: CheckOptions, findings: Fin
     if left and not findings.has(CLASS):
         key, outcome = search_keys(model, {key: part.operations() for key, part in left.items()}, options.budget)
         tell(model, key, outcome, options.budget, findings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One key's operations, as they travel to who judges them."""
+
+    key: Any
+    table: Table
+    options: CheckOptions
+
+
+def _judge_key(part: _Part) -> Findings:
+    findings, model = Findings(), MODELS[part.options.workload]
+    try:
+        judge_table(replace(part.table, keys=Names.of([part.key])), model, part.options, findings)
+    except Exception as error:  # noqa: BLE001  a door, as in check_model
+        findings.reasons.append(_refused(model, error))
+    return findings
+
+
+def _refused(model: Model, error: Exception) -> str:
+    return f"The model {model.name} can't judge these values ({type(error).__name__}: {error}): undecided."
 
 
 def tell(model: Model, key: Any, outcome: Outcome, budget: int, findings: Findings) -> None:

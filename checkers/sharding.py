@@ -1,0 +1,122 @@
+"""A case split by key: the checkers that look at one key at a time get a few keys at a time.
+
+It bounds what they hold beside the columns by the largest shard, and lets shards be judged in parallel. A shard keeps
+the calls, the codes of keys and everything that was decided over all keys (who committed); only the rows of sends,
+records, vids and slots are cut out. Vids and slots are sorted by key, so a range of keys is a range of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from checkers.case import Case
+from checkers.columns import Bools, Ints, PairRank
+from checkers.findings import Findings
+from checkers.placement import NOWHERE
+
+SHARD_ROWS = 4_000_000
+"""Sends and records of a shard, unless one key has more: about 0.5 GB while it is judged."""
+SHARD_ROWS_LEAST = 200_000
+"""Smaller ones cost more to cut out and to send than they save."""
+
+Keys = tuple[int, int]
+"""Codes of keys: from the first up to, not including, the second."""
+
+
+def shards(case: Case, width: int, rows: int = SHARD_ROWS, least: int = SHARD_ROWS_LEAST) -> list[Keys]:
+    """Return ranges of keys that cover all; a single one where splitting would not pay."""
+    keys = len(case.view.keys)
+    per_key = np.bincount(case.view.records.key, minlength=keys) + np.bincount(case.view.sends.key, minlength=keys)
+    most = max(least, min(rows, -(-int(per_key.sum()) // width)))
+    ranges: list[Keys] = []
+    start, held = 0, 0
+    for key, count in enumerate(per_key.tolist()):
+        if held and held + count > most:
+            ranges.append((start, key))
+            start, held = key, 0
+        held += count
+    return [*ranges, (start, keys)]
+
+
+def shard(case: Case, keys: Keys) -> Case:
+    """Return the case of some keys."""
+    low, high = keys
+    view, placement = case.view, case.placement
+    sends, records = view.sends, view.records
+    sent = np.flatnonzero((sends.key >= low) & (sends.key < high))
+    polled = np.flatnonzero((records.key >= low) & (records.key < high))
+    vids, slots = _range(placement.vids, keys), _range(placement.slots, keys)
+    entries = (placement.entry_vid >= vids.start) & (placement.entry_vid < vids.stop)
+    send_row = np.full(len(sends.key) + 1, NOWHERE, np.int64)  # NOWHERE finds itself at the end
+    send_row[sent] = np.arange(len(sent))
+    send_vid, record_vid = placement.send_vid[sent] - vids.start, placement.record_vid[polled] - vids.start
+    part = replace(
+        placement,
+        vids=_cut(placement.vids, vids, np.concatenate((send_vid, record_vid))),
+        slots=_cut(placement.slots, slots, placement.entry_slot[entries] - slots.start),
+        send_vid=send_vid,
+        record_vid=record_vid,
+        record_slot=_moved(placement.record_slot[polled], slots.start),
+        send_slot=_moved(placement.send_slot[sent], slots.start),
+        writer=send_row[placement.writer[vids]],
+        ok_read=placement.ok_read[vids],
+        place=placement.place[slots],
+        rc_place=placement.rc_place[slots],
+        slot_vid=_moved(placement.slot_vid[slots], vids.start),
+        first=placement.first[vids],
+        last=placement.last[vids],
+        order=placement.order[vids],
+        rc_order=placement.rc_order[vids],
+        inconsistent=_inside(placement.inconsistent, slots),
+        duplicated=_inside(placement.duplicated, vids),
+        entry_slot=placement.entry_slot[entries] - slots.start,
+        entry_vid=placement.entry_vid[entries] - vids.start,
+    )
+    cut = replace(
+        view,
+        sends=replace(
+            sends, **{name: getattr(sends, name)[sent] for name in ("call", "key", "offset", "value", "mop")}
+        ),
+        records=replace(
+            records,
+            **{name: getattr(records, name)[polled] for name in ("call", "key", "offset", "value", "mop")},
+            extras=_extras(records.extras, len(records.call), polled),
+        ),
+        send_extras=_extras(view.send_extras, len(sends.call), sent),
+    )
+    return Case(cut, part, case.phases, case.options)
+
+
+def merge(findings: Findings, parts: Iterable[Findings]) -> None:
+    """Add what the shards found; classes that tell the largest first (by `delta`) keep doing so."""
+    findings.take(parts, lambda example: -abs(int(example.details.get("delta", 0))))
+
+
+def _range(pairs: PairRank, keys: Keys) -> slice:
+    start, stop = np.searchsorted(pairs.first, np.array(keys)).tolist()
+    return slice(start, stop)
+
+
+def _cut(pairs: PairRank, part: slice, ranks: Ints) -> PairRank:
+    return PairRank(ranks, pairs.first[part], pairs.second[part])
+
+
+def _moved(codes: Ints, start: int) -> Ints:
+    return np.where(codes == NOWHERE, NOWHERE, codes - start)
+
+
+def _inside(codes: Ints, part: slice) -> Ints:
+    inside = codes[(codes >= part.start) & (codes < part.stop)]
+    return np.asarray(inside - part.start)
+
+
+def _extras(extras: dict[int, Any], size: int, rows: Ints) -> dict[int, Any]:
+    if not extras:
+        return {}
+    known: Bools = np.zeros(size, np.bool_)
+    known[list(extras)] = True
+    return {int(place): extras[int(rows[place])] for place in np.flatnonzero(known[rows])}
