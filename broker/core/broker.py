@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import msgspec
 
 from broker.core import routes, topic_creation
+from broker.core.cleaning.cleaner import Cleaner
 from broker.core.config import BrokerConfig
 from broker.core.controller.controller import Controller, ControllerRequest, refusal
 from broker.core.describe import cluster
@@ -128,6 +129,7 @@ class Broker:
             config, self.replicas, storage, out, image=lambda: self.image, ids=self.ids
         )
         self.fetchers = Fetchers(config, self.replicas, out)
+        self.cleaner = Cleaner(config, self.replicas, storage, out, now_ms)
         self._checkpoint_at_ms = now_ms + config.checkpoint_interval_ms
         quorum_config = QuorumConfig(
             node_id=config.node_id,
@@ -258,6 +260,8 @@ class Broker:
         self.producing.tick(now_ms)
         self.fetching.tick(now_ms)
         self.fetchers.tick(now_ms)
+        if self._active:
+            self.cleaner.tick(now_ms)
         if now_ms >= self._checkpoint_at_ms:
             self._checkpoint_at_ms = now_ms + self.config.checkpoint_interval_ms
             self.replicas.expire_producers(now_ms)
@@ -312,7 +316,7 @@ class Broker:
         if self.controller is not None:
             deadlines.append(self.controller.deadline_ms)
         if self._active:
-            deadlines.append(self.isr.deadline_ms)
+            deadlines += (self.isr.deadline_ms, self.cleaner.deadline_ms)
         return min(deadlines)
 
     # The quorum's listener.

@@ -58,6 +58,8 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):
     offsets_check_interval_ms: int = 600_000
     auto_create_topics: bool = True
     metadata_snapshot_bytes: int = 20 << 20
+    retention_check_ms: int = 5 * 60 * 1000
+    cleaner_backoff_ms: int = 15_000
     elr: bool = True
     transaction_version: int = 2
     """The level of `transaction.version` in a new cluster (KIP-890); below 2, clients keep to protocol v1."""
@@ -76,8 +78,30 @@ _ACTING = (
     "flush.messages",
     "max.message.bytes",
     "message.timestamp.type",
+    "cleanup.policy",
+    "delete.retention.ms",
+    "file.delete.delay.ms",
+    "max.compaction.lag.ms",
+    "min.cleanable.dirty.ratio",
+    "min.compaction.lag.ms",
+    "retention.bytes",
+    "retention.ms",
 )
 """The topic settings that are in `TopicConfig`."""
+
+
+class CleanupConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What may go from a log, and when; times in ms, -1 is without limit."""
+
+    delete: bool = True
+    compact: bool = False
+    retention_ms: int = 7 * 24 * 3600 * 1000
+    retention_bytes: int = -1
+    delete_retention_ms: int = 24 * 3600 * 1000
+    min_lag_ms: int = 0
+    max_lag_ms: int = (1 << 63) - 1
+    dirty_ratio: float = 0.5
+    file_delete_delay_ms: int = 60_000
 
 
 class TopicConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,9 +109,8 @@ class TopicConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     min_isr: int = 1
     unclean: bool = False
-    deletes: bool = True
-    """Whether whole records may go (cleanup.policy)."""
     log: LogConfig = LogConfig()
+    cleanup: CleanupConfig = CleanupConfig()
 
 
 def _setting(config: BrokerConfig, image: Image, topic: str, key: str) -> str:
@@ -108,15 +131,29 @@ def _setting(config: BrokerConfig, image: Image, topic: str, key: str) -> str:
 def topic_config(config: BrokerConfig, image: Image, topic: str) -> TopicConfig:
     """Return the settings of a topic, parsed."""
     settings = {key: _setting(config, image, topic, key) for key in _ACTING}
+    policy = settings["cleanup.policy"].split(",")
+    segment_ms = int(settings["segment.ms"])
+    if "compact" in policy:
+        segment_ms = min(segment_ms, int(settings["max.compaction.lag.ms"]))
     return TopicConfig(
         min_isr=int(settings["min.insync.replicas"]),
         unclean=settings["unclean.leader.election.enable"] == "true",
-        deletes="delete" in settings["cleanup.policy"].split(",") or "compact" not in settings["cleanup.policy"],
         log=LogConfig(
             segment_bytes=int(settings["segment.bytes"]),
-            segment_ms=int(settings["segment.ms"]),
+            segment_ms=segment_ms,
             flush_messages=int(settings["flush.messages"]),
             max_message_bytes=int(settings["max.message.bytes"]),
             append_time=settings["message.timestamp.type"] == "LogAppendTime",
+        ),
+        cleanup=CleanupConfig(
+            delete="delete" in policy or "compact" not in policy,
+            compact="compact" in policy,
+            retention_ms=int(settings["retention.ms"]),
+            retention_bytes=int(settings["retention.bytes"]),
+            delete_retention_ms=int(settings["delete.retention.ms"]),
+            min_lag_ms=int(settings["min.compaction.lag.ms"]),
+            max_lag_ms=int(settings["max.compaction.lag.ms"]),
+            dirty_ratio=float(settings["min.cleanable.dirty.ratio"]),
+            file_delete_delay_ms=int(settings["file.delete.delay.ms"]),
         ),
     )

@@ -15,6 +15,8 @@ TIMES = {
     "group.initial.rebalance.delay.ms": "group_initial_delay_ms",
     "group.max.session.timeout.ms": "group_max_session_timeout_ms",
     "group.min.session.timeout.ms": "group_min_session_timeout_ms",
+    "log.cleaner.backoff.ms": "cleaner_backoff_ms",
+    "log.retention.check.interval.ms": "retention_check_ms",
     "offsets.retention.check.interval.ms": "offsets_check_interval_ms",
     "producer.id.expiration.ms": "producer_id_expiration_ms",
     "replica.fetch.backoff.ms": "replica_fetch_backoff_ms",

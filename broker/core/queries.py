@@ -3,8 +3,7 @@
 `answer` returns the response, or None for what is no such question. Metadata that names a topic which is to be created
 is none. DescribeQuorum is answered by the active controller; elsewhere it is to be forwarded (`is_forwarded`).
 ListOffsets goes to the leader: the end is the high watermark (the last stable offset for read_committed), unknown until
-this leader's epoch is committed; by time it is the first record of that time or later, in a compressed batch the
-batch's first offset. Kafka: Partition.fetchOffsetForTimestamp.
+this leader's epoch is committed. Kafka: Partition.fetchOffsetForTimestamp.
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ from typing import Any
 from broker.core.broker import Broker
 from broker.core.describe import cluster, configs, partitions, security, transactions
 from broker.core.errors import Code
+from broker.core.log.time_lookup import first_at
 from broker.core.quorum.state import Progress
 from broker.core.replication.replica import Replica
 from broker.core.storage import Storage
 from broker.core.topic_creation import missing
-from broker.wire import batch, record
 from broker.wire.message import Request, Response
 from broker.wire.messages.create_acls import CreateAclsRequest
 from broker.wire.messages.delete_acls import DeleteAclsRequest
@@ -157,7 +156,7 @@ def _find(
     elif ask.timestamp >= 0 or ask.timestamp == MAX_TIMESTAMP:
         wanted = max((one.max_timestamp for one in log.segments), default=-1)
         wanted = wanted if ask.timestamp == MAX_TIMESTAMP else ask.timestamp
-        offset, timestamp = _at_time(storage, replica, wanted, end) if wanted >= 0 else (-1, -1)
+        offset, timestamp = first_at(storage, log, wanted, end) if wanted >= 0 else (-1, -1)
     else:  # the tiers of remote storage, which there is none of
         return ListOffsetsPartitionResponse(
             partition_index=ask.partition_index, error_code=Code.UNSUPPORTED_FOR_MESSAGE_FORMAT
@@ -169,29 +168,6 @@ def _find(
         offset=offset,
         leader_epoch=epoch if offset >= 0 else -1,
     )
-
-
-def _at_time(storage: Storage, replica: Replica, wanted: int, end: int) -> tuple[int, int]:
-    """Return (offset, timestamp) of the first record of at least that time below `end`; (-1, -1) for none."""
-    log = replica.log
-    for segment in log.segments:
-        position = segment.position_at_time(wanted)
-        if position is None:
-            continue
-        header = batch.parse_header(storage.read(log.name, segment.base, position, batch.HEADER_SIZE), 0)
-        found = (max(header.base_offset, log.start), header.max_timestamp)
-        if not header.compression:
-            data = storage.read(log.name, segment.base, position, header.size)
-            found = next(
-                (
-                    (one.offset, one.timestamp_ms)
-                    for one in record.decode(data, 0, header)
-                    if one.timestamp_ms >= wanted and one.offset >= log.start
-                ),
-                found,
-            )
-        return found if found[0] < end else (-1, -1)
-    return -1, -1
 
 
 # DescribeQuorum

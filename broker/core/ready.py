@@ -6,7 +6,7 @@ Order contract (the driver keeps it, the core relies on it):
  3. only then `replies` and `requests` go out;
  4. a `Tick` no later than `wake_at_ms`.
 Several Readys may share one sync and one send. After a crash everything synced is there, and of what was not synced any
-prefix per file (a torn tail too); a `Save` is all or nothing.
+prefix per file (a torn tail too); a `Save` is all or nothing, and so is a `Swap`, which is durable when it returns.
 
 Names: a log is a folder name ("t0-3"), a segment its base offset, a small file "folder/file" or "file".
 """
@@ -38,10 +38,47 @@ class Truncate(msgspec.Struct, frozen=True, gc=False):
 
 
 class DropSegment(msgspec.Struct, frozen=True, gc=False):
-    """Delete the segment and the small files of the same base offset."""
+    """Delete the segment and the small files of the same base offset; regions of it are readable until `Release`."""
 
     log: str
     base: int
+
+
+class Draft(msgspec.Struct, frozen=True, gc=False):
+    """Write `data` at `position`, the end of the draft that is to replace the segment `base` (0 begins it anew)."""
+
+    log: str
+    base: int
+    position: int
+    data: Buffer
+
+
+class DropDraft(msgspec.Struct, frozen=True, gc=False):
+    """Delete a draft; it may be missing. None survives a restart."""
+
+    log: str
+    base: int
+
+
+class Swap(msgspec.Struct, frozen=True, gc=False):
+    """Put the draft of `base` in the place of the segments from `base` to `last`, at once and durably, or not at all.
+
+    The small files of these base offsets go. The new segment is `generation`; regions of the older ones can still be
+    read until `Release`.
+    """
+
+    log: str
+    base: int
+    last: int
+    generation: int
+
+
+class Release(msgspec.Struct, frozen=True, gc=False):
+    """Give up what a dropped or replaced segment still holds."""
+
+    log: str
+    base: int
+    generation: int
 
 
 class DropLog(msgspec.Struct, frozen=True, gc=False):
@@ -64,7 +101,7 @@ class Remove(msgspec.Struct, frozen=True, gc=False):
     name: str
 
 
-Write = Append | Truncate | DropSegment | DropLog | Save | Remove
+Write = Append | Truncate | DropSegment | Draft | DropDraft | Swap | Release | DropLog | Save | Remove
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):

@@ -109,7 +109,17 @@ def check(name: str, value: str) -> None:
             raise Refused(Code.INVALID_CONFIG, f"Invalid value {value} for {name}: a number from {low} to {high}")
     elif name in _SWITCHES and value not in {"true", "false"}:
         raise Refused(Code.INVALID_CONFIG, f"Invalid value {value} for {name}: true or false")
+    elif name == "min.cleanable.dirty.ratio":
+        if not _is_share(value):
+            raise Refused(Code.INVALID_CONFIG, f"Invalid value {value} for {name}: a number from 0 to 1")
     elif name in _CHOICES:
         given = value.split(",") if name in _LISTS else [value]
         if not all(item in _CHOICES[name] for item in given):
             raise Refused(Code.INVALID_CONFIG, f"Invalid value {value} for {name}: one of {', '.join(_CHOICES[name])}")
+
+
+def _is_share(value: str) -> bool:
+    try:
+        return 0 <= float(value) <= 1
+    except ValueError:
+        return False

@@ -3,6 +3,9 @@
     <folder>/<log>/<base>.log        a segment, Kafka's name for it
     <folder>/<log>/<name>, <name>    small files, replaced by renaming a finished draft
 
+Drafts of compacted segments lie beside the segments (`broker.io.drafts`). A segment that is dropped or replaced stays
+open, so that answers which point into it can still be sent, until it is released or too many are held.
+
 Appends that follow one another in a segment go out in one vectored write at their position. A write that the disk
 refuses raises OSError: the node must end, since its state in memory is ahead of its files. What `sync` must reach is
 noted per log when it is written (segments, small files, the folder itself), so that syncing costs what was touched.
@@ -25,7 +28,20 @@ from pathlib import Path
 from typing import assert_never
 from weakref import WeakSet
 
-from broker.core.ready import Append, DropLog, DropSegment, Remove, Save, Truncate, Write
+from broker.core.ready import (
+    Append,
+    Draft,
+    DropDraft,
+    DropLog,
+    DropSegment,
+    Release,
+    Remove,
+    Save,
+    Swap,
+    Truncate,
+    Write,
+)
+from broker.io.drafts import CLEANED, SWAP, Drafts, replaced_by
 from broker.io.stream import Buffer, Span
 from broker.wire.messages.fetch import Region
 
@@ -38,6 +54,8 @@ SPAN_BYTES = 32 * 1024
 LOCK_FILE = ".lock"
 _SEGMENT = ".log"
 _DRAFT = ".draft"
+MAX_RETIRED = 64
+"""Dropped segments that stay open for readers; past that the oldest is given up before its time."""
 _FOLDER = "."
 _sync = getattr(os, "fdatasync", os.fsync)
 """Data and size; the time of the last change need not survive."""
@@ -76,6 +94,9 @@ class Disk:
         self._open: OrderedDict[tuple[str, int], int] = OrderedDict()
         self._unsynced: dict[str, dict[str, None]] = {}
         self._lent: dict[tuple[str, int], WeakSet[Span]] = {}
+        self._generations: dict[tuple[str, int], int] = {}
+        self._retired: OrderedDict[tuple[str, int, int], int] = OrderedDict()
+        self._drafts = Drafts(folder)
         self.bytes_written = self.cuts = 0
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = os.open(folder / LOCK_FILE, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
@@ -87,9 +108,11 @@ class Disk:
 
     def close(self) -> None:
         """Close everything and leave the folder to others."""
-        for descriptor in self._open.values():
+        for descriptor in (*self._open.values(), *self._retired.values()):
             os.close(descriptor)
         self._open.clear()
+        self._retired.clear()
+        self._drafts.close()
         os.close(self._lock)
 
     # Writing.
@@ -113,7 +136,9 @@ class Disk:
         if run:
             self._append(run)
 
-    def _write_one(self, write: Truncate | DropSegment | DropLog | Save | Remove) -> None:
+    def _write_one(  # noqa: C901, PLR0912 - one case per kind of write
+        self, write: Truncate | DropSegment | Draft | DropDraft | Swap | Release | DropLog | Save | Remove
+    ) -> None:
         match write:
             case Truncate(log, base, size):
                 os.ftruncate(self._segment(log, base), size)
@@ -122,10 +147,20 @@ class Disk:
                     span.spoil()
                 self._note(log, _segment_name(base))
             case DropSegment(log, base):
-                self._close_segment(log, base)
+                self._retire(log, base)
                 for path in (self._root / log).glob(f"{base:020d}.*"):
                     path.unlink(missing_ok=True)
                 self._note(log, _FOLDER)
+            case Draft(log, base, position, data):
+                self._drafts.write(log, base, position, data)
+            case DropDraft(log, base):
+                self._drafts.drop(log, base)
+            case Swap(log, base, last, generation):
+                self._swap(log, base, last, generation)
+            case Release(log, base, generation):
+                descriptor = self._retired.pop((log, base, generation), None)
+                if descriptor is not None:
+                    os.close(descriptor)
             case DropLog(log):
                 self._drop(log)
             case Save(name, data, sync):
@@ -184,6 +219,11 @@ class Disk:
             os.close(self._open.pop(key))
         for key in [key for key in self._lent if key[0] == log]:
             del self._lent[key]
+        for held in [held for held in self._retired if held[0] == log]:
+            os.close(self._retired.pop(held))
+        for key in [key for key in self._generations if key[0] == log]:
+            del self._generations[key]
+        self._drafts.forget(log)
         self._unsynced.pop(log, None)
         folder = self._root / log
         if folder.is_dir():
@@ -192,6 +232,42 @@ class Disk:
                 shutil.rmtree(doomed)
             folder.rename(doomed)
             shutil.rmtree(doomed)
+
+    def _swap(self, log: str, base: int, last: int, generation: int) -> None:
+        bases = [one for one, _ in self.segments(log) if base <= one <= last]
+        swap = self._drafts.finish(log, base, last)
+        self._sync_folder(swap.parent)
+        for one in bases:
+            self._retire(log, one)
+        self._finish_swap(swap)
+        self._generations[log, base] = generation
+
+    def _finish_swap(self, swap: Path) -> None:
+        """Delete what a swap has replaced; repeated after a crash."""
+        base, last = replaced_by(swap)
+        for path in swap.parent.iterdir():
+            stem = path.name.partition(".")[0]
+            if stem.isdecimal() and base <= int(stem) <= last:
+                path.unlink()
+        swap.rename(swap.with_name(_segment_name(base)))
+        self._sync_folder(swap.parent)
+
+    def _retire(self, log: str, base: int) -> None:
+        """Keep a segment that goes open for those who still point into it."""
+        key = (log, base, self._generations.pop((log, base), 0))
+        self._lent.pop((log, base), None)
+        descriptor = self._open.pop((log, base), None)
+        if descriptor is None:
+            try:
+                descriptor = os.open(self._root / log / _segment_name(base), os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                return
+        older = self._retired.pop(key, None)
+        if older is not None:
+            os.close(older)
+        self._retired[key] = descriptor
+        if len(self._retired) > MAX_RETIRED:
+            os.close(self._retired.popitem(last=False)[1])
 
     def _note(self, log: str, name: str) -> None:
         self._unsynced.setdefault(log, {})[name] = None
@@ -223,7 +299,11 @@ class Disk:
     # Storage: what the core reads.
 
     def logs(self) -> Sequence[str]:
-        """Return the names of all logs; what was half dropped goes now."""
+        """Return the names of all logs; what was half dropped goes now, what was half swapped is finished."""
+        for path in self._root.glob(f"*/*{SWAP}"):
+            self._finish_swap(path)
+        for path in self._root.glob(f"*/*{CLEANED}"):
+            path.unlink()
         for path in self._root.glob(f"*{_DRAFT}"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         return sorted(path.name for path in self._root.iterdir() if path.is_dir())
@@ -240,9 +320,20 @@ class Disk:
         """Return up to `size` bytes of a segment."""
         return os.pread(self._segment(log, base), size, position)
 
+    def _descriptor_of(self, region: Region) -> int:
+        """Return the file that a region lies in, of a segment that has gone meanwhile too; raises ShortReadError."""
+        log, base, generation = region.log, region.base, region.generation
+        is_there = (log, base) in self._open or (self._root / log / _segment_name(base)).exists()
+        if is_there and self._generations.get((log, base), 0) == generation:
+            return self._segment(log, base)
+        descriptor = self._retired.get((log, base, generation))
+        if descriptor is None:
+            raise ShortReadError(f"the segment of {log} at {base} has gone")
+        return descriptor
+
     def bytes_of(self, region: Region) -> bytes:
         """Return the region's bytes; raises ShortReadError."""
-        data = self.read(region.log, region.base, region.position, region.size)
+        data = os.pread(self._descriptor_of(region), region.size, region.position)
         if len(data) != region.size:
             raise ShortReadError(f"{region.log} has {len(data)} of {region.size} bytes at {region.position}")
         return data
@@ -251,7 +342,7 @@ class Disk:
         """Return the region's bytes, or a span of its file where it is large; raises ShortReadError."""
         if region.size < SPAN_BYTES:
             return self.bytes_of(region)
-        span = Span(self._segment(region.log, region.base), region.position, region.size)
+        span = Span(self._descriptor_of(region), region.position, region.size)
         key = (region.log, region.base)
         lent = self._lent.get(key)
         if lent is None:
@@ -272,7 +363,7 @@ class Disk:
         if not folder.is_dir():
             return []
         names = (path.name for path in folder.iterdir())
-        return sorted(f"{log}/{name}" for name in names if not name.endswith((_SEGMENT, _DRAFT)))
+        return sorted(f"{log}/{name}" for name in names if not name.endswith((_SEGMENT, _DRAFT, CLEANED, SWAP)))
 
     # Open segments.
 
@@ -289,12 +380,6 @@ class Disk:
         if len(self._open) > MAX_OPEN_FILES:
             os.close(self._open.popitem(last=False)[1])
         return descriptor
-
-    def _close_segment(self, log: str, base: int) -> None:
-        self._lent.pop((log, base), None)
-        descriptor = self._open.pop((log, base), None)
-        if descriptor is not None:
-            os.close(descriptor)
 
 
 def _segment_name(base: int) -> str:

@@ -13,7 +13,20 @@ from collections.abc import Iterable
 from errno import ENOSPC
 from typing import assert_never
 
-from broker.core.ready import Append, DropLog, DropSegment, Ready, Remove, Save, Truncate, Write
+from broker.core.ready import (
+    Append,
+    Draft,
+    DropDraft,
+    DropLog,
+    DropSegment,
+    Ready,
+    Release,
+    Remove,
+    Save,
+    Swap,
+    Truncate,
+    Write,
+)
 from broker.wire.messages.fetch import Region
 
 
@@ -57,6 +70,10 @@ class Disk:
         self._segments: dict[str, dict[int, _Segment]] = {}
         self._dropped: dict[str, dict[int, bytes]] = {}
         """Durable content of segments that were deleted, until their log is synced."""
+        self._drafts: dict[tuple[str, int], bytearray] = {}
+        self._generations: dict[tuple[str, int], int] = {}
+        self._held: dict[tuple[str, int, int], bytes] = {}
+        """Segments that went, (log, base, generation): whoever points into one still reads it."""
         self._files: dict[str, bytes] = {}
         self._durable_files: dict[str, bytes] = {}
 
@@ -72,7 +89,7 @@ class Disk:
         for write in writes:
             self.write(write)
 
-    def write(self, write: Write) -> None:
+    def write(self, write: Write) -> None:  # noqa: C901 - one case per kind of write
         """Perform one write. Raises OSError when the disk is full."""
         match write:
             case Append(log, base, position, data):
@@ -84,6 +101,18 @@ class Disk:
                 self._segments[log][base].truncate(size)
             case DropSegment(log, base):
                 self._drop_segment(log, base)
+            case Draft(log, base, position, data):
+                self._refuse_if_full(log)
+                draft = self._drafts.setdefault((log, base), bytearray())
+                del draft[position:]
+                assert len(draft) == position, (log, base, len(draft), position)
+                draft += data
+            case DropDraft(log, base):
+                self._drafts.pop((log, base), None)
+            case Swap(log, base, last, generation):
+                self._swap(log, base, last, generation)
+            case Release(log, base, generation):
+                self._held.pop((log, base, generation), None)
             case DropLog(log):
                 self._drop_log(log)
             case Save(name, data, sync):
@@ -100,7 +129,26 @@ class Disk:
         if self.full:
             raise OSError(ENOSPC, "no space left on the simulated disk", name)
 
+    def _swap(self, log: str, base: int, last: int, generation: int) -> None:
+        """Replace segments for good: not even a power loss brings one of them back, or a small file of theirs."""
+        data = bytes(self._drafts.pop((log, base)))
+        for one in [one for one in self._segments.get(log, {}) if base <= one <= last]:
+            self._hold(log, one)
+            del self._segments[log][one]
+            self._dropped.get(log, {}).pop(one, None)
+            for files in (self._files, self._durable_files):
+                for name in [name for name in files if name.startswith(f"{log}/{one:020d}.")]:
+                    del files[name]
+        self._segments[log][base] = _Segment(data, len(data))
+        self._generations[log, base] = generation
+
+    def _hold(self, log: str, base: int) -> None:
+        segment = self._segments.get(log, {}).get(base)
+        if segment is not None:
+            self._held[log, base, self._generations.pop((log, base), 0)] = bytes(segment.data)
+
     def _drop_segment(self, log: str, base: int) -> None:
+        self._hold(log, base)
         self._drop(log, base)
         for name in self.files(log):
             if name.startswith(f"{log}/{base:020d}."):
@@ -110,6 +158,9 @@ class Disk:
         for base in list(self._segments.get(log, {})):
             self._drop(log, base)
         self._segments.pop(log, None)
+        self._drafts = {key: draft for key, draft in self._drafts.items() if key[0] != log}
+        self._generations = {key: number for key, number in self._generations.items() if key[0] != log}
+        self._held = {key: data for key, data in self._held.items() if key[0] != log}
         for name in self.files(log):
             del self._files[name]
 
@@ -132,6 +183,7 @@ class Disk:
 
     def crash(self, rng: random.Random | None = None, *, power: bool = True) -> None:
         """Lose what was not synced; with `rng`, a random prefix of it survives. Without power loss, nothing is lost."""
+        self._drafts, self._generations, self._held = {}, {}, {}
         if not power:
             return
         kept: dict[str, dict[int, _Segment]] = {}
@@ -177,7 +229,10 @@ class Disk:
     def fetch(self, region: Region) -> bytes:
         """Return a region's bytes; fewer where the log was cut since."""
         segment = self._segments.get(region.log, {}).get(region.base)
-        return b"" if segment is None else bytes(segment.data[region.position : region.position + region.size])
+        data: bytes | bytearray = self._held.get((region.log, region.base, region.generation), b"")
+        if segment is not None and self._generations.get((region.log, region.base), 0) == region.generation:
+            data = segment.data
+        return bytes(data[region.position : region.position + region.size])
 
     def dump(self, log: str) -> bytes:
         """Return all bytes of a log."""

@@ -36,6 +36,7 @@ _COMPRESSION = 0x07
 _LOG_APPEND_TIME = 0x08
 _TRANSACTIONAL = 0x10
 _CONTROL = 0x20
+_DELETE_HORIZON = 0x40
 
 
 class CorruptBatchError(Exception):
@@ -97,6 +98,11 @@ class BatchHeader(msgspec.Struct, frozen=True, gc=False):
         return bool(self.attributes & _LOG_APPEND_TIME)
 
     @property
+    def delete_horizon_ms(self) -> int | None:
+        """When tombstones and markers in the batch may go (KIP-534); it stands where the base timestamp stood."""
+        return self.base_timestamp if self.attributes & _DELETE_HORIZON else None
+
+    @property
     def compression(self) -> int:
         """0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd."""
         return self.attributes & _COMPRESSION
@@ -151,6 +157,47 @@ def stamp(buffer: bytearray | memoryview, position: int, header: BatchHeader, ti
     struct.pack_into(">q", buffer, position + 35, timestamp_ms)
     view = memoryview(buffer)[position + CRC_START : position + header.size]
     struct.pack_into(">I", buffer, position + 17, crc32c(view))
+
+
+def rebuild(
+    header: BatchHeader,
+    body: bytes,
+    *,
+    count: int,
+    max_timestamp: int,
+    delete_horizon_ms: int | None = None,
+    compression: int | None = None,
+) -> bytearray:
+    """Return the batch around other records, as compaction leaves it: offsets, sequence, epochs and kind stay.
+
+    A new `delete_horizon_ms` takes the place of the base timestamp, from which the records' deltas count.
+    """
+    attributes = header.attributes
+    if compression is not None:
+        attributes = attributes & ~_COMPRESSION | compression
+    base_timestamp = header.base_timestamp
+    if delete_horizon_ms is not None:
+        attributes |= _DELETE_HORIZON
+        base_timestamp = delete_horizon_ms
+    out = bytearray(HEADER_SIZE + len(body))
+    out[HEADER_SIZE:] = body
+    identity = (header.producer_id, header.producer_epoch, header.base_sequence, count)
+    _HEADER.pack_into(
+        out,
+        0,
+        header.base_offset,
+        len(out) - LENGTH_OVERHEAD,
+        header.leader_epoch,
+        MAGIC,
+        0,
+        attributes,
+        header.last_offset_delta,
+        base_timestamp,
+        max_timestamp,
+        *identity,
+    )
+    struct.pack_into(">I", out, 17, crc32c(memoryview(out)[CRC_START:]))
+    return out
 
 
 def build(

@@ -33,7 +33,8 @@ class Record(msgspec.Struct, frozen=True):
     timestamp_ms: int = 0
 
 
-def _put_varint(out: bytearray, number: int) -> None:
+def put_varint(out: bytearray, number: int) -> None:
+    """Append a zigzag varint."""
     zigzag = (number << 1) ^ (number >> 63)
     while zigzag > 0x7F:
         out.append((zigzag & 0x7F) | 0x80)
@@ -41,7 +42,8 @@ def _put_varint(out: bytearray, number: int) -> None:
     out.append(zigzag)
 
 
-def _take_varint(buffer: Buffer, position: int, limit: int = _VARLONG_MAX_BYTES) -> tuple[int, int]:
+def take_varint(buffer: Buffer, position: int, limit: int = _VARLONG_MAX_BYTES) -> tuple[int, int]:
+    """Return (number, position behind it). Raise CorruptBatchError where there is none."""
     zigzag = 0
     for index in range(limit):
         if position >= len(buffer):
@@ -56,14 +58,14 @@ def _take_varint(buffer: Buffer, position: int, limit: int = _VARLONG_MAX_BYTES)
 
 def _put_bytes(out: bytearray, data: bytes | None) -> None:
     if data is None:
-        _put_varint(out, -1)
+        put_varint(out, -1)
     else:
-        _put_varint(out, len(data))
+        put_varint(out, len(data))
         out += data
 
 
 def _take_bytes(buffer: Buffer, position: int) -> tuple[bytes | None, int]:
-    size, position = _take_varint(buffer, position, _VARINT_MAX_BYTES)
+    size, position = take_varint(buffer, position, _VARINT_MAX_BYTES)
     if size < 0:
         return None, position
     if position + size > len(buffer):
@@ -77,12 +79,12 @@ def encode(records: Iterable[tuple[bytes | None, bytes | None]], timestamp_delta
     count = 0
     for key, value in records:
         body = bytearray(b"\x00")
-        _put_varint(body, timestamp_delta)
-        _put_varint(body, count)
+        put_varint(body, timestamp_delta)
+        put_varint(body, count)
         _put_bytes(body, key)
         _put_bytes(body, value)
-        _put_varint(body, 0)
-        _put_varint(out, len(body))
+        put_varint(body, 0)
+        put_varint(out, len(body))
         out += body
         count += 1
     return bytes(out), count
@@ -95,12 +97,12 @@ def decode(buffer: Buffer, position: int, header: BatchHeader) -> Iterator[Recor
     end = position + header.size
     position += HEADER_SIZE
     for _ in range(header.record_count):
-        size, start = _take_varint(buffer, position, _VARINT_MAX_BYTES)
+        size, start = take_varint(buffer, position, _VARINT_MAX_BYTES)
         position = start + size
         if size <= 0 or position > end:
             raise CorruptBatchError(f"record of {size} bytes at byte {start} passes its batch")
-        timestamp_delta, at = _take_varint(buffer, start + 1)
-        offset_delta, at = _take_varint(buffer, at, _VARINT_MAX_BYTES)
+        timestamp_delta, at = take_varint(buffer, start + 1)
+        offset_delta, at = take_varint(buffer, at, _VARINT_MAX_BYTES)
         key, at = _take_bytes(buffer, at)
         value, at = _take_bytes(buffer, at)
         yield Record(key, value, header.base_offset + offset_delta, header.base_timestamp + timestamp_delta)

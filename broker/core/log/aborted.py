@@ -53,6 +53,12 @@ class AbortedIndex:
         """Return the entries whose markers lie in [start, end)."""
         return self._entries[bisect_left(self._lasts, start) : bisect_left(self._lasts, end)]
 
+    def forget(self, marker: int) -> None:
+        """Forget the transaction that the marker at this offset ended: neither it nor any record is there any more."""
+        index = bisect_left(self._lasts, marker)
+        if index < len(self._lasts) and self._lasts[index] == marker:
+            del self._entries[index], self._lasts[index]
+
     def truncate_end(self, offset: int) -> None:
         """Forget markers at or after `offset`."""
         count = bisect_left(self._lasts, offset)

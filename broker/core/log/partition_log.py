@@ -7,6 +7,11 @@ have both). Bytes go to the outbox; the state here changes at once, and the driv
 Segments roll by size, by time, or when their index is full; a sealed segment is synced, and its index, its aborted
 transactions and the producer state behind it are saved beside it, so that recovery looks only at what follows.
 Truncation rebuilds the producer state from the last snapshot before it (Kafka: UnifiedLog, LocalLog).
+
+A compacted log has holes, and it forgets: the `horizon` is the offset below which a tombstone or a transaction marker
+may have been here and is gone. A replica whose log ends below it can't be brought up to date from this log, since what
+it lacks may be a deletion that nobody has any more; it starts anew (`broker.core.replication.fetch`). The horizon is
+durable before anything is forgotten.
 """
 
 from __future__ import annotations
@@ -21,7 +26,7 @@ from broker.core.log.aborted import AbortedIndex, AbortedTransaction
 from broker.core.log.epochs import Epochs
 from broker.core.log.producers import Producers
 from broker.core.log.segment import Segment
-from broker.core.ready import Append, DropSegment, Outbox, Remove, Save, Truncate
+from broker.core.ready import Append, DropSegment, Outbox, Remove, Save, Swap, Truncate
 from broker.core.storage import Storage
 from broker.wire import batch, record
 from broker.wire.batch import BatchHeader, Buffer, CorruptBatchError
@@ -62,6 +67,18 @@ def saved_start(storage: Storage, log: str) -> int:
     return int(text) if text.isdigit() else 0
 
 
+def cleaning_file(log: str) -> str:
+    """Return the name of the file that says what compaction has done to the log."""
+    return f"{log}/cleaning"
+
+
+class Cleaned(msgspec.Struct, frozen=True, kw_only=True):
+    """What compaction has done to a log. `compacted_to`: below it each key has one value at most."""
+
+    compacted_to: int = 0
+    horizon: int = 0
+
+
 class PartitionLog:
     """See the module. Recovery (`broker.core.log.recovery`) makes it from what is on the disk."""
 
@@ -75,6 +92,10 @@ class PartitionLog:
         self.epochs = Epochs()
         self.producers = Producers()
         self.aborted = AbortedIndex()
+        self.cleaned = Cleaned()
+        self.dropped: list[tuple[int, int]] = []
+        """(base, generation) of segments that went and are still held for readers; who releases them takes them."""
+        self._generation = 0
         self._storage = storage
         self._out = out
 
@@ -209,12 +230,12 @@ class PartitionLog:
     # Reading.
 
     def segment_at(self, offset: int) -> Segment:
-        """Return the segment that holds `offset`, or the next one if it ends before."""
-        index = bisect_right(self.segments, offset, key=lambda segment: segment.base) - 1
-        segment = self.segments[max(index, 0)]
-        if offset >= segment.next_offset and index + 1 < len(self.segments):
-            return self.segments[index + 1]
-        return segment
+        """Return the segment that holds `offset`, or the next one that holds anything if it ends before."""
+        index = max(bisect_right(self.segments, offset, key=lambda segment: segment.base) - 1, 0)
+        last = len(self.segments) - 1
+        while index < last and (offset >= self.segments[index].next_offset or not self.segments[index].size):
+            index += 1
+        return self.segments[index]
 
     def read(self, offset: int, limit: int, max_bytes: int, *, at_least_one: bool = True) -> Region | None:
         """Return the batches from `offset` to those that start before `limit`, of one segment; None for none.
@@ -234,7 +255,7 @@ class PartitionLog:
         cut = segment.cut(start, end, max_bytes)
         if cut - start > max_bytes and not at_least_one:
             return None
-        return Region(self.name, segment.base, start, cut - start)
+        return Region(self.name, segment.base, start, cut - start, segment.generation)
 
     def end_of(self, region: Region) -> int:
         """Return the offset after a region that `read` returned."""
@@ -263,8 +284,8 @@ class PartitionLog:
         assert offset <= self.end, (offset, self.end)
         self.start = offset
         self.high_watermark = max(self.high_watermark, offset)
-        while len(self.segments) > 1 and self.segments[0].next_offset <= offset:
-            self._out.writes.append(DropSegment(self.name, self.segments.pop(0).base))
+        while len(self.segments) > 1 and self.segments[1].base <= offset:
+            self._drop(self.segments.pop(0))
         self.aborted.truncate_start(offset)
         if self.epochs.truncate_start(offset):
             self._save_epochs()
@@ -282,7 +303,7 @@ class PartitionLog:
             return
         offset = max(offset, self.start)
         while len(self.segments) > 1 and self.segments[-1].base >= offset:
-            self._out.writes.append(DropSegment(self.name, self.segments.pop().base))
+            self._drop(self.segments.pop())
         last = self.segments[-1]
         size = last.size
         last.truncate(offset)
@@ -296,15 +317,56 @@ class PartitionLog:
         self.recovery_point = min(self.recovery_point, self.end)
         self.rebuild_producers()
 
-    def restart_at(self, offset: int) -> None:
-        """Drop everything and begin anew at `offset`: the leader's log starts after our end."""
+    def restart_at(self, offset: int, horizon: int = 0) -> None:
+        """Drop everything and begin anew at `offset`, from a log that may have forgotten all below `horizon`."""
         for segment in self.segments:
-            self._out.writes.append(DropSegment(self.name, segment.base))
+            self._drop(segment)
         self.segments = [Segment(offset)]
         self.start = self.high_watermark = self.recovery_point = offset
         self.epochs, self.producers, self.aborted = Epochs(), Producers(), AbortedIndex()
         self._save_epochs()
         self._save_start()
+        self.note_cleaned(Cleaned(compacted_to=offset, horizon=max(self.cleaned.horizon, horizon)))
+
+    def _drop(self, segment: Segment) -> None:
+        self._out.writes.append(DropSegment(self.name, segment.base))
+        self.dropped.append((segment.base, segment.generation))
+
+    # Compaction.
+
+    def draft(self, base: int) -> Segment:
+        """Return an empty segment that may take the place of the one at `base`."""
+        self._generation += 1
+        return Segment(base, self._generation)
+
+    def swap(self, segment: Segment, replaced: list[Segment], forgotten: int, markers: list[int]) -> None:
+        """Put a drafted segment in the place of sealed ones that follow one another.
+
+        `forgotten`: the offset after the last tombstone or marker that is no more (0: none); `markers`: those of them
+        that are markers.
+        """
+        index = self.segments.index(replaced[0])
+        assert self.segments[index : index + len(replaced)] == replaced, "segments changed under a compaction"
+        if forgotten > self.cleaned.horizon:
+            self.note_cleaned(msgspec.structs.replace(self.cleaned, horizon=forgotten))
+        self._out.writes.append(Swap(self.name, segment.base, replaced[-1].base, segment.generation))
+        self.segments[index : index + len(replaced)] = [segment]
+        self.dropped += [(old.base, old.generation) for old in replaced]
+        for marker in markers:
+            self.aborted.forget(marker)
+        self._save_segment(segment)
+
+    def take_horizon(self, high_watermark: int) -> None:
+        """Begin an empty log from a leader whose log may have been compacted: it may have forgotten all that counts."""
+        if high_watermark > max(self.end, self.cleaned.horizon):
+            self.note_cleaned(msgspec.structs.replace(self.cleaned, horizon=high_watermark))
+
+    def note_cleaned(self, cleaned: Cleaned) -> None:
+        """Remember, durably before anything that follows, what compaction did."""
+        if cleaned != self.cleaned:
+            sync = cleaned.horizon != self.cleaned.horizon
+            self.cleaned = cleaned
+            self._out.writes.append(Save(cleaning_file(self.name), msgspec.json.encode(cleaned), sync=sync))
 
     def rebuild_producers(self) -> None:
         """Make the producer state that of the log's present end: the last good snapshot, then the headers behind it."""

@@ -15,7 +15,15 @@ import msgspec
 
 from broker.core.log import aborted
 from broker.core.log.epochs import Epochs
-from broker.core.log.partition_log import SCAN_BYTES, LogConfig, PartitionLog, epochs_file, segment_file
+from broker.core.log.partition_log import (
+    SCAN_BYTES,
+    Cleaned,
+    LogConfig,
+    PartitionLog,
+    cleaning_file,
+    epochs_file,
+    segment_file,
+)
 from broker.core.log.segment import Segment
 from broker.core.ready import DropSegment, Outbox, Save, Truncate
 from broker.core.storage import Storage
@@ -81,6 +89,7 @@ class _Recovery:
         log.start = min(max(checkpoint.start, log.segments[0].base), log.end)
         log.high_watermark = max(log.start, min(checkpoint.high_watermark, log.end))
         log.recovery_point = max(log.start, log.end if checkpoint.clean else min(checkpoint.recovery_point, log.end))
+        self._load_cleaned()
         self._load_epochs()
         self._load_aborted()
         log.rebuild_producers()
@@ -152,6 +161,16 @@ class _Recovery:
         for base, _ in segments:
             self._out.writes.append(DropSegment(self._name, base))
         return Report(removed_bytes=sum(size for _, size in segments), reason=reason, lossy=bool(segments))
+
+    def _load_cleaned(self) -> None:
+        """Take what compaction has noted; a damaged note may hide that something was forgotten: then all may be."""
+        data = self._storage.load(cleaning_file(self._name))
+        if data is None:
+            return
+        try:
+            self._log.cleaned = msgspec.json.decode(data, type=Cleaned)
+        except msgspec.MsgspecError:
+            self._log.cleaned = Cleaned(horizon=self._log.end)
 
     def _load_epochs(self) -> None:
         """Take the saved epochs; add those that batches show beyond them; drop those past the end."""

@@ -19,7 +19,10 @@ _FILE_MAGIC = b"seg1"
 
 
 class Segment:
-    """Index of the segment that starts at `base`; `size` is its length in bytes, `next_offset` the offset after it."""
+    """Index of the segment that starts at `base`; `size` is its length in bytes, `next_offset` the offset after it.
+
+    `generation` tells it from segments of the same base offset that it replaced in this life of the node.
+    """
 
     __slots__ = (
         "_lasts",
@@ -28,12 +31,14 @@ class Segment:
         "_positions",
         "base",
         "first_timestamp",
+        "generation",
         "next_offset",
         "size",
     )
 
-    def __init__(self, base: int) -> None:
+    def __init__(self, base: int, generation: int = 0) -> None:
         self.base = base
+        self.generation = generation
         self.size = 0
         self.next_offset = base
         self.first_timestamp = NO_TIMESTAMP

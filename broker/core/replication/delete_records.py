@@ -75,7 +75,7 @@ class Deleting:
         replica = self._replicas.get((topic_id, index))
         if replica is None or replica.leader is None:
             raise Refused(Code.NOT_LEADER_OR_FOLLOWER)
-        if not replica.config.deletes:
+        if not replica.config.cleanup.delete:
             raise Refused(Code.POLICY_VIOLATION, f"cleanup.policy of {name} does not allow it")
         return replica
 

@@ -1,8 +1,10 @@
 """Fetch at a leader: what replicas and consumers get, and waiting for more.
 
 A replica reads to the log's end, a consumer to the high watermark, with read_committed to the last stable offset. A
-replica whose last record is not ours learns where to cut. A fetch that finds less than `min_bytes` parks in its
-partitions; an append (for replicas) or a moving high watermark (for consumers) looks at it again, at most once a step.
+replica whose last record is not ours learns where to cut; one that we can't bring up to date, since we may have
+forgotten a deletion that it lacks, is told to begin anew: out of range, with our high watermark. A fetch that finds
+less than `min_bytes` parks in its partitions; an append (for replicas) or a moving high watermark (for consumers) looks
+at it again, at most once a step.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import msgspec
 from broker.core.errors import Code, Refused
 from broker.core.metadata.image import Image
 from broker.core.ready import Outbox, Reply
+from broker.core.replication.leader import Leader
 from broker.core.replication.replica import Key, Replica
 from broker.core.replication.replicas import Replicas
 from broker.wire.messages.fetch import (
@@ -152,8 +155,15 @@ class Fetching:
         leader = replica.leader
         if leader is None or (reader.replica_id >= 0 and reader.replica_id not in leader.followers):
             raise Refused(Code.NOT_LEADER_OR_FOLLOWER)
-        diverging = replica.diverging(ask)
         log = replica.log
+        if reader.replica_id >= 0 and not self._can_follow(leader, replica, reader.replica_id, ask):
+            return PartitionData(
+                partition_index=ask.partition,
+                error_code=Code.OFFSET_OUT_OF_RANGE,
+                high_watermark=log.high_watermark,
+                log_start_offset=log.start,
+            )
+        diverging = replica.diverging(ask)
         if diverging is not None:
             return PartitionData(
                 partition_index=ask.partition,
@@ -181,6 +191,12 @@ class Fetching:
     def _must_hear(self, ask: FetchPartition, data: PartitionData, replica_id: int) -> bool:
         """Return whether a replica still has what is deleted here: it is told at once."""
         return replica_id >= 0 and 0 <= ask.log_start_offset < data.log_start_offset <= ask.fetch_offset
+
+    def _can_follow(self, leader: Leader, replica: Replica, follower: int, ask: FetchPartition) -> bool:
+        """Return whether the follower may go on; one that is empty begins anew anyway."""
+        if not replica.config.cleanup.compact:
+            return True
+        return leader.can_follow(follower, ask.fetch_offset, is_empty=ask.fetch_offset <= ask.log_start_offset)
 
     def limit(self, replica: Replica, reader: _Reader) -> int:
         """Return up to where this reader may read."""

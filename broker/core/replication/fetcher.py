@@ -2,8 +2,9 @@
 
 A partition is fetched while its metadata names another node as leader. An answer counts only if the partition still
 follows that leader in that epoch and its log still ends where the fetch began; anything else is a late answer. A
-refused partition rests for a moment: usually newer metadata are on their way here or there. An out-of-range follower
-starts anew at the leader's log start. Kafka: AbstractFetcherThread, ReplicaFetcherThread.
+refused partition rests for a moment: usually newer metadata are on their way here or there. A follower that is out of
+range, or that lacks what a compacted leader has forgotten, starts anew at the leader's log start. Kafka:
+AbstractFetcherThread, ReplicaFetcherThread.
 """
 
 from __future__ import annotations
@@ -116,8 +117,9 @@ class Fetchers:
         )
 
     def _take(self, replica: Replica, data: PartitionData, now_ms: int) -> None:
-        if data.error_code == Code.OFFSET_OUT_OF_RANGE and data.log_start_offset > replica.log.end:
-            replica.log.restart_at(data.log_start_offset)
+        begins_anew = data.high_watermark >= 0 or data.log_start_offset > replica.log.end
+        if data.error_code == Code.OFFSET_OUT_OF_RANGE and data.log_start_offset >= 0 and begins_anew:
+            replica.log.restart_at(data.log_start_offset, data.high_watermark)
             return
         if data.error_code:
             self._rest(replica, now_ms)

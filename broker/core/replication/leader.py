@@ -28,6 +28,8 @@ class Follower(msgspec.Struct):
     caught_up_ms: int = -1
     fetched_ms: int = -1
     leader_end_then: int = -1
+    horizon: int = 0
+    """It builds its log anew, from ours: below this it lacks nothing that we had forgotten when it began."""
 
 
 class Wish(msgspec.Struct, frozen=True):
@@ -80,6 +82,25 @@ class Leader:
         follower.broker_epoch = broker_epoch
         follower.leader_end_then = self._log.end
         follower.fetched_ms = now_ms
+
+    def can_follow(self, replica: int, offset: int, *, is_empty: bool) -> bool:
+        """Return whether a follower whose log ends at `offset` can be brought up to date from ours.
+
+        Below our horizon we may have forgotten deletions of what it still holds: then it must begin anew, empty, and we
+        remember that it did. While it fetches, nothing more is forgotten that it lacks (`fetched_by_all`).
+        """
+        horizon = self._log.cleaned.horizon
+        if offset >= horizon:
+            return True
+        follower = self.followers[replica]
+        if is_empty:
+            follower.horizon = horizon
+        return follower.horizon >= horizon
+
+    def fetched_by_all(self, lag_ms: int, now_ms: int) -> int:
+        """Return the offset below which all followers that have fetched lately have everything."""
+        ends = (f.end for f in self.followers.values() if f.fetched_ms >= 0 and now_ms - f.fetched_ms <= lag_ms)
+        return max(0, min(ends, default=self._log.end))
 
     def is_in_sync(self, replica: int, lag_ms: int, now_ms: int) -> bool:
         """Return whether the follower kept up lately."""

@@ -22,6 +22,7 @@ from broker.core.replication.replica import Awaiting, Key, Replica
 from broker.core.replication.replicas import Replicas
 from broker.wire import batch
 from broker.wire.batch import Buffer, CorruptBatchError
+from broker.wire.entries import entries, records_of
 from broker.wire.messages.produce import (
     LeaderIdAndEpoch,
     PartitionProduceData,
@@ -235,7 +236,10 @@ class Producing:
         if acks == ALL and not leader.has_min_isr(replica.config.min_isr):
             raise Refused(Code.NOT_ENOUGH_REPLICAS, f"the ISR of {replica.log.name} is {leader.state.isr}")
         buffer = records if isinstance(records, bytearray | memoryview) else bytearray(records or b"")
-        return buffer, self._check_batch(buffer, replica.config.log.max_message_bytes)
+        header = self._check_batch(buffer, replica.config.log.max_message_bytes)
+        if replica.config.cleanup.compact:
+            self._check_keys(buffer, header)
+        return buffer, header
 
     def _check_batch(self, buffer: Buffer, max_bytes: int) -> batch.BatchHeader:
         """Return the header of the one good batch that a client may send."""
@@ -254,6 +258,15 @@ class Producing:
         if header.is_transactional and header.producer_id < 0:
             raise Refused(Code.INVALID_RECORD, "a transactional batch needs a producer id")
         return header
+
+    def _check_keys(self, buffer: Buffer, header: batch.BatchHeader) -> None:
+        """Refuse records without a key: in a compacted topic they could never be kept."""
+        try:
+            found = entries(records_of(buffer, 0, header), header.record_count)
+        except CorruptBatchError as error:
+            raise Refused(Code.INVALID_RECORD, str(error)) from error
+        if any(entry.key is None for entry in found):
+            raise Refused(Code.INVALID_RECORD, "Compacted topic cannot accept message without key")
 
     def _refusal(self, index: int, refused: Refused, replica: Replica | None) -> PartitionProduceResponse:
         current = LeaderIdAndEpoch()

@@ -123,6 +123,8 @@ class Replica:
         log = self.log
         if data.diverging_epoch.end_offset >= 0:
             return self._cut(data.diverging_epoch)
+        if log.end == log.start:
+            log.take_horizon(data.high_watermark)
         if data.records:
             assert isinstance(data.records, bytes | bytearray | memoryview)
             log.append_fetched(data.records)

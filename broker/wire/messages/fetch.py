@@ -17,12 +17,17 @@ from broker.wire.primitives import NO_UUID
 
 
 class Region(msgspec.Struct, frozen=True, gc=False):
-    """Bytes of a stored segment: log (folder), base offset of the segment, position and size in bytes."""
+    """Bytes of a stored segment: log (folder), base offset of the segment, position and size in bytes.
+
+    `generation` tells a segment from those of the same base offset that compaction replaced: the region may be read
+    after that.
+    """
 
     log: str
     base: int
     position: int
     size: int
+    generation: int = 0
 
 
 class ReplicaState(Part, frozen=True, kw_only=True, gc=False):

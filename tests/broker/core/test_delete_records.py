@@ -120,6 +120,7 @@ def test_what_can_not_be_deleted_is_refused():
 
 def test_records_of_a_compacted_topic_are_not_deleted():
     network = cluster()
-    key = filled(network, cleanup_policy="compact")
-    assert delete(network, key, 1).error_code == Code.POLICY_VIOLATION
+    key = create(network, cleanup_policy="compact")
+    assert network.run(until=lambda: healthy(network), limit_ms=5000)
+    assert delete(network, key, 0).error_code == Code.POLICY_VIOLATION
     assert starts(network, key) == {0}

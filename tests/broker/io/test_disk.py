@@ -2,13 +2,27 @@
 
 import os
 import random
+from pathlib import Path
 
 import pytest
 
-from broker.core.ready import Append, DropLog, DropSegment, Remove, Save, Truncate
+from broker.core.ready import (
+    Append,
+    Draft,
+    DropDraft,
+    DropLog,
+    DropSegment,
+    Release,
+    Remove,
+    Save,
+    Swap,
+    Truncate,
+)
 from broker.io import disk as disk_module
-from broker.io.disk import Disk, FolderInUseError
+from broker.io import drafts as drafts_module
+from broker.io.disk import Disk, FolderInUseError, ShortReadError
 from broker.sim.disk import Disk as Model
+from broker.wire.messages.fetch import Region
 
 
 @pytest.fixture
@@ -133,3 +147,96 @@ def test_what_a_crash_left_half_dropped_or_half_saved_is_gone(folder):
     assert again.files("a-0") == ["a-0/f"]
     assert again.load("a-0/f") == b"y"
     again.close()
+
+
+def read(disk, region):
+    try:
+        return disk.bytes_of(region)
+    except ShortReadError:
+        return b""
+
+
+def drafted(disk, *sizes):
+    disk.write([Append("a-0", base, 0, b"old%d" % base) for base in (0, 5, 9)])
+    disk.write([Save(f"a-0/{base:020d}.batches", b"x") for base in (0, 5, 9)])
+    position = 0
+    for size in sizes:
+        disk.write([Draft("a-0", 0, position, b"n" * size)])
+        position += size
+
+
+def test_a_swap_replaces_segments_and_their_small_files(disk):
+    drafted(disk, 3, 4)
+    assert disk.segments("a-0") == [(0, 4), (5, 4), (9, 4)]
+    disk.write([Swap("a-0", 0, 5, 1)])
+    assert disk.segments("a-0") == [(0, 7), (9, 4)]
+    assert disk.read("a-0", 0, 0, 99) == b"nnnnnnn"
+    assert disk.files("a-0") == [f"a-0/{9:020d}.batches"]
+
+
+def test_regions_of_replaced_and_dropped_segments_are_read_until_they_are_released(disk):
+    drafted(disk, 3)
+    old, new = Region("a-0", 0, 0, 4), Region("a-0", 0, 0, 3, 1)
+    other = Region("a-0", 5, 1, 3)
+    disk.write([Swap("a-0", 0, 5, 1)])
+    assert (read(disk, old), read(disk, new), read(disk, other)) == (b"old0", b"nnn", b"ld5")
+    disk.write([DropSegment("a-0", 0)])
+    assert read(disk, new) == b"nnn"
+    disk.write([Release("a-0", 0, 0), Release("a-0", 0, 1), Release("a-0", 5, 0)])
+    assert [read(disk, region) for region in (old, new, other)] == [b"", b"", b""]
+    assert disk.segments("a-0") == [(9, 4)], "reading makes no files"
+
+
+def test_only_so_many_dropped_segments_are_held(disk, monkeypatch):
+    monkeypatch.setattr(disk_module, "MAX_RETIRED", 3)
+    for base in range(6):
+        disk.write([Append("a-0", base, 0, b"x"), DropSegment("a-0", base)])
+    assert [read(disk, Region("a-0", base, 0, 1)) for base in range(6)] == [b"", b"", b"", b"x", b"x", b"x"]
+
+
+def test_a_crash_before_the_swap_leaves_the_old_segments(folder):
+    disk = Disk(folder)
+    drafted(disk, 3)
+    disk.close()
+    again = Disk(folder)
+    assert again.logs() == ["a-0"]
+    assert again.segments("a-0") == [(0, 4), (5, 4), (9, 4)]
+    assert not list((folder / "a-0").glob("*.cleaned"))
+    again.close()
+
+
+@pytest.mark.parametrize("done", range(5))
+def test_a_crash_in_the_middle_of_a_swap_is_finished_by_the_next_start(folder, monkeypatch, done):
+    disk = Disk(folder)
+    drafted(disk, 3)
+    real, left = Path.unlink, done
+
+    def unlink(path, **kwargs):
+        nonlocal left
+        if not left:
+            raise KeyboardInterrupt
+        left -= 1
+        real(path, **kwargs)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    try:
+        disk.write([Swap("a-0", 0, 5, 1)])
+    except KeyboardInterrupt:
+        assert done < 4
+    monkeypatch.undo()
+    disk.close()
+    again = Disk(folder)
+    again.logs()
+    assert again.segments("a-0") == [(0, 3), (9, 4)]
+    assert again.read("a-0", 0, 0, 9) == b"nnn"
+    assert again.files("a-0") == [f"a-0/{9:020d}.batches"]
+    again.close()
+
+
+def test_a_large_draft_is_written_back_on_the_way(disk, monkeypatch):
+    monkeypatch.setattr(drafts_module, "SYNC_BYTES", 10)
+    drafted(disk, 8, 8, 8)
+    disk.write([DropDraft("a-0", 0)])
+    drafted(disk, 20, 1)
+    disk.write([Swap("a-0", 0, 9, 1)])
+    assert disk.segments("a-0") == [(0, 21)]
