@@ -75,14 +75,15 @@ class TransactionalOffsets:
         add: bool,
     ) -> None:
         producers, producer_id = shard.log.replica.log.producers, message.producer_id
-        if producers.is_open(producer_id):
+        if producers.is_open(producer_id, message.producer_epoch):
             self._write(shard, message, answer, now_ms)
             return
         guard = producers.start_verification(producer_id)
 
         def verified(code: Code, then_ms: int) -> None:
             producers = shard.log.replica.log.producers
-            if not code and not producers.is_open(producer_id) and not producers.is_verified(producer_id, guard):
+            is_open = producers.is_open(producer_id, message.producer_epoch)
+            if not code and not is_open and not producers.is_verified(producer_id, guard):
                 code = Code.INVALID_TXN_STATE  # the transaction ended meanwhile
             try:
                 if not code:

@@ -131,9 +131,12 @@ class Producers:
 
     # Verification (KIP-890): a guard proves that no marker came between the coordinator's answer and the append.
 
-    def is_open(self, producer_id: int) -> bool:
-        """Return whether the producer has an open transaction here."""
-        return producer_id in self._open
+    def is_open(self, producer_id: int, epoch: int) -> bool:
+        """Return whether the producer has an open transaction of this epoch here.
+
+        One of an older epoch is over, only its marker is not here yet: nothing of the next may fall into it.
+        """
+        return producer_id in self._open and self._producers[producer_id].epoch == epoch
 
     def start_verification(self, producer_id: int) -> int:
         """Return the guard to present with the append; the same until a marker or an append clears it."""

@@ -97,7 +97,7 @@ class Producing:
     ) -> None:
         self._replicas, self._image, self._out, self._appended = replicas, image, out, appended
         self._verify = verify
-        self._verifying: dict[tuple[Key, int], list[_Step]] = {}  # (partition, producer id) -> batches that wait
+        self._verifying: dict[tuple[Key, int, int], list[_Step]] = {}  # (partition, identity) -> batches that wait
         self._deadlines: list[tuple[int, int, _Pending]] = []
         self._order = count()
 
@@ -174,22 +174,24 @@ class Producing:
 
     def _must_wait(self, replica: Replica, header: batch.BatchHeader) -> bool:
         """Return whether the coordinator must be asked first, or is being asked for a batch before this one."""
-        if (replica.key, header.producer_id) in self._verifying:
+        if (replica.key, header.producer_id, header.producer_epoch) in self._verifying:
             return True
         producers = replica.log.producers
-        return not producers.is_open(header.producer_id) and producers.check(header) is None
+        is_open = producers.is_open(header.producer_id, header.producer_epoch)
+        return not is_open and producers.check(header) is None
 
     def _wait(
         self, pending: _Pending, place: tuple[int, int], replica: Replica, buffer: bytearray, now_ms: int
     ) -> None:
         """Ask the coordinator; the batch (a copy: requests' buffers are reused) waits for the answer."""
         header = batch.parse_header(buffer, 0)
-        producer_id = header.producer_id
+        producer_id, epoch = header.producer_id, header.producer_epoch
         guard = replica.log.producers.start_verification(producer_id)
 
         def step(code: Code, then_ms: int) -> None:
             producers = replica.log.producers
-            if not code and not producers.is_open(producer_id) and not producers.is_verified(producer_id, guard):
+            is_open = producers.is_open(producer_id, epoch)
+            if not code and not is_open and not producers.is_verified(producer_id, guard):
                 code = Code.INVALID_TXN_STATE  # the transaction ended meanwhile
             try:
                 if not code:
@@ -200,7 +202,7 @@ class Producing:
                 refused = late
             self._settle(pending, place, self._refusal(replica.key[1], refused, replica))
 
-        at = (replica.key, producer_id)
+        at = (replica.key, producer_id, epoch)
         if at in self._verifying:
             self._verifying[at].append(step)
             return
@@ -211,7 +213,7 @@ class Producing:
                 waiting(code, then_ms)
 
         name = pending.request.transactional_id or ""
-        identity, place_ = (producer_id, header.producer_epoch), (replica.name, replica.key[1])
+        identity, place_ = (producer_id, epoch), (replica.name, replica.key[1])
         self._verify(name, identity, place_, answered, now_ms, add=pending.v2)
 
     def _find(self, topic: TopicProduceData, index: int) -> Replica:

@@ -24,9 +24,9 @@ SETTINGS = {
 
 
 class Scene:
-    def __init__(self, seed=1, *, nodes=3, partitions=2, replication=3, min_isr=2, **shape):
+    def __init__(self, seed=1, *, nodes=3, partitions=2, replication=3, min_isr=2, settings=None, **shape):
         self.loop = Loop(seed)
-        self.cluster = Cluster(self.loop, Shape(nodes=nodes, settings=SETTINGS, **shape))
+        self.cluster = Cluster(self.loop, Shape(nodes=nodes, settings=SETTINGS | (settings or {}), **shape))
         self.cluster.start()
         assert self.cluster.until(self.cluster.is_ready)
         self.bootstrap = tuple(self.cluster.nodes)

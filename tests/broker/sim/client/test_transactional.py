@@ -195,3 +195,53 @@ def test_transactions_stay_whole_while_nodes_are_killed(version, seed):
     assert [value for _, value in found[0]] == committed
     assert [value for _, value in found[1]] == committed
     assert len(committed) >= 8
+
+
+def test_a_record_of_the_next_transaction_waits_for_the_marker_of_the_last_one():
+    """Found by random faults: the record fell into the open transaction, and that one's abort took it along."""
+    scene = Scene(seed=2, settings={"transaction_replication_factor": 1, "transaction_min_isr": 1})
+    producer = scene.transactional(transaction_version=2)
+
+    async def go():
+        await producer.init(scene.in_ms(10_000))
+        await one(scene, producer, [(0, b"x"), (1, b"x")])
+        coordinator = producer._coordinator._node
+        leaders = producer.contact.metadata.leaders
+        partition = next(p for p in (0, 1) if leaders["t", p].node != coordinator)
+        link = f"n{coordinator}", f"n{leaders['t', partition].node}"
+        producer.begin()
+        await producer.send("t", partition, b"aborted", scene.in_ms(5000))
+        scene.network.cut(*link)
+        scene.loop.later(1500, lambda: scene.network.join(*link))
+        await producer.abort(scene.in_ms(10_000))
+        await one(scene, producer, [(partition, b"committed")])
+        return partition
+
+    partition = scene.run(go())
+    assert [value for _, value in scene.read_all()[partition]] == [b"x", b"committed"]
+
+
+def test_a_late_batch_of_an_old_epoch_is_refused_alone():
+    """Found by random faults: the next epoch's batch waited behind it, and was told that it is fenced."""
+    scene = Scene(seed=2, settings={"transaction_replication_factor": 1, "transaction_min_isr": 1})
+    producer = scene.transactional(transaction_version=2, delivery_timeout_ms=2500)
+
+    async def go():
+        await producer.init(scene.in_ms(10_000))
+        await one(scene, producer, [(0, b"x"), (1, b"x")])
+        coordinator = producer._coordinator._node
+        leaders = producer.contact.metadata.leaders
+        partition = next(p for p in (0, 1) if leaders["t", p].node != coordinator)
+        leader = scene.cluster.nodes[leaders["t", partition].node]
+        producer.begin()
+        leader.pause()
+        with pytest.raises(ClientError) as given_up:
+            await producer.send("t", partition, b"late", scene.in_ms(10_000))
+        scene.loop.later(1500, leader.resume)
+        await producer.abort(scene.in_ms(10_000))
+        await one(scene, producer, [(partition, b"next")])
+        return given_up.value.name, partition
+
+    name, partition = scene.run(go())
+    assert name == "_MSG_TIMED_OUT"
+    assert [value for _, value in scene.read_all()[partition]] == [b"x", b"next"]

@@ -38,7 +38,7 @@ class Nemesis:
     async def invoke(self, op):
         value = None
         if op.f == "await-stable":
-            value = {"ends": await self.scene.ends(op.value["keys"])}
+            value = {"ends": await self.scene.stable_ends(op.value["keys"], op.value["bound-s"])}
         return op.completed("info", value=value)
 
     async def close(self):
@@ -72,6 +72,16 @@ class OpScene:
 
     def do(self, client, f, value=None, process=0, **fields):
         return self.run(client.invoke(Op(process=process, type=INVOKE, f=f, value=value, **fields)))
+
+    async def stable_ends(self, keys, bound_s):
+        """LSO and HW of each key, once they are equal everywhere, or the bound has passed."""
+        until_ns = self.loop.now_ns + bound_s * 10**9
+        while True:
+            ends = await self.ends(keys)
+            stable = len(ends) == len(keys) and all(lso == hw for lso, hw in ends.values())
+            if stable or self.loop.now_ns >= until_ns:
+                return ends
+            await self.loop.sleep(200)
 
     async def ends(self, keys):
         found = {}
