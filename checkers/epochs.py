@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from checkers.case import Case
-from checkers.columns import Ints
+from checkers.columns import Ints, same_as_before
 from checkers.findings import Findings
 from checkers.log_view import TYPE_OK
 from checkers.probes import Sample, samples_of
@@ -65,22 +65,32 @@ def leader_epochs(case: Case, findings: Findings) -> None:
 
 
 def _along_the_log(case: Case, findings: Findings, rows: Ints, epochs: Ints) -> None:
+    """Compare each record with the highest epoch seen at a lower offset of its key."""
+    if not len(rows):
+        return
     slot = case.placement.record_slot[rows]
-    order = np.argsort(slot, kind="stable")
+    order = np.lexsort((epochs, slot))
     rows, epochs, slot = rows[order], epochs[order], slot[order]
+    first = np.flatnonzero(~same_as_before(slot))
+    last = np.append(first[1:], len(slot)) - 1
+    span = int(epochs.max()) + 1
     key = case.placement.slots.first[slot]
-    fell = np.flatnonzero((key[1:] == key[:-1]) & (epochs[1:] < epochs[:-1]) & (slot[1:] != slot[:-1]))
+    top = np.maximum.accumulate(key[last] * span + epochs[last])
+    before = np.where(top[:-1] // span == key[first[1:]], top[:-1] % span, -1)
+    fell = np.flatnonzero(epochs[first[1:]] < before)
     records = case.view.records
     told = findings.room(REGRESSION)
     for at in fell[:told]:
-        one, other = int(rows[at]), int(rows[at + 1])
+        low = int(first[at + 1])
+        high = int(np.flatnonzero((key[:low] == key[low]) & (epochs[:low] == before[at]))[0])
+        one, other = int(rows[high]), int(rows[low])
         calls = int(records.call[one]), int(records.call[other])
         findings.add(
             REGRESSION,
             [case.view.op(call) for call in calls],
             f"Along {case.key(records.key[one])} the leader epoch falls: offset {int(records.offset[one])} was written "
-            f"in epoch {int(epochs[at])} ({case.name(calls[0])}), offset {int(records.offset[other])} in epoch "
-            f"{int(epochs[at + 1])} ({case.name(calls[1])}).",
+            f"in epoch {int(epochs[high])} ({case.name(calls[0])}), offset {int(records.offset[other])} in epoch "
+            f"{int(epochs[low])} ({case.name(calls[1])}).",
             key=case.key(records.key[one]),
             offsets=[int(records.offset[one]), int(records.offset[other])],
         )

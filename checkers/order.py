@@ -5,7 +5,8 @@ Contiguity is judged on places in the version order, never on offsets: gaps are 
 
 A *segment* is what one call polled from (or sent to) one key. Inside a segment neighbours are compared; between
 segments the first value now is compared with the last value of the last ok segment (polls) or the last ok or info
-segment (sends) of that process and key, unless an assign or subscribe without that key lies between.
+segment (sends) of that process and key, unless an assign or subscribe without that key lies between, or (polls) a
+rebalance of the group dealt with that key.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from checkers.case import Case
 from checkers.columns import Bools, Ints, same_as_before
 from checkers.findings import Findings, shorten
 from checkers.log_view import READ_COMMITTED, TYPE_FAIL, TYPE_OK
+from checkers.ownership import dealt
 from checkers.placement import NOWHERE
 
 
@@ -161,6 +163,8 @@ def _outer(
     delta = rows.place[new] - rows.place[old]
     wrong = np.flatnonzero(delta != 1) if skip else np.flatnonzero(delta < 1)
     kept = ~_forgotten(case, segments.process, rows, old[wrong], new[wrong])
+    if skip:
+        kept &= ~_dealt_with(case, rows, old[wrong], new[wrong])
     wrong = wrong[kept]
     for name, found in ((skip, wrong[delta[wrong] > 1]), (back, wrong[delta[wrong] < 1])):
         if name is None:
@@ -201,6 +205,20 @@ def _forgotten(case: Case, process: Ints, rows: _Rows, old: Ints, new: Ints) -> 
     group = (who * keys + key) * span
     named = np.searchsorted(naming, group + late) - np.searchsorted(naming, group + early)
     return np.asarray(happened > named)
+
+
+def _dealt_with(case: Case, rows: _Rows, old: Ints, new: Ints) -> Bools:
+    """Return where a rebalance event of the process about the key lies between the begin of old and the end of new."""
+    events = [(event.process, case.view.keys.get(event.key), event.row) for event in dealt(case)] if len(old) else []
+    known = np.array([event for event in events if event[1] is not None], np.int64).reshape(-1, 3)
+    if not len(known):
+        return np.zeros(len(old), np.bool_)
+    calls, span, keys = case.view.calls, len(case.view.time) + 1, len(case.view.keys)
+    code = np.sort((known[:, 0] * keys + known[:, 1]) * span + known[:, 2])
+    group = (calls.process[rows.call[new]] * keys + rows.key[new]) * span
+    begun, ended = calls.invoke_row[rows.call[old]], calls.done_row[rows.call[new]]
+    ended = np.where(ended < 0, span - 1, ended)
+    return np.asarray(np.searchsorted(code, group + ended) > np.searchsorted(code, group + np.maximum(begun, 0)))
 
 
 def _between(case: Case, rows: _Rows, old: int, new: int) -> list[int]:

@@ -68,6 +68,8 @@ def aborted_reads(case: Case, findings: Findings) -> None:
     failed = writes_of_type(view, placement, TYPE_FAIL)
     g1a = case.reader_is_ok & failed[placement.record_vid]
     _aborted(case, findings, "G1a", g1a)
+    if g1a.any() and not (g1a & case.reader_is_rc).any():
+        findings.permit("G1a", "read_uncommitted")
     never = np.zeros(placement.vids.size, np.bool_)
     writer = placement.writer
     sent = np.flatnonzero(writer >= 0)

@@ -6,22 +6,63 @@ None where this history has no place for it. Histories are rebuilt with fresh in
 
 from __future__ import annotations
 
+import functools
+import random
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from harness.history import HARNESS
+from checkers.judge import judge
+from checkers.options import CheckOptions
+from harness.history import HARNESS, HistoryError
+from tests.checkers.kafka_model import run
 
 MUTATIONS: dict[str, tuple[Any, frozenset[str]]] = {}
 """Name -> (mutation, classes of which one must be found; "vacuous", "unknown" or "refused" for verdicts)."""
 
 
-def mutation(*expected):
+PLAYED_BY: dict[str, Callable[[int], Any]] = {}
+"""Name -> the model whose runs it breaks, where that is not `kafka_model`."""
+OPTIONS: dict[str, CheckOptions] = {}
+"""Name -> how the broken histories are judged, where that is not the default."""
+
+
+def mutation(*expected, model=None, **options):
     def register(function):
         MUTATIONS[function.__name__] = (function, frozenset(expected))
+        if model is not None:
+            PLAYED_BY[function.__name__] = model
+        if options:
+            OPTIONS[function.__name__] = CheckOptions(**options)
         return function
 
     return register
+
+
+def mutated(name, seed):
+    """Return the mutated history of a seed, or None where it has no place for the mutation."""
+    world = _played(PLAYED_BY.get(name, run), seed)
+    if world.mixed or world.retention or world.killed:
+        return None
+    return apply(name, world.ops, random.Random(seed))
+
+
+@functools.lru_cache(maxsize=512)
+def _played(model, seed):
+    return model(seed)
+
+
+def outcome(name, ops):
+    """Return the names of what was found, or the verdict's word, or "refused"."""
+    try:
+        judgement = judge(ops, OPTIONS.get(name))
+    except HistoryError:
+        return {"refused"}
+    found = {anomaly.name for anomaly in judgement.anomalies if anomaly.permitted_by is None}
+    if not found:
+        return {str(judgement.validity.wire)}
+    return found | {"unknown"} if judgement.reasons else found
 
 
 def change(op, **fields):
@@ -29,6 +70,8 @@ def change(op, **fields):
 
 
 def deep(value):
+    if isinstance(value, dict):
+        return {name: deep(part) for name, part in value.items()}
     return [deep(part) for part in value] if isinstance(value, list) else value
 
 

@@ -88,12 +88,15 @@ def sends_of_one_operation_land_in_the_wrong_order(ops, rng):
     return None
 
 
-@mutation("nonmonotonic-send")
+@mutation("nonmonotonic-send", "int-nonmonotonic-send")
 def later_send_lands_before_an_earlier_one(ops, rng):
     acked = list(sends(ops))
     for place, op, one in acked:
         for later_place, later, other in acked:
-            if later.process == op.process and later_place > place and one[1] == other[1] and one[2][0] < other[2][0]:
+            moved = any(o.f == "assign" and o.process == op.process for o in ops[place:later_place])
+            if later.process != op.process or later_place <= place or moved:
+                continue
+            if one[1] == other[1] and one[2][0] < other[2][0]:
                 one[2], other[2] = other[2], one[2]
                 return ops
     return None
