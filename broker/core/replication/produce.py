@@ -147,7 +147,8 @@ class Producing:
         if leader is None:
             raise Refused(Code.NOT_LEADER_OR_FOLLOWER)
         header = batch.parse_header(buffer, 0)
-        repeated = log.producers.check(header) if header.producer_id >= 0 else None
+        strict = pending.v2 and header.is_transactional  # v2 starts every transaction at sequence 0
+        repeated = log.producers.check(header, strict_start=strict) if header.producer_id >= 0 else None
         if repeated is not None:
             first, required = repeated.base_offset, repeated.last_offset + 1
         else:

@@ -286,6 +286,88 @@ def test_near_the_last_epoch_the_producer_id_changes_and_nothing_is_lost():
     assert committed(network, key) == [b"%d" % number for number in range(6)]
 
 
+def at_the_last_epoch(network, producer):
+    """Go on as if the producer had used up all epochs but one."""
+    for shard in [s for node in network.nodes.values() for s in node.transactions._shards.values()]:
+        if producer.name in shard.entries:
+            entry = shard.entries[producer.name]
+            entry.value = msgspec.structs.replace(entry.value, epoch=LAST_EPOCH - 1)
+    producer.epoch = LAST_EPOCH - 1
+
+
+@both
+def test_at_the_last_epoch_an_abandoned_transaction_is_aborted_and_the_next_producer_has_another_id(v2):
+    network, key, _ = ready()
+    old = Producer(network, "x", v2=v2, timeout_ms=500).init()
+    at_the_last_epoch(network, old)
+    old.send(key, b"old")
+    replica = newest_leader(network, key)[1]
+    assert network.run(until=lambda: replica.log.last_stable == replica.log.end == 2, limit_ms=500 + SWEEP_MS + 300)
+    with pytest.raises(RefusedError, match="PRODUCER_FENCED"):
+        old.end(commit=True)
+    with pytest.raises(RefusedError, match=r"INVALID_PRODUCER_EPOCH|PRODUCER_FENCED"):
+        old.produce(key, b"late")
+    new = Producer(network, "x", v2=v2).init()
+    assert (new.id != old.id, new.epoch) == (True, 0)
+    new.send(key, b"new")
+    new.end(commit=True)
+    assert committed(network, key) == [b"new"]
+
+
+@both
+def test_at_the_last_epoch_a_new_producer_aborts_and_fences_the_old_one(v2):
+    network, key, _ = ready()
+    old = Producer(network, "x", v2=v2).init()
+    at_the_last_epoch(network, old)
+    old.send(key, b"old")
+    new = Producer(network, "x", v2=v2).init()
+    assert (new.id != old.id, new.epoch) == (True, 0)
+    with pytest.raises(RefusedError, match=r"INVALID_PRODUCER_EPOCH|INVALID_PRODUCER_ID_MAPPING|INVALID_TXN_STATE"):
+        old.produce(key, b"late")
+    with pytest.raises(RefusedError, match=r"INVALID_PRODUCER_ID_MAPPING|INVALID_TXN_STATE"):
+        old.end(commit=True)
+    new.send(key, b"new")
+    new.end(commit=True)
+    assert committed(network, key) == [b"new"]
+
+
+def test_v1_gets_another_id_by_the_init_that_has_no_epoch_left():
+    network, key, _ = ready()
+    one = Producer(network, "x", v2=False).init()
+    at_the_last_epoch(network, one)
+    one.send(key, b"one")
+    one.end(commit=True)
+    other = Producer(network, "x", v2=False).init()
+    assert (other.id != one.id, other.epoch) == (True, 0)
+    other.send(key, b"other")
+    other.end(commit=True)
+    assert committed(network, key) == [b"one", b"other"]
+
+
+def test_a_repeated_end_at_the_last_epoch_hears_the_same_new_identity():
+    network, key, _ = ready()
+    producer = Producer(network, "x", v2=True).init()
+    at_the_last_epoch(network, producer)
+    producer.send(key, b"a")
+    before = (producer.id, producer.epoch)
+    first = producer.end(commit=True)
+    assert (first.producer_id != before[0], first.producer_epoch) == (True, 0)
+    producer.id, producer.epoch = before
+    again = producer.end(commit=True)
+    assert (again.producer_id, again.producer_epoch) == (first.producer_id, first.producer_epoch)
+    producer.send(key, b"b")
+    producer.end(commit=True)
+    assert committed(network, key) == [b"a", b"b"]
+
+
+def test_a_v2_transaction_starts_at_sequence_0():
+    network, key, _ = ready()
+    producer = Producer(network, "x", v2=True).init()
+    producer.sequences[key] = 1
+    with pytest.raises(RefusedError, match="OUT_OF_ORDER_SEQUENCE_NUMBER"):
+        producer.send(key, b"second")
+
+
 def test_a_producer_without_transactions_gets_an_id_of_its_own():
     network, _, _ = ready()
     ids = set()
