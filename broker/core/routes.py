@@ -10,11 +10,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from broker.core.group import group_admin, offset_delete, offset_fetch
+from broker.core.group.consumer import describe as consumer_describe
 from broker.core.quorum.follower import METADATA_TOPIC_ID
 from broker.core.ready import Request
 from broker.core.transaction import locator
 from broker.wire.messages.add_offsets_to_txn import AddOffsetsToTxnRequest
 from broker.wire.messages.add_partitions_to_txn import AddPartitionsToTxnRequest
+from broker.wire.messages.consumer_group_describe import ConsumerGroupDescribeRequest
+from broker.wire.messages.consumer_group_heartbeat import ConsumerGroupHeartbeatRequest
 from broker.wire.messages.delete_groups import DeleteGroupsRequest
 from broker.wire.messages.delete_records import DeleteRecordsRequest
 from broker.wire.messages.describe_groups import DescribeGroupsRequest
@@ -53,6 +56,9 @@ def at_once(broker: Broker) -> AtOnce:
         FetchSnapshotRequest: broker.quorum.fetch_snapshot,
         MetadataRequest: broker.create_and_tell,
         DescribeGroupsRequest: lambda message, _: group_admin.describe(broker.groups, message),
+        ConsumerGroupDescribeRequest: lambda message, _: consumer_describe.describe(
+            broker.groups, broker.image, message
+        ),
         ListGroupsRequest: lambda message, _: group_admin.list_all(broker.groups, message),
         OffsetFetchRequest: lambda message, _: offset_fetch.fetch(broker.groups, broker.image, message),
         FindCoordinatorRequest: lambda message, now_ms: locator.find(
@@ -97,6 +103,9 @@ def later(broker: Broker) -> Later:
             broker.groups, broker.image, lambda answer: broker.reply(request.id, answer), request.message
         ),
         DeleteGroupsRequest: lambda request, _: broker.delete_groups(request.id, request.message),
+        ConsumerGroupHeartbeatRequest: lambda request, now_ms: broker.groups.beat(
+            request.id, request.message, (request.client_id, request.host), now_ms
+        ),
         JoinGroupRequest: group,
         SyncGroupRequest: group,
         HeartbeatRequest: group,

@@ -23,6 +23,8 @@ from broker.wire.messages.alter_partition_reassignments import (
 from broker.wire.messages.api_versions import ApiVersion, ApiVersionsRequest, ApiVersionsResponse
 from broker.wire.messages.broker_heartbeat import BrokerHeartbeatRequest, BrokerHeartbeatResponse
 from broker.wire.messages.broker_registration import BrokerRegistrationRequest, BrokerRegistrationResponse
+from broker.wire.messages.consumer_group_describe import ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse
+from broker.wire.messages.consumer_group_heartbeat import ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse
 from broker.wire.messages.create_acls import CreateAclsRequest, CreateAclsResponse
 from broker.wire.messages.create_partitions import CreatePartitionsRequest, CreatePartitionsResponse
 from broker.wire.messages.create_topics import CreateTopicsRequest, CreateTopicsResponse
@@ -147,6 +149,8 @@ SERVED: dict[int, Served] = {
         Served(OffsetDeleteRequest, OffsetDeleteResponse, 0, 0),
         Served(OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, 2, 4),
         Served(UpdateFeaturesRequest, UpdateFeaturesResponse, 0, 2),
+        Served(ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, 0, 1),
+        Served(ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, 0, 1),
         Served(WriteTxnMarkersRequest, WriteTxnMarkersResponse, 1, 1, nodes_only=True),
         Served(AllocateProducerIdsRequest, AllocateProducerIdsResponse, 0, 0, nodes_only=True),
         Served(VoteRequest, VoteResponse, 2, 2, nodes_only=True),

@@ -22,14 +22,14 @@ TRANSACTION_FEATURE = "transaction.version"
 """2: producers that can do it use transaction protocol v2 (KIP-890)."""
 GROUP_FEATURE = "group.version"
 """1: consumer groups of the KIP-848 protocol."""
-SUPPORTED = {ELR_FEATURE: (0, 1), TRANSACTION_FEATURE: (0, 2)}
+SUPPORTED = {ELR_FEATURE: (0, 1), GROUP_FEATURE: (0, 1), TRANSACTION_FEATURE: (0, 2)}
 """Lowest and highest level that this software supports."""
 _UPGRADE = 1
 
 
 def first_levels(config: BrokerConfig) -> dict[str, int]:
     """Return the levels of a new cluster."""
-    return {ELR_FEATURE: int(config.elr), TRANSACTION_FEATURE: config.transaction_version}
+    return {ELR_FEATURE: int(config.elr), GROUP_FEATURE: 1, TRANSACTION_FEATURE: config.transaction_version}
 
 
 class Features:

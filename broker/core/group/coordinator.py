@@ -15,6 +15,11 @@ from typing import Any
 
 from broker.core.config import BrokerConfig
 from broker.core.errors import Code, Refused
+from broker.core.group.consumer.group import ConsumerGroup
+from broker.core.group.consumer.heartbeats import Heartbeats
+from broker.core.group.consumer.records import Change
+from broker.core.group.consumer.records import encode_key as consumer_key
+from broker.core.group.consumer.records import encode_value as consumer_value
 from broker.core.group.group import Group, State
 from broker.core.group.group_records import GroupKey, Offset, OffsetKey, encode_group, encode_key, encode_offset
 from broker.core.group.group_shard import GroupShard
@@ -25,6 +30,7 @@ from broker.core.replication.replicas import Replicas
 from broker.core.storage import Storage
 from broker.core.transaction.transaction_hash import partition_for
 from broker.wire import record
+from broker.wire.messages.consumer_group_heartbeat import ConsumerGroupHeartbeatRequest
 from broker.wire.messages.heartbeat import HeartbeatRequest, HeartbeatResponse
 from broker.wire.messages.join_group import JoinGroupRequest, JoinGroupResponse
 from broker.wire.messages.leave_group import LeaveGroupRequest, LeaveGroupResponse, MemberIdentity, MemberResponse
@@ -59,11 +65,12 @@ class GroupCoordinator:
         rng: random.Random,
     ) -> None:
         self._config, self._replicas, self._storage, self._out = config, replicas, storage, out
-        self._image, self._rng = image, rng
+        self.image, self._rng = image, rng
         self._shards: dict[int, GroupShard] = {}
         self._loading: list[GroupShard] = []
-        self._due: list[tuple[int, int, GroupShard, Group]] = []
+        self._due: list[tuple[int, int, GroupShard, Group | ConsumerGroup]] = []
         self._order = count()
+        self.heartbeats = Heartbeats(config, self)
         self._now_ms = 0  # of the last tick; the node ticks in every step, so it is the step's
 
     @property
@@ -94,7 +101,7 @@ class GroupCoordinator:
         """Return the shard of a group; raise Refused where another node has it, or it is being read."""
         if not name:
             raise Refused(Code.INVALID_GROUP_ID, "the group id is empty")
-        topic = self._image().topic(TOPIC)
+        topic = self.image().topic(TOPIC)
         shard = None if topic is None else self._shards.get(partition_for(name, len(topic.partitions)))
         if shard is None:
             raise Refused(Code.NOT_COORDINATOR, f"another node coordinates {name!r}")
@@ -105,24 +112,47 @@ class GroupCoordinator:
     def _make(self, shard: GroupShard, name: str) -> Group:
         return Group(
             name,
-            answer=self._answer,
+            answer=self.answer,
             save=lambda group, then: self._save(shard, group, then),
-            new_id=lambda: f"{self._rng.getrandbits(128):032x}",
+            new_id=self.new_id,
             initial_delay_ms=self._config.group_initial_delay_ms,
         )
 
-    def _answer(self, request_id: object, message: Any) -> None:
+    def new_id(self) -> str:
+        """Return an id for a member that brings none."""
+        return f"{self._rng.getrandbits(128):032x}"
+
+    def answer(self, request_id: object, message: Any) -> None:
+        """Answer a request."""
         self._out.replies.append(Reply(request_id, message))
 
     def write(self, shard: GroupShard, records: list[tuple[bytes, bytes | None]], done: Callable[[Code], None]) -> None:
         """Write records as one batch; `done` gets what a client must hear. Raise Refused."""
-
-        def written(code: Code) -> None:
-            lost = code is Code.NOT_LEADER_OR_FOLLOWER  # replicated otherwise, whatever became of the ISR since
-            done(Code.NOT_COORDINATOR if lost else Code.NONE)
-
-        shard.log.write(record.batch_of(records, timestamp_ms=self._now_ms), self._now_ms, written)
+        data = record.batch_of(records, timestamp_ms=self._now_ms)
+        shard.log.write(data, self._now_ms, lambda code: done(_lost(code)))
         self._replicas.appended(shard.log.replica, self._now_ms)
+
+    def change(
+        self,
+        shard: GroupShard,
+        group: ConsumerGroup,
+        changes: list[Change],
+        done: Callable[[Code], None],
+        *,
+        replaces: bool = False,
+    ) -> None:
+        """Change a consumer group: at once for whoever comes next, `done` when it is replicated. Raise Refused."""
+        if not changes:
+            shard.log.when_replicated(lambda code: done(_lost(code)))
+            return
+        records: list[tuple[bytes, bytes | None]] = [(encode_key(GroupKey(group.name)), None)] if replaces else []
+        records += [(consumer_key(key), None if value is None else consumer_value(value)) for key, value in changes]
+        self.write(shard, records, done)
+        if replaces:
+            shard.groups.pop(group.name, None)
+        shard.consumers.setdefault(group.name, group)
+        for key, value in changes:
+            shard.apply_consumer(key, value)
 
     def _save(self, shard: GroupShard, group: Group, then: Callable[[Code], None]) -> None:
         key = encode_key(GroupKey(group.name))
@@ -131,7 +161,7 @@ class GroupCoordinator:
         except Refused as refused:
             then(refused.code)
 
-    def _watch(self, shard: GroupShard, group: Group) -> None:
+    def watch(self, shard: GroupShard, group: Group | ConsumerGroup) -> None:
         """Look at the group again when it is due."""
         deadline_ms = group.deadline_ms
         if deadline_ms < group.due_ms:
@@ -146,10 +176,18 @@ class GroupCoordinator:
         try:
             self._handle(request_id, message, version, sender)
         except Refused as refused:
-            self._answer(request_id, _refusal(message, refused.code))
+            self.answer(request_id, _refusal(message, refused.code))
+
+    def beat(
+        self, request_id: object, message: ConsumerGroupHeartbeatRequest, sender: tuple[str, str], now_ms: int
+    ) -> None:
+        """Answer a member of a consumer group."""
+        self._now_ms = now_ms
+        self.heartbeats.handle(request_id, message, sender, now_ms)
 
     def _handle(self, request_id: object, message: Any, version: int, sender: tuple[str, str]) -> None:
         now_ms, shard = self._now_ms, self.shard(message.group_id)
+        self._check_kind(shard, message)
         match message:
             case JoinGroupRequest():
                 low, high = self._config.group_min_session_timeout_ms, self._config.group_max_session_timeout_ms
@@ -159,17 +197,28 @@ class GroupCoordinator:
                     raise Refused(Code.UNKNOWN_MEMBER_ID, "the group is unknown")
                 group = shard.group(message.group_id)
                 group.join(request_id, message, sender, now_ms, needs_id=version >= ID_FROM_JOIN)
-                self._watch(shard, group)
+                self.watch(shard, group)
             case SyncGroupRequest():
                 self._known(shard, message.group_id).sync(request_id, message, now_ms)
             case HeartbeatRequest():
                 group = self._known(shard, message.group_id)
                 code = group.beat(message.member_id, message.group_instance_id, message.generation_id, now_ms)
-                self._answer(request_id, HeartbeatResponse(error_code=code))
+                self.answer(request_id, HeartbeatResponse(error_code=code))
             case LeaveGroupRequest():
                 self._leave(request_id, message, version, shard)
             case OffsetCommitRequest():
                 self._commit(request_id, message, shard)
+
+    def _check_kind(self, shard: GroupShard, message: Any) -> None:
+        """A classic member may begin with an empty consumer group; Raise Refused while that has members."""
+        group = shard.consumers.get(message.group_id)
+        if group is None or isinstance(message, OffsetCommitRequest):
+            return
+        if group.members or not isinstance(message, JoinGroupRequest):
+            joins = isinstance(message, JoinGroupRequest)
+            code = Code.INCONSISTENT_GROUP_PROTOCOL if joins else Code.UNKNOWN_MEMBER_ID
+            raise Refused(code, f"{message.group_id!r} is a group of the consumer protocol")
+        self.change(shard, group, group.tombstones(), lambda _: None)
 
     def _known(self, shard: GroupShard, name: str) -> Group:
         group = shard.groups.get(name)
@@ -181,11 +230,11 @@ class GroupCoordinator:
         group = self._known(shard, message.group_id)
         if version < MANY_FROM_LEAVE:
             group.leave(message.member_id, None, self._now_ms)
-            self._answer(request_id, LeaveGroupResponse())
+            self.answer(request_id, LeaveGroupResponse())
         else:
             results = tuple(self._leave_one(group, identity) for identity in message.members)
-            self._answer(request_id, LeaveGroupResponse(members=results))
-        self._watch(shard, group)
+            self.answer(request_id, LeaveGroupResponse(members=results))
+        self.watch(shard, group)
 
     def _leave_one(self, group: Group, who: MemberIdentity) -> MemberResponse:
         code = Code.NONE
@@ -200,7 +249,7 @@ class GroupCoordinator:
     def _commit(self, request_id: object, message: OffsetCommitRequest, shard: GroupShard) -> None:
         generation = message.generation_id_or_member_epoch
         self.check_commit(shard, message.group_id, (message.member_id, message.group_instance_id, generation))
-        image, answers, offsets = self._image(), [], dict[OffsetKey, Offset]()
+        image, answers, offsets = self.image(), [], dict[OffsetKey, Offset]()
         for topic in message.topics:
             known = image.topics.get(topic.topic_id.hex()) if topic.topic_id != NO_UUID else image.topic(topic.name)
             results = []
@@ -236,7 +285,7 @@ class GroupCoordinator:
                 )
                 for topic, results in answers
             )
-            self._answer(request_id, OffsetCommitResponse(topics=topics))
+            self.answer(request_id, OffsetCommitResponse(topics=topics))
 
         if offsets:
             self.write(shard, [(encode_key(key), encode_offset(value)) for key, value in offsets.items()], done)
@@ -246,6 +295,10 @@ class GroupCoordinator:
     def check_commit(self, shard: GroupShard, name: str, who: tuple[str, str | None, int]) -> None:
         """Raise Refused unless this member of this generation may commit; anybody may while the group is empty."""
         member_id, instance_id, generation = who
+        consumers = shard.consumers.get(name)
+        if consumers is not None:
+            consumers.check_commit(member_id, generation)
+            return
         group = shard.groups.get(name)
         if group is None or group.state is State.EMPTY:
             if generation != NO_GENERATION and group is None:
@@ -272,17 +325,32 @@ class GroupCoordinator:
         for shard in list(self._loading):
             if shard.log.load_slice(shard):
                 self._loading.remove(shard)
-                for group in shard.groups.values():
-                    for member in group.members.values():
+                for classic in shard.groups.values():
+                    for member in classic.members.values():
                         member.heard_ms = now_ms  # sessions are soft state: all begin anew here
-                    self._watch(shard, group)
+                    self.watch(shard, classic)
+                for consumers in shard.consumers.values():
+                    self.heartbeats.began(consumers, now_ms)
+                    self.watch(shard, consumers)
         while self._due and self._due[0][0] <= now_ms:
             due_ms, _, shard, group = heapq.heappop(self._due)
-            current = self._shards.get(shard.log.replica.key[1]) is shard and shard.groups.get(group.name) is group
-            if current and due_ms == group.due_ms:
+            if self._is_current(shard, group) and due_ms == group.due_ms:
                 group.due_ms = 1 << 62
-                group.tick(now_ms)
-                self._watch(shard, group)
+                if isinstance(group, ConsumerGroup):
+                    self.heartbeats.tick(shard, group, now_ms)
+                else:
+                    group.tick(now_ms)
+                self.watch(shard, group)
+
+    def _is_current(self, shard: GroupShard, group: Group | ConsumerGroup) -> bool:
+        if self._shards.get(shard.log.replica.key[1]) is not shard:
+            return False
+        return shard.groups.get(group.name) is group or shard.consumers.get(group.name) is group
+
+
+def _lost(code: Code) -> Code:
+    """Return what a client must hear: what is written is replicated, whatever became of the ISR since, or lost."""
+    return Code.NOT_COORDINATOR if code is Code.NOT_LEADER_OR_FOLLOWER else Code.NONE
 
 
 def _refusal(message: Any, code: Code) -> Any:

@@ -6,9 +6,10 @@ deleted; tombstones for it and all of its offsets are one batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from broker.core.errors import Code, Refused
+from broker.core.group.consumer.records import encode_key as consumer_key
 from broker.core.group.coordinator import GroupCoordinator
 from broker.core.group.group import Group, State
 from broker.core.group.group_records import GroupKey, OffsetKey, encode_key
@@ -40,6 +41,13 @@ def _describe_one(coordinator: GroupCoordinator, name: str) -> DescribedGroup:
         shard = coordinator.shard(name)
     except Refused as refused:
         return DescribedGroup(group_id=name, error_code=refused.code)
+    if name in shard.consumers:
+        return DescribedGroup(
+            group_id=name,
+            group_state=DEAD,
+            error_code=Code.GROUP_ID_NOT_FOUND,
+            error_message=f"Group {name} is not a classic group.",
+        )
     group = shard.groups.get(name)
     if group is None:
         known = any(key.group == name for key in shard.offsets)
@@ -70,19 +78,27 @@ def list_all(coordinator: GroupCoordinator, request: ListGroupsRequest) -> ListG
     shards = coordinator.shards()
     if any(not shard.log.is_loaded for shard in shards):
         return ListGroupsResponse(error_code=Code.COORDINATOR_LOAD_IN_PROGRESS)
-    found: dict[str, Group | None] = {}
-    for shard in shards:
-        found.update(dict.fromkeys(key.group for key in shard.offsets))
-        found.update(shard.groups)
-    listed = []
-    for name, group in found.items():
-        state = State.EMPTY.value if group is None else group.state.value
-        wanted = {text.lower() for text in request.states_filter}
-        types = {text.lower() for text in request.types_filter}
-        if (not wanted or state.lower() in wanted) and (not types or "classic" in types):
-            kind = "" if group is None else group.protocol_type or ""
-            listed.append(ListedGroup(group_id=name, protocol_type=kind, group_state=state, group_type="classic"))
-    return ListGroupsResponse(groups=tuple(listed))
+    states = {text.lower() for text in request.states_filter}
+    types = {text.lower() for text in request.types_filter}
+    return ListGroupsResponse(
+        groups=tuple(
+            one
+            for shard in shards
+            for one in _listed(shard)
+            if (not states or one.group_state.lower() in states) and (not types or one.group_type in types)
+        )
+    )
+
+
+def _listed(shard: GroupShard) -> Iterator[ListedGroup]:
+    for name in dict.fromkeys([*(key.group for key in shard.offsets), *shard.groups, *shard.consumers]):
+        group, consumers = shard.groups.get(name), shard.consumers.get(name)
+        if consumers is not None:
+            state, kind, of = consumers.state.value, "consumer", "consumer"
+        else:
+            state = State.EMPTY.value if group is None else group.state.value
+            kind, of = "" if group is None else group.protocol_type or "", "classic"
+        yield ListedGroup(group_id=name, protocol_type=kind, group_state=state, group_type=of)
 
 
 def delete(coordinator: GroupCoordinator, out: Outbox, request_id: object, request: DeleteGroupsRequest) -> None:
@@ -110,21 +126,26 @@ def delete(coordinator: GroupCoordinator, out: Outbox, request_id: object, reque
 
 
 def _delete_one(coordinator: GroupCoordinator, shard: GroupShard, name: str, settle: Callable[[Code], None]) -> None:
-    group = shard.groups.get(name)
+    group, consumers = shard.groups.get(name), shard.consumers.get(name)
     offsets = [key for key in shard.offsets if key.group == name]
-    if group is None and not offsets:
+    if group is None and consumers is None and not offsets:
         raise Refused(Code.GROUP_ID_NOT_FOUND, f"no group {name!r}")
-    if group is not None and group.state is not State.EMPTY:
+    if (group is not None and group.state is not State.EMPTY) or (consumers is not None and consumers.members):
         raise Refused(Code.NON_EMPTY_GROUP, f"the group {name!r} has members")
     if any(shard.is_unstable(key) for key in offsets):
         raise Refused(Code.NON_EMPTY_GROUP, f"a transaction over offsets of {name!r} is open")
     keys: list[OffsetKey | GroupKey] = [*offsets, GroupKey(name)]
+    records: list[tuple[bytes, bytes | None]] = [(encode_key(key), None) for key in keys]
+    gone = [] if consumers is None else consumers.tombstones()
 
     def done(code: Code) -> None:
         if not code and (group is None or group.state is State.EMPTY):
-            shard.groups.pop(name, None)
+            if shard.groups.get(name) is group:
+                shard.groups.pop(name, None)
             for key in offsets:
                 shard.offsets.pop(key, None)
         settle(code)
 
-    coordinator.write(shard, [(encode_key(key), None) for key in keys], done)
+    coordinator.write(shard, [*records, *((consumer_key(key), None) for key, _ in gone)], done)
+    for key, _ in gone:
+        shard.apply_consumer(key, None)

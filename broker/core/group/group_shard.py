@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from broker.core.group.consumer import records as consumer_records
+from broker.core.group.consumer.group import ConsumerGroup
+from broker.core.group.consumer.records import Key, Value
 from broker.core.group.group import Group, State
 from broker.core.group.group_records import (
     GroupKey,
@@ -30,6 +33,8 @@ class GroupShard:
     def __init__(self, replica: Replica, storage: Storage, make: Callable[[GroupShard, str], Group]) -> None:
         self.log = StateLog(replica, storage)
         self.groups: dict[str, Group] = {}
+        self.consumers: dict[str, ConsumerGroup] = {}
+        """Groups of the KIP-848 protocol; a name is in one of both."""
         self.offsets: dict[OffsetKey, Offset] = {}
         self.pending: dict[int, dict[OffsetKey, Offset]] = {}
         """Producer id -> offsets of its open transaction."""
@@ -42,17 +47,36 @@ class GroupShard:
             group = self.groups[name] = self._make(self, name)
         return group
 
+    def has_group(self, name: str) -> bool:
+        """Return whether there is anything of a group of this name."""
+        return name in self.groups or name in self.consumers or any(key.group == name for key in self.offsets)
+
     def is_unstable(self, key: OffsetKey) -> bool:
         """Return whether an open transaction may change the offset."""
         return any(key in offsets for offsets in self.pending.values())
 
     def apply(self, header: BatchHeader, item: record.Record) -> None:
         """Take a record of the log."""
-        key = decode_key(item.key or b"\xff\xff")
+        data = item.key or b"\xff\xff"
+        key = decode_key(data)
         if isinstance(key, OffsetKey):
             self._apply_offset(header, key, item.value)
         elif isinstance(key, GroupKey):
             self._apply_group(key.group, item)
+        elif (other := consumer_records.decode_key(data)) is not None:
+            value = item.value
+            self.apply_consumer(other, None if value is None else consumer_records.decode_value(other, value))
+
+    def apply_consumer(self, key: Key, value: Value | None) -> None:
+        """Take a record of a consumer group; one without its epoch is gone."""
+        if key.kind == consumer_records.GROUP and value is None:
+            self.consumers.pop(key.group, None)
+            return
+        group = self.consumers.get(key.group)
+        if group is None and value is not None:
+            group = self.consumers[key.group] = ConsumerGroup(key.group)
+        if group is not None:
+            group.apply(key, value)
 
     def _apply_offset(self, header: BatchHeader, key: OffsetKey, data: bytes | None) -> None:
         value = None if data is None else decode_offset(data)

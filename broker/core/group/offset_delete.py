@@ -1,19 +1,18 @@
 """OffsetDelete: a group forgets offsets of topics that none of its members subscribes to (KIP-496).
 
-A topic that is subscribed to is refused: its members would start anew without knowing it. Whether a member of a classic
-group subscribes is read from what it told the assignor, which only consumers do; a group of another kind must be empty.
+A topic that is subscribed to is refused: its members would start anew without knowing it. A group of another kind than
+consumers must be empty.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 
 from broker.core.errors import Code, Refused
 from broker.core.group.coordinator import GroupCoordinator
-from broker.core.group.group import Group, State
 from broker.core.group.group_records import OffsetKey, encode_key
 from broker.core.group.group_shard import GroupShard
+from broker.core.group.subscribed import subscribed
 from broker.core.metadata.image import Image
 from broker.wire.messages.offset_delete import (
     OffsetDeleteRequest,
@@ -26,35 +25,6 @@ Place = tuple[str, int]
 """Topic and partition."""
 
 
-def subscribed_topics(metadata: bytes) -> set[str]:
-    """Return the topics that a consumer's subscription names (ConsumerProtocolSubscription, any version)."""
-    names = set()
-    try:
-        (count,) = struct.unpack_from(">i", metadata, 2)
-        at = 6
-        for _ in range(count):
-            (size,) = struct.unpack_from(">h", metadata, at)
-            names.add(metadata[at + 2 : at + 2 + size].decode())
-            at += 2 + size
-    except (struct.error, UnicodeDecodeError):
-        return names
-    return names
-
-
-def subscriptions(group: Group | None) -> set[str]:
-    """Return all topics that members of a group subscribe to; raise Refused for a group that is no consumers'."""
-    if group is None or group.state is State.EMPTY:
-        return set()
-    if group.protocol_type != "consumer":
-        raise Refused(Code.NON_EMPTY_GROUP, f"{group.name} is a group of {group.protocol_type!r} with members")
-    return {
-        topic
-        for member in group.members.values()
-        for _, metadata in member.protocols
-        for topic in subscribed_topics(metadata)
-    }
-
-
 def delete(
     coordinator: GroupCoordinator,
     image: Image,
@@ -65,7 +35,8 @@ def delete(
     codes: dict[Place, Code] = {}
     try:
         shard = coordinator.shard(request.group_id)
-        doomed = _doomed(shard, image, request, codes)
+        taken = subscribed(coordinator, shard, request.group_id)
+        doomed = _doomed(shard, image, request, codes, taken)
 
         def done(code: Code) -> None:
             for key in doomed if not code else ():
@@ -80,13 +51,13 @@ def delete(
         answer(OffsetDeleteResponse(error_code=refused.code))
 
 
-def _doomed(shard: GroupShard, image: Image, request: OffsetDeleteRequest, codes: dict[Place, Code]) -> list[OffsetKey]:
+def _doomed(
+    shard: GroupShard, image: Image, request: OffsetDeleteRequest, codes: dict[Place, Code], taken: set[str]
+) -> list[OffsetKey]:
     """Return the offsets that may go; what stands against the others goes into `codes`. Raise Refused."""
-    name = request.group_id
-    group = shard.groups.get(name)
-    if group is None and not any(key.group == name for key in shard.offsets):
+    name, doomed = request.group_id, []
+    if not shard.has_group(name):
         raise Refused(Code.GROUP_ID_NOT_FOUND, f"no group {name!r}")
-    taken, doomed = subscriptions(group), []
     for topic in request.topics:
         known = image.topic(topic.name)
         for partition in topic.partitions:

@@ -62,6 +62,9 @@ def _group(
 ) -> OffsetFetchResponseGroup:
     try:
         shard = coordinator.shard(ask.group_id)
+        consumers = shard.consumers.get(ask.group_id)
+        if consumers is not None and ask.member_id is not None and ask.member_epoch >= 0:
+            consumers.check_commit(ask.member_id, ask.member_epoch)
     except Refused as refused:
         return OffsetFetchResponseGroup(group_id=ask.group_id, error_code=refused.code)
     wanted = ask.topics

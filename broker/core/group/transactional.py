@@ -63,7 +63,12 @@ class TransactionalOffsets:
             raise Refused(Code.INVALID_PRODUCER_EPOCH, f"epoch {message.producer_epoch} is older than {known.epoch}")
         if message.generation_id != NO_GENERATION or message.member_id or message.group_instance_id is not None:
             who = (message.member_id, message.group_instance_id, message.generation_id)
-            self._groups.check_commit(shard, message.group_id, who)
+            try:
+                self._groups.check_commit(shard, message.group_id, who)
+            except Refused as refused:
+                if refused.code is not Code.STALE_MEMBER_EPOCH:
+                    raise
+                raise Refused(Code.ILLEGAL_GENERATION, refused.message) from refused  # all that this request knows
 
     def _verify(
         self,

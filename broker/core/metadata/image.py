@@ -61,6 +61,8 @@ class Image(msgspec.Struct):
     configs: dict[str, dict[str, str]] = {}
     features: dict[str, int] = {}
     next_producer_id: int = 0
+    shape: int = 0
+    """Rises whenever a topic or a partition comes or goes."""
 
     @property
     def has_elr(self) -> bool:
@@ -104,14 +106,17 @@ class Image(msgspec.Struct):
             case TopicCreated(topic_id, name):
                 self.topics[topic_id] = Topic(topic_id, name)
                 self.topic_ids[name] = topic_id
+                self.shape += 1
             case TopicDeleted(topic_id):
                 topic = self.topics.pop(topic_id, None)
                 if topic is not None:
                     self.topic_ids.pop(topic.name, None)
                     self.configs.pop(f"topic:{topic.name}", None)
+                    self.shape += 1
             case PartitionState():
                 topic = self.topics.get(record.topic_id)
                 if topic is not None:
+                    self.shape += record.index not in topic.partitions
                     topic.partitions[record.index] = record
             case ConfigSet(kind, name, key, value):
                 self._apply_config(f"{kind}:{name}", key, value)

@@ -72,3 +72,11 @@ class StateLog:
             raise Refused(Code.COORDINATOR_NOT_AVAILABLE, f"the ISR of {log.name} is {leader.state.isr}")
         log.append(data, [batch.parse_header(data, 0)], leader.epoch, now_ms)
         self.replica.awaiting.append(Awaiting(log.end, done))
+
+    def when_replicated(self, done: Callable[[Code], None]) -> None:
+        """Call `done` when everything written so far is replicated, at once if it is."""
+        log = self.replica.log
+        if log.end <= log.high_watermark:
+            done(Code.NONE)
+        else:
+            self.replica.awaiting.append(Awaiting(log.end, done))

@@ -34,7 +34,6 @@ def head(api_key, version, correlation_id=7):
     ("api_key", "version", "at"),
     [
         (Api.STREAMS_GROUP_HEARTBEAT, 0, 13),
-        (Api.CONSUMER_GROUP_HEARTBEAT, 0, 13),
         (999, 3, 8),
         (Api.METADATA, 99, 8),
         (-5, -1, 8),
