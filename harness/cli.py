@@ -135,6 +135,10 @@ def check(
     anomalies: Annotated[str | None, typer.Option(help="Judge only these classes, with commas.")] = None,
     fresh: Annotated[bool | None, typer.Option("--fresh/--no-fresh", help="Judge reads by real time.")] = None,
     budget: Annotated[int | None, typer.Option(help="Steps of a search before it is `unknown`.", min=1)] = None,
+    jobs: Annotated[int, typer.Option(help="Processes that judge keys side by side.", min=1, max=256)] = 1,
+    dask: Annotated[
+        str | None, typer.Option(help="Judge keys on the Dask cluster of this scheduler.", metavar="ADDRESS")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Judge a history again, or one from anywhere else."""
@@ -151,7 +155,7 @@ def check(
         "budget": budget,
     }
     flags = {flag: value for flag, value in given.items() if value is not None}
-    raise typer.Exit(review.check(history, flags, as_json=as_json))
+    raise typer.Exit(review.check(history, flags, jobs=jobs, dask=dask, as_json=as_json))
 
 
 @app.command()

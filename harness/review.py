@@ -18,11 +18,14 @@ from harness.exits import VALID, of_verdict
 from harness.history import HistoryError
 
 
-def check(history: Path, flags: Mapping[str, Any], *, as_json: bool) -> int:
-    """Judge a history or a run's folder; flags override what its scenario.json says. Returns the exit status."""
+def check(history: Path, flags: Mapping[str, Any], *, jobs: int, dask: str | None, as_json: bool) -> int:
+    """Judge a history or a run's folder; flags override what its scenario.json says. Returns the exit status.
+
+    jobs, dask: where keys are judged, if not one after another here.
+    """
     if not history.exists():
         raise HistoryError(f"{history}: no such file or folder")
-    judgement = judge(history, _options(history, flags))
+    judgement = _judged(history, _options(history, flags), jobs, dask)
     verdict = judgement.verdict_json()
     if as_json:
         sys.stdout.write(msgspec.json.encode(verdict).decode() + "\n")
@@ -31,6 +34,15 @@ def check(history: Path, flags: Mapping[str, Any], *, as_json: bool) -> int:
     else:
         _print(judgement, history)
     return of_verdict(verdict["valid"])
+
+
+def _judged(history: Path, options: CheckOptions, jobs: int, dask: str | None) -> Judgement:
+    if jobs == 1 and dask is None:
+        return judge(history, options)
+    from harness import parallel  # noqa: PLC0415  most checks need none of it
+
+    with parallel.mapper(jobs, dask) as mapper:
+        return judge(history, options, mapper)
 
 
 def convert(source: Path, target: Path, flags: Mapping[str, Any]) -> int:
