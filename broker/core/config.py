@@ -63,6 +63,8 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):
     elr: bool = True
     transaction_version: int = 2
     """The level of `transaction.version` in a new cluster (KIP-890); below 2, clients keep to protocol v1."""
+    has_authorizer: bool = False
+    """Whether access rules are kept and obeyed."""
     properties: Mapping[str, str] = {}
     """All properties as given: defaults of topic settings are looked up here."""
 

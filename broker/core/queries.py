@@ -60,7 +60,7 @@ MAX_TIMESTAMP = -3
 LOCAL_EARLIEST = -4
 """The start of what is on local disks (KIP-405): all of it."""
 
-_SIMPLE: dict[type, Callable[[Broker, Any], Response]] = {
+_SIMPLE: dict[type, Callable[[Broker, Any], Response | None]] = {
     DescribeClusterRequest: lambda broker, message: cluster.describe_cluster(
         broker.image, message, cluster_id=broker.config.cluster_id, leader_id=broker.quorum.leader_id
     ),
@@ -76,11 +76,11 @@ _SIMPLE: dict[type, Callable[[Broker, Any], Response]] = {
         broker.config, broker.replicas, message
     ),
     DescribeTransactionsRequest: lambda broker, message: transactions.describe(broker.transactions, message),
-    DescribeAclsRequest: lambda _, message: security.describe_acls(message),
-    CreateAclsRequest: lambda _, message: security.create_acls(message),
-    DeleteAclsRequest: lambda _, message: security.delete_acls(message),
+    DescribeAclsRequest: lambda broker, message: security.describe_acls(broker.config, broker.image, message),
+    CreateAclsRequest: lambda broker, message: security.create_acls(broker.config, message),
+    DeleteAclsRequest: lambda broker, message: security.delete_acls(broker.config, message),
     DescribeClientQuotasRequest: lambda _, message: security.describe_client_quotas(message),
-    DescribeUserScramCredentialsRequest: lambda _, message: security.describe_scram(message),
+    DescribeUserScramCredentialsRequest: lambda broker, message: security.describe_scram(broker.image, message),
 }
 """Questions that need the node's state, but neither its disk nor the time."""
 

@@ -13,13 +13,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from broker.io.door import Answered, Asked
 from broker.io.framing import START_BYTES, Inbox
-from broker.io.stream import Chunk, Stream
+from broker.io.secure import SecureStream, open_stream
+from broker.io.session import Session, peer_certificate
+from broker.io.stream import Chunk
 from broker.wire.errors import WireError
 from broker.wire.message import Response
 
@@ -30,12 +33,14 @@ MAX_OPEN = 128
 class Slot:
     """The place of one request in its connection's order; the `id` of a request for the core."""
 
-    __slots__ = ("answer", "connection", "correlation_id", "version")
+    __slots__ = ("answer", "connection", "correlation_id", "finish", "version")
 
     def __init__(self, connection: Connection, version: int, correlation_id: int) -> None:
         self.connection = connection
         self.version, self.correlation_id = version, correlation_id
         self.answer: Response | bytes | None = None
+        self.finish: Callable[[Any], Response] | None = None
+        """What makes the core's answer the whole one, when a part of the request was refused before."""
 
 
 class Memory:
@@ -98,9 +103,18 @@ class Connection:
     """See the module. `to_nodes`: at the nodes' door."""
 
     def __init__(
-        self, host: Host, connection: socket.socket, *, to_nodes: bool, expects_answer: Callable[[Asked], bool]
+        self,
+        host: Host,
+        connection: socket.socket,
+        *,
+        to_nodes: bool,
+        expects_answer: Callable[[Asked], bool],
+        session: Session,
+        context: ssl.SSLContext | None = None,
     ) -> None:
+        """context: TLS is spoken."""
         self.to_nodes = to_nodes
+        self.session = session
         self._loop = asyncio.get_running_loop()
         self.active_s = self._loop.time()
         self._host = host
@@ -110,7 +124,7 @@ class Connection:
         self._admitted_bytes = 0
         self._waits_for_memory = self._peer_is_slow = self._reading_paused = self._is_taking = self._is_lost = False
         self.peer = _name(connection)
-        self._stream = Stream(self._loop, connection, self)
+        self._stream = open_stream(self._loop, connection, self, context, is_server=True)
         if not host.opened(self):
             self.close()
 
@@ -124,6 +138,10 @@ class Connection:
         """Take what came."""
         self.active_s = self._loop.time()
         self._take(count)
+
+    def certificate(self) -> Any:
+        """Return the certificate that a TLS client showed and that was checked, None for none."""
+        return peer_certificate(self._stream.tls) if isinstance(self._stream, SecureStream) else None
 
     def lost(self) -> None:
         """Forget what waits: nobody will read it."""
@@ -231,6 +249,9 @@ class Connection:
                 out += self._host.chunks(slot, answer)
         if out:
             self._stream.write(out)
+        if self.session.is_refused and not slots:
+            self.close()
+            return
         if self._reading_paused:
             self._resume()
 

@@ -75,11 +75,11 @@ def open_frame(payload: memoryview, *, to_nodes: bool, image: Callable[[], Image
     api_key, version, correlation_id = _START.unpack_from(payload)
     served = SERVED.get(api_key)
     if served is None or (served.nodes_only and not to_nodes):
-        return Answered(api_key, _refused(api_key, version, correlation_id))
+        return Answered(api_key, refused(api_key, version, correlation_id))
     if api_key == Api.API_VERSIONS:
         return Answered(api_key, _api_versions(version, correlation_id, image(), to_nodes=to_nodes))
     if not served.lowest <= version <= served.highest:
-        return Answered(api_key, _refused(api_key, version, correlation_id))
+        return Answered(api_key, refused(api_key, version, correlation_id))
     header = read_request_header(payload)
     if api_key == Api.PRODUCE:
         return Asked(header, hot.read_produce(payload, header.body_at, version))
@@ -87,7 +87,7 @@ def open_frame(payload: memoryview, *, to_nodes: bool, image: Callable[[], Image
     if isinstance(message, MetadataRequest) and version == 0 and message.topics == ():
         message = msgspec.structs.replace(message, topics=None)  # in version 0, none means all
     if not to_nodes and isinstance(message, FetchRequest) and _follows(message):
-        return Answered(api_key, _refused(api_key, version, correlation_id, CLUSTER_AUTHORIZATION_FAILED))
+        return Answered(api_key, refused(api_key, version, correlation_id, CLUSTER_AUTHORIZATION_FAILED))
     return Asked(header, message)
 
 
@@ -152,7 +152,8 @@ def _api_versions(version: int, correlation_id: int, image: Image, *, to_nodes: 
     return frame(codec.encode_response(answer, version if known else 0, correlation_id=correlation_id))
 
 
-def _refused(api_key: int, version: int, correlation_id: int, code: int = Code.UNSUPPORTED_VERSION) -> bytes:
+def refused(api_key: int, version: int, correlation_id: int, code: int = Code.UNSUPPORTED_VERSION) -> bytes:
+    """Return the frame of an answer that says nothing but that code."""
     write = _error_writer(api_key, version)
     if write is None:
         return frame(_CODE.pack(correlation_id, code))

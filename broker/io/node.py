@@ -31,19 +31,28 @@ from collections.abc import Iterator
 from broker.core import queries
 from broker.core.broker import Broker
 from broker.core.errors import Code
+from broker.core.metadata.image import scram_key
 from broker.core.ready import Event, PeerReply, PeerRequest, Ready, Reply, Request, Tick, Truncate, Write
+from broker.core.security.access import judge
+from broker.core.security.acl import Authorizer, Operation, Question, ResourceType
+from broker.core.security.rules import Narrowed, Verdict
 from broker.io import door
 from broker.io.connection import Connection, Memory, Slot
 from broker.io.disk import Disk, ShortReadError, SyncJob
 from broker.io.door import Answered, Asked
 from broker.io.peers import Peers
+from broker.io.session import Session
 from broker.io.settings import Settings
 from broker.io.stream import Chunk, Listener
+from broker.wire.apis import Api
 from broker.wire.errors import WireError
+from broker.wire.message import Request as WireRequest
 from broker.wire.message import Response
 from broker.wire.messages.describe_quorum import DescribeQuorumResponse
 from broker.wire.messages.fetch import FetchResponse, Region
 from broker.wire.messages.produce import ProduceRequest
+from broker.wire.messages.sasl_authenticate import SaslAuthenticateRequest
+from broker.wire.messages.sasl_handshake import SaslHandshakeRequest
 
 STOP_TIMEOUT_S = 10.0
 """Leaderships are handed over within a heartbeat or two; a supervisor kills after 10 s or more."""
@@ -70,7 +79,8 @@ class Node:
         self._anchor_s = time.time() - time.monotonic()
         seed = random.SystemRandom().getrandbits(64)
         self.broker = Broker(settings.core, self.disk, seed, self.now_ms())
-        self._peers = Peers(settings.core.node_id, settings.peers, self._peer_event)
+        self._security = settings.security
+        self._peers = Peers(settings.core.node_id, settings.peers, self._peer_event, settings.security.to_nodes)
         self._sync: dict[str, None] = {}
         self._replies: list[Reply] = []
         self._requests: list[PeerRequest] = []
@@ -114,7 +124,16 @@ class Node:
         self.log.info("stopped%s", "" if self.broker.is_stopped else " without handing over: nobody answered in time")
 
     def _connected(self, connection: socket.socket, *, to_nodes: bool) -> None:
-        Connection(self, connection, to_nodes=to_nodes, expects_answer=_expects_answer)
+        guard = self._security.nodes if to_nodes else self._security.clients
+        session = Session(guard, lambda mechanism, user: self.broker.image.scram.get(scram_key(mechanism, user)))
+        Connection(
+            self,
+            connection,
+            to_nodes=to_nodes,
+            expects_answer=_expects_answer,
+            session=session,
+            context=guard.tls,
+        )
 
     def stop(self) -> None:
         """Begin an orderly stop."""
@@ -217,7 +236,7 @@ class Node:
         touched: dict[Connection, None] = {}
         for reply in replies:
             slot: Slot = reply.id
-            slot.answer = reply.message
+            slot.answer = reply.message if slot.finish is None else slot.finish(reply.message)
             touched[slot.connection] = None
         for connection in touched:
             try:
@@ -246,6 +265,8 @@ class Node:
         """Return what the frame asks."""
         try:
             opened = door.open_frame(payload, to_nodes=connection.to_nodes, image=lambda: self.broker.image)
+            if connection.session.principal is None:
+                self._only_about_itself(connection, opened)
         except WireError as error:
             self.log.warning("connection from %s closed: %s", connection.peer, error)
             raise
@@ -255,22 +276,78 @@ class Node:
         return opened
 
     def asked(self, connection: Connection, slot: Slot, asked: Asked) -> None:
-        """Answer from the state, ask the controller, or step."""
+        """Answer from the state, ask the controller, or step; first look who asks, and whether that may be."""
         message = asked.message
+        if isinstance(message, SaslHandshakeRequest):
+            self._answer(slot, connection.session.handshake(message))
+            return
+        if isinstance(message, SaslAuthenticateRequest):
+            self._answer(slot, connection.session.authenticate(message))
+            return
+        if self._security.authorizer is not None and not connection.to_nodes:
+            verdict = self._judge(self._security.authorizer, connection, message)
+            if isinstance(verdict, Narrowed):
+                message, slot.finish = verdict
+                asked = Asked(asked.header, message)
+            elif verdict is not None:
+                self._refuse(slot, asked, verdict)
+                return
         if queries.is_forwarded(self.broker, message) and not connection.to_nodes:
             self._forward(slot, asked)
             return
         answer = queries.answer(self.broker, self.disk, message, self.now_ms())
         if answer is not None:
-            self._replies.append(Reply(slot, answer))
-            if not self._flush_planned and not self._syncing:
-                self._flush_planned = True
-                asyncio.get_running_loop().call_soon(self._flush)
+            self._answer(slot, answer)
             return
         client_id = asked.header.client_id or ""
         host = f"/{connection.peer.rpartition(':')[0]}"  # as Kafka shows it
         version = asked.header.version
         self.step(Request(slot, message, client_id, host, internal=connection.to_nodes, version=version))
+
+    def _answer(self, slot: Slot, answer: Response) -> None:
+        self._replies.append(Reply(slot, answer))
+        if not self._flush_planned and not self._syncing:
+            self._flush_planned = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    # Who may ask what.
+
+    def _only_about_itself(self, connection: Connection, opened: Asked | Answered) -> None:
+        """Let a client that has not said who it is say so, and nothing else. Raises WireError."""
+        if isinstance(opened, Answered):
+            known = opened.api_key == Api.API_VERSIONS
+        else:
+            known = opened.header.api_key in {Api.SASL_HANDSHAKE, Api.SASL_AUTHENTICATE}
+        if not known:
+            raise WireError(f"{connection.peer} asks before it has said who it is")
+
+    def _judge(self, authorizer: Authorizer, connection: Connection, message: WireRequest) -> Verdict:
+        """Return what of the request whoever asks may have done."""
+        session, image = connection.session, self.broker.image
+        certificate = connection.certificate()
+        if certificate:
+            session.tls(certificate)
+        host = connection.peer.rpartition(":")[0]
+
+        def may(operation: Operation, kind: ResourceType, name: str | None) -> bool:
+            question = Question(session.principal or "", host, operation, kind, name)
+            return authorizer.allows(image.acls, image.acls_version, question)
+
+        def name_of(topic_id: bytes) -> str:
+            topic = image.topics.get(topic_id.hex())
+            return "" if topic is None else topic.name
+
+        return judge(message, may, name_of)
+
+    def _refuse(self, slot: Slot, asked: Asked, refusal: Code | Response) -> None:
+        """Answer with a refusal; a Produce that wants no answer gets none, and none of it is done."""
+        if not _expects_answer(asked):
+            return
+        if isinstance(refusal, Response):
+            self._answer(slot, refusal)
+        else:
+            slot.answer = door.refused(asked.header.api_key, slot.version, slot.correlation_id, refusal)
+            slot.connection.flush()
 
     def _forward(self, slot: Slot, asked: Asked) -> None:
         token = next(self._tokens)

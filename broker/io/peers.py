@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections import deque
 from collections.abc import Callable, Mapping
 
@@ -17,8 +18,9 @@ import msgspec
 
 from broker.core.ready import Event, PeerFailed, PeerReply, PeerRequest
 from broker.io.framing import Inbox
+from broker.io.secure import AnyStream, open_stream
 from broker.io.served import SERVED
-from broker.io.stream import Chunk, Stream
+from broker.io.stream import Chunk
 from broker.wire import codec
 from broker.wire.errors import WireError
 from broker.wire.frame import MAX_FRAME_BYTES, frame
@@ -42,8 +44,14 @@ class Peers:
     """All outgoing connections of a node. `deliver` takes the events."""
 
     def __init__(
-        self, node_id: int, addresses: Mapping[int, tuple[str, int]], deliver: Callable[[Event], None]
+        self,
+        node_id: int,
+        addresses: Mapping[int, tuple[str, int]],
+        deliver: Callable[[Event], None],
+        context: ssl.SSLContext | None = None,
     ) -> None:
+        """context: the other nodes' doors speak TLS."""
+        self._context = context
         self._client_id = f"node-{node_id}"
         self._addresses, self._deliver = addresses, deliver
         self._channels: dict[tuple[int, int], Channel] = {}
@@ -57,7 +65,7 @@ class Peers:
             if address is None:
                 asyncio.get_running_loop().call_soon(self._deliver, PeerFailed(request.token))
                 return
-            channel = self._channels[key] = Channel(address, self._client_id, self._deliver)
+            channel = self._channels[key] = Channel(address, self._client_id, self._deliver, self._context)
         try:
             channel.send(request)
         except WireError:
@@ -72,7 +80,14 @@ class Peers:
 class Channel:
     """The way to one peer for one kind of request; see the module. It outlives its connections."""
 
-    def __init__(self, address: tuple[str, int], client_id: str, deliver: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        address: tuple[str, int],
+        client_id: str,
+        deliver: Callable[[Event], None],
+        context: ssl.SSLContext | None = None,
+    ) -> None:
+        self.context = context
         self._address, self._client_id, self._deliver = address, client_id, deliver
         self._link: _Link | None = None
         self._waiting: deque[_Waiting] = deque()
@@ -163,7 +178,7 @@ class _Link:
     def __init__(self, channel: Channel) -> None:
         self.task: asyncio.Task[None] | None = None
         self._channel = channel
-        self._stream: Stream | None = None
+        self._stream: AnyStream | None = None
         self._inbox = Inbox(MAX_FRAME_BYTES)
         self._unsent: list[Chunk] = []
 
@@ -182,7 +197,7 @@ class _Link:
         except OSError:
             self._channel.lost(self)
             return
-        self._stream = Stream(loop, connection, self)
+        self._stream = open_stream(loop, connection, self, self._channel.context, is_server=False)
         if self._unsent:
             self._stream.write(self._unsent)
         self._unsent = []

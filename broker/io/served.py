@@ -20,6 +20,10 @@ from broker.wire.messages.alter_partition_reassignments import (
     AlterPartitionReassignmentsRequest,
     AlterPartitionReassignmentsResponse,
 )
+from broker.wire.messages.alter_user_scram_credentials import (
+    AlterUserScramCredentialsRequest,
+    AlterUserScramCredentialsResponse,
+)
 from broker.wire.messages.api_versions import ApiVersion, ApiVersionsRequest, ApiVersionsResponse
 from broker.wire.messages.broker_heartbeat import BrokerHeartbeatRequest, BrokerHeartbeatResponse
 from broker.wire.messages.broker_registration import BrokerRegistrationRequest, BrokerRegistrationResponse
@@ -84,6 +88,8 @@ from broker.wire.messages.quorum import (
     VoteRequest,
     VoteResponse,
 )
+from broker.wire.messages.sasl_authenticate import SaslAuthenticateRequest, SaslAuthenticateResponse
+from broker.wire.messages.sasl_handshake import SaslHandshakeRequest, SaslHandshakeResponse
 from broker.wire.messages.sync_group import SyncGroupRequest, SyncGroupResponse
 from broker.wire.messages.txn_offset_commit import TxnOffsetCommitRequest, TxnOffsetCommitResponse
 from broker.wire.messages.update_features import UpdateFeaturesRequest, UpdateFeaturesResponse
@@ -142,6 +148,9 @@ SERVED: dict[int, Served] = {
         Served(DescribeProducersRequest, DescribeProducersResponse, 0, 0),
         Served(DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, 0, 0),
         Served(DescribeTransactionsRequest, DescribeTransactionsResponse, 0, 0),
+        Served(SaslHandshakeRequest, SaslHandshakeResponse, 1, 1),
+        Served(SaslAuthenticateRequest, SaslAuthenticateResponse, 0, 2),
+        Served(AlterUserScramCredentialsRequest, AlterUserScramCredentialsResponse, 0, 0),
         Served(DescribeUserScramCredentialsRequest, DescribeUserScramCredentialsResponse, 0, 0),
         Served(ListConfigResourcesRequest, ListConfigResourcesResponse, 1, 1),
         Served(ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse, 0, 0),

@@ -26,6 +26,7 @@ from broker.core.config import BROKER_NAMES, TOPIC_DEFAULTS, BrokerConfig
 from broker.core.metadata.records import Endpoint
 from broker.core.node_settings import SIZES, SWITCHES, TIMES
 from broker.io.properties import Properties, SettingsError, address_of, parse
+from broker.io.security import OPEN, Security, is_known, security
 from broker.wire.frame import MAX_FRAME_BYTES
 
 META_FILE = "meta.properties"
@@ -88,6 +89,7 @@ class Settings:
     node_address: tuple[str, int]
     peers: Mapping[int, tuple[str, int]]
     limits: Limits = Limits()
+    security: Security = OPEN
     unknown: tuple[str, ...] = ()
     bug: str = ""
     """The bug to plant, "" for none."""
@@ -125,13 +127,15 @@ def settings(values: Mapping[str, str]) -> Settings:
         if key in values
     }
     numbers |= {field: given.switch(key) for key, field in SWITCHES.items() if key in values}
+    guard = security(given, name, controller_name)
     core = BrokerConfig(
         node_id=node_id,
         voters=tuple(sorted(voters)),
         cluster_id=_cluster_id(folder, node_id),
         endpoints=(Endpoint(name, *advertised[name]),),
         rack=values.get("broker.rack"),
-        properties=dict(values),
+        has_authorizer=guard.authorizer is not None,
+        properties={key: value for key, value in values.items() if not is_known(key)},  # no secret goes further
         **numbers,
     )
     peers = {peer: address for peer, address in voters.items() if peer != node_id}
@@ -145,6 +149,7 @@ def settings(values: Mapping[str, str]) -> Settings:
         node_address=nodes[controller_name],
         peers=peers,
         limits=_limits(given),
+        security=guard,
         unknown=_unknown(values),
         bug=_bug(values.get(BUG, "")),
     )
@@ -234,4 +239,6 @@ def _limits(given: Properties) -> Limits:
 def _unknown(values: Mapping[str, str]) -> tuple[str, ...]:
     topics = {BROKER_NAMES.get(name, name) for name in TOPIC_DEFAULTS}
     known = {*TIMES, *SIZES, *SWITCHES, *WITHOUT_EFFECT, *_TEXTS, *_NUMBERS, *topics}
-    return tuple(name for name in sorted(values) if name not in known and not name.startswith(PEER_PREFIX))
+    return tuple(
+        name for name in sorted(values) if name not in known and not name.startswith(PEER_PREFIX) and not is_known(name)
+    )

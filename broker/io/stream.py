@@ -69,6 +69,14 @@ class Span:
         self.size -= sent
         return sent
 
+    def read(self) -> bytes:
+        """Return what was not sent, and be done. Raises OSError and BrokenSpanError."""
+        data = b"" if self.is_spoilt else os.pread(self._descriptor, self.size, self.position)
+        if self.is_spoilt or len(data) != self.size:
+            raise BrokenSpanError("the file was cut before it was sent")
+        self.drop()
+        return data
+
     def drop(self) -> None:
         """Give the descriptor back."""
         if self._is_kept:

@@ -16,12 +16,14 @@ from broker.core.controller.configs import Configs
 from broker.core.controller.features import Features, first_levels
 from broker.core.controller.partitions import Partitions
 from broker.core.controller.pipeline import Pipeline
+from broker.core.controller.security import Security
 from broker.core.controller.topics import Topics
 from broker.core.errors import Code
 from broker.core.metadata.image import Image
 from broker.core.metadata.records import FeatureSet, ProducerIdsReserved
 from broker.core.quorum.quorum import Quorum
 from broker.core.ready import Outbox
+from broker.core.security import particular
 from broker.wire.messages.allocate_producer_ids import AllocateProducerIdsRequest, AllocateProducerIdsResponse
 from broker.wire.messages.alter_configs import AlterConfigsRequest, AlterConfigsResponse
 from broker.wire.messages.alter_configs import AlterConfigsResourceResponse as ReplacedResourceResponse
@@ -30,14 +32,17 @@ from broker.wire.messages.alter_partition_reassignments import (
     AlterPartitionReassignmentsRequest,
     AlterPartitionReassignmentsResponse,
 )
+from broker.wire.messages.alter_user_scram_credentials import AlterUserScramCredentialsRequest
 from broker.wire.messages.broker_heartbeat import BrokerHeartbeatRequest, BrokerHeartbeatResponse
 from broker.wire.messages.broker_registration import BrokerRegistrationRequest, BrokerRegistrationResponse
+from broker.wire.messages.create_acls import AclCreationResult, CreateAclsRequest, CreateAclsResponse
 from broker.wire.messages.create_partitions import (
     CreatePartitionsRequest,
     CreatePartitionsResponse,
     CreatePartitionsTopicResult,
 )
 from broker.wire.messages.create_topics import CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse
+from broker.wire.messages.delete_acls import DeleteAclsFilterResult, DeleteAclsRequest, DeleteAclsResponse
 from broker.wire.messages.delete_topics import DeletableTopicResult, DeleteTopicsRequest, DeleteTopicsResponse
 from broker.wire.messages.elect_leaders import ElectLeadersRequest, ElectLeadersResponse
 from broker.wire.messages.incremental_alter_configs import (
@@ -61,6 +66,9 @@ ControllerRequest = (
     | IncrementalAlterConfigsRequest
     | AlterConfigsRequest
     | UpdateFeaturesRequest
+    | CreateAclsRequest
+    | DeleteAclsRequest
+    | AlterUserScramCredentialsRequest
 )
 PRODUCER_ID_BLOCK = 1000
 """As in Kafka."""
@@ -105,6 +113,13 @@ _REFUSALS: dict[type, Callable[[Any, Code], Any]] = {
         )
     ),
     UpdateFeaturesRequest: lambda _, code: UpdateFeaturesResponse(error_code=code),
+    CreateAclsRequest: lambda message, code: CreateAclsResponse(
+        results=(AclCreationResult(error_code=code),) * len(message.creations)
+    ),
+    DeleteAclsRequest: lambda message, code: DeleteAclsResponse(
+        filter_results=(DeleteAclsFilterResult(error_code=code),) * len(message.filters)
+    ),
+    AlterUserScramCredentialsRequest: particular.alter_scram,
 }
 
 
@@ -124,6 +139,7 @@ class Controller:
         self._partitions = Partitions(self._pipeline)
         self._topics = Topics(self._pipeline, rng)
         self._configs = Configs(self._pipeline)
+        security = Security(self._pipeline)
         self._deciders: dict[type, Callable[[Any, int], Any]] = {
             BrokerRegistrationRequest: self._brokers.register,
             BrokerHeartbeatRequest: self._brokers.heartbeat,
@@ -137,6 +153,9 @@ class Controller:
             IncrementalAlterConfigsRequest: self._configs.alter,
             AlterConfigsRequest: self._configs.replace,
             UpdateFeaturesRequest: Features(self._pipeline).update,
+            CreateAclsRequest: security.create_acls,
+            DeleteAclsRequest: security.delete_acls,
+            AlterUserScramCredentialsRequest: security.alter_scram,
         }
         if not image.features:
             for name, level in first_levels(config).items():

@@ -12,6 +12,7 @@ from typing import assert_never
 import msgspec
 
 from broker.core.metadata.records import (
+    AclSet,
     BrokerChanged,
     BrokerRegistered,
     ConfigSet,
@@ -20,9 +21,12 @@ from broker.core.metadata.records import (
     PartitionState,
     ProducerIdsReserved,
     Record,
+    ScramSet,
     TopicCreated,
     TopicDeleted,
 )
+from broker.core.security.acl import Rule
+from broker.core.security.scram import Credential
 
 ELR_FEATURE = "eligible.leader.replicas.version"
 
@@ -63,6 +67,12 @@ class Image(msgspec.Struct):
     next_producer_id: int = 0
     shape: int = 0
     """Rises whenever a topic or a partition comes or goes."""
+    acls: dict[str, Rule] = {}
+    """Access rules by their keys."""
+    acls_version: int = 0
+    """Rises whenever a rule comes or goes."""
+    scram: dict[str, Credential] = {}
+    """Credentials by mechanism and user: see `scram_key`."""
 
     @property
     def has_elr(self) -> bool:
@@ -92,7 +102,7 @@ class Image(msgspec.Struct):
         """Return the dynamic settings of a topic or broker."""
         return self.configs.get(f"{kind}:{name}", {})
 
-    def apply(self, record: Record) -> None:  # noqa: C901 - one flat case per kind of record
+    def apply(self, record: Record) -> None:  # noqa: C901, PLR0912 - one flat case per kind of record
         """Change the image by one record."""
         match record:
             case BrokerRegistered(broker_id, epoch, incarnation, endpoints, rack):
@@ -124,6 +134,17 @@ class Image(msgspec.Struct):
                 self.features[name] = level
             case ProducerIdsReserved(next_id):
                 self.next_producer_id = next_id
+            case AclSet(rule, present):
+                self.acls_version += 1
+                if present:
+                    self.acls[rule.key] = rule
+                else:
+                    self.acls.pop(rule.key, None)
+            case ScramSet(user, mechanism, credential):
+                if credential is None:
+                    self.scram.pop(scram_key(mechanism, user), None)
+                else:
+                    self.scram[scram_key(mechanism, user)] = credential
             case _:
                 assert_never(record)
 
@@ -137,6 +158,11 @@ class Image(msgspec.Struct):
     def dump(self) -> bytes:
         """Return the snapshot."""
         return msgspec.json.encode(self)
+
+
+def scram_key(mechanism: int, user: str) -> str:
+    """Return where a credential stands in `Image.scram`."""
+    return f"{mechanism}:{user}"
 
 
 def load(data: bytes) -> Image:

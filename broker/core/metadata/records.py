@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import msgspec
 
+from broker.core.security.acl import Rule
+from broker.core.security.scram import Credential
+
 NO_LEADER = -1
 
 
@@ -89,6 +92,21 @@ class ProducerIdsReserved(msgspec.Struct, frozen=True, tag="producer-ids"):
     next_id: int
 
 
+class AclSet(msgspec.Struct, frozen=True, tag="acl"):
+    """An access rule is there, or is not any more."""
+
+    rule: Rule
+    present: bool
+
+
+class ScramSet(msgspec.Struct, frozen=True, tag="scram"):
+    """A user's credential for a mechanism; None takes it away."""
+
+    user: str
+    mechanism: int
+    credential: Credential | None
+
+
 Record = (
     BrokerRegistered
     | BrokerChanged
@@ -98,6 +116,8 @@ Record = (
     | ConfigSet
     | FeatureSet
     | ProducerIdsReserved
+    | AclSet
+    | ScramSet
 )
 
 

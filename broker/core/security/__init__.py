@@ -1,0 +1,1 @@
+"""Who may do what: access rules, credentials, and what each request needs."""

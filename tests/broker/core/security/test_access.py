@@ -1,0 +1,218 @@
+"""What requests need: every request has its row, and what is refused is refused in its own form."""
+
+import msgspec
+import pytest
+
+from broker.core.errors import Code
+from broker.core.security.access import RULES, judge
+from broker.core.security.acl import Operation, ResourceType
+from broker.core.security.rules import Narrowed
+from broker.io.served import SERVED
+from broker.wire import codec
+from broker.wire.apis import Api
+from broker.wire.message import Response
+from broker.wire.messages import (
+    add_partitions_to_txn,
+    fetch,
+    find_coordinator,
+    list_groups,
+    metadata,
+    offset_commit,
+    offset_fetch,
+    produce,
+)
+
+BEFORE_ANYBODY = {Api.API_VERSIONS, Api.SASL_HANDSHAKE, Api.SASL_AUTHENTICATE}
+FOR_CLIENTS = [entry for api, entry in SERVED.items() if not entry.nodes_only and api not in BEFORE_ANYBODY]
+TOPIC_ID = bytes(range(16))
+
+
+def may(*allowed):
+    return lambda operation, kind, name: (operation, kind, name) in allowed
+
+
+def nothing(operation, kind, name):
+    return False
+
+
+def everything(operation, kind, name):
+    return True
+
+
+def name_of(topic_id):
+    return "open" if topic_id == TOPIC_ID else ""
+
+
+def test_every_request_of_a_client_has_a_row():
+    assert {entry.request for entry in FOR_CLIENTS} <= set(RULES)
+
+
+class NotListedRequest(metadata.MetadataRequest, frozen=True, kw_only=True):
+    """What somebody adds tomorrow."""
+
+
+def test_a_request_without_a_row_is_for_administrators():
+    assert judge(NotListedRequest(), nothing, name_of) is Code.CLUSTER_AUTHORIZATION_FAILED
+    administrator = may((Operation.ALTER, ResourceType.CLUSTER, "kafka-cluster"))
+    assert judge(NotListedRequest(), administrator, name_of) is None
+
+
+@pytest.mark.parametrize("entry", FOR_CLIENTS, ids=lambda entry: entry.request.__name__)
+def test_a_refusal_is_an_answer_of_its_request_that_every_version_can_carry(entry):
+    verdict = judge(entry.request(), nothing, name_of)
+    if isinstance(verdict, Narrowed):
+        verdict = verdict.finish(entry.response())
+    if verdict is None:
+        return
+    assert type(verdict) is entry.response
+    for version in range(entry.lowest, entry.highest + 1):
+        codec.encode_response(verdict, version, correlation_id=1)
+
+
+@pytest.mark.parametrize("entry", FOR_CLIENTS, ids=lambda entry: entry.request.__name__)
+def test_who_may_everything_is_not_held_up(entry):
+    verdict = judge(entry.request(), everything, name_of)
+    if isinstance(verdict, Narrowed):
+        assert verdict.message == entry.request()
+        verdict = None if verdict.finish(entry.response()) == entry.response() else verdict
+    assert verdict is None
+
+
+def topic_data(name, topic_id=bytes(16)):
+    part = produce.PartitionProduceData(index=3, records=b"x")
+    return produce.TopicProduceData(name=name, topic_id=topic_id, partition_data=(part,))
+
+
+def test_a_produce_is_done_for_the_topics_that_may_be_written():
+    asked = produce.ProduceRequest(acks=-1, topic_data=(topic_data("open"), topic_data("shut")))
+    verdict = judge(asked, may((Operation.WRITE, ResourceType.TOPIC, "open")), name_of)
+    assert isinstance(verdict, Narrowed)
+    assert [one.name for one in verdict.message.topic_data] == ["open"]
+    done = produce.TopicProduceResponse(
+        name="open", partition_responses=(produce.PartitionProduceResponse(index=3, base_offset=7),)
+    )
+    whole = verdict.finish(produce.ProduceResponse(responses=(done,)))
+    assert [(one.name, one.partition_responses[0].error_code) for one in whole.responses] == [
+        ("open", 0),
+        ("shut", Code.TOPIC_AUTHORIZATION_FAILED),
+    ]
+
+
+def test_a_topic_that_is_named_by_its_id_is_judged_by_its_name():
+    asked = produce.ProduceRequest(topic_data=(topic_data("", TOPIC_ID),))
+    assert judge(asked, may((Operation.WRITE, ResourceType.TOPIC, "open")), name_of) is None
+    assert judge(asked, may((Operation.WRITE, ResourceType.TOPIC, "other")), name_of) is not None
+
+
+def test_a_transactional_produce_needs_its_id_too():
+    asked = produce.ProduceRequest(transactional_id="mine", topic_data=(topic_data("open"),))
+    verdict = judge(asked, may((Operation.WRITE, ResourceType.TOPIC, "open")), name_of)
+    assert isinstance(verdict, Response)
+    assert verdict.responses[0].partition_responses[0].error_code == Code.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+    both = may((Operation.WRITE, ResourceType.TOPIC, "open"), (Operation.WRITE, ResourceType.TRANSACTIONAL_ID, "mine"))
+    assert judge(asked, both, name_of) is None
+
+
+def test_a_fetch_of_what_may_not_be_read_holds_no_records():
+    part = fetch.FetchPartition(partition=2)
+    asked = fetch.FetchRequest(topics=(fetch.FetchTopic(topic="shut", partitions=(part,)),))
+    verdict = judge(asked, nothing, name_of)
+    assert isinstance(verdict, fetch.FetchResponse)
+    data = verdict.responses[0].partitions[0]
+    assert (data.error_code, data.partition_index, data.records) == (Code.TOPIC_AUTHORIZATION_FAILED, 2, b"")
+
+
+def test_metadata_of_all_topics_shows_those_that_may_be_described():
+    verdict = judge(
+        metadata.MetadataRequest(topics=None), may((Operation.DESCRIBE, ResourceType.TOPIC, "open")), name_of
+    )
+    assert isinstance(verdict, Narrowed)
+    topics = tuple(metadata.MetadataResponseTopic(name=name) for name in ("open", "shut"))
+    shown = verdict.finish(metadata.MetadataResponse(topics=topics))
+    assert [one.name for one in shown.topics] == ["open"]
+
+
+def test_no_topic_is_created_by_asking_for_it_without_the_right():
+    asked = metadata.MetadataRequest(topics=(metadata.MetadataRequestTopic(name="new"),))
+    seen = (Operation.DESCRIBE, ResourceType.TOPIC, "new")
+    verdict = judge(asked, may(seen), name_of)
+    assert isinstance(verdict, Narrowed)
+    assert not verdict.message.allow_auto_topic_creation
+    verdict = judge(asked, may(seen, (Operation.CREATE, ResourceType.TOPIC, "new")), name_of)
+    assert isinstance(verdict, Narrowed)
+    assert verdict.message.allow_auto_topic_creation
+
+
+def test_a_commit_needs_the_group_and_each_topic():
+    part = offset_commit.OffsetCommitRequestPartition(partition_index=1)
+    topics = tuple(offset_commit.OffsetCommitRequestTopic(name=name, partitions=(part,)) for name in ("open", "shut"))
+    asked = offset_commit.OffsetCommitRequest(group_id="g", topics=topics)
+    refused = judge(asked, may((Operation.READ, ResourceType.TOPIC, "open")), name_of)
+    assert {one.partitions[0].error_code for one in refused.topics} == {Code.GROUP_AUTHORIZATION_FAILED}
+    group = (Operation.READ, ResourceType.GROUP, "g")
+    verdict = judge(asked, may(group, (Operation.READ, ResourceType.TOPIC, "open")), name_of)
+    assert isinstance(verdict, Narrowed)
+    assert [one.name for one in verdict.message.topics] == ["open"]
+
+
+def test_offsets_of_hidden_topics_and_groups_are_not_told():
+    groups = tuple(offset_fetch.OffsetFetchRequestGroup(group_id=name, topics=None) for name in ("mine", "theirs"))
+    asked = offset_fetch.OffsetFetchRequest(groups=groups)
+    rights = may((Operation.DESCRIBE, ResourceType.GROUP, "mine"), (Operation.DESCRIBE, ResourceType.TOPIC, "open"))
+    verdict = judge(asked, rights, name_of)
+    assert isinstance(verdict, Narrowed)
+    assert [one.group_id for one in verdict.message.groups] == ["mine"]
+    partitions = (offset_fetch.OffsetFetchResponsePartitions(partition_index=0, committed_offset=5),)
+    topics = tuple(
+        offset_fetch.OffsetFetchResponseTopics(name=name, partitions=partitions) for name in ("open", "shut")
+    )
+    done = offset_fetch.OffsetFetchResponse(
+        groups=(offset_fetch.OffsetFetchResponseGroup(group_id="mine", topics=topics),)
+    )
+    mine, theirs = verdict.finish(done).groups
+    assert [one.partitions[0].committed_offset for one in mine.topics] == [5, -1]
+    assert theirs.error_code == Code.GROUP_AUTHORIZATION_FAILED
+
+
+def test_partitions_join_a_transaction_all_or_none():
+    topics = tuple(
+        add_partitions_to_txn.AddPartitionsToTxnTopic(name=name, partitions=(0,)) for name in ("open", "shut")
+    )
+    asked = add_partitions_to_txn.AddPartitionsToTxnRequest(
+        v3_and_below_transactional_id="mine", v3_and_below_topics=topics
+    )
+    own = (Operation.WRITE, ResourceType.TRANSACTIONAL_ID, "mine")
+    verdict = judge(asked, may(own, (Operation.WRITE, ResourceType.TOPIC, "open")), name_of)
+    codes = [one.results_by_partition[0].partition_error_code for one in verdict.results_by_topic_v3_and_below]
+    assert codes == [Code.OPERATION_NOT_ATTEMPTED, Code.TOPIC_AUTHORIZATION_FAILED]
+
+
+def test_a_client_may_not_speak_to_a_coordinator_as_a_node():
+    transaction = add_partitions_to_txn.AddPartitionsToTxnTransaction(transactional_id="mine")
+    asked = add_partitions_to_txn.AddPartitionsToTxnRequest(transactions=(transaction,))
+    own = (Operation.WRITE, ResourceType.TRANSACTIONAL_ID, "mine")
+    assert judge(asked, may(own), name_of).error_code == Code.CLUSTER_AUTHORIZATION_FAILED
+
+
+def test_coordinators_are_told_by_what_they_coordinate():
+    asked = find_coordinator.FindCoordinatorRequest(
+        key_type=find_coordinator.TRANSACTION, coordinator_keys=("mine", "theirs")
+    )
+    verdict = judge(asked, may((Operation.DESCRIBE, ResourceType.TRANSACTIONAL_ID, "mine")), name_of)
+    assert isinstance(verdict, Narrowed)
+    assert verdict.message.coordinator_keys == ("mine",)
+    whole = verdict.finish(find_coordinator.FindCoordinatorResponse())
+    assert whole.coordinators[0].error_code == Code.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+
+
+def test_only_groups_that_may_be_described_are_listed():
+    verdict = judge(list_groups.ListGroupsRequest(), may((Operation.DESCRIBE, ResourceType.GROUP, "mine")), name_of)
+    assert isinstance(verdict, Narrowed)
+    groups = tuple(list_groups.ListedGroup(group_id=name) for name in ("mine", "theirs"))
+    assert [one.group_id for one in verdict.finish(list_groups.ListGroupsResponse(groups=groups)).groups] == ["mine"]
+
+
+def test_a_narrowed_message_keeps_everything_else():
+    asked = produce.ProduceRequest(acks=1, timeout_ms=5, topic_data=(topic_data("open"), topic_data("shut")))
+    verdict = judge(asked, may((Operation.WRITE, ResourceType.TOPIC, "open")), name_of)
+    assert verdict.message == msgspec.structs.replace(asked, topic_data=asked.topic_data[:1])
