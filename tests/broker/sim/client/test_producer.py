@@ -120,3 +120,13 @@ def test_the_same_seed_gives_the_same_offsets_at_the_same_times():
         return scene.loop.now_ns, reports
 
     assert run() == run()
+
+
+def test_records_carry_the_time_of_the_brokers_clocks_so_that_producers_do_not_expire():
+    scene = Scene()
+    producer = scene.producer()
+    scene.run(producer.send("t", 0, b"x", scene.in_ms(5000)))
+    node = scene.cluster.nodes[scene.leader()]
+    replica = next(one for one in node.broker.replicas if one.name == "t" and one.key[1] == 0)
+    (state,) = replica.log.producers.all()
+    assert 0 <= node.now_ms() - state.last_timestamp < 10_000
