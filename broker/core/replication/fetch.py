@@ -21,6 +21,7 @@ from broker.core.ready import Outbox, Reply
 from broker.core.replication.leader import Leader
 from broker.core.replication.replica import Key, Replica
 from broker.core.replication.replicas import Replicas
+from broker.core.replication.sessions import FULL_EPOCH, Sessions
 from broker.wire.messages.fetch import (
     AbortedTransaction,
     FetchableTopicResponse,
@@ -72,10 +73,15 @@ class Fetching:
         self._deadlines: list[tuple[int, int, _Parked]] = []
         self._order = count()
         self._woken: dict[Key, None] = {}
+        self._sessions = Sessions(self, out)
 
     @property
     def deadline_ms(self) -> int:
         """When the next parked fetch must be answered."""
+        return min(self._own_deadline_ms, self._sessions.deadline_ms)
+
+    @property
+    def _own_deadline_ms(self) -> int:
         while self._deadlines and not self._deadlines[0][2].open:
             heapq.heappop(self._deadlines)
         return self._deadlines[0][0] if self._deadlines else 1 << 62
@@ -84,10 +90,13 @@ class Fetching:
         """Answer, or park."""
         state = request.replica_state
         replica_id = state.replica_id if state.replica_id >= 0 else request.replica_id
+        if state.replica_id >= 0 and request.session_epoch >= FULL_EPOCH:
+            self._sessions.handle(request_id, request, now_ms)
+            return
         if replica_id >= 0:
             for topic in request.topics:
                 for ask in topic.partitions:
-                    self._note(self._key(topic, ask), replica_id, state.replica_epoch, ask, now_ms)
+                    self.note(self._key(topic, ask), (replica_id, state.replica_epoch), ask, now_ms)
         result = self._read_all(request, replica_id)
         if result.urgent or result.size >= request.min_bytes or request.max_wait_ms <= 0:
             self._out.replies.append(Reply(request_id, FetchResponse(responses=tuple(result.responses))))
@@ -102,8 +111,9 @@ class Fetching:
         topic_id = topic.topic_id.hex() if topic.topic_id != NO_UUID else self._image().topic_ids.get(topic.topic, "")
         return topic_id, ask.partition
 
-    def _note(self, key: Key, replica_id: int, broker_epoch: int, ask: FetchPartition, now_ms: int) -> None:
+    def note(self, key: Key, follower: tuple[int, int], ask: FetchPartition, now_ms: int) -> None:
         """Let a follower's fetch count, if it is of this epoch and its log is a prefix of ours."""
+        replica_id, broker_epoch = follower
         replica = self._replicas.get(key)
         leader = None if replica is None else replica.leader
         if replica is None or leader is None or replica_id not in leader.followers:
@@ -123,13 +133,10 @@ class Fetching:
         for topic in request.topics:
             answers = []
             for ask in topic.partitions:
-                key = self._key(topic, ask)
-                try:
-                    limits = (request.max_bytes - result.size, not result.size)
-                    data = self._read(key, topic, ask, reader, limits)
-                except Refused as refused:
-                    data = self._refusal(key, ask.partition, refused.code)
-                if data.error_code or data.diverging_epoch.end_offset >= 0 or self._must_hear(ask, data, replica_id):
+                limits = (request.max_bytes - result.size, not result.size)
+                data = self._look(topic, ask, reader, limits)
+                must_hear = replica_id >= 0 and self.must_hear(ask, data)
+                if data.error_code or data.diverging_epoch.end_offset >= 0 or must_hear:
                     result.urgent = True
                 if isinstance(data.records, Region):
                     result.size += data.records.size
@@ -138,6 +145,17 @@ class Fetching:
                 FetchableTopicResponse(topic=topic.topic, topic_id=topic.topic_id, partitions=tuple(answers))
             )
         return result
+
+    def look(self, topic: FetchTopic, ask: FetchPartition, replica_id: int, limits: tuple[int, bool]) -> PartitionData:
+        """Return what there is for a replica; `limits` as for `_read`."""
+        return self._look(topic, ask, _Reader(replica_id, committed=False), limits)
+
+    def _look(self, topic: FetchTopic, ask: FetchPartition, reader: _Reader, limits: tuple[int, bool]) -> PartitionData:
+        key = self._key(topic, ask)
+        try:
+            return self._read(key, topic, ask, reader, limits)
+        except Refused as refused:
+            return self._refusal(key, ask.partition, refused.code)
 
     def _read(
         self, key: Key, topic: FetchTopic, ask: FetchPartition, reader: _Reader, limits: tuple[int, bool]
@@ -188,9 +206,14 @@ class Fetching:
             records=region,
         )
 
-    def _must_hear(self, ask: FetchPartition, data: PartitionData, replica_id: int) -> bool:
+    def must_hear(self, ask: FetchPartition, data: PartitionData) -> bool:
         """Return whether a replica still has what is deleted here: it is told at once."""
-        return replica_id >= 0 and 0 <= ask.log_start_offset < data.log_start_offset <= ask.fetch_offset
+        return 0 <= ask.log_start_offset < data.log_start_offset <= ask.fetch_offset
+
+    def has_more(self, key: Key, ask: FetchPartition) -> bool:
+        """Return whether there are records that a replica lacks."""
+        replica = self._replicas.get(key)
+        return replica is not None and replica.log.end > ask.fetch_offset
 
     def _can_follow(self, leader: Leader, replica: Replica, follower: int, ask: FetchPartition) -> bool:
         """Return whether the follower may go on; one that is empty begins anew anyway."""
@@ -219,9 +242,13 @@ class Fetching:
         """Something changed in the partition: look at its fetches at the end of the step."""
         if replica.key in self._waiting:
             self._woken[replica.key] = None
+        self._sessions.wake(replica)
 
     def flush(self) -> None:
         """Look again at the fetches of the partitions that changed."""
+        self._sessions.flush()
+        if not self._woken:
+            return
         woken, self._woken = self._woken, {}
         for key in woken:
             for parked in self._waiting.pop(key, []):
@@ -247,6 +274,7 @@ class Fetching:
 
     def tick(self, now_ms: int) -> None:
         """Answer what has waited long enough with what there is."""
-        while self.deadline_ms <= now_ms:
+        self._sessions.tick(now_ms)
+        while self._own_deadline_ms <= now_ms:
             parked = heapq.heappop(self._deadlines)[2]
             self._answer(parked, self._read_all(parked.request, parked.replica_id))

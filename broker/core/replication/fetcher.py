@@ -1,40 +1,79 @@
-"""How this node follows: one fetch on its way per leader, for all partitions that this leader leads.
+"""How this node follows: one incremental fetch on its way per leader, for all partitions that this leader leads.
 
 A partition is fetched while its metadata names another node as leader. An answer counts only if the partition still
 follows that leader in that epoch and its log still ends where the fetch began; anything else is a late answer. A
 refused partition rests for a moment: usually newer metadata are on their way here or there. A follower that is out of
 range, or that lacks what a compacted leader has forgotten, starts anew at the leader's log start. Kafka:
-AbstractFetcherThread, ReplicaFetcherThread.
+AbstractFetcherThread, ReplicaFetcherThread, FetchSessionHandler.
+
+Of a session (`broker.core.replication.sessions`) this end remembers what the leader knows that it asks; a request names
+what has changed since. While one waits at the leader for records, a second one may follow it to name partitions that
+are followed from now on. A session that the leader refuses, or whose connection broke, is over, and what was on its way
+in it means nothing any more.
 """
 
 from __future__ import annotations
-
-import msgspec
 
 from broker.core.config import BrokerConfig
 from broker.core.errors import Code
 from broker.core.ready import Outbox
 from broker.core.replication.replica import Key, Replica
 from broker.core.replication.replicas import Replicas
+from broker.core.replication.sessions import FULL_EPOCH
 from broker.wire.batch import CorruptBatchError
 from broker.wire.messages.fetch import (
     FetchPartition,
     FetchRequest,
     FetchResponse,
     FetchTopic,
+    ForgottenTopic,
     PartitionData,
     ReplicaState,
 )
 
 CHANNEL = 1
 """Fetches of partitions have a connection of their own: they may wait at the leader."""
+MAX_FLIGHTS = 2
+"""One that waits at the leader, and one that names more."""
 
 
-class _Flight(msgspec.Struct, frozen=True):
-    """A fetch on its way: to whom, and what was asked per partition."""
+class Tail:
+    """One leader whom this node follows, and the session with it."""
 
-    leader: int
-    asked: dict[Key, FetchPartition]
+    __slots__ = ("asked", "changed", "flights", "forgotten", "leader", "new", "next_epoch", "partitions", "session_id")
+
+    def __init__(self, leader: int) -> None:
+        self.leader = leader
+        self.partitions: dict[Key, None] = {}
+        self.changed: dict[Key, None] = {}
+        """What the next request must name."""
+        self.new = False
+        """Whether something among them is not being fetched at all."""
+        self.flights: dict[int, None] = {}
+        """Tokens of the requests of the present session that are on their way."""
+        self._reset()
+
+    def _reset(self) -> None:
+        self.session_id = 0
+        self.next_epoch = FULL_EPOCH
+        self.asked: dict[Key, FetchPartition] = {}
+        self.forgotten: dict[Key, None] = {}
+
+    def end(self) -> None:
+        """The session is over: the next request begins another one, and names everything."""
+        self._reset()
+        self.flights.clear()
+        self.changed = dict.fromkeys(self.partitions)
+
+    def name(self, key: Key) -> None:
+        """Ask anew."""
+        self.changed[key] = None
+
+    def forget(self, key: Key) -> None:
+        """Ask no more."""
+        self.changed.pop(key, None)
+        if self.asked.pop(key, None) is not None:
+            self.forgotten[key] = None
 
 
 class Fetchers:
@@ -42,57 +81,80 @@ class Fetchers:
 
     def __init__(self, config: BrokerConfig, replicas: Replicas, out: Outbox) -> None:
         self._config, self._replicas, self._out = config, replicas, out
-        self._flights: dict[int, _Flight] = {}
-        self._following: dict[int, dict[Key, None]] = {}  # leader -> partitions
+        self._tails: dict[int, Tail] = {}
+        self._flights: dict[int, Tail] = {}
         self._resting: dict[Key, int] = {}  # partition -> until when
+        self._due_ms = 1 << 62  # no later than the first of them
 
     @property
     def deadline_ms(self) -> int:
         """When a resting partition is due."""
-        return min(self._resting.values(), default=1 << 62)
+        return self._due_ms
 
     def follow(self, replica: Replica, now_ms: int) -> None:
         """Follow whom the partition's metadata names, and nobody else."""
-        for partitions in self._following.values():
-            partitions.pop(replica.key, None)
-        self._resting.pop(replica.key, None)
-        state = replica.state
-        if state is not None and state.leader >= 0 and replica.leader is None:
-            self._following.setdefault(state.leader, {})[replica.key] = None
-            self._fetch(state.leader, now_ms)
+        state, key = replica.state, replica.key
+        leader = -1 if state is None or replica.leader is not None else state.leader
+        for tail in self._tails.values():
+            if tail.leader != leader and key in tail.partitions:
+                del tail.partitions[key]
+                tail.forget(key)
+        self._resting.pop(key, None)
+        if leader < 0:
+            return
+        tail = self._tails.setdefault(leader, Tail(leader))
+        tail.partitions[key] = None
+        tail.name(key)
+        tail.new = True
+        self._fetch(tail, now_ms)
 
     def forget(self, key: Key) -> None:
         """The partition is not hosted any more."""
-        for partitions in self._following.values():
-            partitions.pop(key, None)
+        for tail in self._tails.values():
+            if key in tail.partitions:
+                del tail.partitions[key]
+                tail.forget(key)
         self._resting.pop(key, None)
 
-    def _fetch(self, leader: int, now_ms: int) -> None:
-        if any(flight.leader == leader for flight in self._flights.values()):
+    def _fetch(self, tail: Tail, now_ms: int) -> None:
+        """Send the next request, unless one is on its way that need not be overtaken."""
+        may_overtake = tail.new and tail.session_id and len(tail.flights) < MAX_FLIGHTS
+        if tail.flights and not may_overtake:
             return
-        asked: dict[Key, FetchPartition] = {}
-        topics: dict[str, list[FetchPartition]] = {}
-        for key in self._following.get(leader, {}):
+        named: dict[str, list[FetchPartition]] = {}
+        for key in list(tail.changed):
             replica = self._replicas.get(key)
             if replica is None or self._resting.get(key, 0) > now_ms:
                 continue
-            asked[key] = replica.next_fetch(self._config.replica_fetch_max_bytes)
-            topics.setdefault(key[0], []).append(asked[key])
-        if not asked:
+            del tail.changed[key]
+            ask = tail.asked[key] = replica.next_fetch(self._config.replica_fetch_max_bytes)
+            tail.forgotten.pop(key, None)
+            named.setdefault(key[0], []).append(ask)
+        tail.new = False
+        if not tail.asked:
+            if not tail.flights:
+                tail.end()
             return
+        wait_ms = self._config.replica_fetch_wait_ms
         request = FetchRequest(
             replica_id=self._config.node_id,
             replica_state=ReplicaState(replica_id=self._config.node_id, replica_epoch=self._replicas.broker_epoch),
-            max_wait_ms=self._config.replica_fetch_wait_ms,
+            max_wait_ms=wait_ms,
             min_bytes=1,
             max_bytes=self._config.replica_fetch_response_max_bytes,
+            session_id=tail.session_id,
+            session_epoch=tail.next_epoch,
             topics=tuple(
                 FetchTopic(topic_id=bytes.fromhex(topic_id), partitions=tuple(partitions))
-                for topic_id, partitions in topics.items()
+                for topic_id, partitions in named.items()
             ),
+            forgotten_topics_data=_forgotten(tail),
         )
-        timeout_ms = self._config.replica_fetch_wait_ms + self._config.request_timeout_ms
-        self._flights[self._out.request(leader, CHANNEL, request, timeout_ms)] = _Flight(leader, asked)
+        tail.forgotten.clear()
+        tail.next_epoch += 1
+        token = self._out.request(tail.leader, CHANNEL, request, wait_ms + self._config.request_timeout_ms)
+        self._flights[token] = tail
+        tail.flights[token] = None
 
     def owns(self, token: int) -> bool:
         """Return whether the request is one of ours."""
@@ -100,52 +162,84 @@ class Fetchers:
 
     def answered(self, token: int, response: FetchResponse, now_ms: int) -> None:
         """Apply a leader's answer and ask for more."""
-        flight = self._flights.pop(token)
+        tail = self._flights.pop(token)
+        if token not in tail.flights:
+            return  # of a session that is over
+        del tail.flights[token]
+        if response.error_code:
+            tail.end()
+            for key in tail.partitions:
+                self._rest(tail, key, now_ms)
+            return
         for topic in response.responses:
+            topic_id = topic.topic_id.hex()
             for data in topic.partitions:
-                key = (topic.topic_id.hex(), data.partition_index)
-                replica, ask = self._replicas.get(key), flight.asked.get(key)
-                if replica is not None and ask is not None and self._is_current(replica, ask, flight.leader):
-                    self._take(replica, data, now_ms)
-        self._fetch(flight.leader, now_ms)
+                key = (topic_id, data.partition_index)
+                replica, ask = self._replicas.get(key), tail.asked.get(key)
+                if replica is not None and ask is not None and key in tail.partitions:
+                    self._apply(tail, replica, ask, data, now_ms)
+        if tail.session_id == 0 and response.session_id == 0:
+            tail.end()  # the leader has no sessions: everything is named again
+        tail.session_id = response.session_id
+        self._fetch(tail, now_ms)
 
-    def _is_current(self, replica: Replica, ask: FetchPartition, leader: int) -> bool:
-        return (
-            replica.key in self._following.get(leader, {})
-            and replica.leader_epoch == ask.current_leader_epoch
-            and replica.log.end == ask.fetch_offset
-        )
+    def _apply(self, tail: Tail, replica: Replica, ask: FetchPartition, data: PartitionData, now_ms: int) -> None:
+        is_current = replica.leader_epoch == ask.current_leader_epoch and replica.log.end == ask.fetch_offset
+        if is_current and not self._take(replica, data):
+            self._rest(tail, replica.key, now_ms)
+        elif replica.next_fetch(self._config.replica_fetch_max_bytes) != ask:
+            tail.name(replica.key)
 
-    def _take(self, replica: Replica, data: PartitionData, now_ms: int) -> None:
+    def _take(self, replica: Replica, data: PartitionData) -> bool:
+        """Take what the leader says of a partition; return whether it may be asked again at once."""
         begins_anew = data.high_watermark >= 0 or data.log_start_offset > replica.log.end
         if data.error_code == Code.OFFSET_OUT_OF_RANGE and data.log_start_offset >= 0 and begins_anew:
             replica.log.restart_at(data.log_start_offset, data.high_watermark)
-            return
+            return True
         if data.error_code:
-            self._rest(replica, now_ms)
-            return
+            return False
         try:
             warning = replica.take(data)
         except CorruptBatchError as error:
-            self._rest(replica, now_ms)
-            warning = str(error)
+            self._out.warnings.append(str(error))
+            return False
         if warning:
             self._out.warnings.append(warning)
+        return True
 
-    def _rest(self, replica: Replica, now_ms: int) -> None:
-        self._resting[replica.key] = now_ms + self._config.replica_fetch_backoff_ms
+    def _rest(self, tail: Tail, key: Key, now_ms: int) -> None:
+        """Leave a partition alone for a moment; then it is asked anew."""
+        tail.forget(key)
+        tail.name(key)
+        until_ms = now_ms + self._config.replica_fetch_backoff_ms
+        self._resting[key] = until_ms
+        self._due_ms = min(self._due_ms, until_ms)
 
     def failed(self, token: int, now_ms: int) -> None:
         """The leader did not answer: its partitions rest."""
-        flight = self._flights.pop(token)
-        for key in flight.asked:
-            if key in self._following.get(flight.leader, {}):
-                self._resting[key] = now_ms + self._config.replica_fetch_backoff_ms
+        tail = self._flights.pop(token)
+        if token in tail.flights:
+            tail.end()
+            for key in tail.partitions:
+                self._rest(tail, key, now_ms)
 
     def tick(self, now_ms: int) -> None:
         """Fetch what has rested long enough."""
+        if now_ms < self._due_ms:
+            return
         for key in [key for key, until in self._resting.items() if until <= now_ms]:
             del self._resting[key]
-        for leader, partitions in self._following.items():
-            if partitions:
-                self._fetch(leader, now_ms)
+        self._due_ms = min(self._resting.values(), default=1 << 62)
+        for tail in self._tails.values():
+            tail.new = tail.new or bool(tail.changed)
+            self._fetch(tail, now_ms)
+
+
+def _forgotten(tail: Tail) -> tuple[ForgottenTopic, ...]:
+    topics: dict[str, list[int]] = {}
+    for topic_id, index in tail.forgotten:
+        topics.setdefault(topic_id, []).append(index)
+    return tuple(
+        ForgottenTopic(topic_id=bytes.fromhex(topic_id), partitions=tuple(indexes))
+        for topic_id, indexes in topics.items()
+    )
