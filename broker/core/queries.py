@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from broker.core.broker import Broker
-from broker.core.describe import cluster, configs, partitions, security, transactions
+from broker.core.describe import cluster, configs, partitions, quotas, security, transactions
 from broker.core.errors import Code
 from broker.core.log.time_lookup import first_at
 from broker.core.quorum.state import Progress
@@ -79,7 +79,7 @@ _SIMPLE: dict[type, Callable[[Broker, Any], Response | None]] = {
     DescribeAclsRequest: lambda broker, message: security.describe_acls(broker.config, broker.image, message),
     CreateAclsRequest: lambda broker, message: security.create_acls(broker.config, message),
     DeleteAclsRequest: lambda broker, message: security.delete_acls(broker.config, message),
-    DescribeClientQuotasRequest: lambda _, message: security.describe_client_quotas(message),
+    DescribeClientQuotasRequest: lambda broker, message: quotas.describe(broker.image, message),
     DescribeUserScramCredentialsRequest: lambda broker, message: security.describe_scram(broker.image, message),
 }
 """Questions that need the node's state, but neither its disk nor the time."""

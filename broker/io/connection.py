@@ -123,6 +123,7 @@ class Connection:
         self._slots: deque[Slot] = deque()
         self._admitted_bytes = 0
         self._waits_for_memory = self._peer_is_slow = self._reading_paused = self._is_taking = self._is_lost = False
+        self._held_until_s = 0.0
         self.peer = _name(connection)
         self._stream = open_stream(self._loop, connection, self, context, is_server=True)
         if not host.opened(self):
@@ -212,8 +213,24 @@ class Connection:
         self._admitted_bytes = size
         self._decide_reading()
 
+    def hold(self, delay_ms: int) -> None:
+        """Take up no request for so long: the client is beyond its limit."""
+        until_s = self._loop.time() + delay_ms / 1000
+        if not self._held_until_s:
+            self._loop.call_at(until_s, self._let_go)
+        self._held_until_s = max(self._held_until_s, until_s)
+        if not self._is_taking:
+            self._decide_reading()
+
+    def _let_go(self) -> None:
+        if self._loop.time() < self._held_until_s:  # more has been used meanwhile
+            self._loop.call_at(self._held_until_s, self._let_go)
+            return
+        self._held_until_s = 0.0
+        self._resume()
+
     def _must_wait(self) -> bool:
-        return self._peer_is_slow or len(self._slots) >= MAX_OPEN or self._is_lost
+        return self._peer_is_slow or self._is_lost or self._held_until_s > 0.0 or len(self._slots) >= MAX_OPEN
 
     def _decide_reading(self) -> None:
         if self._stream.is_closing:

@@ -44,6 +44,7 @@ from broker.io.peers import Peers
 from broker.io.session import Session
 from broker.io.settings import Settings
 from broker.io.stream import Chunk, Listener
+from broker.io.throttle import Throttle
 from broker.wire.apis import Api
 from broker.wire.errors import WireError
 from broker.wire.message import Request as WireRequest
@@ -81,6 +82,7 @@ class Node:
         self.broker = Broker(settings.core, self.disk, seed, self.now_ms())
         self._security = settings.security
         self._peers = Peers(settings.core.node_id, settings.peers, self._peer_event, settings.security.to_nodes)
+        self._throttle = Throttle(lambda: self.broker.image, self.now_ms)
         self._sync: dict[str, None] = {}
         self._replies: list[Reply] = []
         self._requests: list[PeerRequest] = []
@@ -292,6 +294,8 @@ class Node:
             elif verdict is not None:
                 self._refuse(slot, asked, verdict)
                 return
+        if not connection.to_nodes:
+            self._throttle.asked(slot, message, asked.header.client_id or "")
         if queries.is_forwarded(self.broker, message) and not connection.to_nodes:
             self._forward(slot, asked)
             return

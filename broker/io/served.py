@@ -14,6 +14,7 @@ from broker.wire.message import Request, Response
 from broker.wire.messages.add_offsets_to_txn import AddOffsetsToTxnRequest, AddOffsetsToTxnResponse
 from broker.wire.messages.add_partitions_to_txn import AddPartitionsToTxnRequest, AddPartitionsToTxnResponse
 from broker.wire.messages.allocate_producer_ids import AllocateProducerIdsRequest, AllocateProducerIdsResponse
+from broker.wire.messages.alter_client_quotas import AlterClientQuotasRequest, AlterClientQuotasResponse
 from broker.wire.messages.alter_configs import AlterConfigsRequest, AlterConfigsResponse
 from broker.wire.messages.alter_partition import AlterPartitionRequest, AlterPartitionResponse
 from broker.wire.messages.alter_partition_reassignments import (
@@ -150,6 +151,7 @@ SERVED: dict[int, Served] = {
         Served(DescribeTransactionsRequest, DescribeTransactionsResponse, 0, 0),
         Served(SaslHandshakeRequest, SaslHandshakeResponse, 1, 1),
         Served(SaslAuthenticateRequest, SaslAuthenticateResponse, 0, 2),
+        Served(AlterClientQuotasRequest, AlterClientQuotasResponse, 0, 1),
         Served(AlterUserScramCredentialsRequest, AlterUserScramCredentialsResponse, 0, 0),
         Served(DescribeUserScramCredentialsRequest, DescribeUserScramCredentialsResponse, 0, 0),
         Served(ListConfigResourcesRequest, ListConfigResourcesResponse, 1, 1),

@@ -16,6 +16,7 @@ from broker.core.controller.configs import Configs
 from broker.core.controller.features import Features, first_levels
 from broker.core.controller.partitions import Partitions
 from broker.core.controller.pipeline import Pipeline
+from broker.core.controller.quotas import ClientQuotas
 from broker.core.controller.security import Security
 from broker.core.controller.topics import Topics
 from broker.core.errors import Code
@@ -25,6 +26,11 @@ from broker.core.quorum.quorum import Quorum
 from broker.core.ready import Outbox
 from broker.core.security import particular
 from broker.wire.messages.allocate_producer_ids import AllocateProducerIdsRequest, AllocateProducerIdsResponse
+from broker.wire.messages.alter_client_quotas import (
+    AlterClientQuotasRequest,
+    AlterClientQuotasResponse,
+    QuotaResult,
+)
 from broker.wire.messages.alter_configs import AlterConfigsRequest, AlterConfigsResponse
 from broker.wire.messages.alter_configs import AlterConfigsResourceResponse as ReplacedResourceResponse
 from broker.wire.messages.alter_partition import AlterPartitionRequest, AlterPartitionResponse
@@ -69,6 +75,7 @@ ControllerRequest = (
     | CreateAclsRequest
     | DeleteAclsRequest
     | AlterUserScramCredentialsRequest
+    | AlterClientQuotasRequest
 )
 PRODUCER_ID_BLOCK = 1000
 """As in Kafka."""
@@ -120,6 +127,9 @@ _REFUSALS: dict[type, Callable[[Any, Code], Any]] = {
         filter_results=(DeleteAclsFilterResult(error_code=code),) * len(message.filters)
     ),
     AlterUserScramCredentialsRequest: particular.alter_scram,
+    AlterClientQuotasRequest: lambda message, code: AlterClientQuotasResponse(
+        entries=tuple(QuotaResult(error_code=code, entity=entry.entity) for entry in message.entries)
+    ),
 }
 
 
@@ -156,6 +166,7 @@ class Controller:
             CreateAclsRequest: security.create_acls,
             DeleteAclsRequest: security.delete_acls,
             AlterUserScramCredentialsRequest: security.alter_scram,
+            AlterClientQuotasRequest: ClientQuotas(self._pipeline).alter,
         }
         if not image.features:
             for name, level in first_levels(config).items():

@@ -1,7 +1,6 @@
-"""What is asked of access rules, quotas and credentials; their changes are the controller's (`controller.security`).
+"""What is asked of access rules and credentials; their changes are the controller's (`controller.security`).
 
-Without an authorizer requests about ACLs hear SECURITY_DISABLED, as from a Kafka without one. There are no quotas, and
-that is an answer, not an error.
+Without an authorizer requests about ACLs hear SECURITY_DISABLED, as from a Kafka without one.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from broker.wire.messages.describe_acls import (
     DescribeAclsResource,
     DescribeAclsResponse,
 )
-from broker.wire.messages.describe_client_quotas import DescribeClientQuotasRequest, DescribeClientQuotasResponse
 from broker.wire.messages.describe_user_scram_credentials import (
     CredentialInfo,
     DescribeUserScramCredentialsRequest,
@@ -77,12 +75,6 @@ def delete_acls(config: BrokerConfig, request: DeleteAclsRequest) -> DeleteAclsR
         return None
     result = DeleteAclsFilterResult(error_code=Code.SECURITY_DISABLED, error_message=_WHY)
     return DeleteAclsResponse(filter_results=(result,) * len(request.filters))
-
-
-def describe_client_quotas(request: DescribeClientQuotasRequest) -> DescribeClientQuotasResponse:
-    """Return that nobody has a quota."""
-    del request
-    return DescribeClientQuotasResponse(entries=())
 
 
 def describe_scram(image: Image, request: DescribeUserScramCredentialsRequest) -> DescribeUserScramCredentialsResponse:

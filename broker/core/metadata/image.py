@@ -20,6 +20,7 @@ from broker.core.metadata.records import (
     FeatureSet,
     PartitionState,
     ProducerIdsReserved,
+    QuotaSet,
     Record,
     ScramSet,
     TopicCreated,
@@ -73,6 +74,8 @@ class Image(msgspec.Struct):
     """Rises whenever a rule comes or goes."""
     scram: dict[str, Credential] = {}
     """Credentials by mechanism and user: see `scram_key`."""
+    quotas: dict[str, dict[str, float]] = {}
+    """Limits by entity and kind: see `quota.limits`."""
 
     @property
     def has_elr(self) -> bool:
@@ -145,6 +148,8 @@ class Image(msgspec.Struct):
                     self.scram.pop(scram_key(mechanism, user), None)
                 else:
                     self.scram[scram_key(mechanism, user)] = credential
+            case QuotaSet(entity, kind, value):
+                self._apply_quota(entity, kind, value)
             case _:
                 assert_never(record)
 
@@ -154,6 +159,15 @@ class Image(msgspec.Struct):
             settings.pop(key, None)
         else:
             settings[key] = value
+
+    def _apply_quota(self, entity: str, kind: str, value: float | None) -> None:
+        limits = self.quotas.setdefault(entity, {})
+        if value is None:
+            limits.pop(kind, None)
+        else:
+            limits[kind] = value
+        if not limits:
+            del self.quotas[entity]
 
     def dump(self) -> bytes:
         """Return the snapshot."""

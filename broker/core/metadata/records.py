@@ -107,6 +107,14 @@ class ScramSet(msgspec.Struct, frozen=True, tag="scram"):
     credential: Credential | None
 
 
+class QuotaSet(msgspec.Struct, frozen=True, tag="quota"):
+    """A limit of an entity (see `quota.limits`), bytes per second; None takes it away."""
+
+    entity: str
+    kind: str
+    value: float | None
+
+
 Record = (
     BrokerRegistered
     | BrokerChanged
@@ -118,6 +126,7 @@ Record = (
     | ProducerIdsReserved
     | AclSet
     | ScramSet
+    | QuotaSet
 )
 
 

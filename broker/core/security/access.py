@@ -32,6 +32,7 @@ from broker.wire.message import Request
 from broker.wire.messages import (
     add_offsets_to_txn,
     add_partitions_to_txn,
+    alter_client_quotas,
     alter_configs,
     alter_partition_reassignments,
     consumer_group_describe,
@@ -205,6 +206,7 @@ RULES: dict[type[Request], Rule] = {
     describe_client_quotas.DescribeClientQuotasRequest: whole(
         CLUSTER, Operation.DESCRIBE_CONFIGS, error(describe_client_quotas.DescribeClientQuotasResponse)
     ),
+    alter_client_quotas.AlterClientQuotasRequest: whole(CLUSTER, Operation.ALTER_CONFIGS, particular.alter_quotas),
     elect_leaders.ElectLeadersRequest: whole(*_ALTER_CLUSTER, error(elect_leaders.ElectLeadersResponse)),
     alter_partition_reassignments.AlterPartitionReassignmentsRequest: whole(
         *_ALTER_CLUSTER, error(alter_partition_reassignments.AlterPartitionReassignmentsResponse)

@@ -44,6 +44,11 @@ from broker.wire.messages import (
     produce,
     txn_offset_commit,
 )
+from broker.wire.messages.alter_client_quotas import (
+    AlterClientQuotasRequest,
+    AlterClientQuotasResponse,
+    QuotaResult,
+)
 from broker.wire.messages.alter_user_scram_credentials import (
     AlterUserScramCredentialsRequest,
     AlterUserScramCredentialsResponse,
@@ -344,3 +349,9 @@ def alter_scram(message: AlterUserScramCredentialsRequest, code: Code) -> Respon
     users = dict.fromkeys([*(one.name for one in message.deletions), *(one.name for one in message.upsertions)])
     results = tuple(AlterUserScramCredentialsResult(user=user, error_code=code) for user in users)
     return AlterUserScramCredentialsResponse(results=results)
+
+
+def alter_quotas(message: AlterClientQuotasRequest, code: Code) -> Response:
+    """Refuse each entity."""
+    results = tuple(QuotaResult(error_code=code, entity=entry.entity) for entry in message.entries)
+    return AlterClientQuotasResponse(entries=results)

@@ -13,10 +13,13 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from broker.wire import codec
+from broker.io.served import SERVED
+from broker.wire import codec, record
 from broker.wire.frame import frame
+from broker.wire.messages.alter_client_quotas import AlterClientQuotasRequest, EntityPart, OpData, QuotaChange
 from broker.wire.messages.fetch import FetchPartition, FetchRequest, FetchTopic
 from broker.wire.messages.metadata import MetadataRequest
+from broker.wire.messages.produce import PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData
 from harness.cluster import ports
 from tests.broker.io.process import NodeProcess, until
 
@@ -266,3 +269,48 @@ def test_logs_are_json_and_metrics_are_on_loopback_when_asked(own):
     assert "broker_running 1" in text.splitlines()
     assert "broker_partitions_led 1" in text.splitlines()
     assert 'broker_requests_total{api="CREATE_TOPICS"} 1' in text
+
+
+def ask(node, message, version):
+    """Return the answer of one request on a connection of its own."""
+    with node.connect() as connection:
+        connection.sendall(request(message, version, 1))
+        payload = receive(connection)
+    return codec.decode_response(SERVED[message.api].response, version, payload)[1]
+
+
+def test_a_client_beyond_its_limit_is_told_and_held_back(own):
+    node = own().start()
+    create(node, "limited")
+    who = (EntityPart(entity_type="client-id", entity_name="test"),)
+    ops = (OpData(key="producer_byte_rate", value=2000.0), OpData(key="consumer_byte_rate", value=2000.0))
+    changed = ask(node, AlterClientQuotasRequest(entries=(QuotaChange(entity=who, ops=ops),)), 1)
+    assert changed.entries[0].error_code == 0
+    records = bytes(record.batch_of([(None, b"x" * 3000)], timestamp_ms=1000))
+    produce = ProduceRequest(
+        acks=-1,
+        timeout_ms=5000,
+        topic_data=(
+            TopicProduceData(name="limited", partition_data=(PartitionProduceData(index=0, records=records),)),
+        ),
+    )
+    with node.connect() as connection:
+        began = time.monotonic()
+        connection.sendall(request(produce, 9, 1) + request(MetadataRequest(topics=()), 9, 2))
+        told = codec.decode_response(ProduceResponse, 9, receive(connection))[1]
+        assert told.responses[0].partition_responses[0].error_code == 0
+        assert told.throttle_time_ms > 400
+        receive(connection)
+        assert time.monotonic() - began >= told.throttle_time_ms / 1000 * 0.9, "it was not heard meanwhile"
+    fetch = FetchRequest(
+        min_bytes=1,
+        max_wait_ms=1000,
+        topics=(FetchTopic(topic="limited", partitions=(FetchPartition(partition=0, partition_max_bytes=9000),)),),
+    )
+    got = ask(node, fetch, 12)
+    assert len(got.responses[0].partitions[0].records) > 3000
+    assert got.throttle_time_ms > 400
+    other = frame(codec.encode_request(produce, 9, correlation_id=1, client_id="other"))
+    with node.connect() as connection:
+        connection.sendall(other)
+        assert codec.decode_response(ProduceResponse, 9, receive(connection))[1].throttle_time_ms == 0

@@ -1,0 +1,1 @@
+"""Limits of users and clients, and how far they are used."""
