@@ -54,6 +54,7 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):
     consumer_session_timeout_ms: int = 45_000
     consumer_heartbeat_interval_ms: int = 5000
     consumer_max_size: int = (1 << 31) - 1
+    consumer_migration_policy: str = "bidirectional"
     offsets_retention_minutes: int = 7 * 24 * 60
     offsets_check_interval_ms: int = 600_000
     auto_create_topics: bool = True

@@ -42,6 +42,12 @@ SIZES = {
     "transaction.state.log.num.partitions": "transaction_partitions",
     "transaction.state.log.replication.factor": "transaction_replication_factor",
 }
+CHOICES = {
+    "group.consumer.migration.policy": (
+        "consumer_migration_policy",
+        ("bidirectional", "upgrade", "downgrade", "disabled"),
+    ),
+}
 SWITCHES = {
     "auto.create.topics.enable": "auto_create_topics",
 }

@@ -82,6 +82,13 @@ class Properties:
             raise SettingsError(f"{name}={text}: it must be true or false")
         return text == "true"
 
+    def one_of(self, name: str, choices: tuple[str, ...]) -> str:
+        """Return the value, which must be one of these."""
+        text = self.text(name).lower()
+        if text not in choices:
+            raise SettingsError(f"{name}={text}: it must be one of {', '.join(choices)}")
+        return text
+
     def words(self, name: str, default: str | None = None) -> list[str]:
         """Return the parts of a comma-separated value."""
         return [part.strip() for part in self.text(name, default).split(",") if part.strip()]

@@ -24,7 +24,7 @@ from typing import Any
 from broker.bugs.registry import BUGS
 from broker.core.config import BROKER_NAMES, TOPIC_DEFAULTS, BrokerConfig
 from broker.core.metadata.records import Endpoint
-from broker.core.node_settings import SIZES, SWITCHES, TIMES
+from broker.core.node_settings import CHOICES, SIZES, SWITCHES, TIMES
 from broker.io.properties import Properties, SettingsError, address_of, parse
 from broker.io.security import OPEN, Security, is_known, security
 from broker.wire.frame import MAX_FRAME_BYTES
@@ -126,6 +126,7 @@ def settings(values: Mapping[str, str]) -> Settings:
         for key, field in {**TIMES, **SIZES}.items()
         if key in values
     }
+    numbers |= {field: given.one_of(key, values_) for key, (field, values_) in CHOICES.items() if key in values}
     numbers |= {field: given.switch(key) for key, field in SWITCHES.items() if key in values}
     guard = security(given, name, controller_name)
     core = BrokerConfig(
@@ -238,7 +239,7 @@ def _limits(given: Properties) -> Limits:
 
 def _unknown(values: Mapping[str, str]) -> tuple[str, ...]:
     topics = {BROKER_NAMES.get(name, name) for name in TOPIC_DEFAULTS}
-    known = {*TIMES, *SIZES, *SWITCHES, *WITHOUT_EFFECT, *_TEXTS, *_NUMBERS, *topics}
+    known = {*TIMES, *SIZES, *SWITCHES, *CHOICES, *WITHOUT_EFFECT, *_TEXTS, *_NUMBERS, *topics}
     return tuple(
         name for name in sorted(values) if name not in known and not name.startswith(PEER_PREFIX) and not is_known(name)
     )

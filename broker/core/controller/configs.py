@@ -21,6 +21,14 @@ from broker.wire.messages.incremental_alter_configs import (
 )
 
 TOPIC, BROKER, GROUP = 2, 4, 32
+_THROTTLES = frozenset(
+    {
+        "follower.replication.throttled.rate",
+        "leader.replication.throttled.rate",
+        "replica.alter.log.dirs.io.max.bytes.per.second",
+    }
+)
+"""Settings of brokers alone that may change; they are kept and shown, and do not act."""
 _SET, _DELETE, _APPEND, _SUBTRACT = range(4)
 _TOPIC_NAMES = {topic_settings.BROKER_NAMES.get(name, name): name for name in topic_settings.DEFAULTS}
 
@@ -85,6 +93,8 @@ class Configs:
         if kind == "group":
             return self._change_group(name, item)
         setting = item.name if kind == "topic" else _TOPIC_NAMES.get(item.name, "")
+        if not setting and (item.name in _THROTTLES or item.config_operation == _DELETE):
+            return ConfigSet(kind, name, item.name, self._throttle(item))
         if not setting:
             raise Refused(Code.INVALID_REQUEST, f"{item.name} can't be changed while the broker runs")
         value = self._value(kind, name, item, setting)
@@ -98,6 +108,15 @@ class Configs:
         value = self._value("group", name, item, item.name)
         group_settings.check(item.name, "1" if value is None else value)
         return ConfigSet("group", name, item.name, value)
+
+    def _throttle(self, item: AlterableConfig) -> str | None:
+        if item.config_operation == _DELETE:
+            return None
+        if item.config_operation != _SET or not (item.value or "").isdigit():
+            raise Refused(
+                Code.INVALID_CONFIG, f"Invalid value {item.value} for {item.name}: a number of bytes a second"
+            )
+        return item.value
 
     def _resource(self, resource: AlterConfigsResource) -> tuple[str, str]:
         name = resource.resource_name

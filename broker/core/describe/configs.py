@@ -12,7 +12,7 @@ from broker.core import group_settings, topic_settings
 from broker.core.config import BROKER_NAMES, BrokerConfig
 from broker.core.errors import Code, Refused
 from broker.core.metadata.image import Image
-from broker.core.node_settings import SIZES, SWITCHES, TIMES
+from broker.core.node_settings import CHOICES, SIZES, SWITCHES, TIMES
 from broker.wire.messages.describe_configs import (
     DescribeConfigsRequest,
     DescribeConfigsResource,
@@ -104,7 +104,7 @@ def _broker_sources(config: BrokerConfig, image: Image, key: str) -> list[_Sourc
 
 def _of_broker(config: BrokerConfig, image: Image) -> Iterator[tuple[str, list[_Source]]]:
     topic_keys = {BROKER_NAMES.get(key, key): key for key in topic_settings.DEFAULTS}
-    fields = {**TIMES, **SIZES, **SWITCHES}
+    fields = {**TIMES, **SIZES, **SWITCHES, **{name: field for name, (field, _) in CHOICES.items()}}
     for name in sorted({*topic_keys, *fields, *config.properties}):
         if name in topic_keys:
             yield name, _broker_sources(config, image, topic_keys[name])

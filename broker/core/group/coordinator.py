@@ -15,6 +15,8 @@ from typing import Any
 
 from broker.core.config import BrokerConfig
 from broker.core.errors import Code, Refused
+from broker.core.group.consumer import migration
+from broker.core.group.consumer.classic_members import ClassicMembers
 from broker.core.group.consumer.group import ConsumerGroup
 from broker.core.group.consumer.heartbeats import Heartbeats
 from broker.core.group.consumer.records import Change
@@ -71,6 +73,7 @@ class GroupCoordinator:
         self._due: list[tuple[int, int, GroupShard, Group | ConsumerGroup]] = []
         self._order = count()
         self.heartbeats = Heartbeats(config, self)
+        self.classic_members = ClassicMembers(self, config.consumer_max_size)
         self._now_ms = 0  # of the last tick; the node ticks in every step, so it is the step's
 
     @property
@@ -148,11 +151,29 @@ class GroupCoordinator:
         records: list[tuple[bytes, bytes | None]] = [(encode_key(GroupKey(group.name)), None)] if replaces else []
         records += [(consumer_key(key), None if value is None else consumer_value(value)) for key, value in changes]
         self.write(shard, records, done)
-        if replaces:
-            shard.groups.pop(group.name, None)
+        classic = shard.groups.pop(group.name, None) if replaces else None
+        if classic is not None:
+            classic.close(Code.REBALANCE_IN_PROGRESS)
         shard.consumers.setdefault(group.name, group)
         for key, value in changes:
             shard.apply_consumer(key, value)
+
+    def downgrade(
+        self, shard: GroupShard, group: ConsumerGroup, gone: list[str], done: Callable[[Code], None], now_ms: int
+    ) -> None:
+        """Make a classic group of the members that are left of a consumer group. Raise Refused."""
+        classic = self._make(shard, group.name)
+        migration.downgraded(self.image(), group, classic, gone)
+        tombstones = [key for key, _ in group.tombstones()]
+        records: list[tuple[bytes, bytes | None]] = [(consumer_key(key), None) for key in tombstones]
+        self.write(shard, [*records, (encode_key(GroupKey(group.name)), encode_group(classic, now_ms))], done)
+        for key in tombstones:
+            shard.apply_consumer(key, None)
+        shard.groups[group.name] = classic
+        for member in classic.members.values():
+            member.heard_ms = now_ms
+        classic.rebalance(now_ms)
+        self.watch(shard, classic)
 
     def _save(self, shard: GroupShard, group: Group, then: Callable[[Code], None]) -> None:
         key = encode_key(GroupKey(group.name))
@@ -187,12 +208,12 @@ class GroupCoordinator:
 
     def _handle(self, request_id: object, message: Any, version: int, sender: tuple[str, str]) -> None:
         now_ms, shard = self._now_ms, self.shard(message.group_id)
-        self._check_kind(shard, message)
+        if self._is_for_consumers(shard, message):
+            self._handle_classic(request_id, message, version, sender, shard)
+            return
         match message:
             case JoinGroupRequest():
-                low, high = self._config.group_min_session_timeout_ms, self._config.group_max_session_timeout_ms
-                if not low <= message.session_timeout_ms <= high:
-                    raise Refused(Code.INVALID_SESSION_TIMEOUT, f"not within [{low}, {high}] ms")
+                self._check_session(message)
                 if message.member_id and message.group_id not in shard.groups:
                     raise Refused(Code.UNKNOWN_MEMBER_ID, "the group is unknown")
                 group = shard.group(message.group_id)
@@ -209,16 +230,37 @@ class GroupCoordinator:
             case OffsetCommitRequest():
                 self._commit(request_id, message, shard)
 
-    def _check_kind(self, shard: GroupShard, message: Any) -> None:
-        """A classic member may begin with an empty consumer group; Raise Refused while that has members."""
+    def _is_for_consumers(self, shard: GroupShard, message: Any) -> bool:
+        """Return whether a consumer group is meant; an empty one becomes classic for whoever joins so."""
         group = shard.consumers.get(message.group_id)
         if group is None or isinstance(message, OffsetCommitRequest):
-            return
-        if group.members or not isinstance(message, JoinGroupRequest):
-            joins = isinstance(message, JoinGroupRequest)
-            code = Code.INCONSISTENT_GROUP_PROTOCOL if joins else Code.UNKNOWN_MEMBER_ID
-            raise Refused(code, f"{message.group_id!r} is a group of the consumer protocol")
-        self.change(shard, group, group.tombstones(), lambda _: None)
+            return False
+        if isinstance(message, JoinGroupRequest) and not group.members:
+            self.change(shard, group, group.tombstones(), lambda _: None)
+            return False
+        return True
+
+    def _handle_classic(
+        self, request_id: object, message: Any, version: int, sender: tuple[str, str], shard: GroupShard
+    ) -> None:
+        """Answer a classic member of a consumer group."""
+        now_ms = self._now_ms
+        match message:
+            case JoinGroupRequest():
+                self._check_session(message)
+                needs_id = version >= ID_FROM_JOIN
+                self.classic_members.join(request_id, shard, message, sender, now_ms, needs_id=needs_id)
+            case SyncGroupRequest():
+                self.classic_members.sync(request_id, shard, message, now_ms)
+            case HeartbeatRequest():
+                self.classic_members.beat(request_id, shard, message, now_ms)
+            case LeaveGroupRequest():
+                self.classic_members.leave(request_id, shard, message, now_ms, many=version >= MANY_FROM_LEAVE)
+
+    def _check_session(self, message: JoinGroupRequest) -> None:
+        low, high = self._config.group_min_session_timeout_ms, self._config.group_max_session_timeout_ms
+        if not low <= message.session_timeout_ms <= high:
+            raise Refused(Code.INVALID_SESSION_TIMEOUT, f"not within [{low}, {high}] ms")
 
     def _known(self, shard: GroupShard, name: str) -> Group:
         group = shard.groups.get(name)

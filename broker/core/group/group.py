@@ -229,7 +229,18 @@ class Group:
             members=members,
         )
 
+    def go_on(self, protocol_type: str, generation: int) -> None:
+        """Take over members that were in a generation already (of a consumer group)."""
+        self.protocol_type, self.generation = protocol_type, generation
+        self.statics = {m.instance_id: m.id for m in self.members.values() if m.instance_id is not None}
+        self.leader, self.state = next(iter(self.members)), State.STABLE
+        self.protocol = self.members[self.leader].protocol_names[0]
+
     # Rebalancing.
+
+    def rebalance(self, now_ms: int) -> None:
+        """Ask all members to join again."""
+        self._prepare(now_ms)
 
     def _prepare(self, now_ms: int) -> None:
         """All members must join again."""

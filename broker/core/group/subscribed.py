@@ -1,31 +1,15 @@
 """Which topics a group's members subscribe to: their offsets are in use.
 
-A classic member says it in what it tells the assignor, which only consumers do (ConsumerProtocolSubscription).
+A classic member says it in what it tells the assignor, which only consumers do.
 """
 
 from __future__ import annotations
 
-import struct
-
 from broker.core.errors import Code, Refused
+from broker.core.group.consumer_protocol import read_subscription
 from broker.core.group.coordinator import GroupCoordinator
 from broker.core.group.group import State
 from broker.core.group.group_shard import GroupShard
-
-
-def subscribed_topics(metadata: bytes) -> set[str]:
-    """Return the topics that a consumer's subscription names (ConsumerProtocolSubscription, any version)."""
-    names = set()
-    try:
-        (count,) = struct.unpack_from(">i", metadata, 2)
-        at = 6
-        for _ in range(count):
-            (size,) = struct.unpack_from(">h", metadata, at)
-            names.add(metadata[at + 2 : at + 2 + size].decode())
-            at += 2 + size
-    except (struct.error, UnicodeDecodeError):
-        return names
-    return names
 
 
 def subscribed(coordinator: GroupCoordinator, shard: GroupShard, name: str) -> set[str]:
@@ -42,5 +26,5 @@ def subscribed(coordinator: GroupCoordinator, shard: GroupShard, name: str) -> s
         topic
         for member in group.members.values()
         for _, metadata in member.protocols
-        for topic in subscribed_topics(metadata)
+        for topic in read_subscription(metadata).topics
     }

@@ -400,7 +400,7 @@ def joins(network, name="classic", group="g"):
 
 
 def test_an_empty_group_changes_its_protocol_and_keeps_its_offsets():
-    network = ready(group_initial_delay_ms=0)
+    network = ready(group_initial_delay_ms=0, consumer_migration_policy="disabled")
     one = Consumer(network, "a").join()
     assert one.commit(3) == Code.NONE
     one.leave()

@@ -101,7 +101,9 @@ class ConsumerGroup:
         if member_id not in self.members:
             raise Refused(Code.UNKNOWN_MEMBER_ID, f"{member_id!r} is no member of {self.name!r}")
         if epoch != self.member(member_id).epoch:
-            raise Refused(Code.STALE_MEMBER_EPOCH, f"epoch {epoch}, the member's is {self.member(member_id).epoch}")
+            classic = self.members[member_id].classic is not None
+            code = Code.ILLEGAL_GENERATION if classic else Code.STALE_MEMBER_EPOCH
+            raise Refused(code, f"epoch {epoch}, the member's is {self.member(member_id).epoch}")
 
     @property
     def deadline_ms(self) -> int:

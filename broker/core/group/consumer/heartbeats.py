@@ -12,11 +12,13 @@ is out. Kafka: GroupMetadataManager.consumerGroupHeartbeat.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from broker.core import group_settings
 from broker.core.config import BrokerConfig
 from broker.core.errors import Code, Refused
+from broker.core.group.consumer import migration
 from broker.core.group.consumer.assignors import ASSIGNORS, Wish
 from broker.core.group.consumer.group import LEFT_FOR_A_WHILE, ConsumerGroup, View
 from broker.core.group.consumer.places import Places, by_topic, sort
@@ -72,17 +74,19 @@ class Heartbeats:
         sender: tuple[str, str],
         now_ms: int,
     ) -> None:
-        group, first = self._group(shard, ask)
+        group, changes, replaces = self._group(shard, ask)
         member_id = ask.member_id or self._coordinator.new_id()
-        view, changes = self._present(group, member_id, ask)
+        view, back = self._present(group, member_id, ask)
+        changes += back
         old, before = view.members.get(member_id), view.current.get(member_id) or Current()
         owned = None if ask.topic_partitions is None else _owned(ask)
         if old is None:
             self._check_new(group, member_id, ask)
         else:
             _check_epoch(before, ask, owned)
-        changes += self.advance(group, view, (member_id, _merged(old, ask, sender)), owned)
-        after = next((v for k, v in changes if k.kind == CURRENT and isinstance(v, Current)), before)
+        steps = self.advance(group, view, (member_id, _merged(old, ask, sender)), owned)
+        changes += steps
+        after = next((v for k, v in steps if k.kind == CURRENT and isinstance(v, Current)), before)
         full = ask.member_epoch == JOIN or _is_full(ask)
         shown = after.assigned if full or after.assigned != before.assigned else None
 
@@ -99,19 +103,23 @@ class Heartbeats:
 
         if after != before:
             group.revocations.pop(member_id, None)
-        self._coordinator.change(shard, group, changes, done, replaces=first)
+        self._coordinator.change(shard, group, changes, done, replaces=replaces)
+        if replaces:
+            self.began(group, now_ms)
         group.heard(member_id, now_ms, self._setting(group, "consumer.session.timeout.ms"))
         self._coordinator.watch(shard, group)
 
-    def _group(self, shard: GroupShard, ask: ConsumerGroupHeartbeatRequest) -> tuple[ConsumerGroup, bool]:
-        """Return the group, and whether it replaces an empty classic one; a new one only for whoever joins."""
-        group = shard.consumers.get(ask.group_id)
+    def _group(self, shard: GroupShard, ask: ConsumerGroupHeartbeatRequest) -> tuple[ConsumerGroup, list[Change], bool]:
+        """Return the group, the records that make it, and whether it replaces a classic one; for who joins only."""
+        group, classic = shard.consumers.get(ask.group_id), shard.groups.get(ask.group_id)
         if group is not None:
-            return group, False
-        classic = shard.groups.get(ask.group_id)
-        if ask.member_epoch != JOIN or (classic is not None and classic.members):
-            raise Refused(Code.GROUP_ID_NOT_FOUND, f"{ask.group_id!r} is no consumer group")
-        return ConsumerGroup(ask.group_id), classic is not None
+            return group, [], False
+        if ask.member_epoch == JOIN and classic is not None and classic.members:
+            if migration.may_upgrade(self._config, classic):
+                return *migration.upgraded(self._coordinator.image(), classic), True
+        elif ask.member_epoch == JOIN:
+            return ConsumerGroup(ask.group_id), [], classic is not None
+        raise Refused(Code.GROUP_ID_NOT_FOUND, f"{ask.group_id!r} is no consumer group")
 
     def _check_new(self, group: ConsumerGroup, member_id: str, ask: ConsumerGroupHeartbeatRequest) -> None:
         if ask.member_epoch != JOIN:
@@ -189,12 +197,6 @@ class Heartbeats:
                 raise Refused(Code.FENCED_INSTANCE_ID, f"another member is instance {ask.instance_id!r} now")
         elif member_id not in group.members:
             raise Refused(Code.UNKNOWN_MEMBER_ID, f"{member_id!r} is no member of {group.name!r}")
-        if ask.member_epoch == LEAVE:
-            changes = group.without([member_id])
-        else:
-            now = group.member(member_id)
-            away = Current(LEFT_FOR_A_WHILE, now.epoch, assigned=now.assigned)
-            changes = [(Key(CURRENT, group.name, member_id), away)]
 
         def done(code: Code) -> None:
             answer = ConsumerGroupHeartbeatResponse(
@@ -202,15 +204,34 @@ class Heartbeats:
             )
             self._coordinator.answer(request_id, answer)
 
-        self._coordinator.change(shard, group, changes, done)
+        if ask.member_epoch == LEAVE:
+            self.remove(shard, group, [member_id], done, now_ms)
+            return
+        now = group.member(member_id)
+        away = Current(LEFT_FOR_A_WHILE, now.epoch, assigned=now.assigned)
+        self._coordinator.change(shard, group, [(Key(CURRENT, group.name, member_id), away)], done)
         group.revocations.pop(member_id, None)
-        self._coordinator.watch(shard, group)
-        del now_ms
+
+    def remove(
+        self, shard: GroupShard, group: ConsumerGroup, gone: list[str], done: Callable[[Code], None], now_ms: int
+    ) -> None:
+        """Take members out; the group is a classic one again if only classic members are left. Raise Refused."""
+        if migration.may_downgrade(self._config, group, gone):
+            self._coordinator.downgrade(shard, group, gone, done, now_ms)
+        else:
+            self._coordinator.change(shard, group, group.without(gone), done)
+            self._coordinator.watch(shard, group)
 
     def began(self, group: ConsumerGroup, now_ms: int) -> None:
         """The group has been read from the log: every member has a full session from now on."""
-        for member_id in group.members:
-            group.heard(member_id, now_ms, self._setting(group, "consumer.session.timeout.ms"))
+        for member_id, member in group.members.items():
+            group.heard(
+                member_id,
+                now_ms,
+                self._setting(group, "consumer.session.timeout.ms")
+                if member.classic is None
+                else member.classic.session_timeout_ms,
+            )
 
     def tick(self, shard: GroupShard, group: ConsumerGroup, now_ms: int) -> None:
         """Put out who was silent or held on for too long."""
@@ -218,7 +239,7 @@ class Heartbeats:
         if not late:
             return
         try:
-            self._coordinator.change(shard, group, group.without(late), lambda _: None)
+            self.remove(shard, group, late, lambda _: None, now_ms)
         except Refused:
             for member_id in late:
                 group.sessions[member_id] = now_ms + RETRY_MS
