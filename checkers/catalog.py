@@ -8,6 +8,7 @@ from __future__ import annotations
 from checkers.options import CheckOptions
 
 ORDER = (
+    "broken-invariant",
     "metadata-divergence",
     "deposed-leader-ack",
     "min-isr-violation",

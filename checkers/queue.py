@@ -14,6 +14,7 @@ from checkers import (
     epochs,
     groups,
     identity,
+    invariants,
     loss,
     order,
     ownership,
@@ -40,6 +41,7 @@ from checkers.source import Lines
 Checker = Callable[[Case, Findings], object]
 
 CHECKERS: tuple[Checker, ...] = (
+    invariants.invariants,
     epochs.leader_epochs,
     replicas.nodes,
     identity.inconsistent_offsets,

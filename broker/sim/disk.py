@@ -216,7 +216,8 @@ class Disk:
 
     def read(self, log: str, base: int, position: int, size: int) -> bytes:
         """Return up to `size` bytes of a segment."""
-        return bytes(self._segments[log][base].data[position : position + size])
+        segment = self._segments.get(log, {}).get(base)
+        return b"" if segment is None else bytes(segment.data[position : position + size])
 
     def load(self, name: str) -> bytes | None:
         """Return a small file."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import traceback
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from broker.core.ready import Event, PeerFailed, PeerReply, Ready, Request
 from broker.sim import knobs
 from broker.sim.cluster import Cluster, Shape
+from broker.sim.invariants import Invariants
 from broker.sim.loop import Loop
 from broker.sim.node import Node
 
@@ -55,9 +56,6 @@ class Trace:
         return self._hash.hexdigest()
 
 
-Check = Callable[[Node, Event, Ready], None]
-
-
 class World:
     """See the module. Satisfies `Watch`."""
 
@@ -69,7 +67,6 @@ class World:
         self.violations: list[Violation] = []
         self.logs: dict[str, deque[str]] = {}
         self.steps = 0
-        self.checks: Sequence[Check] = ()
         self.on_violation: Callable[[Violation], None] = lambda _: None
         shape = Shape(
             nodes=nodes,
@@ -80,6 +77,7 @@ class World:
         )
         self.cluster = Cluster(self.loop, shape, self)
         self.network = self.cluster.network
+        self.invariants = Invariants(self.cluster.nodes, self.violate)
         self.nodes = {node.name: node for node in self.cluster.nodes.values()}
         for name in self.nodes:
             self.logs[name] = deque(maxlen=MAX_LINES)
@@ -93,8 +91,7 @@ class World:
         self.trace.write(self.loop.now_ns, f"{node.name} {_label(event)} w{len(ready.writes)} r{replies} q{requests}")
         for warning in ready.warnings:
             self.tell(node, warning)
-        for check in self.checks:
-            check(node, event, ready)
+        self.invariants.stepped(node, event, ready)
 
     def crashed(self, node: Node, event: Event, error: Exception) -> None:
         """An error inside the core: the node ends, and it is a bug."""
@@ -107,6 +104,13 @@ class World:
 
     def check_all(self) -> None:
         """Check once more what is too dear to check after every step."""
+        self.invariants.check_all()
+
+    def lose_power(self, *names: str) -> None:
+        """Let nodes lose power at one moment, and what they had not synced."""
+        for name in names:
+            self.nodes[name].kill(power=True)
+        self.invariants.power_lost()
 
     def tell(self, node: Node, text: str) -> None:
         """Add to a node's log, and to the trace."""

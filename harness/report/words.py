@@ -32,6 +32,12 @@ def _m(title: str, guarantee: str, one: str, many: str) -> Meaning:
 
 
 _MEANINGS: dict[str, Meaning] = {
+    "broken-invariant": _m(
+        "Broken invariant",
+        "What must hold inside the broker after every step holds; only the simulator can look there.",
+        "invariant of the simulated broker was broken",
+        "invariants of the simulated broker were broken",
+    ),
     "two-leaders": _m(
         "Two leaders",
         "A partition has at most one leader in each leader epoch.",
