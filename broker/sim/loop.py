@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 MS_NS = 1_000_000
 """Nanoseconds in a millisecond."""
+EPOCH_MS = 1_700_000_000_000
+"""What a clock on the wall shows when a simulation begins."""
 
 
 class CancelledError(BaseException):
@@ -175,6 +177,11 @@ class Loop:
     def now_ms(self) -> int:
         """Return the time in whole milliseconds."""
         return self.now_ns // MS_NS
+
+    @property
+    def wall_ms(self) -> int:
+        """Return what a right clock on the wall shows, in ms since 1970: records carry it."""
+        return EPOCH_MS + self.now_ns // MS_NS
 
     def random(self, concern: str) -> random.Random:
         """Return the concern's own source of randomness; the same object for the same name."""

@@ -28,7 +28,7 @@ from broker.core.errors import Code
 from broker.core.ready import Event, PeerFailed, PeerReply, PeerRequest, Ready, Reply, Request, Tick
 from broker.core.transaction import locator
 from broker.sim.disk import Disk
-from broker.sim.loop import MS_NS, Loop, Timer
+from broker.sim.loop import EPOCH_MS, MS_NS, Loop, Timer
 from broker.sim.network import Accepted, Incoming, Network
 from broker.sim.peers import Peers
 from broker.wire.messages.describe_quorum import DescribeQuorumResponse
@@ -36,8 +36,6 @@ from broker.wire.messages.fetch import FetchResponse, Region
 from broker.wire.messages.find_coordinator import FindCoordinatorRequest
 from broker.wire.messages.produce import ProduceRequest
 
-EPOCH_MS = 1_700_000_000_000
-"""The wall clock when a simulation begins."""
 QUERY_CHANNEL = 16
 """Questions that the active controller must answer; the core's channels have lower numbers."""
 QUERY_TIMEOUT_MS = 5000

@@ -20,7 +20,6 @@ from broker.sim.client.lane import Batch, Lane, Message
 from broker.sim.client.metadata import Partition
 from broker.sim.loop import Future, Loop
 from broker.sim.network import Network
-from broker.sim.node import EPOCH_MS
 from broker.wire import batch as wire_batch
 from broker.wire.messages.init_producer_id import InitProducerIdRequest
 from broker.wire.messages.produce import (
@@ -219,7 +218,7 @@ class Producer:
     def _encode(self, batch: Batch) -> bytes:
         body, count = encode((message.record_key, message.value) for message in batch.messages)
         producer_id, epoch = self.identity if self.identity is not None else (-1, -1)
-        now_ms = EPOCH_MS + self.loop.now_ms  # of another time than the brokers' clocks, producers would expire at once
+        now_ms = self.loop.wall_ms  # of another time than the brokers' clocks, producers would expire at once
         data = wire_batch.build(
             body,
             count=count,

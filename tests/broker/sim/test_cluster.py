@@ -58,9 +58,11 @@ async def create(cluster, name, replication):
         await cluster.loop.sleep(50)
 
 
-async def produce(cluster, leader, name, text):
+async def produce(cluster, leader, name, text, **producer):
     connection = await cluster.network.connect("c", leader)
-    partition = PartitionProduceData(index=0, records=record.batch_of([(None, text.encode())], timestamp_ms=1000))
+    partition = PartitionProduceData(
+        index=0, records=record.batch_of([(None, text.encode())], timestamp_ms=1000, **producer)
+    )
     request = ProduceRequest(
         acks=-1, timeout_ms=5000, topic_data=(TopicProduceData(name=name, partition_data=(partition,)),)
     )
