@@ -39,6 +39,7 @@ RESULTS = Path("results")
 
 @app.command()
 def run(
+    ctx: typer.Context,
     workload: Annotated[str, typer.Option(help="What the clients do: see `harness list`.")] = "txn",
     cluster: Annotated[str, typer.Option(help="What is tested: see `harness list`.")] = "embedded",
     nemesis: Annotated[
@@ -80,6 +81,9 @@ def run(
     image: Annotated[str | None, typer.Option(help="Docker image (compose).")] = None,
     bootstrap: Annotated[str | None, typer.Option(help="host:port of a running cluster (existing).")] = None,
     bug: Annotated[str, typer.Option(help="Plant a bug in our own broker: see `harness bugs`.")] = "",
+    swarm: Annotated[
+        bool, typer.Option("--swarm/--no-swarm", help="Draw what is not given from the seed (simulated).")
+    ] = True,
     name: Annotated[str | None, typer.Option(help="The run's name under results/.")] = None,
     results: Results = RESULTS,
     as_json: AsJson = False,
@@ -88,7 +92,11 @@ def run(
     """Drive a workload against a cluster, break it, and judge what happened."""
     from harness import launch, options
 
+    fields = {"transaction_timeout": "transaction_timeout_s", "crash_interval": "crash_interval_s"}
+    by_default = click.core.ParameterSource.DEFAULT
+    fixed = frozenset(fields.get(p, p) for p in ctx.params if ctx.get_parameter_source(p) is not by_default)
     scenario = options.scenario(
+        fixed=fixed if swarm else None,
         workload=workload,
         cluster=cluster,
         nemesis=nemesis,

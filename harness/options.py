@@ -7,9 +7,13 @@ import secrets
 from collections.abc import Sequence
 from typing import Any, Literal, cast, get_args
 
+import msgspec
+
+from harness import swarm
 from harness.clients.settings import refuse_impossible
 from harness.cluster.api import UsageError
 from harness.scenario import Isolation, Scenario
+from harness.swarm import SIMULATED
 
 EXISTING = "existing"
 OURS = ("embedded", "simulated")
@@ -21,12 +25,19 @@ _UNIT_S = {None: 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 BY_CLUSTER: dict[str, dict[str, float]] = {
     "kafka": {"fault_length_s": 10.0, "fault_interval_s": 30.0, "recovery_bound_s": 60.0},
     "embedded": {"fault_length_s": 2.0, "fault_interval_s": 1.0, "recovery_bound_s": 15.0},
+    "simulated": {"fault_length_s": 8.0, "fault_interval_s": 4.0, "recovery_bound_s": 60.0},
 }
-"""DESIGN.md, Defaults: Apache Kafka needs about 5 s to fail over and 20 s to be whole again, our broker 1 s and 2 s."""
+"""DESIGN.md, Defaults: Apache Kafka needs about 5 s to fail over and 20 s to be whole again, our broker 1 s and 2 s.
+
+Simulated time is cheap, and the simulated network, disks and time-outs may be slow ones.
+"""
 
 
-def scenario(**given: Any) -> Scenario:
-    """Return the scenario of `harness run`'s options; raises UsageError naming the option and what it may be."""
+def scenario(*, fixed: frozenset[str] | None = None, **given: Any) -> Scenario:
+    """Return the scenario of `harness run`'s options; raises UsageError naming the option and what it may be.
+
+    fixed: the fields that the caller has set; what else a simulated run has is drawn from its seed. None: nothing is.
+    """
     timing = BY_CLUSTER.get(given["cluster"], BY_CLUSTER["kafka"])
     fields = dict(given)
     for name, default in timing.items():
@@ -41,6 +52,8 @@ def scenario(**given: Any) -> Scenario:
     fields["topic_config"] = pairs("--topic-config", given["topic_config"])
     fields["broker_config"] = pairs("--broker-config", given["broker_config"])
     made = Scenario(**fields)
+    if fixed is not None and made.cluster == SIMULATED:
+        made = msgspec.structs.replace(made, **swarm.applied(made, fixed))
     _refuse(made)
     return made
 

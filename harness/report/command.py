@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from harness import swarm
 from harness.scenario import Scenario
 
 _FLAGS = {
@@ -54,6 +55,11 @@ def repeat_command(scenario: Scenario) -> str:
 def repeat_parts(scenario: Scenario) -> list[str]:
     """Return the command line in the pieces that belong together: the command, then each option with its value."""
     parts, default = ["harness run"], Scenario()
+    if scenario.cluster == swarm.SIMULATED:
+        if swarm.is_drawn(scenario):
+            default = msgspec.structs.replace(default, **swarm.draw(scenario.seed, scenario.nemesis))
+        else:
+            parts.append("--no-swarm")
     for name, flag in _FLAGS.items():
         value = getattr(scenario, name)
         chosen = name in _BY_CLUSTER and scenario.cluster != default.cluster
