@@ -58,6 +58,8 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):
     offsets_retention_minutes: int = 7 * 24 * 60
     offsets_check_interval_ms: int = 600_000
     auto_create_topics: bool = True
+    auto_leader_rebalance: bool = True
+    imbalance_check_s: int = 300
     metadata_snapshot_bytes: int = 20 << 20
     retention_check_ms: int = 5 * 60 * 1000
     cleaner_backoff_ms: int = 15_000

@@ -30,6 +30,7 @@ TIMES = {
 SIZES = {
     "default.replication.factor": "default_replication_factor",
     "group.consumer.max.size": "consumer_max_size",
+    "leader.imbalance.check.interval.seconds": "imbalance_check_s",
     "metadata.log.max.record.bytes.between.snapshots": "metadata_snapshot_bytes",
     "num.partitions": "default_partitions",
     "offset.metadata.max.bytes": "offset_metadata_max_bytes",
@@ -50,4 +51,5 @@ CHOICES = {
 }
 SWITCHES = {
     "auto.create.topics.enable": "auto_create_topics",
+    "auto.leader.rebalance.enable": "auto_leader_rebalance",
 }

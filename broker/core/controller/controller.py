@@ -79,6 +79,7 @@ ControllerRequest = (
 )
 PRODUCER_ID_BLOCK = 1000
 """As in Kafka."""
+NEVER_MS = 1 << 62
 
 
 _REFUSALS: dict[type, Callable[[Any, Code], Any]] = {
@@ -144,6 +145,9 @@ class Controller:
     def __init__(
         self, config: BrokerConfig, quorum: Quorum, image: Image, out: Outbox, *, rng: random.Random, now_ms: int
     ) -> None:
+        self._config = config
+        first_ms = now_ms + config.imbalance_check_s * 1000
+        self._balance_at_ms = first_ms if config.auto_leader_rebalance else NEVER_MS
         self._pipeline = Pipeline(config, quorum, image, out)
         self._brokers = Brokers(self._pipeline, now_ms)
         self._partitions = Partitions(self._pipeline)
@@ -176,7 +180,7 @@ class Controller:
     @property
     def deadline_ms(self) -> int:
         """When `tick` has something to do."""
-        return self._brokers.deadline_ms
+        return min(self._brokers.deadline_ms, self._balance_at_ms)
 
     @property
     def image(self) -> Image:
@@ -203,8 +207,11 @@ class Controller:
         self._pipeline.release()
 
     def tick(self, now_ms: int) -> None:
-        """Fence the silent."""
+        """Fence the silent; from time to time give leaderships back to the preferred replicas."""
         self._brokers.tick(now_ms)
+        if now_ms >= self._balance_at_ms:
+            self._balance_at_ms = now_ms + self._config.imbalance_check_s * 1000
+            self._partitions.balance(now_ms)
 
     def close(self) -> None:
         """The leadership is lost."""

@@ -43,6 +43,10 @@ def _answer(index: int, state: State) -> PartitionState:
     )
 
 
+MAX_BALANCED = 1000
+"""Leaderships that move in one step, as in Kafka: the rest waits for the next look."""
+
+
 class Partitions:
     """See the module."""
 
@@ -140,6 +144,15 @@ class Partitions:
         if new is None or new.leader < 0:
             return Code.ELIGIBLE_LEADERS_NOT_AVAILABLE, "no replica is alive"
         return Code.NONE, ""
+
+    def balance(self, now_ms: int) -> None:
+        """Let preferred replicas lead again that are in the ISR and alive, `MAX_BALANCED` at a time."""
+        moved = 0
+        for old in self._pipeline.image.partitions():
+            if 0 <= old.leader != old.replicas[0] in old.isr and moved < MAX_BALANCED:
+                new = self._pipeline.change(old, election=Election.PREFERRED)
+                moved += new is not None
+        self._pipeline.commit(now_ms)
 
     # Reassignment (KIP-455).
 

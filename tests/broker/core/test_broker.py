@@ -364,6 +364,20 @@ def test_preferred_leaders_come_home_on_request():
     assert all(state.leader == state.replicas[0] for state in image(network).partitions())
 
 
+def test_preferred_leaders_come_home_by_themselves_unless_that_is_switched_off():
+    def comes_home(**settings):
+        network = cluster(imbalance_check_s=5, **settings)
+        key = create(network)
+        preferred, _ = newest_leader(network, key)
+        network.crash(preferred, power=False)
+        assert network.run(until=lambda: newest_leader(network, key)[0] not in {None, preferred}, limit_ms=3000)
+        network.start(preferred)
+        return network.run(until=lambda: newest_leader(network, key)[0] == preferred, limit_ms=15_000)
+
+    assert comes_home()
+    assert not comes_home(auto_leader_rebalance=False)
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_nothing_acknowledged_by_all_is_lost_whatever_happens(seed):
     rng = random.Random(seed)
