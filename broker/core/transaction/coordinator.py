@@ -451,3 +451,5 @@ class TransactionCoordinator:
                         self._change(shard, entry, state.timed_out(value), now_ms, lambda _: None)
                     except Refused:
                         return  # the next sweep tries again
+                    who = f"{value.id!r} (producer {value.producer_id}, epoch {value.epoch})"
+                    self._out.warnings.append(f"{who}: the transaction was open for {now_ms - value.start_ms} ms: aborted")
