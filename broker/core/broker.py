@@ -33,6 +33,7 @@ from broker.core.metadata.records import (
     TopicDeleted,
     decode,
 )
+from broker.core.quorum.follower import METADATA_TOPIC_ID
 from broker.core.quorum.metadata_log import Entry, Snapshot
 from broker.core.quorum.quorum import Quorum
 from broker.core.quorum.state import QuorumConfig
@@ -53,7 +54,9 @@ from broker.core.transaction.verifier import Verifier
 from broker.wire.message import Response
 from broker.wire.messages.create_topics import CreateTopicsRequest
 from broker.wire.messages.delete_groups import DeleteGroupsRequest
+from broker.wire.messages.fetch import FetchRequest
 from broker.wire.messages.metadata import MetadataRequest, MetadataResponse
+from broker.wire.messages.produce import ProduceRequest
 
 FORWARD_CHANNEL = 4
 """Clients' requests on their way to the controller."""
@@ -75,6 +78,16 @@ class Asker(Protocol):
     def failed(self, token: int, now_ms: int) -> None:
         """No answer will come; the request may have been executed."""
         ...
+
+
+def _is_hot(event: Event) -> bool:
+    """Return whether the event is one of the many: records for a partition, or somebody who asks for them."""
+    if not isinstance(event, Request):
+        return False
+    message = event.message
+    if isinstance(message, FetchRequest):
+        return not message.topics or message.topics[0].topic_id != METADATA_TOPIC_ID
+    return isinstance(message, ProduceRequest)
 
 
 class _Own(msgspec.Struct, frozen=True):
@@ -99,6 +112,8 @@ class Broker:
         self._active = False
         self._recheck = False
         self._ended = False
+        self._own_open = 0  # requests of this node to itself that are not answered
+        self._slow_deadline_ms = 0
         self._dirty: dict[Key, None] = {}
         self._forwarded: dict[int, tuple[object, Any]] = {}
         self._asked_for_topics: dict[str, int] = {}
@@ -164,14 +179,18 @@ class Broker:
         """Handle one event; see `broker.core.ready` for what to do with the result, and in which order."""
         if self._ended:  # nothing may follow the mark of an orderly stop
             return self._out.take(None)
+        is_hot = _is_hot(event)
         self._handle(event, now_ms)
         for _ in range(MAX_ROUNDS):
             self._settle(now_ms)
             if not self._talk_to_self(now_ms):
                 break
+            is_hot = False
         else:
             raise AssertionError(f"node {self.config.node_id} talks to itself for ever")
-        return self._out.take(max(self._deadline_ms(), now_ms + 1))
+        if not is_hot or now_ms >= self._slow_deadline_ms:
+            self._slow_deadline_ms = self._rare_deadline_ms()
+        return self._out.take(max(min(self._slow_deadline_ms, self._deadline_ms()), now_ms + 1))
 
     def stop(self, now_ms: int) -> Ready:
         """Begin an orderly stop: hand over leaderships, then sync and leave the mark; `is_stopped` says when."""
@@ -235,6 +254,7 @@ class Broker:
 
     def ask_for_topic(self, request: CreateTopicsRequest, now_ms: int) -> None:
         """Ask for an internal topic; whoever needs it asks again anyway."""
+        self._own_open += 1
         self._to_controller(Request(_Unheard(), request), request, now_ms)
 
     def _answered(self, token: int, message: Any, now_ms: int) -> None:
@@ -287,13 +307,17 @@ class Broker:
     def _talk_to_self(self, now_ms: int) -> bool:
         """Carry requests and answers of this node to itself; return whether there were any."""
         me, out = self.config.node_id, self._out
+        if not self._own_open and not out.requests:
+            return False
         requests = [request for request in out.requests if request.peer == me]
-        out.replies = [reply for reply in out.replies if not isinstance(reply.id, _Unheard)]
-        replies = [reply for reply in out.replies if isinstance(reply.id, _Own)]
+        heard = [reply for reply in out.replies if not isinstance(reply.id, _Unheard)]
+        replies = [reply for reply in heard if isinstance(reply.id, _Own)]
+        self._own_open += len(requests) - len(replies) - (len(out.replies) - len(heard))
+        out.replies = heard
         if not requests and not replies:
             return False
         out.requests = [request for request in out.requests if request.peer != me]
-        out.replies = [reply for reply in out.replies if not isinstance(reply.id, _Own)]
+        out.replies = [reply for reply in heard if not isinstance(reply.id, _Own)]
         for request in requests:
             self._request(Request(_Own(request.token), request.message, internal=True), now_ms)
         for reply in replies:
@@ -301,22 +325,29 @@ class Broker:
         return True
 
     def _deadline_ms(self) -> int:
-        deadlines = [
-            self.quorum.deadline_ms,
+        """Return when something is due of what any event may have changed."""
+        deadline_ms = min(
             self.producing.deadline_ms,
             self.fetching.deadline_ms,
             self.fetchers.deadline_ms,
-            self.deleting.deadline_ms,
-            self.lifecycle.deadline_ms,
             self.ids.deadline_ms,
             self.transactions.deadline_ms,
             self.groups.deadline_ms,
+        )
+        return min(deadline_ms, self.isr.deadline_ms) if self._active else deadline_ms
+
+    def _rare_deadline_ms(self) -> int:
+        """Return when something is due of what records on their way to and from a partition do not change."""
+        deadlines = [
+            self.quorum.deadline_ms,
+            self.deleting.deadline_ms,
+            self.lifecycle.deadline_ms,
             self._checkpoint_at_ms,
         ]
         if self.controller is not None:
             deadlines.append(self.controller.deadline_ms)
         if self._active:
-            deadlines += (self.isr.deadline_ms, self.cleaner.deadline_ms)
+            deadlines.append(self.cleaner.deadline_ms)
         return min(deadlines)
 
     # The quorum's listener.

@@ -78,6 +78,14 @@ class Host(Protocol):
     memory: Memory
     max_request_bytes: int
 
+    def begin_turn(self) -> None:
+        """Bytes have come in."""
+        ...
+
+    def end_turn(self) -> None:
+        """They are taken: what they led to may go out."""
+        ...
+
     def opened(self, connection: Connection) -> bool:
         """Note a new connection; False: it must go."""
         ...
@@ -138,7 +146,11 @@ class Connection:
     def received(self, count: int) -> None:
         """Take what came."""
         self.active_s = self._loop.time()
-        self._take(count)
+        self._host.begin_turn()
+        try:
+            self._take(count)
+        finally:
+            self._host.end_turn()
 
     def certificate(self) -> Any:
         """Return the certificate that a TLS client showed and that was checked, None for none."""

@@ -88,7 +88,7 @@ class Node:
         self._requests: list[PeerRequest] = []
         self._unsent: list[Reply] = []  # what waits for the sync that is running
         self._cuts = 0
-        self._flush_planned = self._syncing = False
+        self._flush_planned = self._syncing = self._in_turn = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms = 0
         self._questions: dict[int, Slot] = {}
@@ -165,9 +165,7 @@ class Node:
             self.log.warning("%s", warning)
         if ready.wake_at_ms is not None:
             self._arm(ready.wake_at_ms)
-        if not self._flush_planned and not self._syncing:
-            self._flush_planned = True
-            asyncio.get_running_loop().call_soon(self._flush)
+        self._plan_flush()
         life = self.broker.lifecycle.life
         if life is not self._life:
             self.log.info("%s -> %s", self._life.value, life.value)
@@ -201,6 +199,25 @@ class Node:
         self.step(Tick())
 
     # Syncs and sends.
+
+    def _plan_flush(self) -> None:
+        """Send before long: at the end of the turn in which something is received, else in the loop's next round."""
+        if self._flush_planned or self._syncing:
+            return
+        self._flush_planned = True
+        if not self._in_turn:
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def begin_turn(self) -> None:
+        """Bytes have come in: what they lead to goes out together, by `end_turn`."""
+        self._in_turn = not self._flush_planned
+
+    def end_turn(self) -> None:
+        """Send what the turn has led to."""
+        if self._in_turn:
+            self._in_turn = False
+            if self._flush_planned:
+                self._flush()
 
     def _flush(self) -> None:
         """Send what is collected, after what must be durable before it."""
@@ -310,9 +327,7 @@ class Node:
 
     def _answer(self, slot: Slot, answer: Response) -> None:
         self._replies.append(Reply(slot, answer))
-        if not self._flush_planned and not self._syncing:
-            self._flush_planned = True
-            asyncio.get_running_loop().call_soon(self._flush)
+        self._plan_flush()
 
     # Who may ask what.
 
@@ -363,7 +378,9 @@ class Node:
         """Take a peer's answer: the core's, or one to a question of a client."""
         token = getattr(event, "token", 0)
         if token > 0:
+            self.begin_turn()
             self.step(event)
+            self.end_turn()
             return
         slot = self._questions.pop(token)
         if isinstance(event, PeerReply):

@@ -135,18 +135,23 @@ class Producing:
             if header.is_transactional and self._must_wait(replica, header):
                 self._wait(pending, place, replica, bytearray(buffer), now_ms)
             else:
-                self._write(pending, place, replica, buffer, now_ms)
+                self._write(pending, place, replica, (buffer, header), now_ms)
         except Refused as refused:
             self._settle(pending, place, self._refusal(data.index, refused, replica))
 
     def _write(
-        self, pending: _Pending, place: tuple[int, int], replica: Replica, buffer: Writable, now_ms: int
+        self,
+        pending: _Pending,
+        place: tuple[int, int],
+        replica: Replica,
+        checked: tuple[Writable, batch.BatchHeader],
+        now_ms: int,
     ) -> None:
         """Append a checked batch, or find that it repeats one; settle now, or when it is replicated."""
         log, leader, index = replica.log, replica.leader, replica.key[1]
         if leader is None:
             raise Refused(Code.NOT_LEADER_OR_FOLLOWER)
-        header = batch.parse_header(buffer, 0)
+        buffer, header = checked
         strict = pending.v2 and header.is_transactional  # v2 starts every transaction at sequence 0
         repeated = log.producers.check(header, strict_start=strict) if header.producer_id >= 0 else None
         if repeated is not None:
@@ -196,7 +201,7 @@ class Producing:
                 code = Code.INVALID_TXN_STATE  # the transaction ended meanwhile
             try:
                 if not code:
-                    self._write(pending, place, replica, buffer, then_ms)
+                    self._write(pending, place, replica, (buffer, header), then_ms)
                     return
                 refused = Refused(code, "not part of an ongoing transaction, or its coordinator can't be asked")
             except Refused as late:
