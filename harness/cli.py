@@ -226,11 +226,27 @@ def list_() -> None:
 
 
 @app.command()
-def bugs() -> None:
-    """List the bugs that can be planted in our own broker (`harness run --bug NAME`), each with source and proof."""
+def bugs(
+    score: Annotated[
+        bool, typer.Option("--score", help="Hunt each bug on the simulated cluster; print the table.")
+    ] = False,
+    seeds: Annotated[int, typer.Option(help="Runs to try for each bug.", min=1)] = 200,
+    clean: Annotated[int, typer.Option(help="Runs without a bug, which must raise nothing.", min=0)] = 100,
+    jobs: Annotated[int, typer.Option(help="Processes side by side.", min=1)] = 2,
+    only: Annotated[str, typer.Option(help="Hunt these, with commas; `none`: only clean runs.")] = "",
+    first_seed: Annotated[int, typer.Option(help="The first seed of each hunt.", min=0)] = 1,
+    write: Annotated[Path | None, typer.Option(help="Put the table between the marks of this document.")] = None,
+    results: Results = RESULTS,
+) -> None:
+    """List the bugs that can be planted in our own broker (`harness run --bug NAME`), or score the hunt for each."""
     from harness import hunt
 
-    raise typer.Exit(hunt.list_all())
+    if not score:
+        raise typer.Exit(hunt.list_all())
+    status = hunt.score(
+        only=only, first_seed=first_seed, seeds=seeds, clean=clean, jobs=jobs, write=write, results=results
+    )
+    raise typer.Exit(status)
 
 
 ClusterName = Annotated[str, typer.Option("--cluster", help="The provider: see `harness list`.")]

@@ -1,15 +1,52 @@
-"""`harness bugs`: the bugs that can be planted in our own broker, each with its source and its proof."""
+"""`harness bugs`: what can be planted in our own broker, and the score of hunting each."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
-from harness import catalog
+from harness import catalog, hunted, hunting
+from harness import run as runs
 from harness.exits import VALID
 
 
 def list_all() -> int:
-    """List every bug, three lines each."""
+    """List every bug, four lines each."""
     for bug in catalog.BUGS.values():
         sys.stdout.write(f"{bug.name}\n  {bug.summary}\n  source: {bug.source}\n  proof: {', '.join(bug.proof)}\n")
     return VALID
+
+
+def score(
+    *,
+    only: str,
+    first_seed: int,
+    seeds: int,
+    clean: int,
+    jobs: int,
+    write: Path | None,
+    results: Path,
+) -> int:
+    """Hunt bugs (all, or those named with commas; `none`), run clean seeds, print the table; return the exit status."""
+    names = [] if only == "none" else [catalog.bug(name).name for name in only.split(",")] if only else [*catalog.BUGS]
+    folder = runs.new_folder(results, "bugs").resolve()
+    sys.stdout.write(f"hunting in {folder}\n")
+    done = hunting.score(
+        names,
+        first_seed=first_seed,
+        seeds=seeds,
+        clean_seeds=clean,
+        jobs=jobs,
+        results=folder,
+        tell=lambda line: print(line, flush=True),  # noqa: T201
+    )
+    chosen = [f"--only {only}"] if only else []
+    first = [f"--first-seed {first_seed}"] if first_seed != 1 else []
+    command = " ".join(
+        ["harness bugs --score", *chosen, *first, f"--seeds {seeds}", f"--clean {clean}", f"--jobs {jobs}"]
+    )
+    text = hunted.table(done, catalog.BUGS, command)
+    sys.stdout.write(text)
+    if write is not None:
+        hunted.put(write, text)
+    return hunting.status(done)

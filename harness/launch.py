@@ -59,7 +59,7 @@ def refuse_unknown(scenario: Scenario) -> plan.Choices:
     return plan.parse(scenario.nemesis, powers(provider.kind()), scenario.cluster)
 
 
-def perform(scenario: Scenario, results: Path, *, name: str | None, view: runs.View) -> runs.Run:
+def perform(scenario: Scenario, results: Path, *, name: str | None, view: runs.View, report: bool = True) -> runs.Run:
     """Run one scenario from nothing to its report, in a new folder under `results`."""
     choices = refuse_unknown(scenario)
     folder = runs.new_folder(results, name or f"{scenario.workload}-{scenario.nemesis}-{scenario.cluster}").resolve()
@@ -81,8 +81,9 @@ def perform(scenario: Scenario, results: Path, *, name: str | None, view: runs.V
     except Exception as error:
         (folder / store.LOG).write_text("".join(traceback.format_exception(error)))
         raise
-    write_report(folder, done.judgement)
-    write_junit(folder / "junit.xml", [folder])
+    if report:
+        write_report(folder, done.judgement)
+        write_junit(folder / "junit.xml", [folder])
     return done
 
 

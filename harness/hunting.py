@@ -1,0 +1,194 @@
+"""How many runs it takes to find each planted bug, and that clean runs raise nothing.
+
+A hunt runs the scenarios of `harness.mix` in seed order, on the simulated cluster with the bug planted, until the
+checkers call one invalid. It is told neither workload nor fault, and what the simulator itself sees broken (an
+invariant, a core that failed) is noted apart: only the client's history and the probes count. Clean seeds, the same
+scenarios without a bug, must raise nothing. Hunts run side by side on processes; each run's folder is removed unless it
+tells something.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import msgspec
+
+from harness import launch, mix
+from harness.exits import BROKEN, INVALID, VALID
+from harness.history import HARNESS, Op
+from harness.scenario import Scenario
+
+INVARIANT = "invariant"
+RUNS_PER_PROCESS = 4
+"""Tasks after which a worker process ends: what a hunt leaves in memory goes with it."""
+CHUNK = 5
+"""Clean seeds that one task runs: a task must not last so long that the end waits for one process."""
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of a hunt. `valid` is None where the harness broke; `why` says how then."""
+
+    seed: int
+    valid: bool | str | None
+    anomalies: tuple[str, ...] = ()
+    invariants: tuple[str, ...] = ()
+    virtual_s: float = 0.0
+    cpu_s: float = 0.0
+    """Of one core that has nothing else to do: what else runs on the machine does not count."""
+    folder: str = ""
+    why: str = ""
+
+
+class Hunt(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one bug. `found`: the attempt that the checkers called invalid; `seen`: the first invariant's."""
+
+    bug: str
+    found: Attempt | None
+    seen: Attempt | None
+    tried: int
+    broken: int
+    virtual_s: float
+    cpu_s: float
+
+
+class Score(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole score: the hunts in the registry's order, the clean attempts in seed order."""
+
+    hunts: tuple[Hunt, ...]
+    clean: tuple[Attempt, ...]
+    first_seed: int
+    seeds: int
+    jobs: int
+
+
+class _Onlooker:
+    """A view that keeps the time and what the simulator saw broken."""
+
+    def __init__(self) -> None:
+        self.time_ns = 0
+        self.invariants: dict[str, None] = {}
+
+    def phase(self, name: str) -> None:
+        """Ignore it."""
+
+    def event(self, op: Op) -> None:
+        """Note the time, and an invariant that does not hold."""
+        self.time_ns = max(self.time_ns, op.time or 0)
+        if op.process == HARNESS and op.f == INVARIANT:
+            self.invariants[op.value["name"]] = None
+
+
+def attempt(scenario: Scenario, results: Path) -> Attempt:
+    """Run one scenario; keep its folder only if it was not valid."""
+    view, began_s = _Onlooker(), time.process_time()
+    results.mkdir(parents=True, exist_ok=True)
+    try:
+        done = launch.perform(scenario, results, name=None, view=view, report=False)
+    except Exception as error:  # noqa: BLE001 - a door: a run that breaks must not end the score, and is told
+        cpu_s = time.process_time() - began_s
+        why = f"{type(error).__name__}: {error}"
+        return Attempt(seed=scenario.seed, valid=None, why=why, cpu_s=cpu_s, virtual_s=view.time_ns / 1e9)
+    verdict = done.judgement.verdict_json()
+    keep = verdict["valid"] is False or bool(view.invariants)
+    if not keep:
+        shutil.rmtree(done.folder)
+    return Attempt(
+        seed=scenario.seed,
+        valid=verdict["valid"],
+        anomalies=tuple(verdict["anomalies"]),
+        invariants=tuple(view.invariants),
+        virtual_s=view.time_ns / 1e9,
+        cpu_s=time.process_time() - began_s,
+        folder=str(done.folder) if keep else "",
+        why="; ".join(verdict["reasons"]),
+    )
+
+
+def hunt(bug: str, seeds: Iterable[int], results: Path) -> Hunt:
+    """Try seeds until the checkers find the bug."""
+    seen: Attempt | None = None
+    tried = broken = 0
+    virtual_s = cpu_s = 0.0
+    for seed in seeds:
+        one = attempt(mix.scenario(seed, bug), results)
+        tried += 1
+        broken += one.valid is None
+        virtual_s += one.virtual_s
+        cpu_s += one.cpu_s
+        if seen is None and one.invariants:
+            seen = one
+        if one.valid is False:
+            return Hunt(bug=bug, found=one, seen=seen, tried=tried, broken=broken, virtual_s=virtual_s, cpu_s=cpu_s)
+    return Hunt(bug=bug, found=None, seen=seen, tried=tried, broken=broken, virtual_s=virtual_s, cpu_s=cpu_s)
+
+
+def clean(seeds: Sequence[int], results: Path) -> list[Attempt]:
+    """Run seeds without a bug."""
+    return [attempt(mix.scenario(seed), results) for seed in seeds]
+
+
+def score(
+    bugs: Sequence[str],
+    *,
+    first_seed: int,
+    seeds: int,
+    clean_seeds: int,
+    jobs: int,
+    results: Path,
+    tell: Callable[[str], None],
+) -> Score:
+    """Hunt every bug, and run the clean seeds; each hunt and each few clean seeds are one task."""
+    hunts: dict[str, Hunt] = {}
+    attempts: list[Attempt] = []
+    with ProcessPoolExecutor(jobs, max_tasks_per_child=RUNS_PER_PROCESS) as pool:
+        every = range(first_seed, first_seed + seeds)
+        hunting = [pool.submit(hunt, bug, every, results / bug) for bug in bugs]
+        running = [pool.submit(clean, chunk, results / "clean") for chunk in _chunks(first_seed, clean_seeds)]
+        for done in as_completed(hunting):
+            hunts[done.result().bug] = done.result()
+            tell(_line(done.result()))
+        for chunk in as_completed(running):
+            attempts += chunk.result()
+            for one in chunk.result():
+                if one.valid is not True:
+                    tell(f"clean seed {one.seed}: {_verdict(one)}")
+    return Score(
+        hunts=tuple(hunts[bug] for bug in bugs),
+        clean=tuple(sorted(attempts, key=lambda one: one.seed)),
+        first_seed=first_seed,
+        seeds=seeds,
+        jobs=jobs,
+    )
+
+
+def _chunks(first: int, count: int) -> Iterator[range]:
+    for start in range(first, first + count, CHUNK):
+        yield range(start, min(start + CHUNK, first + count))
+
+
+def _line(done: Hunt) -> str:
+    if done.found is None:
+        what = f"NOT FOUND in {done.tried} seeds"
+    else:
+        what = f"found by seed {done.found.seed} ({done.tried} tried): {', '.join(done.found.anomalies)}"
+    seen = "" if done.seen is None else f"; invariant {', '.join(done.seen.invariants)} by seed {done.seen.seed}"
+    broken = f"; {done.broken} runs broke" if done.broken else ""
+    return f"{done.bug}: {what}{seen}{broken}; {done.virtual_s:.0f} s simulated in {done.cpu_s:.1f} s"
+
+
+def _verdict(one: Attempt) -> str:
+    if one.valid is None:
+        return f"the harness broke: {one.why}"
+    return f"valid={one.valid} {', '.join((*one.anomalies, *one.invariants)) or one.why} {one.folder}"
+
+
+def status(done: Score) -> int:
+    """Return the exit status: VALID if every bug was found and no clean seed raised anything."""
+    if any(one.valid is None for one in done.clean) or any(hunted.broken for hunted in done.hunts):
+        return BROKEN
+    alarms = any(one.valid is False or one.invariants for one in done.clean)
+    return INVALID if alarms or any(hunted.found is None for hunted in done.hunts) else VALID

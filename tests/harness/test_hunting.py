@@ -1,0 +1,114 @@
+"""Hunts: a planted bug is found by the mix, a clean run is silent, and the table says what happened."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness import hunted, hunting, mix
+from harness.catalog import BUGS
+from harness.cluster.api import UsageError
+from harness.exits import BROKEN, INVALID, VALID
+from harness.hunting import Attempt, Hunt, Score
+from harness.scenario import Scenario
+
+EASY = "lso-ignored"
+
+
+def attempt(seed, valid=True, **fields):
+    return Attempt(seed=seed, valid=valid, virtual_s=20.0, cpu_s=0.5, **fields)
+
+
+def hunt(bug, found=None, **fields):
+    return Hunt(
+        bug=bug, **{"found": found, "seen": None, "tried": 3, "broken": 0, "virtual_s": 60, "cpu_s": 2} | fields
+    )
+
+
+def score(hunts=(), clean=()):
+    return Score(hunts=tuple(hunts), clean=tuple(clean), first_seed=1, seeds=3, jobs=1)
+
+
+def short(seed, bug=""):
+    """A run of three virtual seconds."""
+    return Scenario(
+        cluster="simulated",
+        seed=seed,
+        bug=bug,
+        time_limit_s=3.0,
+        concurrency=4,
+        rate=60.0,
+        topics=1,
+        partitions=2,
+        crash_interval_s=0.0,
+        transaction_timeout_s=3.0,
+    )
+
+
+def test_an_easy_bug_is_found_and_its_run_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(mix, "scenario", short)
+    done = hunting.hunt(EASY, range(1, 20), tmp_path)
+    assert done.found is not None
+    assert set(done.found.anomalies) & set(BUGS[EASY].proof)
+    assert list(tmp_path.rglob("history.jsonl"))
+    assert hunting.status(score([done])) == VALID
+
+
+def test_a_clean_run_is_silent_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(mix, "scenario", short)
+    (one,) = hunting.clean([6], tmp_path)
+    assert (one.valid, one.anomalies, one.invariants, one.folder) == (True, (), (), "")
+    assert one.virtual_s > short(6).time_limit_s
+    assert list(tmp_path.rglob("history.jsonl")) == []
+
+
+def test_a_run_that_breaks_is_told_and_no_bug_is_found_by_it(tmp_path, monkeypatch):
+    def broken(*_args, **_more):
+        raise ZeroDivisionError("in the harness")
+
+    monkeypatch.setattr(hunting.launch, "perform", broken)
+    done = hunting.hunt(EASY, range(2), tmp_path)
+    assert (done.found, done.tried, done.broken) == (None, 2, 2)
+    assert hunting.status(score([done])) == BROKEN
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        (score([hunt(EASY, attempt(2, valid=False, anomalies=("dirty-read",)))], [attempt(1)]), VALID),
+        (score([hunt(EASY)], [attempt(1)]), INVALID),
+        (score([], [attempt(1, valid=False, anomalies=("lost-write",))]), INVALID),
+        (score([], [attempt(1, invariants=("StrongIsr",))]), INVALID),
+        (score([], [attempt(1, valid="vacuous")]), VALID),
+        (score([], [attempt(1, valid=None)]), BROKEN),
+    ],
+)
+def test_the_status_tells_misses_alarms_and_a_broken_harness_apart(told, expected):
+    assert hunting.status(told) == expected
+
+
+def test_the_table_tells_found_from_missed_and_the_checkers_from_the_simulator():
+    seen = attempt(1, invariants=("LeaderInIsr",))
+    found = attempt(2, valid=False, anomalies=("a", "b", "c", "d"))
+    told = score(
+        [hunt(EASY, found), hunt("ack-before-sync", seen=seen)],
+        [attempt(1), attempt(2, valid=False, anomalies=("lost-write",)), attempt(3, valid="vacuous")],
+    )
+    text = hunted.table(told, BUGS, "harness bugs --score")
+    assert "Found 1 of 2 bugs; time to find one, on one core: median 2.0 s, at most 2.0 s" in text
+    assert "| `lso-ignored` | seed 2 | 3 | 60 s | 2.0 s | a, b, c and 1 more | - |" in text
+    assert "| `ack-before-sync` | **no** | 3 | 60 s | 2.0 s | - | LeaderInIsr (seed 1) |" in text
+    assert "Clean seeds 1 to 3: 3 runs" in text
+    assert "1 raised an anomaly or an invariant, 0 broke, 1 were vacuous or unknown" in text
+    assert "* seed 2: lost-write" in text
+    assert "By an anomaly that the registry did not foresee: lso-ignored." in text
+
+
+def test_the_table_is_put_between_its_marks_again_and_again(tmp_path):
+    path = tmp_path / "bugs.md"
+    path.write_text(f"before\n{hunted.BEGIN}\nold\n{hunted.END}\nafter\n")
+    for text in ("one\n", "two\n"):
+        hunted.put(path, text)
+        assert path.read_text() == f"before\n{hunted.BEGIN}\n{text}{hunted.END}\nafter\n"
+    path.write_text("no marks")
+    with pytest.raises(UsageError, match="it must hold the lines"):
+        hunted.put(path, "three")

@@ -1,0 +1,42 @@
+"""The default mix: lawful scenarios, the same for the same seed, whatever is hunted with them."""
+
+from __future__ import annotations
+
+import msgspec
+
+from harness import launch, mix
+from harness.catalog import BUGS
+from harness.clients.settings import refuse_impossible
+
+SEEDS = range(150)
+
+
+def test_every_seed_gives_a_scenario_that_can_run():
+    for seed in SEEDS:
+        made = mix.scenario(seed)
+        refuse_impossible(made)
+        assert launch.refuse_unknown(made), made.nemesis
+
+
+def test_a_seed_gives_one_scenario_and_the_bug_has_no_say_in_it():
+    for seed in (1, 2, 3):
+        assert mix.scenario(seed) == mix.scenario(seed)
+        for bug in BUGS:
+            assert msgspec.structs.replace(mix.scenario(seed, bug), bug="") == mix.scenario(seed)
+
+
+def test_nothing_in_the_mix_permits_an_anomaly():
+    for made in map(mix.scenario, SEEDS):
+        assert (made.acks, made.idempotence) == ("all", True)
+        assert made.min_isr == min(2, made.nodes)
+        assert made.workload == "send-poll" or made.isolation == "read_committed"
+        settings = {**made.topic_config, **made.broker_config}
+        assert "unclean.leader.election.enable" not in settings
+
+
+def test_the_mix_covers_what_there_is():
+    made = [mix.scenario(seed) for seed in SEEDS]
+    for field in ("workload", "isolation", "sub_via", "nodes", "concurrency", "abort_rate", "transaction_protocol"):
+        assert len({getattr(one, field) for one in made}) > 1, field
+    faults = {fault for one in made for choice in one.nemesis.split(",") for fault in choice.split("+")}
+    assert {"kill-leader", "kill-all", "pause-leader", "pause-followers", "partition-leader"} <= faults
