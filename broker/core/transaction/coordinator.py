@@ -452,4 +452,5 @@ class TransactionCoordinator:
                     except Refused:
                         return  # the next sweep tries again
                     who = f"{value.id!r} (producer {value.producer_id}, epoch {value.epoch})"
-                    self._out.warnings.append(f"{who}: the transaction was open for {now_ms - value.start_ms} ms: aborted")
+                    open_ms = now_ms - value.start_ms
+                    self._out.warnings.append(f"{who}: the transaction was open for {open_ms} ms: aborted")
