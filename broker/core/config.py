@@ -25,6 +25,8 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):
     cluster_id: str = "cluster"
     endpoints: tuple[Endpoint, ...] = ()
     rack: str | None = None
+    rack_aware: bool = False
+    """Consumers are sent to a replica in their rack, and followers serve them (KIP-392)."""
     election_timeout_ms: int = 1000
     fetch_timeout_ms: int = 2000
     session_timeout_ms: int = 9000

@@ -29,6 +29,9 @@ from broker.io.properties import Properties, SettingsError, address_of, parse
 from broker.io.security import OPEN, Security, is_known, security
 from broker.wire.frame import MAX_FRAME_BYTES
 
+SELECTOR = "replica.selector.class"
+RACK_AWARE = "org.apache.kafka.common.replica.RackAwareReplicaSelector"
+LEADERS = "org.apache.kafka.common.replica.LeaderSelector"
 META_FILE = "meta.properties"
 PEER_PREFIX = "harness.peer."
 BUG = "harness.bug"
@@ -53,6 +56,7 @@ WITHOUT_EFFECT = frozenset(
 _TEXTS = frozenset(
     {
         BUG,
+        SELECTOR,
         "advertised.listeners",
         "broker.rack",
         "controller.listener.names",
@@ -135,6 +139,7 @@ def settings(values: Mapping[str, str]) -> Settings:
         cluster_id=_cluster_id(folder, node_id),
         endpoints=(Endpoint(name, *advertised[name]),),
         rack=values.get("broker.rack"),
+        rack_aware=_is_rack_aware(values.get(SELECTOR, "")),
         has_authorizer=guard.authorizer is not None,
         properties={key: value for key, value in values.items() if not is_known(key)},  # no secret goes further
         **numbers,
@@ -154,6 +159,13 @@ def settings(values: Mapping[str, str]) -> Settings:
         unknown=_unknown(values),
         bug=_bug(values.get(BUG, "")),
     )
+
+
+def _is_rack_aware(name: str) -> bool:
+    """Return whether consumers are sent to near replicas; raises SettingsError for a selector that is not ours."""
+    if name not in {"", RACK_AWARE, LEADERS}:
+        raise SettingsError(f"{SELECTOR}={name}: it must be {RACK_AWARE} or {LEADERS}")
+    return name == RACK_AWARE
 
 
 def _bug(name: str) -> str:

@@ -1,10 +1,11 @@
-"""Fetch at a leader: what replicas and consumers get, and waiting for more.
+"""Fetch: what replicas and consumers get, and waiting for more.
 
-A replica reads to the log's end, a consumer to the high watermark, with read_committed to the last stable offset. A
-replica whose last record is not ours learns where to cut; one that we can't bring up to date, since we may have
-forgotten a deletion that it lacks, is told to begin anew: out of range, with our high watermark. A fetch that finds
-less than `min_bytes` parks in its partitions; an append (for replicas) or a moving high watermark (for consumers) looks
-at it again, at most once a step.
+Replicas ask leaders only, and so do consumers unless they are sent to a replica near them (`near`). A replica reads to
+the log's end, a consumer to the high watermark, with read_committed to the last stable offset. A replica whose last
+record is not ours learns where to cut; one that we can't bring up to date, since we may have forgotten a deletion that
+it lacks, is told to begin anew: out of range, with our high watermark. A fetch that finds less than `min_bytes` parks
+in its partitions; an append (for replicas) or a moving high watermark (for consumers) looks at it again, at most once a
+step.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from broker.core.errors import Code, Refused
 from broker.core.metadata.image import Image
 from broker.core.ready import Outbox, Reply
 from broker.core.replication.leader import Leader
+from broker.core.replication.near import STAY, nearest
 from broker.core.replication.replica import Key, Replica
 from broker.core.replication.replicas import Replicas
 from broker.core.replication.sessions import FULL_EPOCH, Sessions
@@ -48,10 +50,11 @@ class _Parked(msgspec.Struct):
 
 
 class _Reader(msgspec.Struct, frozen=True):
-    """Who reads: a replica (its id) or a consumer (-1), and whether only committed data."""
+    """Who reads: a replica (its id) or a consumer (-1), whether only committed data, and in which rack it is."""
 
     replica_id: int
     committed: bool
+    rack: str = ""
 
 
 class _Result(msgspec.Struct):
@@ -129,14 +132,15 @@ class Fetching:
 
     def _read_all(self, request: FetchRequest, replica_id: int) -> _Result:
         result = _Result([])
-        reader = _Reader(replica_id, request.isolation_level == 1)
+        reader = _Reader(replica_id, request.isolation_level == 1, request.rack_id)
         for topic in request.topics:
             answers = []
             for ask in topic.partitions:
                 limits = (request.max_bytes - result.size, not result.size)
                 data = self._look(topic, ask, reader, limits)
                 must_hear = replica_id >= 0 and self.must_hear(ask, data)
-                if data.error_code or data.diverging_epoch.end_offset >= 0 or must_hear:
+                moved = data.diverging_epoch.end_offset >= 0 or data.preferred_read_replica >= 0
+                if data.error_code or moved or must_hear:
                     result.urgent = True
                 if isinstance(data.records, Region):
                     result.size += data.records.size
@@ -170,11 +174,17 @@ class Fetching:
         code = replica.check_epoch(ask.current_leader_epoch)
         if code:
             raise Refused(code)
-        leader = replica.leader
-        if leader is None or (reader.replica_id >= 0 and reader.replica_id not in leader.followers):
-            raise Refused(Code.NOT_LEADER_OR_FOLLOWER)
+        leader = self._check_role(replica, reader)
         log = replica.log
-        if reader.replica_id >= 0 and not self._can_follow(leader, replica, reader.replica_id, ask):
+        if leader is not None and reader.replica_id < 0 and (elsewhere := self._elsewhere(leader, reader, ask)) >= 0:
+            return PartitionData(
+                partition_index=ask.partition,
+                high_watermark=log.high_watermark,
+                last_stable_offset=log.last_stable,
+                log_start_offset=log.start,
+                preferred_read_replica=elsewhere,
+            )
+        if reader.replica_id >= 0 and leader and not self._can_follow(leader, replica, reader.replica_id, ask):
             return PartitionData(
                 partition_index=ask.partition,
                 error_code=Code.OFFSET_OUT_OF_RANGE,
@@ -205,6 +215,24 @@ class Fetching:
             aborted_transactions=aborted,
             records=region,
         )
+
+    def _check_role(self, replica: Replica, reader: _Reader) -> Leader | None:
+        """Return the leader's part, None at a follower that may serve this reader; raises Refused."""
+        leader = replica.leader
+        if leader is None:
+            if reader.replica_id < 0 and self._replicas.config.rack_aware and replica.state is not None:
+                return None
+            raise Refused(Code.NOT_LEADER_OR_FOLLOWER)
+        if reader.replica_id >= 0 and reader.replica_id not in leader.followers:
+            raise Refused(Code.NOT_LEADER_OR_FOLLOWER)
+        return leader
+
+    def _elsewhere(self, leader: Leader, reader: _Reader, ask: FetchPartition) -> int:
+        """Return the replica that the reader should ask instead of this one, STAY for none."""
+        config = self._replicas.config
+        if not config.rack_aware or not reader.rack:
+            return STAY
+        return nearest(self._image(), config.node_id, reader.rack, leader, ask.fetch_offset)
 
     def must_hear(self, ask: FetchPartition, data: PartitionData) -> bool:
         """Return whether a replica still has what is deleted here: it is told at once."""

@@ -198,6 +198,7 @@ class Fetchers:
             return True
         if data.error_code:
             return False
+        known = replica.log.high_watermark
         try:
             warning = replica.take(data)
         except CorruptBatchError as error:
@@ -205,6 +206,8 @@ class Fetchers:
             return False
         if warning:
             self._out.warnings.append(warning)
+        if self._config.rack_aware and replica.log.high_watermark > known:
+            self._replicas.wake(replica)  # consumers wait at followers too
         return True
 
     def _rest(self, tail: Tail, key: Key, now_ms: int) -> None:

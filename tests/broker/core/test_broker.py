@@ -37,8 +37,11 @@ def make(voters, **settings):
         "request_timeout_ms": 300,
     }
 
+    racks = settings.pop("racks", {})
+
     def start(node_id, disk, seed, now_ms):
-        return Broker(BrokerConfig(node_id=node_id, voters=voters, **{**fast, **settings}), disk, seed, now_ms)
+        own = {**fast, "rack": racks.get(node_id), **settings}
+        return Broker(BrokerConfig(node_id=node_id, voters=voters, **own), disk, seed, now_ms)
 
     return start
 
