@@ -33,7 +33,9 @@ TYPE_NAMES = ("ok", "fail", "info")
 ISOLATION_DEFAULT, READ_COMMITTED, READ_UNCOMMITTED = -1, 0, 1
 COMMIT_UNKNOWN, COMMIT_NEVER = -2, -1
 NONE = -1
-DATA_KINDS = frozenset({"send", "poll", "txn"})
+DATA_KINDS = frozenset({"send", "poll", "txn", "scan"})
+SCAN = "scan"
+"""A full read of one partition; its completion says in `end` how far."""
 ASSIGN_KINDS = frozenset({"assign", "subscribe"})
 COMMITS, ANSWERED, UNCERTAIN = 0, 1, 2
 OFFSET_KINDS = frozenset({"commit", "committed"})
@@ -280,6 +282,8 @@ class ViewBuilder:
         value = line.value
         if value is None and call.invocation is not None:
             value = call.invocation.value
+        if line.f == SCAN and isinstance(value, str):  # without an answer it names its key
+            value = ()
         size, find = self._size, self.keys.find
         for mop, micro in enumerate(value or ()):
             kind = micro[0]
@@ -311,7 +315,9 @@ class ViewBuilder:
         uncertain = line.uncertain_offsets if type(line) is Line else (line.extra or {}).get("uncertain-offsets")
         if uncertain:
             self._group_offsets(line, uncertain, UNCERTAIN, None)
-        if line.txn_id is not None:
+        if line.f == SCAN and done is not None and done.type == OK:
+            self._call_extras[size] = {"end": _other(line, "end"), "key": call.invocation and call.invocation.value}
+        elif line.txn_id is not None:
             said = {name: other for name in SESSION_FIELDS if (other := _other(line, name)) is not None}
             if said:
                 self._call_extras[self._size] = said
@@ -334,15 +340,11 @@ class ViewBuilder:
 
     def _join_invocation(self, batch: _Batch, invoked: Any, completed: Any) -> None:
         """Add the sends of the invocation that its info completion doesn't show."""
-        if invoked == completed or not invoked:
+        if invoked == completed or not invoked or isinstance(invoked, str):
             return
-        shown = {
-            (micro[1], _hashable(micro[2][1] if type(micro[2]) is list else micro[2]))
-            for micro in completed or ()
-            if micro[0] == "send"
-        }
+        shown = {_sent(micro) for micro in completed or () if micro[0] == "send"}
         for mop, micro in enumerate(invoked):
-            if micro[0] == "send" and (micro[1], _hashable(micro[2])) not in shown:
+            if micro[0] == "send" and _sent(micro) not in shown:
                 self._send(batch, mop, micro)
 
     def _assign(self, call: Paired) -> None:
@@ -463,6 +465,11 @@ class _Batch:
 def _other(line: Any, name: str) -> Any:
     """Return a field of a completion that `Op` keeps among its extra ones."""
     return getattr(line, name.replace("-", "_")) if type(line) is Line else (line.extra or {}).get(name)
+
+
+def _sent(micro: list[Any]) -> tuple[Any, Any]:
+    """Return key and value of a send micro-op, with or without an offset."""
+    return micro[1], _hashable(micro[2][1] if type(micro[2]) is list else micro[2])
 
 
 def _hashable(value: Any) -> Any:

@@ -36,6 +36,9 @@ class CheckOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The topics held records before the run (`existing` clusters): a value that nobody sent is no phantom then."""
     compacted: bool = False
     """cleanup.policy holds `compact`: without record keys, lost-write, unseen and skips can't be judged."""
+    delete_retention_ms: int = 86_400_000
+    """How long a tombstone stays on a compacted topic."""
+    min_compaction_lag_ms: int = 0
     faults: tuple[str, ...] = ()
     """The fault kinds that the run was asked for; one that never bit makes the run vacuous."""
     recovery_bound_s: float = 60.0
@@ -58,13 +61,15 @@ def options_of_scenario(scenario: Mapping[str, Any]) -> CheckOptions:
     defaults = CheckOptions()
     workload = str(scenario.get("workload", KAFKA))
     return CheckOptions(
-        workload=KAFKA if workload in {"txn", "send-poll"} else workload,
+        workload=KAFKA if workload in {"txn", "send-poll", "compaction", "retention", "groups"} else workload,
         isolation=scenario.get("isolation", defaults.isolation),
         sub_via=tuple(scenario.get("sub_via", defaults.sub_via)),
         acks=scenario.get("acks", defaults.acks),
         idempotence=scenario.get("idempotence", defaults.idempotence),
         unclean_election=str(config.get("unclean.leader.election.enable", "")).lower() == _TRUE,
         compacted="compact" in str(config.get("cleanup.policy", "")),
+        delete_retention_ms=int(config.get("delete.retention.ms", defaults.delete_retention_ms)),
+        min_compaction_lag_ms=int(config.get("min.compaction.lag.ms", defaults.min_compaction_lag_ms)),
         min_isr=scenario.get("min_isr"),
         faults=faults,
         recovery_bound_s=scenario.get("recovery_bound_s", defaults.recovery_bound_s),

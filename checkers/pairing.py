@@ -52,6 +52,8 @@ class Line(
     """Offsets whose commit may or may not have been done."""
     init_time: Bounded | None = None
     end_attempts: Bounded | None = None
+    end: Any = None
+    """Of a scan: the offset up to which it read."""
     rebalance_log: list[Any] | None = None
     seek_to_beginning: bool = False
     abort: bool = False

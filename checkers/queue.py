@@ -9,6 +9,7 @@ import numpy as np
 
 from checkers import (
     availability,
+    compaction,
     cycles,
     eos,
     epochs,
@@ -57,6 +58,7 @@ CHECKERS: tuple[Checker, ...] = (
     reads.precommitted_reads,
     scans.isolation_mismatches,
     loss.lost_writes,
+    compaction.compaction,
     torn.torn_transactions,
     loss.unseen,
     eos.exactly_once,
@@ -92,10 +94,6 @@ _NEEDS_RECORD_KEYS: dict[Checker, tuple[str, ...]] = {
 NEVER_CHECKED = (
     "premature-deletion",
     "offset-reset-silent",
-    "compaction-lost-latest",
-    "compaction-reordered",
-    "compaction-too-early",
-    "tombstone-resurrected",
     "incompatible-schema",
     "state-divergence",
     "dlq-loss",

@@ -14,11 +14,12 @@ from broker.bugs import registry
 from broker.bugs.registry import Bug
 from harness.cluster.api import Cluster, ClusterSpec, UsageError
 from workloads.api import Workload
+from workloads.compaction import COMPACTION
 from workloads.queue import SEND_POLL, TXN
 
 T = TypeVar("T")
 
-WORKLOADS: Mapping[str, Workload] = {workload.name: workload for workload in (TXN, SEND_POLL)}
+WORKLOADS: Mapping[str, Workload] = {workload.name: workload for workload in (TXN, SEND_POLL, COMPACTION)}
 
 
 BUGS: Mapping[str, Bug] = registry.BUGS

@@ -10,6 +10,7 @@ from typing import Any, Literal, cast, get_args
 import msgspec
 
 from harness import swarm
+from harness.catalog import WORKLOADS
 from harness.clients.settings import refuse_impossible
 from harness.cluster.api import UsageError
 from harness.scenario import Isolation, Scenario
@@ -49,8 +50,10 @@ def scenario(*, fixed: frozenset[str] | None = None, **given: Any) -> Scenario:
     fields["acks"] = _one_of("--acks", given["acks"], ("all", "1", "0"))
     ways = tuple(dict.fromkeys(part.strip() for part in given["sub_via"].split(",")))
     fields["sub_via"] = tuple(_one_of("--sub-via", way, ("assign", "subscribe")) for way in ways)
-    fields["topic_config"] = pairs("--topic-config", given["topic_config"])
-    fields["broker_config"] = pairs("--broker-config", given["broker_config"])
+    asked = WORKLOADS.get(given["workload"])
+    for name in ("topic_config", "broker_config"):
+        own = {} if asked is None else getattr(asked, name)
+        fields[name] = {**own, **pairs(f"--{name.replace('_', '-')}", given[name])}
     made = Scenario(**fields)
     if fixed is not None and made.cluster == SIMULATED:
         made = msgspec.structs.replace(made, **swarm.applied(made, fixed))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from nemesis.away import ReplicaAway
 from nemesis.fault import Fault
 from nemesis.kills import KillAll, KillFollower, KillLeader, KillRandom
 from nemesis.partitions import PartitionLeader
@@ -24,6 +25,7 @@ _KINDS: tuple[Fault, ...] = (
     KillFollower(),
     KillRandom(),
     KillAll(),
+    ReplicaAway(),
 )
 
 FAULTS: Mapping[str, Fault] = MappingProxyType({fault.name: fault for fault in _KINDS})

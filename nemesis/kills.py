@@ -69,7 +69,7 @@ class KillLeader:
         state = yield from led(aim)
         if state is None or state.leader is None:
             return no_leader(aim)
-        injection, gone = yield from _kill(aim, (state.leader,))
+        injection, gone = yield from kill_nodes(aim, (state.leader,))
         if not gone or aim.held:
             return injection
         return bitten(injection, (yield from leader_moved(aim, state.leader)))
@@ -102,7 +102,7 @@ class KillFollower:
         if not candidates:
             return missed(aim, f"{aim.keys[0]} has no follower to kill", replicas=list(state.replicas))
         node = drawn(in_sync or candidates, aim)
-        injection, gone = yield from _kill(aim, (node,))
+        injection, gone = yield from kill_nodes(aim, (node,))
         if not gone or aim.held:
             return injection
         after_ms = yield Until(IsrShrunk(aim.keys[0], frozenset({node})), SHRINK_DEADLINE_S)
@@ -126,7 +126,7 @@ class KillRandom:
         running = yield from _running(aim)
         if not running:
             return missed(aim, "no broker is running that may be killed")
-        injection, _ = yield from _kill(aim, (drawn(running, aim),))
+        injection, _ = yield from kill_nodes(aim, (drawn(running, aim),))
         return injection
 
     def heal(self, injection: Injection) -> Heal:
@@ -147,7 +147,7 @@ class KillAll:
         running = yield from _running(aim)
         if not running:
             return missed(aim, "no broker is running that may be killed")
-        injection, _ = yield from _kill(aim, running)
+        injection, _ = yield from kill_nodes(aim, running)
         return injection
 
     def heal(self, injection: Injection) -> Heal:
@@ -160,7 +160,7 @@ def _running(aim: Aim) -> Generator[Step, Any, tuple[str, ...]]:
     return tuple(node for node, pid in pids.items() if pid is not None)
 
 
-def _kill(aim: Aim, nodes: tuple[str, ...]) -> Generator[Step, Any, tuple[Injection, bool]]:
+def kill_nodes(aim: Aim, nodes: tuple[str, ...]) -> Generator[Step, Any, tuple[Injection, bool]]:
     """Kill the nodes; return the injection as far as it is known, and whether all processes went."""
     before = yield from ask_each(Pid, nodes)
     absent = sorted(node for node, pid in before.items() if pid is None)

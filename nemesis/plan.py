@@ -32,6 +32,7 @@ import msgspec
 from harness.cluster.api import UsageError
 from harness.random import Rng
 from harness.scenario import Scenario
+from nemesis.away import AWAY_S
 from nemesis.fault import Power
 from nemesis.faults import ALL, FAULTS, NONE
 
@@ -52,6 +53,9 @@ GAP_S = (2.0, 4.0)
 
 PAUSED_GAP_S = (1.0, 1.5)
 """The same after pause-followers: see the module's text."""
+
+LEAST_S = {"replica-away": AWAY_S}
+"""Faults that mean nothing when they are shorter."""
 
 MIN_STEP_S = 0.1
 """Between two entries, whatever the interval."""
@@ -158,7 +162,7 @@ def _entry(
 ) -> tuple[FaultEntry, Rng]:
     key, rng = rng.choose(keys)
     stretch, rng = _between(JITTER, rng)
-    length_s = round(length_s * stretch, 3)
+    length_s = round(max(length_s * stretch, *(LEAST_S.get(fault, 0.0) for fault in faults), 0.0), 3)
     draws: list[float] = []
     for _ in faults:
         number, rng = rng.draw()

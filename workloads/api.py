@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from harness.generator import Generator
 from harness.scenario import Scenario
@@ -20,5 +20,8 @@ class Workload:
     """The name that `harness check --workload` knows its checkers by."""
     kinds: Callable[[Scenario], frozenset[str]]
     """The operation kinds (f) that a run of the scenario generates and that must be seen ok, else it is vacuous."""
+    topic_config: Mapping[str, str] = field(default_factory=dict)
+    """Topic settings that the workload is about; the caller's own go over them."""
+    broker_config: Mapping[str, str] = field(default_factory=dict)
     generator: Callable[[Scenario, tuple[str, ...]], Generator]
     """(scenario, keys) -> an endless main phase for the client processes, unpaced: the run paces and ends it."""

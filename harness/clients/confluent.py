@@ -7,6 +7,7 @@ consumer, each made when an op first needs it. `invoke` returns within `settings
 send, poll         micro-ops outside transactions (`clients.micro_ops`). What a subscribed process polled is committed
                    for the group at once, as in Jepsen; the poll stays ok when that fails (`commit-error`)
 txn                one transaction (`clients.transactions`)
+scan               one partition from its beginning to its end (`clients.scanner`)
 assign, subscribe  which keys to read (`clients.reader`)
 commit, committed  a group's offsets, outside transactions
 crash              drops everything as a killed process would, and completes `info`; so does a txn with `crash: true`
@@ -34,6 +35,7 @@ from harness.clients.membership import OnEvent
 from harness.clients.micro_ops import MicroOps, Work
 from harness.clients.patience import Deadline
 from harness.clients.reader import Reader
+from harness.clients.scanner import Scanner
 from harness.clients.sender import Sender, split
 from harness.clients.topics import keys as keys_of
 from harness.clients.transactions import Transactions, on_purpose
@@ -110,6 +112,7 @@ class ConfluentClient:
         group = group_of(clients.scenario)
         self._reader = Reader(lambda i: clients.consumer_config(process, i), process, group, now, clients.on_event)
         self._micro_ops = MicroOps(process, self._reader, now)
+        self._scanner = Scanner(lambda: clients.consumer_config(process, clients.scenario.isolation), now)
         self._plain: Sender | None = None
         self._transactions = Transactions(
             self._micro_ops,
@@ -126,6 +129,7 @@ class ConfluentClient:
             "crash": self._crash,
             "commit": self._commit,
             "committed": self._committed,
+            "scan": self._scan,
         }
 
     def invoke(self, op: Op) -> Op:
@@ -149,6 +153,7 @@ class ConfluentClient:
             return
         try:
             self._reader.close(deadline.left_s())
+            self._scanner.close(0)
             self._drop_producers(deadline)
         finally:
             self._busy.release()
@@ -250,6 +255,15 @@ class ConfluentClient:
             return op.completed(outcome(failed.failure), error=failed.failure.to_history(), group=group)
         return op.completed(OK, value=[[key, offset] for key, offset in offsets.items()], group=group)
 
+    def _scan(self, op: Op, deadline: Deadline) -> Op:
+        isolation = self._clients.scenario.isolation
+        try:
+            found = self._scanner.scan(op.value, deadline)
+        except FailedError as failed:
+            return op.completed(FAIL, error=failed.failure.to_history(), isolation=isolation)  # nothing was changed
+        value = [["poll", [[op.value, found.records]]]]
+        return op.completed(OK, value=value, times=[found.times], isolation=isolation, extra={"end": found.end})
+
     def _crash(self, op: Op, _: Deadline) -> Op:
         self._die()
         return op.completed(INFO, error=on_purpose(DELIBERATE_CRASH).to_history())
@@ -257,6 +271,7 @@ class ConfluentClient:
     def _die(self) -> None:
         """Drop everything as a killed process would: nothing flushed, aborted or left gracefully."""
         self._reader.close(0, gracefully=False)
+        self._scanner.close(0)
         self._drop_producers(Deadline(0))
 
     def _drop_producers(self, deadline: Deadline) -> None:

@@ -1,5 +1,7 @@
 """The micro-ops of an op, one after another: sends that carry a stamp, polls, and what came of each.
 
+A send to a compacted topic is `["send", key, [null, v, {"record-key": k}]]`, with `"tombstone": true` a deletion.
+
 `Work` keeps what was seen, also when a micro-op fails and the rest is never begun: an offset that a broker has told, or
 a record that it has shown, is evidence however the op ends. `times` has one pair for each micro-op that was begun.
 """
@@ -13,7 +15,7 @@ from typing import Any
 from harness.client import Now
 from harness.clients.errors import FailedError
 from harness.clients.patience import Deadline
-from harness.clients.payload import Stamp, encode
+from harness.clients.payload import HEADER, Stamp, encode
 from harness.clients.reader import Reader
 from harness.clients.sender import Sender
 from harness.scenario import Isolation
@@ -54,10 +56,17 @@ class MicroOps:
                     self._sequence += 1
                     offset = sender().send(key, encode(stamp), deadline)
                     work.value[position] = ["send", key, v if offset is None else [offset, v]]
+                case ["send", str(key), [None, int(v), {"record-key": str(record_key)} as seen]]:
+                    stamp = Stamp(key, self._process, self._sequence, v)
+                    self._sequence += 1
+                    line = encode(stamp)
+                    value = None if seen.get("tombstone") else line
+                    offset = sender().send(key, value, deadline, record_key.encode(), [(HEADER, line)])
+                    work.value[position] = ["send", key, [offset, v, seen]]
                 case ["poll"]:
                     self._poll(work, position)
                 case other:
-                    raise ValueError(f'a micro-op is ["send", key, integer] or ["poll"], not {other!r}')
+                    raise ValueError(f'a micro-op is ["send", key, value] or ["poll"], not {other!r}')
         finally:
             work.times.append([begun, self._now()])
 

@@ -10,6 +10,9 @@ A value is one line of ASCII, readable in any dump of a topic:
     |  key: topic/partition that it was sent to
     format
 
+A record with a key carries the same line as its header `h1` too, so that a tombstone, which has no value, says who
+sent it.
+
 `written` says what a reader puts into the history for a record: `[offset, v]`, or a third element that says what is
 wrong or what else was seen. A stamp that does not fit the place where it was read names the place where it belongs; a
 value that nobody can decode, or whose checksum is wrong, is `"?"` and the first bytes in hex, since a damaged number
@@ -22,6 +25,8 @@ import zlib
 from typing import Any, NamedTuple
 
 FORMAT = b"h1"
+HEADER = "h1"
+"""Name of the header that holds the line of a record with a key."""
 HEX_PREFIX_BYTES = 16
 """So many bytes of a value that can't be decoded go into the history."""
 _FIELDS = 6
@@ -63,13 +68,31 @@ def decode(value: bytes | None) -> Stamp | Damage:
         return Damage("undecodable")
 
 
-def written(key: str, offset: int, value: bytes | None, epoch: int | None) -> list[Any]:
+def header_of(headers: Any) -> bytes | None:
+    """Return the line that a record's headers, as confluent-kafka gives them, hold."""
+    found = dict(headers or ()).get(HEADER)
+    return found if isinstance(found, bytes) else None
+
+
+def written(  # noqa: PLR0917 - a record's parts
+    key: str,
+    offset: int,
+    value: bytes | None,
+    epoch: int | None,
+    record_key: bytes | None = None,
+    header: bytes | None = None,
+) -> list[Any]:
     """Return the history's entry for a record read at (key, offset), in a batch of that leader epoch (None: unknown).
 
-    `[offset, v]`, or `[offset, v, {"epoch": e, "altered": what}]` with those that apply.
+    `[offset, v]`, or `[offset, v, {"epoch": e, "record-key": k, "tombstone": true, "altered": what}]` with those that
+    apply. `header`: the line in a tombstone's header.
     """
-    stamp = decode(value)
+    stamp = decode(header if value is None and record_key is not None else value)
     seen: dict[str, Any] = {} if epoch is None else {"epoch": epoch}
+    if record_key is not None:
+        seen["record-key"] = record_key.decode("utf-8", "replace")
+        if value is None:
+            seen["tombstone"] = True
     if isinstance(stamp, Damage):
         return [offset, "?" + (value or b"")[:HEX_PREFIX_BYTES].hex(), {**seen, "altered": stamp.what}]
     if stamp.key != key:

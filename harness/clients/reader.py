@@ -24,7 +24,7 @@ from harness.clients import settings
 from harness.clients.errors import FailedError, of_error, of_exception, timed_out
 from harness.clients.membership import Membership, OnEvent
 from harness.clients.patience import Deadline, OutOfPatienceError, bounded, let_go
-from harness.clients.payload import written
+from harness.clients.payload import header_of, written
 from harness.clients.sender import split
 from harness.history import Process
 from harness.outcome import Failure, Stage
@@ -142,7 +142,7 @@ class Reader:
             return True
         assert offset is not None
         key = f"{topic}/{partition}"
-        polled.records.setdefault(key, []).append(written(key, offset, message.value(), message.leader_epoch()))
+        polled.records.setdefault(key, []).append(entry_of(key, message))
         self.positions[key] = offset + 1
         return True
 
@@ -227,3 +227,14 @@ class Reader:
         for key in keys:
             self.positions.pop(key, None)
         self.rebalances.append({"keys": keys, "type": what})
+
+
+def entry_of(key: str, message: Message) -> list[Any]:
+    """Return the history's entry for a record that was read."""
+    offset, value, record_key = message.offset(), message.value(), message.key()
+    assert offset is not None
+    if record_key is None:
+        return written(key, offset, value, message.leader_epoch())
+    record_key = record_key if isinstance(record_key, bytes) else record_key.encode()
+    header = header_of(message.headers()) if value is None else None
+    return written(key, offset, value, message.leader_epoch(), record_key, header)

@@ -61,7 +61,14 @@ class Sender:
         assert self._producer is not None, "this sender was dropped"
         return self._producer
 
-    def send(self, key: str, value: bytes, deadline: Deadline) -> int | None:
+    def send(
+        self,
+        key: str,
+        value: bytes | None,
+        deadline: Deadline,
+        record_key: bytes | None = None,
+        headers: list[tuple[str, str | bytes | None]] | None = None,
+    ) -> int | None:
         """Send one record and await its report; return its offset, None where the broker told none.
 
         Raises FailedError at stage PRODUCE (never queued) or DELIVERY.
@@ -70,7 +77,12 @@ class Sender:
         reports: list[Report] = []
         try:
             self.producer.produce(
-                topic, value, partition=partition, on_delivery=lambda error, message: reports.append((error, message))
+                topic,
+                value,
+                record_key,
+                partition=partition,
+                headers=headers or [],
+                on_delivery=lambda error, message: reports.append((error, message)),
             )
         except (KafkaException, BufferError) as error:
             raise FailedError(self._cause(of_exception(Stage.PRODUCE, error))) from error

@@ -50,7 +50,7 @@ CLOSE_S: Final = 2.0
 Overrides = Mapping[str, Any]
 """Settings of librdkafka by name, put over ours."""
 
-TRANSACTIONAL: Final = frozenset({"txn"})
+TRANSACTIONAL: Final = frozenset({"txn", "compaction"})
 """The workloads that need a transactional producer."""
 
 

@@ -149,6 +149,10 @@ class Observer(Protocol):
         """Return {key: (LSO, HW)}: read_committed asked before read_uncommitted; a missing key: nobody could say."""
         ...
 
+    def elect_preferred(self, key: Key) -> str | None:
+        """Let the partition's first replica lead; return "" when it does, else the name of an error."""
+        ...
+
 
 # What a fault does to nodes. Each action has an inverse, which `harness heal` performs after a crash.
 
@@ -265,7 +269,14 @@ class Dropped:
     target: str
 
 
-Question = LeaderOf | Controller | Coordinator | Pid | Stopped | Dropped
+@dataclass(frozen=True, slots=True)
+class PreferredElection:
+    """Ask that the partition's first replica lead. Answer: "" when it does, an error's name, None: nobody answered."""
+
+    key: Key
+
+
+Question = LeaderOf | Controller | Coordinator | Pid | Stopped | Dropped | PreferredElection
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ from harness.cluster.api import (
     PartitionState,
     Pausable,
     Pid,
+    PreferredElection,
     Question,
     Stable,
     Stopped,
@@ -134,6 +135,12 @@ class ClusterObserver:
         for answer_ in self._ask(ask, only=led.keys()).values():
             ends |= answer_
         return ends
+
+    def elect_preferred(self, key: Key) -> str | None:
+        """Let the partition's first replica lead; return "" when it does, else an error's name."""
+        topic, index = split_key(key)
+        said = self.ask_brokers(lambda probe: probe.elect_preferred(topic, index))
+        return min(said.values(), default=None)
 
     def node_answers(self, name: str) -> bool:
         """Return whether the node is in service: a broker answers and is listed, a controller follows the quorum."""
@@ -242,6 +249,8 @@ def answer(question: Question, observer: Observer, cluster: Cluster) -> Any:
             return cluster.pid(node) if isinstance(cluster, Killable) else None
         case Stopped(node):
             return cluster.paused(node) if isinstance(cluster, Pausable) else None
+        case PreferredElection(key):
+            return observer.elect_preferred(key)
         case Dropped(source, target):
             return cluster.dropped(source, target) if isinstance(cluster, Partitionable) else None
         case _:

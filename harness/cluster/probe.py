@@ -24,6 +24,7 @@ from broker.wire.header import read_response_header
 from broker.wire.message import Request, Response
 from broker.wire.messages.api_versions import ApiVersionsRequest, ApiVersionsResponse
 from broker.wire.messages.describe_quorum import DescribeQuorumRequest, DescribeQuorumResponse, PartitionData
+from broker.wire.messages.elect_leaders import ElectLeadersRequest, ElectLeadersResponse, TopicPartitions
 from broker.wire.messages.find_coordinator import (
     GROUP,
     TRANSACTION,
@@ -67,6 +68,8 @@ MAX_RESPONSE_BYTES: Final = 16 * 1024 * 1024
 """Metadata of some ten thousand partitions; more is not an answer that a probe asks for."""
 FIRST_VERSION: Final = 3
 """Of ApiVersions, the one request whose version can't be negotiated; since Kafka 2.4."""
+ELECTION_NOT_NEEDED: Final = 84
+"""The replica leads already."""
 COORDINATOR_KINDS: Final = {"group": GROUP, "transaction": TRANSACTION}
 
 
@@ -137,6 +140,16 @@ class Probe:
         topics = tuple(ListOffsetsTopic(name=name, partitions=tuple(parts)) for name, parts in by_topic.items())
         answer = self._call(ListOffsetsRequest(isolation_level=isolation_level, topics=topics), ListOffsetsResponse)
         return {(topic.name, part.partition_index): part for topic in answer.topics for part in topic.partitions}
+
+    def elect_preferred(self, topic: str, index: int) -> str:
+        """Ask for the partition's first replica as leader; return "" when it leads, else the name of an error."""
+        wanted = (TopicPartitions(topic=topic, partitions=(index,)),)
+        timeout_ms = int(self._timeout_s * 1000)
+        answer = self._call(ElectLeadersRequest(topic_partitions=wanted, timeout_ms=timeout_ms), ElectLeadersResponse)
+        codes = [answer.error_code]
+        codes += [part.error_code for one in answer.replica_election_results for part in one.partition_result]
+        code = next((code for code in codes if code not in {0, ELECTION_NOT_NEEDED}), 0)
+        return error_name(code) if code else ""
 
     def close(self) -> None:
         """Close the connection; the next call opens another."""

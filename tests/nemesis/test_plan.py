@@ -11,7 +11,7 @@ from harness.cluster.api import UsageError
 from harness.options import default_scenario
 from harness.scenario import Scenario
 from nemesis.faults import FAULTS, summaries
-from nemesis.plan import GAP_S, JITTER, MAX_ENTRIES, PAUSED_GAP_S, FaultPlan, draw, kinds, parse, supported
+from nemesis.plan import GAP_S, JITTER, LEAST_S, MAX_ENTRIES, PAUSED_GAP_S, FaultPlan, draw, kinds, parse, supported
 
 EVERY = frozenset({"kill", "pause", "partition"})
 KEYS = ("t0/0", "t0/1", "t1/0")
@@ -107,7 +107,8 @@ def test_plan_keeps_its_promises_for_every_seed(chosen, scenario):
         assert len(entry.draws) == len(entry.faults)
         assert all(0 <= number < 1 for number in entry.draws)
         low, high = (part * scenario.fault_length_s for part in JITTER)
-        assert low - 0.001 <= entry.length_s <= high + 0.001
+        least = max(LEAST_S.get(name, 0.0) for name in entry.faults)
+        assert max(low, least) - 0.001 <= entry.length_s <= max(high, least) + 0.001
         if len(entry.faults) == 1:
             assert entry.gap_s == entry.both_s == 0
         else:

@@ -1,0 +1,282 @@
+"""Compacted topics, judged by whole scans: each record key's last word must be what a scan ends with (C1-C3).
+
+A scan read one partition from its beginning to `end`. For each record key, its *last word* before the scan is the
+committed write of the highest offset, below `end`, that was acknowledged before the scan began, if no other write could
+have come after it: nothing that may be committed, was begun before the scan's end, and has a higher or an unknown
+offset. (A key that is still being written has none; workloads retire keys for this.)
+
+* the last word is a tombstone, and the scan ends with an older value: `tombstone-resurrected`. Only by a scan shorter
+  than `delete.retention.ms`: a longer one may read the old value before the tombstone comes, and pass after it is gone.
+* it is a value, and the scan ends with an older one, or with none: `compaction-lost-latest`. A value never goes.
+* offsets that do not rise within a scan: `compaction-reordered`.
+* a tombstone that is missing although `delete.retention.ms` have not passed since it was sent, or any acknowledged
+  record although `min.compaction.lag.ms` have not: `compaction-too-early`. Times are the harness's own: a record's
+  timestamp is taken after its op was invoked, and whoever deleted it did so before the scan's end.
+
+Values of aborted transactions that a scan shows are `aborted-read` or `G1a`, as for every reader. Scans by
+read_uncommitted processes are not judged: they show what is undecided.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from checkers.case import Case
+from checkers.columns import Ints
+from checkers.findings import Findings
+from checkers.log_view import READ_COMMITTED, SCAN, TYPE_FAIL, TYPE_INFO, TYPE_OK
+from harness.history import NEMESIS
+
+LOST, RESURRECTED, REORDERED, EARLY = (
+    "compaction-lost-latest",
+    "tombstone-resurrected",
+    "compaction-reordered",
+    "compaction-too-early",
+)
+CLASSES = (LOST, REORDERED, EARLY, RESURRECTED)
+_MS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One send with a record key. `offset` is -1 where nobody knows it."""
+
+    row: int
+    call: int
+    offset: int
+    tombstone: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A record that a scan found."""
+
+    offset: int
+    value: Any
+    tombstone: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scan:
+    """A full read."""
+
+    call: int
+    key: int
+    end: int
+    begin_ns: int
+    done_ns: int
+    shown: dict[str, Shown]
+    """Per record key the last record."""
+    offsets: Ints
+
+    @property
+    def lasted_ms(self) -> float:
+        """How long it took."""
+        return (self.done_ns - self.begin_ns) / _MS
+
+
+def compaction(case: Case, findings: Findings) -> None:
+    """Report what scans of compacted topics show and must not."""
+    scans = _scans(case)
+    writes = _writes(case)
+    if not scans or not writes:
+        findings.not_checked.extend(CLASSES)
+        return
+    if not case.options.compacted:
+        findings.not_checked.extend(CLASSES)
+        return
+    judge = _Judge(case, findings)
+    for scan in scans:
+        judge.order(scan)
+        for record_key, found in writes[scan.key].items():
+            judge.key(scan, record_key, found)
+
+
+def _scans(case: Case) -> list[Scan]:
+    view = case.view
+    code = view.kinds.get(SCAN)
+    if code is None:
+        return []
+    calls, records = view.calls, view.records
+    chosen = (calls.f == code) & (calls.type == TYPE_OK) & (calls.isolation == READ_COMMITTED)
+    begins, ends = view.invoke_time(), view.done_time()
+    timed = dict(zip(view.micro_times.call.tolist(), view.micro_times.start.tolist(), strict=True))
+    rows_of: dict[int, list[int]] = defaultdict(list)
+    for number in np.flatnonzero(chosen[records.call]).tolist():
+        rows_of[int(records.call[number])].append(number)
+    found = []
+    for call in np.flatnonzero(chosen).tolist():
+        rows, said = rows_of.get(call, []), view.call_extras.get(call, {})
+        if not isinstance(said.get("end"), int):
+            continue
+        key = _key_of(case, call, rows)
+        if key is None:
+            continue
+        shown: dict[str, Shown] = {}
+        for row in rows:
+            seen = records.extras.get(row, {})
+            name = seen.get("record-key")
+            if name is not None:
+                offset, value = int(records.offset[row]), view.values.value(int(records.value[row]))
+                shown[name] = Shown(offset, value, bool(seen.get("tombstone")))
+        found.append(
+            Scan(
+                call=call,
+                key=key,
+                end=said["end"],
+                begin_ns=timed.get(call, int(begins[call])),
+                done_ns=int(ends[call]),
+                shown=shown,
+                offsets=records.offset[rows],
+            )
+        )
+    return found
+
+
+def _key_of(case: Case, call: int, rows: list[int]) -> int | None:
+    """Return the key that a scan read: that of its records, or, where there are none, the one that it names."""
+    if rows:
+        return int(case.view.records.key[rows[0]])
+    named = case.view.call_extras.get(call, {}).get("key")
+    return None if named is None else case.view.keys.get(named)
+
+
+def _writes(case: Case) -> dict[int, dict[str, list[Write]]]:
+    """Return key -> record key -> its writes that may have been committed."""
+    view = case.view
+    sends, calls = view.sends, view.calls
+    found: dict[int, dict[str, list[Write]]] = defaultdict(lambda: defaultdict(list))
+    for row, seen in view.send_extras.items():
+        name = seen.get("record-key") if isinstance(seen, dict) else None
+        call = int(sends.call[row])
+        if name is None or calls.type[call] == TYPE_FAIL:
+            continue
+        if calls.type[call] == TYPE_INFO and calls.commit_time[call] == -1:
+            continue  # commit was never called: it is not committed
+        write = Write(row, call, int(sends.offset[row]), bool(seen.get("tombstone")))
+        found[int(sends.key[row])][name].append(write)
+    return found
+
+
+class _Judge:
+    """Judges scans against the writes; finds the faults that explain."""
+
+    def __init__(self, case: Case, findings: Findings) -> None:
+        self._case, self._findings = case, findings
+        self._begin, self._done = case.view.invoke_time(), case.view.done_time()
+        self._type = case.view.calls.type
+
+    def order(self, scan: Scan) -> None:
+        """Offsets rise."""
+        falls = np.flatnonzero(np.diff(scan.offsets) <= 0)
+        if len(falls):
+            at = int(falls[0])
+            key, one, other = self._case.key(scan.key), int(scan.offsets[at]), int(scan.offsets[at + 1])
+            self._findings.add(
+                REORDERED,
+                [self._case.view.op(scan.call)],
+                f"{self._case.name(scan.call)} read {key} from its beginning and got offset {other} after {one}.",
+                key=key,
+                offset=other,
+            )
+
+    def key(self, scan: Scan, record_key: str, writes: list[Write]) -> None:
+        """Judge one record key in one scan."""
+        before = [
+            w for w in writes if self._is_certain(w) and self._done[w.call] < scan.begin_ns and w.offset < scan.end
+        ]
+        if not before:
+            return
+        last = max(before, key=lambda write: write.offset)
+        shown = scan.shown.get(record_key)
+        self._early(scan, record_key, before, last)
+        if any(
+            other.row != last.row
+            and self._begin[other.call] < scan.done_ns
+            and (other.offset < 0 or other.offset > last.offset)
+            for other in writes
+        ):
+            return
+        if shown is not None and shown.offset >= last.offset:
+            return
+        if last.tombstone:
+            if shown is not None and not shown.tombstone and scan.lasted_ms < self._case.options.delete_retention_ms:
+                self._resurrected(scan, record_key, last, shown)
+        else:
+            self._lost(scan, record_key, last, shown)
+
+    def _is_certain(self, write: Write) -> bool:
+        return bool(self._type[write.call] == TYPE_OK) and write.offset >= 0
+
+    def _early(self, scan: Scan, record_key: str, before: list[Write], last: Write) -> None:
+        options = self._case.options
+        present = set(scan.offsets.tolist()) if options.min_compaction_lag_ms else None
+        for write in before:
+            age_ms = (scan.done_ns - int(self._begin[write.call])) / _MS
+            if present is not None:
+                early = age_ms < options.min_compaction_lag_ms and write.offset not in present
+                limit, name = options.min_compaction_lag_ms, "min.compaction.lag.ms"
+            else:
+                shown = scan.shown.get(record_key)
+                is_gone = write is last and write.tombstone and (shown is None or shown.offset < write.offset)
+                early = is_gone and age_ms < options.delete_retention_ms
+                limit, name = options.delete_retention_ms, "delete.retention.ms"
+            if early:
+                case = self._case
+                what = "tombstone" if write.tombstone else "record"
+                self._findings.add(
+                    EARLY,
+                    [case.view.op(write.call), case.view.op(scan.call)],
+                    f"The {what} of {record_key!r} at offset {write.offset} of {case.key(scan.key)} was sent in "
+                    f"{case.name(write.call)}; {case.name(scan.call)}, complete {age_ms:.0f} ms after that, read to "
+                    f"{scan.end} and it was gone, though it had to stay for {limit} ms ({name}).",
+                    key=case.key(scan.key),
+                    offset=write.offset,
+                    record_key=record_key,
+                )
+
+    def _resurrected(self, scan: Scan, record_key: str, last: Write, shown: Shown) -> None:
+        case = self._case
+        self._findings.add(
+            RESURRECTED,
+            [case.view.op(last.call), case.view.op(scan.call)],
+            f"{record_key!r} of {case.key(scan.key)} was deleted by the tombstone at offset {last.offset} "
+            f"({case.name(last.call)}), and nobody wrote it after that. {case.name(scan.call)}, which read to offset "
+            f"{scan.end} in {scan.lasted_ms:.0f} ms, ends with it alive: {shown.value!r} from offset "
+            f"{shown.offset}{self._under(scan)}.",
+            key=case.key(scan.key),
+            offset=last.offset,
+            record_key=record_key,
+            shown=[shown.offset, shown.value],
+        )
+
+    def _lost(self, scan: Scan, record_key: str, last: Write, shown: Shown | None) -> None:
+        case = self._case
+        instead = "it is not there at all" if shown is None else f"the last that is there is offset {shown.offset}"
+        value = case.view.values.value(int(case.view.sends.value[last.row]))
+        self._findings.add(
+            LOST,
+            [case.view.op(last.call), case.view.op(scan.call)],
+            f"The last value of {record_key!r} of {case.key(scan.key)} is {value!r} at offset {last.offset} "
+            f"({case.name(last.call)}). {case.name(scan.call)} read to offset {scan.end}, and {instead}"
+            f"{self._under(scan)}.",
+            key=case.key(scan.key),
+            offset=last.offset,
+            value=value,
+            record_key=record_key,
+        )
+
+    def _under(self, scan: Scan) -> str:
+        """Return which node a fault had made the leader before the scan, in words."""
+        led = ""
+        for _, time, line in self._case.view.marks:
+            if time > scan.begin_ns:
+                break
+            evidence = line.value.get("evidence") if isinstance(line.value, dict) else None
+            if line.process == NEMESIS and isinstance(evidence, dict) and evidence.get("led-again"):
+                led = f"; {evidence['led-again']}, which had been away, was made the leader before"
+        return led
