@@ -97,6 +97,7 @@ def run(
     fixed = frozenset(fields.get(p, p) for p in ctx.params if ctx.get_parameter_source(p) is not by_default)
     scenario = options.scenario(
         fixed=fixed if swarm else None,
+        by_hand=fixed,
         workload=workload,
         cluster=cluster,
         nemesis=nemesis,

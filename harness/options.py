@@ -34,10 +34,11 @@ Simulated time is cheap, and the simulated network, disks and time-outs may be s
 """
 
 
-def scenario(*, fixed: frozenset[str] | None = None, **given: Any) -> Scenario:
+def scenario(*, fixed: frozenset[str] | None = None, by_hand: frozenset[str] = frozenset(), **given: Any) -> Scenario:
     """Return the scenario of `harness run`'s options; raises UsageError naming the option and what it may be.
 
     fixed: the fields that the caller has set; what else a simulated run has is drawn from its seed. None: nothing is.
+    by_hand: the fields that the caller has set; where the workload has a shape of its own, it chooses the others.
     """
     timing = BY_CLUSTER.get(given["cluster"], BY_CLUSTER["kafka"])
     fields = dict(given)
@@ -51,6 +52,7 @@ def scenario(*, fixed: frozenset[str] | None = None, **given: Any) -> Scenario:
     ways = tuple(dict.fromkeys(part.strip() for part in given["sub_via"].split(",")))
     fields["sub_via"] = tuple(_one_of("--sub-via", way, ("assign", "subscribe")) for way in ways)
     asked = WORKLOADS.get(given["workload"])
+    fields |= {name: value for name, value in (asked.shape.items() if asked else ()) if name not in by_hand}
     for name in ("topic_config", "broker_config"):
         own = {} if asked is None else getattr(asked, name)
         fields[name] = {**own, **pairs(f"--{name.replace('_', '-')}", given[name])}

@@ -1,10 +1,11 @@
 """Fault replica-away: one replica is down for longer than deletions are remembered; then it leads.
 
 It aims at the first replica of the partition, whom the cluster prefers as leader, so that an election brings it back to
-the lead: killed; down while the others write, compact, and forget deletions; started; in every ISR again; elected for
-the partition that was aimed at. Where another fault holds that replica, the next one is away instead, and nobody
-elects it. A replica that comes back with what the others have deleted, and can't be told
-any more, shows it from then on (Apache Kafka's compaction-replication race).
+the lead of all that it led before: killed; down while the others write, compact, and forget deletions; started; in
+every ISR again; elected, with the first replicas of the topic's other partitions; and left to lead for a while. Where
+another fault holds that replica, the next one is away instead, and nobody elects it. A replica that comes back with
+what the others have deleted, and can't be told any more, shows it while it leads (Apache Kafka's
+compaction-replication race).
 
 Bit: the process was there and is gone, and another leads. The healing tells whether it led again, and after how long.
 How long it is away is the plan's matter, `AWAY_S` at least.
@@ -25,6 +26,8 @@ AWAY_S = 8.0
 FULL_ISR_S = 60.0
 """A killed node was back in every ISR after 21 s on Apache Kafka, 2 s on our broker."""
 ELECTED_S = 15.0
+LEADS_S = 5.0
+"""It leads so long before the next fault may come: time for some scans."""
 TRIES = 5
 """A controller that has just changed, or an ISR that flickers, refuses an election once or twice."""
 
@@ -66,10 +69,11 @@ def _lead(key: str, node: str) -> Generator[Step, Any, dict[str, Any]]:
     if first is not None and first.replicas[0] != node:
         return {"led-again": None, "reason": f"{node} is not the replica of {key} that the cluster prefers"}
     for _ in range(TRIES):
-        said = yield Ask(PreferredElection(key))
+        said = yield Ask(PreferredElection(key.rpartition("/")[0]))
         state: PartitionState | None = yield Ask(LeaderOf(key))
         others = frozenset(state.replicas) - {node} if state is not None else frozenset()
         after_ms = yield Until(LeaderElected(key, others), ELECTED_S / TRIES)
         if after_ms is not None and state is not None:
+            yield Until(LeaderElected(key, frozenset({node})), LEADS_S)
             return {"led-again": node, "led-after_ms": after_ms}
     return {"led-again": None, "reason": f"{node} was not elected for {key}: {said or 'no answer'}"}

@@ -55,7 +55,7 @@ PAUSED_GAP_S = (1.0, 1.5)
 """The same after pause-followers: see the module's text."""
 
 LEAST_S = {"replica-away": AWAY_S}
-"""Faults that mean nothing when they are shorter."""
+"""Faults that mean nothing when they are shorter, nor before something has been written for as long."""
 
 MIN_STEP_S = 0.1
 """Between two entries, whatever the interval."""
@@ -146,6 +146,8 @@ def draw(scenario: Scenario, choices: Choices, keys: Sequence[str]) -> FaultPlan
     hand: tuple[tuple[str, ...], ...] = ()
     at_s, rng = _between(FIRST, rng)
     at_s *= scenario.fault_interval_s
+    if any(name in LEAST_S for choice in choices for name in choice):
+        at_s = max(at_s, min(AWAY_S, scenario.time_limit_s / 4))
     while at_s < scenario.time_limit_s and len(entries) < MAX_ENTRIES:
         if not hand:
             hand, rng = _shuffled(choices, rng)

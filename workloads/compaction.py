@@ -6,8 +6,9 @@ place. So most keys have a last word that must hold for ever, under every leader
 would forgive everything. Half of the threads write in transactions, each with one producer that lives as long as its
 process; others write plainly. Scans read whole partitions: the state that they end with is what the checker judges.
 
-Settings: deletions are forgotten after a second, segments roll twice a second, compaction never rests. A fault that
-keeps a replica away for longer than that (`replica-away`) shows whether it brings the dead back.
+Few partitions, so that each is written, rolled and compacted often. Settings: deletions are forgotten after a second,
+segments roll twice a second, compaction never rests. A fault that keeps a replica away for longer than that
+(`replica-away`) shows whether it brings the dead back.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from harness.random import Rng
 from harness.scenario import Scenario
 from workloads.api import Workload
 
-ALIVE = 4
+ALIVE = 8
 """Record keys alive in a partition."""
-LIVES = 5
+LIVES = 3
 """Writes of a key before its last one, at most; at least one."""
 SCANS = 0.15
 """Share of scans among the ops: a scan takes some tenths of a second."""
@@ -150,5 +151,6 @@ COMPACTION = Workload(
     kinds=lambda _: frozenset({"send", "txn", "scan"}),
     topic_config=SETTINGS,
     broker_config=NODES,
+    shape={"topics": 1, "partitions": 2},
     generator=_ops,
 )

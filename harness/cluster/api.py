@@ -149,8 +149,8 @@ class Observer(Protocol):
         """Return {key: (LSO, HW)}: read_committed asked before read_uncommitted; a missing key: nobody could say."""
         ...
 
-    def elect_preferred(self, key: Key) -> str | None:
-        """Let the partition's first replica lead; return "" when it does, else the name of an error."""
+    def elect_preferred(self, topic: str) -> str | None:
+        """Let the first replica of each partition lead; return "" when all do, else the name of an error."""
         ...
 
 
@@ -271,9 +271,9 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class PreferredElection:
-    """Ask that the partition's first replica lead. Answer: "" when it does, an error's name, None: nobody answered."""
+    """Ask that the first replicas of a topic's partitions lead. Answer: "" when they do, an error's name, or None."""
 
-    key: Key
+    topic: str
 
 
 Question = LeaderOf | Controller | Coordinator | Pid | Stopped | Dropped | PreferredElection

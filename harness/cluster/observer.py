@@ -136,11 +136,14 @@ class ClusterObserver:
             ends |= answer_
         return ends
 
-    def elect_preferred(self, key: Key) -> str | None:
-        """Let the partition's first replica lead; return "" when it does, else an error's name."""
-        topic, index = split_key(key)
-        said = self.ask_brokers(lambda probe: probe.elect_preferred(topic, index))
-        return min(said.values(), default=None)
+    def elect_preferred(self, topic: str) -> str | None:
+        """Let the first replica of each partition lead; return "" when all do, else an error's name."""
+
+        def ask(probe: Probe) -> str:
+            found = probe.metadata([topic]).topics
+            return probe.elect_preferred(topic, [part.partition_index for one in found for part in one.partitions])
+
+        return min(self.ask_brokers(ask).values(), default=None)
 
     def node_answers(self, name: str) -> bool:
         """Return whether the node is in service: a broker answers and is listed, a controller follows the quorum."""
@@ -249,8 +252,8 @@ def answer(question: Question, observer: Observer, cluster: Cluster) -> Any:
             return cluster.pid(node) if isinstance(cluster, Killable) else None
         case Stopped(node):
             return cluster.paused(node) if isinstance(cluster, Pausable) else None
-        case PreferredElection(key):
-            return observer.elect_preferred(key)
+        case PreferredElection(topic):
+            return observer.elect_preferred(topic)
         case Dropped(source, target):
             return cluster.dropped(source, target) if isinstance(cluster, Partitionable) else None
         case _:

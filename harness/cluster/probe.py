@@ -141,9 +141,9 @@ class Probe:
         answer = self._call(ListOffsetsRequest(isolation_level=isolation_level, topics=topics), ListOffsetsResponse)
         return {(topic.name, part.partition_index): part for topic in answer.topics for part in topic.partitions}
 
-    def elect_preferred(self, topic: str, index: int) -> str:
-        """Ask for the partition's first replica as leader; return "" when it leads, else the name of an error."""
-        wanted = (TopicPartitions(topic=topic, partitions=(index,)),)
+    def elect_preferred(self, topic: str, partitions: Sequence[int]) -> str:
+        """Ask for the partitions' first replicas as leaders; return "" when they lead, else the name of an error."""
+        wanted = (TopicPartitions(topic=topic, partitions=tuple(partitions)),)
         timeout_ms = int(self._timeout_s * 1000)
         answer = self._call(ElectLeadersRequest(topic_partitions=wanted, timeout_ms=timeout_ms), ElectLeadersResponse)
         codes = [answer.error_code]

@@ -189,14 +189,15 @@ class FakeCluster:
                 ends[key] = (len(p.logs[p.leader]), len(p.logs[p.leader]))
         return ends
 
-    def elect_preferred(self, key: Key) -> str | None:
-        self.calls.append(("elect", key))
-        p = self.partitions_by_key[key]
+    def elect_preferred(self, topic: str) -> str | None:
+        self.calls.append(("elect", topic))
         if not self._heard():
             return None
-        if p.replicas[0] not in p.isr or not self._is_up(p.replicas[0]):
-            return "PREFERRED_LEADER_NOT_AVAILABLE"
-        p.leader = p.replicas[0]
+        for key, p in self.partitions_by_key.items():
+            if key.startswith(f"{topic}/"):
+                if p.replicas[0] not in p.isr or not self._is_up(p.replicas[0]):
+                    return "PREFERRED_LEADER_NOT_AVAILABLE"
+                p.leader = p.replicas[0]
         return ""
 
     # Clock
