@@ -5,8 +5,11 @@ committed write of the highest offset, below `end`, that was acknowledged before
 have come after it: nothing that may be committed, was begun before the scan's end, and has a higher or an unknown
 offset. (A key that is still being written has none; workloads retire keys for this.)
 
-* the last word is a tombstone, and the scan ends with an older value: `tombstone-resurrected`. Only by a scan shorter
-  than `delete.retention.ms`: a longer one may read the old value before the tombstone comes, and pass after it is gone.
+* the last word is a tombstone, and scans end with an older value: `tombstone-resurrected`. One scan proves nothing: a
+  long one may read the old value, and pass where the tombstone was when it has been forgotten; so may one that goes on
+  at another leader, who compacted earlier. A replica that showed it once in a legal way has no old value any more. So
+  it takes two scans, one after the other, each shorter than `delete.retention.ms`; or four of any length: with three
+  replicas, two of them read the same one.
 * it is a value, and the scan ends with an older one, or with none: `compaction-lost-latest`. A value never goes.
 * offsets that do not rise within a scan: `compaction-reordered`.
 * a tombstone that is missing although `delete.retention.ms` have not passed since it was sent, or any acknowledged
@@ -38,6 +41,8 @@ LOST, RESURRECTED, REORDERED, EARLY = (
     "compaction-too-early",
 )
 CLASSES = (LOST, REORDERED, EARLY, RESURRECTED)
+SHORT_WITNESSES = 2
+LONG_WITNESSES = 4
 _MS = 1_000_000
 
 
@@ -94,6 +99,7 @@ def compaction(case: Case, findings: Findings) -> None:
         judge.order(scan)
         for record_key, found in writes[scan.key].items():
             judge.key(scan, record_key, found)
+    judge.finish()
 
 
 def _scans(case: Case) -> list[Scan]:
@@ -169,6 +175,7 @@ class _Judge:
         self._case, self._findings = case, findings
         self._begin, self._done = case.view.invoke_time(), case.view.done_time()
         self._type = case.view.calls.type
+        self._witnesses: dict[tuple[int, str, Write], list[tuple[Scan, Shown]]] = defaultdict(list)
 
     def order(self, scan: Scan) -> None:
         """Offsets rise."""
@@ -204,10 +211,19 @@ class _Judge:
         if shown is not None and shown.offset >= last.offset:
             return
         if last.tombstone:
-            if shown is not None and not shown.tombstone and scan.lasted_ms < self._case.options.delete_retention_ms:
-                self._resurrected(scan, record_key, last, shown)
+            if shown is not None and not shown.tombstone:
+                self._witnesses[scan.key, record_key, last].append((scan, shown))
         else:
             self._lost(scan, record_key, last, shown)
+
+    def finish(self) -> None:
+        """Report the keys that enough scans showed alive."""
+        for (_, record_key, last), found in self._witnesses.items():
+            short = [one for one in found if one[0].lasted_ms < self._case.options.delete_retention_ms]
+            for scans, enough in ((_in_turn(short), SHORT_WITNESSES), (_in_turn(found), LONG_WITNESSES)):
+                if len(scans) >= enough:
+                    self._resurrected(scans[:enough], record_key, last)
+                    break
 
     def _is_certain(self, write: Write) -> bool:
         return bool(self._type[write.call] == TYPE_OK) and write.offset >= 0
@@ -239,15 +255,17 @@ class _Judge:
                     record_key=record_key,
                 )
 
-    def _resurrected(self, scan: Scan, record_key: str, last: Write, shown: Shown) -> None:
+    def _resurrected(self, witnesses: list[tuple[Scan, Shown]], record_key: str, last: Write) -> None:
         case = self._case
+        scan, shown = witnesses[-1]
+        others = ", ".join(case.name(one.call) for one, _ in witnesses[:-1])
         self._findings.add(
             RESURRECTED,
-            [case.view.op(last.call), case.view.op(scan.call)],
+            [case.view.op(last.call), *(case.view.op(one.call) for one, _ in witnesses)],
             f"{record_key!r} of {case.key(scan.key)} was deleted by the tombstone at offset {last.offset} "
             f"({case.name(last.call)}), and nobody wrote it after that. {case.name(scan.call)}, which read to offset "
-            f"{scan.end} in {scan.lasted_ms:.0f} ms, ends with it alive: {shown.value!r} from offset "
-            f"{shown.offset}{self._under(scan)}.",
+            f"{scan.end} in {scan.lasted_ms:.0f} ms, ends with it alive, as {others} before it: {shown.value!r} from "
+            f"offset {shown.offset}{self._under(scan)}.",
             key=case.key(scan.key),
             offset=last.offset,
             record_key=record_key,
@@ -280,3 +298,12 @@ class _Judge:
             if line.process == NEMESIS and isinstance(evidence, dict) and evidence.get("led-again"):
                 led = f"; {evidence['led-again']}, which had been away, was made the leader before"
         return led
+
+
+def _in_turn(found: list[tuple[Scan, Shown]]) -> list[tuple[Scan, Shown]]:
+    """Return as many as possible of which each began when the one before was complete."""
+    chosen: list[tuple[Scan, Shown]] = []
+    for one in sorted(found, key=lambda pair: pair[0].done_ns):
+        if not chosen or one[0].begin_ns > chosen[-1][0].done_ns:
+            chosen.append(one)
+    return chosen

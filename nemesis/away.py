@@ -21,8 +21,8 @@ from nemesis.aiming import bitten, leader_moved, led, missed, no_leader
 from nemesis.fault import Aim, Ask, Expects, Heal, Inject, Injection, Power, Step, Until
 from nemesis.kills import kill_nodes, start_again
 
-AWAY_S = 8.0
-"""The workload's deletions are remembered for 1 s; segments roll and compaction comes round twice in this time."""
+AWAY_S = 10.0
+"""The workload's deletions are remembered for 2 s; segments roll and compaction comes round twice in this time."""
 FULL_ISR_S = 60.0
 """A killed node was back in every ISR after 21 s on Apache Kafka, 2 s on our broker."""
 ELECTED_S = 15.0

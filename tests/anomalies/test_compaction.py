@@ -71,6 +71,34 @@ def a_deleted_key_comes_back(story):
     story.wait(2)
     scan(story, end=2)
     scan(story, record(0, 10), end=2)
+    scan(story, record(0, 10), end=2)
+
+
+@golden()
+def a_scan_that_changed_leaders_may_show_it_once(story):
+    put(story, 1, 0, 10)
+    delete(story, 1, 1, 11)
+    story.wait(2)
+    scan(story, record(0, 10), end=2)
+    scan(story, end=2)
+
+
+@golden()
+def long_scans_at_three_leaders_may_show_it(story):
+    put(story, 1, 0, 10)
+    delete(story, 1, 1, 11)
+    story.wait(2)
+    for _ in range(3):
+        scan(story, record(0, 10), end=2, lasted_s=1.1)
+
+
+@planted("tombstone-resurrected")
+def four_long_scans_show_it(story):
+    put(story, 1, 0, 10)
+    delete(story, 1, 1, 11)
+    story.wait(2)
+    for _ in range(4):
+        scan(story, record(0, 10), end=2, lasted_s=1.1)
 
 
 @golden()
