@@ -1,4 +1,4 @@
-"""The command line: `harness run|check|report|soak|cluster|history|heal|list|bugs`.
+"""The command line: `harness run|check|report|shrink|replay|soak|cluster|history|heal|list|bugs`.
 
 Exit status (HISTORY.md): 0 valid, 1 invalid, 2 unknown or vacuous, 130 stopped by a second Ctrl-C, 254 what the caller
 can correct (options, files, unknown names, no engine, taken port, nothing answers), 255 the harness or the cluster's
@@ -66,6 +66,9 @@ def run(
         float, typer.Option(help="Mean seconds between crashes of one client; 0: none.", min=0)
     ] = 30.0,
     transaction_timeout: Annotated[float, typer.Option(help="transaction.timeout.ms, in seconds.", min=1)] = 10.0,
+    transaction_protocol: Annotated[
+        int, typer.Option(help="1 as librdkafka, 2 as Java 4 (simulated).", min=1, max=2)
+    ] = 2,
     nemesis_interval: Annotated[
         float | None, typer.Option(help="Mean seconds from fault to fault (default by cluster).", min=0.1)
     ] = None,
@@ -88,6 +91,7 @@ def run(
     results: Results = RESULTS,
     as_json: AsJson = False,
     open_report: Annotated[bool, typer.Option("--open", help="Open the report in a browser.")] = False,
+    shrink_it: Annotated[bool, typer.Option("--shrink", help="Shrink a simulated run that failed.")] = False,
 ) -> None:
     """Drive a workload against a cluster, break it, and judge what happened."""
     from harness import launch, options
@@ -118,6 +122,7 @@ def run(
         abort_rate=abort_rate,
         crash_interval_s=crash_interval,
         transaction_timeout_s=transaction_timeout,
+        transaction_protocol=transaction_protocol,
         fault_interval_s=nemesis_interval,
         fault_length_s=nemesis_length,
         recovery_bound_s=recovery_bound,
@@ -128,7 +133,34 @@ def run(
         bootstrap=bootstrap,
         bug=bug,
     )
-    raise typer.Exit(launch.run(scenario, results, name=name, as_json=as_json, open_report=open_report))
+    status = launch.run(scenario, results, name=name, as_json=as_json, open_report=open_report, shrinks=shrink_it)
+    raise typer.Exit(status)
+
+
+@app.command()
+def shrink(
+    folder: Annotated[Path, typer.Argument(help="The folder of a simulated run that is invalid.")] = RESULTS / "latest",
+    anomaly: Annotated[str | None, typer.Option(help="The class to keep (default: the verdict's first).")] = None,
+    budget: Annotated[float, typer.Option(help="CPU seconds to spend.", min=1)] = 60.0,
+    results: Results = RESULTS,
+    as_json: AsJson = False,
+) -> None:
+    """Find the least run that fails like this one: fewer faults, operations, clients, partitions, nodes, less time."""
+    from harness import replay
+
+    raise typer.Exit(replay.shrink(folder, results, anomaly=anomaly, budget_s=budget, as_json=as_json))
+
+
+@app.command(name="replay")
+def replay_(
+    folder: Annotated[Path, typer.Argument(help="The folder of a simulated run.")] = RESULTS / "latest",
+    results: Results = RESULTS,
+    as_json: AsJson = False,
+) -> None:
+    """Run a simulated run again, operation by operation, as it is stored."""
+    from harness import replay
+
+    raise typer.Exit(replay.again(folder, results, as_json=as_json))
 
 
 @app.command()

@@ -26,13 +26,16 @@ from harness.report.html import write_report
 from harness.report.junit import write_junit
 from harness.report.terminal import LiveView, verdict_table
 from harness.scenario import Scenario
+from harness.swarm import SIMULATED
 from nemesis import journal, plan
 from nemesis.actions import powers
 from nemesis.faults import ALL
 
 
-def run(scenario: Scenario, results: Path, *, name: str | None, as_json: bool, open_report: bool) -> int:
-    """Run one scenario; print its verdict; return the exit status."""
+def run(
+    scenario: Scenario, results: Path, *, name: str | None, as_json: bool, open_report: bool, shrinks: bool = False
+) -> int:
+    """Run one scenario; print its verdict; return the exit status. `shrinks`: a simulated run that fails."""
     refuse_unknown(scenario)
     with LiveView(scenario, quiet=as_json) as view:
         try:
@@ -41,12 +44,17 @@ def run(scenario: Scenario, results: Path, *, name: str | None, as_json: bool, o
             sys.stderr.write(f"harness: stopped after healing; the history so far is in {stop.args[0]}\n")
             return STOPPED
     verdict = done.judgement.verdict_json()
-    if as_json:
-        sys.stdout.write(msgspec.json.encode(verdict).decode() + "\n")
-    else:
+    goes_on = shrinks and verdict["valid"] is False and scenario.cluster == SIMULATED
+    if not as_json:
         verdict_table(done.judgement, folder=done.folder, scenario=done.scenario)
+    elif not goes_on:
+        sys.stdout.write(msgspec.json.encode(verdict).decode() + "\n")
     if open_report:
         webbrowser.open((done.folder / store.REPORT).resolve().as_uri())
+    if goes_on:
+        from harness import replay  # noqa: PLC0415  the simulator is imported only where it is used
+
+        return replay.shrink(done.folder, results, as_json=as_json)
     return of_verdict(verdict["valid"])
 
 
@@ -66,7 +74,7 @@ def perform(scenario: Scenario, results: Path, *, name: str | None, view: runs.V
     if scenario.cluster == EXISTING:
         scenario = msgspec.structs.replace(scenario, prefix=f"{folder.name}-")
     try:
-        cluster = catalog.provider(scenario.cluster).create(_spec(scenario, folder))
+        cluster = catalog.provider(scenario.cluster).create(spec_of(scenario, folder))
         done = runs.execute(
             scenario,
             catalog.workload(scenario.workload),
@@ -98,7 +106,8 @@ def _equipment(cluster: Cluster) -> runs.Equipment:
     return SimulatedEquipment(cluster)
 
 
-def _spec(scenario: Scenario, folder: Path) -> ClusterSpec:
+def spec_of(scenario: Scenario, folder: Path) -> ClusterSpec:
+    """Return what the scenario's cluster is to be; folder: the run's."""
     return ClusterSpec(
         name=f"{store.slug(folder.parent.name)}-{folder.name}".lower().replace("+", "-"),
         folder=folder / "cluster",

@@ -17,7 +17,7 @@ from harness.scenario import Isolation, Scenario
 from harness.swarm import SIMULATED
 
 EXISTING = "existing"
-OURS = ("embedded", "simulated")
+OURS = ("embedded", SIMULATED)
 """The clusters of our own broker."""
 SEED_BITS = 31
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)?")

@@ -133,14 +133,14 @@ def execute(
         cluster.up()
         store.write_json(folder / store.CLUSTER, cluster.describe())
         keys = equipment.prepare(scenario, cluster)
-        _drive(scenario, workload, cluster, equipment, keys=keys, folder=folder, view=view)
+        drive(scenario, workload, cluster, equipment, keys=keys, folder=folder, view=view)
     view.phase("check")
     judgement = judge(folder / store.HISTORY, options)
     store.write_json(folder / store.VERDICT, judgement.verdict_json())
     return Run(folder=folder, scenario=scenario, judgement=judgement)
 
 
-def _drive(
+def drive(
     scenario: Scenario,
     workload: Workload,
     cluster: Cluster,
@@ -150,6 +150,7 @@ def _drive(
     folder: Path,
     view: View,
 ) -> None:
+    """Drive the workload and the faults on a cluster that is up, every op into the folder's history."""
     observer = equipment.observer(cluster, keys)
     faults, performer = equipment.nemesis(scenario, cluster, observer, keys, folder)
     nodes = tuple(node for node in cluster.nodes() if "broker" in node.roles)

@@ -51,6 +51,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     image: str | None = None
     bug: str = ""
     """A bug that is planted in our own broker (`harness bugs`); "" for none."""
+    scripted: bool = False
+    """Operations and faults are those of script.json beside this file, whatever the fields above say of them."""
     prefix: str = ""
     """Put before the names of topics, groups and transactional ids, so that runs can share an `existing` cluster."""
     bootstrap: str | None = None

@@ -36,9 +36,10 @@ PREPARE_S: Final = 120
 class SimulatedEquipment:
     """See the module."""
 
-    def __init__(self, cluster: SimulatedCluster) -> None:
-        """Prepare for one run on this cluster."""
+    def __init__(self, cluster: SimulatedCluster, *, faults: plan.FaultPlan | None = None, probes: bool = True) -> None:
+        """Prepare for one run on this cluster; `faults` instead of those drawn from the seed."""
         self._cluster, self._world = cluster, cluster.world
+        self._faults, self._probes = faults, probes
         self._clock = VirtualClock(cluster)
 
     def stop(self) -> None:
@@ -73,8 +74,10 @@ class SimulatedEquipment:
         self, scenario: Scenario, cluster: Cluster, observer: Observer, keys: tuple[str, ...], folder: Path
     ) -> tuple[Generator, AsyncClients]:
         """Return the schedule of the scenario's faults, and the client that performs them."""
-        choices = plan.parse(scenario.nemesis, powers(type(cluster)), scenario.cluster)
-        faults = plan.draw(scenario, choices, keys)
+        faults = self._faults
+        if faults is None:
+            choices = plan.parse(scenario.nemesis, powers(type(cluster)), scenario.cluster)
+            faults = plan.draw(scenario, choices, keys)
         store.write_json(folder / store.PLAN, faults)
         performer = NemesisClient(
             cluster,
@@ -89,6 +92,8 @@ class SimulatedEquipment:
 
     def probes(self, cluster: Cluster, nodes: tuple[Node, ...]) -> Mapping[str, AsyncClients]:
         """Return a probe for each node."""
+        if not self._probes:
+            return {}
         world, names = self._world, {node.id: node.name for node in cluster.nodes()}
         return {f"probe/{node.name}": SimulatedProbes(world.loop, world.network, node.id, names) for node in nodes}
 

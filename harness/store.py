@@ -1,9 +1,10 @@
 """Where runs are kept: `results/<name>/<stamp>/`, with relative `latest` links as Jepsen has them.
 
 A run's folder holds scenario.json (the plan, written first), cluster.json (the handles from which `harness heal` can
-remove what a killed run left), owner.json (whose run it is), plan.json (the faults drawn from the seed), history.jsonl,
-faults.jsonl (the fault journal), verdict.json, report.html, nodes/<node>/ (logs and properties), and harness.log if the
-harness itself failed. Whatever dies, what was written before stays judgeable.
+remove what a killed run left), owner.json (whose run it is), plan.json (the faults drawn from the seed), script.json (a
+scripted run's operations and faults), history.jsonl, faults.jsonl (the fault journal), verdict.json, report.html,
+nodes/<node>/ (logs and properties), and harness.log if the harness itself failed. Whatever dies, what was written
+before stays judgeable.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import msgspec
 from harness.scenario import Scenario
 
 SCENARIO, CLUSTER, OWNER, HISTORY = "scenario.json", "cluster.json", "owner.json", "history.jsonl"
+SCRIPT = "script.json"
 PLAN, JOURNAL, VERDICT, REPORT, NODES, LOG = (
     "plan.json",
     "faults.jsonl",

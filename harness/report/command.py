@@ -1,8 +1,12 @@
-"""The command that repeats a run: `harness run` with the seed and every option that is not its default."""
+"""The command that repeats a run: `harness run` with the seed and every option that is not its default.
+
+A scripted run is repeated from its folder.
+"""
 
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -29,6 +33,7 @@ _FLAGS = {
     "abort_rate": "--abort-rate",
     "crash_interval_s": "--crash-interval",
     "transaction_timeout_s": "--transaction-timeout",
+    "transaction_protocol": "--transaction-protocol",
     "fault_interval_s": "--nemesis-interval",
     "fault_length_s": "--nemesis-length",
     "recovery_bound_s": "--recovery-bound",
@@ -47,13 +52,15 @@ _BY_CLUSTER = frozenset({"fault_length_s", "fault_interval_s", "recovery_bound_s
 """What the command line chooses by the cluster when it is not told: left out only for the default cluster."""
 
 
-def repeat_command(scenario: Scenario) -> str:
-    """Return the command line, quoted for a POSIX shell."""
-    return " ".join(repeat_parts(scenario))
+def repeat_command(scenario: Scenario, folder: Path | None = None) -> str:
+    """Return the command line, quoted for a POSIX shell; folder: the run's."""
+    return " ".join(repeat_parts(scenario, folder))
 
 
-def repeat_parts(scenario: Scenario) -> list[str]:
+def repeat_parts(scenario: Scenario, folder: Path | None = None) -> list[str]:
     """Return the command line in the pieces that belong together: the command, then each option with its value."""
+    if scenario.scripted:
+        return ["harness replay", shlex.quote(str(folder or "."))]
     parts, default = ["harness run"], Scenario()
     if scenario.cluster == swarm.SIMULATED:
         if swarm.is_drawn(scenario):

@@ -83,7 +83,7 @@ def _of_folder(folder: Path, base: Path, row: Mapping[str, Any] | None = None) -
         seconds=float(known.get("seconds") or 0.0),
         anomalies=judged.anomalies,
         reasons=reasons,
-        command=repeat_command(scenario) if scenario else "",
+        command=repeat_command(scenario, folder) if scenario else "",
         folder=_relative(folder, base),
         has_report=(folder / store.REPORT).exists(),
     )

@@ -249,7 +249,7 @@ def verdict_table(
         facts.add_row(name, Text(plain(value)))
     out.print(facts, width=width)
     if scenario is not None:
-        out.print(Text(f"repeat       {repeat_command(scenario)}"), soft_wrap=True)
+        out.print(Text(f"repeat       {repeat_command(scenario, folder)}"), soft_wrap=True)
     if folder is not None:
         out.print(Text(f"report       {plain(folder / 'report.html')}"), soft_wrap=True)
 

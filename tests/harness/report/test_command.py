@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -55,6 +56,7 @@ scenarios = st.builds(
     abort_rate=st.sampled_from([0.0, 0.05, 1.0]),
     crash_interval_s=st.sampled_from([0.0, 30.0, 7.5]),
     transaction_timeout_s=st.sampled_from([10.0, 25.0]),
+    transaction_protocol=st.sampled_from([1, 2]),
     fault_length_s=st.sampled_from([10.0, 2.5]),
     fault_interval_s=st.sampled_from([30.0, 1.0]),
     recovery_bound_s=st.sampled_from([60.0, 15.0]),
@@ -86,3 +88,8 @@ def test_defaults_are_left_out() -> None:
 
 def test_every_field_of_the_scenario_is_among_the_settings() -> None:
     assert [name for name, _ in settings(Scenario())] == [field.name for field in msgspec.structs.fields(Scenario)]
+
+
+def test_a_scripted_run_is_repeated_from_its_folder() -> None:
+    scripted = Scenario(cluster="simulated", scripted=True)
+    assert repeat_command(scripted, Path("results/a run/1")) == "harness replay 'results/a run/1'"
