@@ -22,6 +22,7 @@ from broker.core.group.consumer.heartbeats import Heartbeats
 from broker.core.group.consumer.records import Change
 from broker.core.group.consumer.records import encode_key as consumer_key
 from broker.core.group.consumer.records import encode_value as consumer_value
+from broker.core.group.expiry import Expiry
 from broker.core.group.group import Group, State
 from broker.core.group.group_records import GroupKey, Offset, OffsetKey, encode_group, encode_key, encode_offset
 from broker.core.group.group_shard import GroupShard
@@ -73,6 +74,7 @@ class GroupCoordinator:
         self._due: list[tuple[int, int, GroupShard, Group | ConsumerGroup]] = []
         self._order = count()
         self.heartbeats = Heartbeats(config, self)
+        self.expiry = Expiry(config, self)
         self.classic_members = ClassicMembers(self, config.consumer_max_size)
         self._now_ms = 0  # of the last tick; the node ticks in every step, so it is the step's
 
@@ -81,7 +83,8 @@ class GroupCoordinator:
         """When `tick` has something to do."""
         if self._loading:
             return 0
-        return self._due[0][0] if self._due else 1 << 62
+        due_ms = self._due[0][0] if self._due else 1 << 62
+        return min(due_ms, self.expiry.deadline_ms) if self._shards else due_ms
 
     def role_changed(self, replica: Replica) -> None:
         """Load a partition that this node now leads, let go of one that it does not."""
@@ -383,6 +386,8 @@ class GroupCoordinator:
                 else:
                     group.tick(now_ms)
                 self.watch(shard, group)
+
+        self.expiry.tick(now_ms)
 
     def _is_current(self, shard: GroupShard, group: Group | ConsumerGroup) -> bool:
         if self._shards.get(shard.log.replica.key[1]) is not shard:

@@ -57,6 +57,8 @@ class Group:
         self.statics: dict[str, str] = {}
         self.expected: dict[str, int] = {}
         """Ids that were handed out, until when they must be used (KIP-394)."""
+        self.empty_since_ms = 0
+        """Since when the group has had no members."""
         self.due_ms = 1 << 62
         """When the coordinator will look at it next."""
         self._answer, self._save, self._new_id = answer, save, new_id
@@ -75,6 +77,11 @@ class Group:
         if self.state is State.PREPARING and self._delay_until_ms > self._ticked_ms:
             deadlines.append(self._delay_until_ms)
         return min(deadlines, default=1 << 62)
+
+    @property
+    def is_forgettable(self) -> bool:
+        """Whether nobody is, or is about to be, a member."""
+        return self.state is State.EMPTY and not self.members and not self.expected
 
     @property
     def rebalance_timeout_ms(self) -> int:
@@ -267,7 +274,7 @@ class Group:
         joined = [member for member in self.members.values() if member.joining is not None]
         if not joined:
             if not self.members:
-                self._become_empty()
+                self._become_empty(now_ms)
                 return
             self._prepared_at_ms = now_ms  # only silent static members: wait on for them
             return
@@ -281,8 +288,9 @@ class Group:
             member.heard_ms = now_ms
             self._answer(request_id, self._joined(member))
 
-    def _become_empty(self) -> None:
+    def _become_empty(self, now_ms: int) -> None:
         self.state, self.protocol, self.leader = State.EMPTY, None, None
+        self.empty_since_ms = now_ms
         self._save(self, lambda _: None)
 
     def _vote(self) -> str:

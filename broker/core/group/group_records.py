@@ -50,6 +50,7 @@ class GroupValue(msgspec.Struct, frozen=True):
     protocol: str | None
     leader: str | None
     members: tuple[Member, ...]
+    timestamp_ms: int = 0
 
 
 class _Reader:
@@ -141,9 +142,9 @@ def decode_group(data: bytes) -> GroupValue | None:
         return None
     protocol_type, generation = reader.text(), reader.take(">i")
     protocol, leader = reader.text_or_none(), reader.text_or_none()
-    reader.take(">q")
+    timestamp_ms = reader.take(">q")
     members = tuple(_member(reader, protocol or "") for _ in range(reader.take(">i")))
-    return GroupValue(protocol_type, generation, protocol, leader, members)
+    return GroupValue(protocol_type, generation, protocol, leader, members, timestamp_ms)
 
 
 def _member(reader: _Reader, protocol: str) -> Member:

@@ -98,6 +98,7 @@ class GroupShard:
         group.members = {member.id: member for member in value.members}
         group.statics = {m.instance_id: m.id for m in value.members if m.instance_id is not None}
         group.state = State.STABLE if value.members else State.EMPTY
+        group.empty_since_ms = value.timestamp_ms
 
     def end(self, header: BatchHeader, *, commit: bool) -> None:
         """Take a transaction's marker."""

@@ -5,11 +5,15 @@ A classic member says it in what it tells the assignor, which only consumers do.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from broker.core.errors import Code, Refused
 from broker.core.group.consumer_protocol import read_subscription
-from broker.core.group.coordinator import GroupCoordinator
 from broker.core.group.group import State
 from broker.core.group.group_shard import GroupShard
+
+if TYPE_CHECKING:
+    from broker.core.group.coordinator import GroupCoordinator
 
 
 def subscribed(coordinator: GroupCoordinator, shard: GroupShard, name: str) -> set[str]:
