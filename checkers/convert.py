@@ -62,6 +62,11 @@ def _each(lines: Iterable[bytes], write: Callable[[bytes], object]) -> int:
     return count
 
 
+def json_lines(history: PathLike[str] | str, warn: Warn) -> Iterator[bytes]:
+    """Yield the lines of a history in any form as JSON; each is known to be an operation."""
+    return _lines(file_of(history), warn, None)
+
+
 def _lines(path: Any, warn: Warn, builder: ViewBuilder | None) -> Iterator[bytes]:
     """Yield the lines as JSON; each is known to be an operation. A builder is fed with them."""
     if path.suffix == EDN:

@@ -194,9 +194,15 @@ def _explain(
         assert start is not None, "a cycle through time nodes starts at an operation"
         ops.append(case.view.op(start))
         sentences.append(_sentence(case, start, target, kind, int(edges.what[row])))
-        steps.append(
-            {"type": ("ww", "wr", "rw", "process", "realtime")[kind], "from": ops[-1], "to": case.view.op(target)}
-        )
+        step: dict[str, object] = {
+            "type": ("ww", "wr", "rw", "process", "realtime")[kind],
+            "from": ops[-1],
+            "to": case.view.op(target),
+        }
+        if kind in {WW, WR}:
+            vid = int(edges.what[row])
+            step |= {"key": case.vid_key(vid), "value": case.vid_value(vid)}
+        steps.append(step)
     return ops, "; ".join(sentences) + ": a cycle.", steps
 
 

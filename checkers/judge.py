@@ -22,7 +22,7 @@ from checkers.findings import Findings
 from checkers.judgement import Judgement
 from checkers.lag import realtime_lag, worst
 from checkers.linear.check import check_model
-from checkers.linear.model import MODELS
+from checkers.linear.model import MODELS, Model
 from checkers.mapping import IN_TURN, Mapper
 from checkers.options import KAFKA, CheckOptions
 from checkers.queue import case_of, case_of_view, judge_case
@@ -34,22 +34,28 @@ __all__ = ["CheckOptions", "Judgement", "judge"]
 
 
 def judge(
-    history: PathLike[str] | str | Iterable[Op], options: CheckOptions | None = None, mapper: Mapper = IN_TURN
+    history: PathLike[str] | str | Iterable[Op],
+    options: CheckOptions | None = None,
+    mapper: Mapper = IN_TURN,
+    *,
+    model: Model | None = None,
 ) -> Judgement:
     """Judge a history: .jsonl[.gz|.zst], .edn, a run's folder, a folder of columns (.parquet), or operations.
 
-    `mapper` does what can be done by key.
+    `mapper` does what can be done by key; `model` is one of the caller's own, used instead of the workload's checkers.
     """
     options = options or CheckOptions()
     started = time.monotonic()
     warnings: list[str] = []
     with collector_paused():
-        if is_columnar(history) and options.workload == KAFKA:
+        if is_columnar(history) and model is None and options.workload == KAFKA:
             assert isinstance(history, PathLike | str)
             view = load(history, options.isolation)
             if view is not None:
                 return _judge_queue(case_of_view(view, options), options, warnings, started, mapper)
         blocks, name = lines_of(history, warnings.append)
+        if model is not None:
+            return _judge_model(blocks, name, options, warnings, started, model)
         if options.workload == LIST_APPEND:
             return _judge_appends(blocks, name, options, warnings, started)
         if options.workload in MODELS:
@@ -82,7 +88,12 @@ def _judge_appends(
 
 
 def _judge_model(  # noqa: PLR0917  what every judgement takes
-    blocks: Iterable[Lines], name: str, options: CheckOptions, warnings: list[str], started: float, mapper: Mapper
+    blocks: Iterable[Lines],
+    name: str,
+    options: CheckOptions,
+    warnings: list[str],
+    started: float,
+    mapper: Mapper | Model,
 ) -> Judgement:
     findings = Findings()
     table = check_model(blocks, name, options, findings, mapper)

@@ -180,6 +180,10 @@ def check(
     dask: Annotated[
         str | None, typer.Option(help="Judge keys on the Dask cluster of this scheduler.", metavar="ADDRESS")
     ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A linearizability model of your own.", metavar="FILE.py:NAME")
+    ] = None,
+    report_to: Annotated[Path | None, typer.Option("--report", help="Write a report.", metavar="FILE.html")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Judge a history again, or one from anywhere else."""
@@ -196,7 +200,9 @@ def check(
         "budget": budget,
     }
     flags = {flag: value for flag, value in given.items() if value is not None}
-    raise typer.Exit(review.check(history, flags, jobs=jobs, dask=dask, as_json=as_json))
+    raise typer.Exit(
+        review.check(history, flags, jobs=jobs, dask=dask, as_json=as_json, model=model, report_to=report_to)
+    )
 
 
 @app.command()

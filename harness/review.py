@@ -18,14 +18,34 @@ from harness.exits import VALID, of_verdict
 from harness.history import HistoryError
 
 
-def check(history: Path, flags: Mapping[str, Any], *, jobs: int, dask: str | None, as_json: bool) -> int:
+def check(
+    history: Path,
+    flags: Mapping[str, Any],
+    *,
+    jobs: int,
+    dask: str | None,
+    as_json: bool,
+    model: str | None = None,
+    report_to: Path | None = None,
+) -> int:
     """Judge a history or a run's folder; flags override what its scenario.json says. Returns the exit status.
 
-    jobs, dask: where keys are judged, if not one after another here.
+    jobs, dask: where keys are judged, if not one after another here. model: FILE.py:NAME, used instead of a workload.
     """
     if not history.exists():
         raise HistoryError(f"{history}: no such file or folder")
-    judgement = _judged(history, _options(history, flags), jobs, dask)
+    options, workload = _options(history, flags), None
+    if model is None:
+        judgement = _judged(history, options, jobs, dask)
+    else:
+        from harness.own_model import load  # noqa: PLC0415  only this option needs it
+
+        own = load(model)
+        judgement, workload = judge(history, options, model=own), own.name
+    if report_to is not None:
+        from harness.report.html import write_page  # noqa: PLC0415  the report takes longer to import than a check
+
+        write_page(history, report_to, judgement, workload=workload or options.workload)
     verdict = judgement.verdict_json()
     if as_json:
         sys.stdout.write(msgspec.json.encode(verdict).decode() + "\n")

@@ -229,6 +229,7 @@ def _explain(
                 "type": ("ww", "wr", "rw", "process", "realtime")[kind],
                 "from": ops[-1],
                 "to": history.transactions[target].index,
+                **({} if reason is None else {"key": reason[0], "value": reason[1]}),
             }
         )
     who = ", ".join(f"{short} = op {history.transactions[number].index}" for number, short in name.items())

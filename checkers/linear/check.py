@@ -11,11 +11,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from checkers.findings import Findings
 from checkers.interning import Names
 from checkers.linear.growing import grow_set, log
 from checkers.linear.model import MODELS, Model
 from checkers.linear.monitors import Finding, Witness, queue, register
+from checkers.linear.nested import priority_queue, stack
 from checkers.linear.search import Answer, Outcome, search_keys
 from checkers.linear.table import Table, build_table
 from checkers.mapping import IN_TURN, Mapper
@@ -29,16 +32,20 @@ MONITORS: Mapping[str, Monitor] = {
     "queue": lambda table, _model, _options: queue(table),
     "log": lambda table, _, options: log(table, realtime=options.fresh),
     "set": lambda table, _model, _options: grow_set(table),
+    "stack": lambda table, _model, _options: stack(table),
+    "priority-queue": lambda table, _model, _options: priority_queue(table),
 }
 CLASS = "nonlinearizable"
 PENDING_SHOWN = 8
+VALUE_SHOWN = 80
+"""Characters of a state or value in a sentence."""
 
 
 def check_model(
-    blocks: Iterable[Lines], name: str, options: CheckOptions, findings: Findings, mapper: Mapper = IN_TURN
+    blocks: Iterable[Lines], name: str, options: CheckOptions, findings: Findings, mapper: Mapper | Model = IN_TURN
 ) -> Table:
-    """Judge a history against the model named by the workload; return its table."""
-    model = MODELS[options.workload]
+    """Judge a history against a model of somebody's own, or else the one named by the workload; return its table."""
+    model, mapper = (mapper, IN_TURN) if isinstance(mapper, Model) else (MODELS[options.workload], mapper)
     table = build_table(blocks, name, model)
     for kind, (count, line) in table.unknown.items():
         findings.reasons.append(
@@ -104,6 +111,14 @@ def _refused(model: Model, error: Exception) -> str:
     return f"The model {model.name} can't judge these values ({type(error).__name__}: {error}): undecided."
 
 
+def _shown(value: Any) -> str:
+    """Return a state or value as JSON has it."""
+    if isinstance(value, frozenset):
+        value = sorted(value, key=repr)
+    text = msgspec.json.encode(value, enc_hook=repr).decode()
+    return text if len(text) <= VALUE_SHOWN else text[: VALUE_SHOWN - 1] + "…"
+
+
 def tell(model: Model, key: Any, outcome: Outcome, budget: int, findings: Findings) -> None:
     """Report what a search found about a key: the smallest window, or that it was given up."""
     where = "" if key is None else f" on {key}"
@@ -115,15 +130,14 @@ def tell(model: Model, key: Any, outcome: Outcome, budget: int, findings: Findin
         return
     stuck = outcome.stuck
     around = sorted(outcome.pending, key=lambda op: op.call)[:PENDING_SHOWN]
-    states = ", ".join(repr(state) for state in outcome.states)
+    states = " or ".join(_shown(state) for state in outcome.states) or "unknown"
+    asked = stuck.f if stuck.input is None else f"{stuck.f} {_shown(stuck.input)}"
     findings.add(
         CLASS,
         [stuck.index, *(op.index for op in around)],
-        f"Everything before the return of op {stuck.index} ({stuck.f} {stuck.input!r} -> "
-        f"{stuck.output!r}){where} can be put "
-        f"in order, but then the state is one of {states} and no order of it with the {len(outcome.pending)} "
-        "operations "
-        "pending then allows that output.",
+        f"Everything that returned before op {stuck.index} ({asked} → {_shown(stuck.output)}){where} can be put in "
+        f"order, and leaves the state {states}; but from there no order of op {stuck.index} and the "
+        f"{len(outcome.pending)} operations open at its return allows what it returned.",
         model=model.name,
         window=[min([stuck.call, *(op.call for op in around)]), stuck.ret],
     )

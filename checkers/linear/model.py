@@ -10,6 +10,9 @@ with the output that was seen. States are hashable values. A new model takes ten
 
     COUNTER = Model("counter", 0, step, reads=frozenset({"read"}))
 
+`harness check HISTORY --model FILE.py:COUNTER` judges by a model of one's own. Without `kinds` it is asked about every
+kind.
+
 An operation that never returned has `output` UNKNOWN and may take effect at any time after its call, or never.
 """
 
@@ -141,6 +144,16 @@ def _stack(state: tuple[Any, ...], op: Operation) -> Any:
     return state[:-1] if state and state[-1] == op.output else IMPOSSIBLE
 
 
+def _priority_queue(state: tuple[Any, ...], op: Operation) -> Any:
+    if op.f == "insert":
+        return tuple(sorted((*state, op.input)))
+    if op.output is UNKNOWN:
+        return state[1:]
+    if op.output is None:
+        return IMPOSSIBLE if state else state
+    return state[1:] if state and state[0] == op.output else IMPOSSIBLE
+
+
 _READ = frozenset({"read"})
 MODELS: Mapping[str, Model] = {
     model.name: model
@@ -155,5 +168,6 @@ MODELS: Mapping[str, Model] = {
         Model("set", frozenset(), _set, _READ, frozenset({"add", "remove", "read"})),
         Model("counter", 0, _counter, _READ, frozenset({"add", "read"})),
         Model("stack", (), _stack, frozenset(), frozenset({"push", "pop"})),
+        Model("priority-queue", (), _priority_queue, frozenset(), frozenset({"insert", "delete-min"})),
     )
 }

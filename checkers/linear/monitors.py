@@ -44,6 +44,8 @@ class Witness:
     why: str
 
 
+SHOWN = 6
+"""Values that a sentence names."""
 Finding = Witness | bool | None
 """A witness; True: linearizable; None: can't tell."""
 
@@ -181,8 +183,22 @@ def _fifo(table: Table, putter: Ints, getter: Ints, empty: Ints) -> Finding:
     row = _never_empty(put_ret[filled], get_call[filled], table.call[empty], table.ret[empty])
     if row is None:
         return True
-    op = _op(table, int(empty[row]))
-    return Witness([op], f"op {op} found the queue empty, but it never was while that operation ran.")
+    found = int(empty[row])
+    op, cover = _op(table, found), _cover(put_ret, get_call, int(table.call[found]), int(table.ret[found]))
+    rows = [int(r) for value in cover for r in (putter[value], getter[value]) if r >= 0]
+    names = ", ".join(_value(table, table.input[putter[value]]) for value in cover[:SHOWN])
+    return Witness(
+        [op, *(_op(table, r) for r in rows)],
+        f"op {op} found the queue empty, but it never was while that operation ran: it held {names} in turn.",
+    )
+
+
+def _cover(start: Ints, end: Ints, call: int, ret: int) -> list[int]:
+    """Return few values whose certain times inside cover an operation that something covers."""
+    chain, reach = [int(np.argmax(np.where(start < call, end, -1)))], 0
+    while (reach := int(end[chain[-1]])) < ret:
+        chain.append(int(np.argmax(np.where(start < reach, end, -1))))
+    return chain
 
 
 def _never_empty(start: Ints, end: Ints, call: Ints, ret: Ints) -> int | None:

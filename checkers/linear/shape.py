@@ -44,6 +44,7 @@ INPUTS: Mapping[str, Mapping[str, Shape]] = {
     "multi-register": {"txn": MICRO_OPS},
     "kv-append": {"put": TEXT, "append": TEXT},
     "counter": {"add": NUMBER},
+    "priority-queue": {"insert": NUMBER},
 }
 OUTPUTS: Mapping[str, Mapping[str, Shape]] = {
     "multi-register": {"txn": MICRO_OPS},

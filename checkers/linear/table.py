@@ -113,7 +113,7 @@ class Table:
 
 
 def build_table(blocks: Iterable[Lines], name: str, model: Model) -> Table:
-    """Return the operations of a history, those of the kinds that the model knows."""
+    """Return the operations of a history, those of the kinds that the model knows (all, if it names none)."""
     pairing, rows, values = Pairing(name), Rows(WIDTH), Values()
     names, keys = Names(), Names()
     unknown: dict[str, tuple[int, int]] = {}
@@ -130,7 +130,7 @@ def build_table(blocks: Iterable[Lines], name: str, model: Model) -> Table:
             counts = stats.setdefault(line.f, {"count": 0, "ok": 0, "fail": 0, "info": 0})
             counts["count"] += 1
             counts[outcome] += 1
-            if line.f not in model.kinds:
+            if model.kinds and line.f not in model.kinds:
                 count, first = unknown.get(line.f, (0, call.number))
                 unknown[line.f] = (count + 1, first)
                 continue
@@ -177,7 +177,7 @@ def _row(call: Paired, ok: bool, model: str, names: Names, keys: Names, values: 
     wrong = misshapen(model, (done or begun).f, given, done.value if ok else None, ok=ok)
     if wrong:
         raise ValueError(wrong)
-    out = values.code(done.value if done.f != "cas" else True) if ok else NO_OUTPUT
+    out = values.code(True if done.f == "cas" and model == "cas-register" else done.value) if ok else NO_OUTPUT
     row = call.done_row if call.done_row >= 0 else call.invoke_row
     ret = call.done_row if ok else NEVER
     line = done or begun

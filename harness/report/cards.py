@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from harness.report import words
+from harness.report import picture, words
 from harness.report.judged import Judged
 from harness.report.order import Locator, Place, marks_of, places_of
 from harness.report.proof import CallRow, Evidence, call_row
@@ -20,7 +20,9 @@ OP_IN_WORDS = re.compile(r"(\bop \d{1,12}\b)")
 MAX_EXAMPLES = 8
 """Examples quoted per class; verdict.json keeps more."""
 MAX_QUOTED_CHARS = 600_000
-"""Text of quoted operations in all; past it, a class gets its first example only. Long values would fill the page."""
+"""Text of quoted operations in all; past it, a class gets its first example only, in brief: long values fill pages."""
+BRIEF_CALLS = 4
+"""Calls that the one example of a class past that bound shows."""
 ROW_CHARS = 600
 """What the markup of a row weighs beside its text."""
 MAX_NAMED_CALLS = 12
@@ -62,7 +64,7 @@ def cards(judged: Judged, evidence: Evidence, locator: Locator) -> list[dict[str
         for one in examples_of(entry):
             if examples and quoted > MAX_QUOTED_CHARS:
                 break
-            examples.append(_example(name, one, evidence, locator))
+            examples.append(_example(name, one, evidence, locator, brief=quoted > MAX_QUOTED_CHARS))
             quoted += _text_size(examples[-1])
         told.append(
             {
@@ -77,14 +79,21 @@ def cards(judged: Judged, evidence: Evidence, locator: Locator) -> list[dict[str
     return told
 
 
-def _example(name: str, example: Mapping[str, Any], evidence: Evidence, locator: Locator) -> dict[str, Any]:
-    about = places_of(example, locator)
+def _example(
+    name: str, example: Mapping[str, Any], evidence: Evidence, locator: Locator, *, brief: bool
+) -> dict[str, Any]:
+    """Return an example; a brief one has its first calls, and neither log nor pictures."""
+    about = [] if brief else places_of(example, locator)
     hot = marks_of(example, locator)
     known = [evidence.calls[index] for index in named_ops(example) if index in evidence.calls]
+    known = known[:BRIEF_CALLS] if brief else known
     rows = {row.index: row for row in (call_row(invocation, completion, hot) for invocation, completion in known)}
     calls = sorted(rows.values(), key=lambda row: row.invoked)
     clients = [row.index for row in calls if isinstance(row.process, int)]
+    other = list(evidence.valued.values())
     return {
+        "window": None if brief else picture.window(calls, other),
+        "cycle": None if brief else picture.cycle(example.get("steps"), rows),
         "why": _linked(str(example.get("why", "")), set(clients)),
         "calls": [_call(row) for row in calls],
         "orders": [{"key": place.key, "rows": evidence.orders.get(place, ())} for place in about],

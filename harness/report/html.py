@@ -10,7 +10,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
@@ -21,14 +22,17 @@ from urllib.parse import quote
 import jinja2
 import msgspec
 
+from checkers.convert import json_lines
 from checkers.judgement import Judgement
+from checkers.options import options_of_scenario
 from harness import store
+from harness.cluster.api import UsageError
 from harness.history import Op, read_lines
 from harness.report.bundle import bundle
 from harness.report.cards import named, places
 from harness.report.columns import Calls, read_calls
 from harness.report.faults import FaultLog
-from harness.report.judged import from_folder, from_judgement
+from harness.report.judged import Judged, from_folder, from_judgement
 from harness.report.leaders import LeaderLog
 from harness.report.order import Locator
 from harness.report.page import Source, content, drawn_facts
@@ -44,10 +48,26 @@ SCRIPTS = (
     "assets/charts.js",
     "assets/leaders.js",
     "assets/timeline.js",
+    "assets/picture.js",
     "assets/main.js",
 )
 MAX_FILES = 40
 """Files beside the page that it links to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Told:
+    """What a page is made from."""
+
+    ops: Callable[[], Iterator[Op]]
+    """Reads the history from its beginning."""
+    name: str
+    began: str
+    judged: Judged
+    scenario: Scenario | None
+    cluster: Mapping[str, Any]
+    workload: str
+    files: Sequence[Mapping[str, str]]
 
 
 def write_report(folder: Path, judgement: Judgement | None = None) -> Path:
@@ -56,7 +76,32 @@ def write_report(folder: Path, judgement: Judgement | None = None) -> Path:
     judgement: what to report; without one, the folder's verdict.json is the verdict.
     Raises HistoryError where the history can't be read; a missing history, scenario or verdict is told in the page.
     """
-    page, facts, block = _load(folder, judgement)
+    return _write(folder / store.REPORT, _run(folder, judgement))
+
+
+def write_page(history: Path, target: Path, judgement: Judgement, workload: str) -> Path:
+    """Write the report of any history, in any form that `harness check` reads; raises UsageError where it can't."""
+    if history.is_dir() and (history / store.SCENARIO).exists():
+        told = _run(history, judgement)
+    else:
+        told = _Told(
+            ops=lambda: read_lines((line + b"\n" for line in json_lines(history, lambda _: None)), name=history.name),
+            name=history.name,
+            began="",
+            judged=from_judgement(judgement),
+            scenario=None,
+            cluster={},
+            workload=workload,
+            files=(),
+        )
+    try:
+        return _write(target, told)
+    except OSError as error:
+        raise UsageError(f"--report {target}: {error.strerror or error}") from error
+
+
+def _write(target: Path, told: _Told) -> Path:
+    page, facts, block = _load(told)
     scripts = [_script(name) for name in SCRIPTS]
     environment = _environment()
     text = environment.get_template("report.html.j2").render(
@@ -65,15 +110,26 @@ def write_report(folder: Path, judgement: Judgement | None = None) -> Path:
         scripts=scripts,
         script_hashes=" ".join(_hash(script) for script in scripts),
     )
-    target = folder / store.REPORT
     target.write_text(text, encoding="utf-8")
     return target
 
 
-def _load(folder: Path, judgement: Judgement | None) -> tuple[dict[str, Any], dict[str, Any], str]:
+def _run(folder: Path, judgement: Judgement | None) -> _Told:
     scenario = _scenario(folder)
-    judged = from_judgement(judgement) if judgement is not None else from_folder(folder, scenario)
-    cluster = _cluster(folder)
+    return _Told(
+        ops=lambda: _ops(folder),
+        name=_name(folder),
+        began=_began(folder),
+        judged=from_judgement(judgement) if judgement is not None else from_folder(folder, scenario),
+        scenario=scenario,
+        cluster=_cluster(folder),
+        workload="" if scenario is None else options_of_scenario(msgspec.to_builtins(scenario)).workload,
+        files=_files(folder),
+    )
+
+
+def _load(told: _Told) -> tuple[dict[str, Any], dict[str, Any], str]:
+    judged, cluster = told.judged, told.cluster
     log, leaders = FaultLog(), LeaderLog(_node_names(cluster))
     indexes = named(judged)
     locator = Locator(indexes)
@@ -85,13 +141,13 @@ def _load(folder: Path, judgement: Judgement | None) -> tuple[dict[str, Any], di
         log.event(op)
         leaders.event(op)
 
-    calls = read_calls(_located(_ops(folder), locator), event)
+    calls = read_calls(_located(told.ops(), locator), event)
     end = max(last, int(calls.end.max()) if len(calls) else 0)
-    evidence = collect(_ops(folder), indexes, places(judged, locator)) if indexes else Evidence()
+    evidence = collect(told.ops(), indexes, places(judged, locator)) if indexes else Evidence()
     source = Source(
-        name=_name(folder),
-        began=_began(folder),
-        scenario=scenario,
+        name=told.name,
+        began=told.began,
+        scenario=told.scenario,
         cluster=cluster,
         judged=judged,
         calls=calls,
@@ -101,12 +157,13 @@ def _load(folder: Path, judgement: Judgement | None) -> tuple[dict[str, Any], di
         lanes=leaders.lanes(),
         evidence=evidence,
         locator=locator,
+        workload=told.workload,
         notes=_notes(calls, log, leaders),
     )
     packed = bundle(calls, indexes)
     page = content(source) | {
         "has_time": source.end > 0,
-        "files": _files(folder),
+        "files": told.files,
         "footer": f"Made by kafka-harness {_version()}.",
     }
     return page, drawn_facts(source, packed), packed.block

@@ -45,6 +45,8 @@ class Source:
     lanes: Mapping[str, Sequence[Segment]]
     evidence: Evidence
     locator: Locator
+    workload: str
+    """What the checkers took it for: `kafka`, `list-append`, a model; "" if nobody knows."""
     notes: Sequence[str] = field(default_factory=list)
 
 
@@ -64,7 +66,7 @@ def content(source: Source) -> dict[str, Any]:
         "cards": cards(judged, source.evidence, source.locator),
         "kinds": _kinds(source.calls),
         "outages": _outages(judged),
-        "checked": judged.silent(classes_judged(scenario)) if judged.verdict else (),
+        "checked": judged.silent(classes_judged(source.workload)) if judged.verdict else (),
         "allowed": [
             {
                 "name": name,
@@ -86,7 +88,7 @@ def content(source: Source) -> dict[str, Any]:
 def _configuration(source: Source) -> list[str]:
     scenario, cluster = source.scenario, source.cluster
     if scenario is None:
-        return ["a history from elsewhere"]
+        return ["a history from elsewhere", *([f"judged as {source.workload}"] if source.workload else [])]
     version = cluster.get("version") or scenario.kafka_version
     system = f"Apache Kafka {version}" if scenario.cluster in {"jvm", "compose"} else f"{scenario.cluster} cluster"
     roles = f"{scenario.controllers} controllers" if scenario.controllers else "combined roles"

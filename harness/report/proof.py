@@ -51,6 +51,8 @@ class CallRow:
 
     index: int
     """Of the completion, or of the invocation where there is none."""
+    begun: int
+    """Of the invocation, or of the completion where there is none."""
     process: int | str
     f: str
     outcome: str
@@ -136,6 +138,7 @@ def call_row(invocation: Op | None, completion: Op | None, hot: set[tuple[str, i
         error += f": {message}"[:MAX_TEXT] if message and str(message) != error else ""
     return CallRow(
         index=last.index,
+        begun=first.index,
         process=last.process,
         f=last.f,
         outcome=completion.type if completion is not None else "pending",

@@ -22,6 +22,8 @@ from tests.checkers.linear.published import histories, load
 EXPECTED = {True: Answer.LINEARIZABLE, False: Answer.NOT}
 BUDGET = 5_000_000
 FUZZED = 400
+PUTS = ("write", "add", "enqueue", "append", "push", "insert")
+TAKES = ("dequeue", "pop", "delete-min")
 
 
 @pytest.mark.shared
@@ -41,7 +43,7 @@ def test_published_verdict(path):
 
 def arguments(f, rng, counter):
     counter[0] += 1
-    if f in ("write", "add", "enqueue", "append", "push"):
+    if f in PUTS:
         return counter[0] if rng.random() < 0.8 else rng.randrange(3)
     if f == "cas":
         return [rng.randrange(3), rng.randrange(3)]
@@ -58,10 +60,10 @@ def outputs(model, f, state, rng):
         if isinstance(right, list):
             return right[:-1] if right and rng.random() < 0.7 else [*right, 77]
         return rng.randrange(5)
-    if f in ("dequeue", "pop"):
+    if f in TAKES:
         if wrong:
             return rng.choice([None, *range(1, 6)])
-        return (state[0] if f == "dequeue" else state[-1]) if state else None
+        return (state[-1] if f == "pop" else state[0]) if state else None
     return True if f == "cas" else None
 
 
@@ -77,7 +79,7 @@ def generate(model, seed):
         if process not in running:
             f = rng.choice(kinds)
             given = arguments(f, rng, counter)
-            if unique and f in ("write", "add", "enqueue", "append", "push"):
+            if unique and f in PUTS:
                 given = counter[0]
             running[process] = [f, given, None, False]
             ops.append(Op(process=process, type="invoke", f=f, value=given, index=len(ops), time=len(ops)))
@@ -97,7 +99,7 @@ def generate(model, seed):
         type_ = "info" if rng.random() < 0.1 else "ok"
         if out is False:
             type_ = "fail"
-        value = out if f in ("read", "get", "dequeue", "pop") else given
+        value = out if f in ("read", "get", *TAKES) else given
         if f == "append":
             value = [0, given]
         ops.append(Op(process=process, type=type_, f=f, value=value, index=len(ops), time=len(ops)))
@@ -106,7 +108,9 @@ def generate(model, seed):
     return ops
 
 
-@pytest.mark.parametrize("name", ["register", "cas-register", "mutex", "log", "queue", "set", "counter", "stack"])
+@pytest.mark.parametrize(
+    "name", ["register", "cas-register", "mutex", "log", "queue", "set", "counter", "stack", "priority-queue"]
+)
 def test_search_and_monitor_agree_with_the_definition(name):
     model = MODELS[name]
     seen = {True: 0, False: 0}

@@ -384,7 +384,8 @@ def make_run(folder: Path, plan: Plan, *, permitted: str | None = None, valid: A
     ops = model.run()
     history.write(folder / "history.jsonl", ops)
     found = anomalies_of(model, ops, permitted)
-    scenario = Scenario(nemesis=plan.fault_name if plan.faults else "none", seed=plan.seed, time_limit_s=60.0)
+    nemesis = plan.fault_name if plan.faults else "none"
+    scenario = Scenario(cluster="jvm", nemesis=nemesis, seed=plan.seed, time_limit_s=60.0)
     (folder / "scenario.json").write_bytes(msgspec.json.encode(scenario))
     nodes = {name: {"id": i + 1, "roles": ["broker", "controller"]} for i, name in enumerate(NODES)}
     cluster = {"provider": "jvm", "version": "4.1.1", "cluster-id": "MkU3OEVBNTcwNTJENDM2Qk", "nodes": nodes}

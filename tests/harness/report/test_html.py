@@ -104,7 +104,9 @@ def test_every_fault_is_listed_with_whether_it_bit(bad_run: Path) -> None:
 
 
 def test_the_command_that_repeats_the_run_stands_in_the_page(bad_run: Path) -> None:
-    assert "harness run --cluster jvm --nemesis kill-leader --seed 1" in Page(bad_run / "report.html").text
+    text = Page(bad_run / "report.html").text
+    assert "harness run --cluster jvm --nemesis kill-leader" in text
+    assert "--seed 1" in text
 
 
 def test_files_beside_the_page_are_linked(bad_run: Path) -> None:
