@@ -16,6 +16,7 @@ LOGS = "broker.bugs.logs"
 ELECTIONS = "broker.bugs.elections"
 TRANSACTIONS = "broker.bugs.transactions"
 GROUPS = "broker.bugs.groups"
+CLEANING = "broker.bugs.cleaning"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,6 +226,48 @@ _ALL = (
         source="kafka#2436 (offsets not properly loaded on coordinator failover)",
         proof=("committed-offset-regression", "resume-gap", "eos-duplicate"),
         module=GROUPS,
+    ),
+    Bug(
+        name="compaction-keeps-older-value",
+        summary="compaction keeps the first value of a key and drops the later ones",
+        source="classic (a map that does not overwrite)",
+        proof=("compaction-lost-latest", "tombstone-resurrected"),
+        module=CLEANING,
+    ),
+    Bug(
+        name="compaction-drops-live-key",
+        summary="compaction drops a key's last record with the older ones",
+        source="classic (> for >=)",
+        proof=("compaction-lost-latest", "compaction-too-early"),
+        module=CLEANING,
+    ),
+    Bug(
+        name="compaction-revives-tombstone",
+        summary="a replica that was away brings back keys whose deletion the others have forgotten",
+        source="Apache Kafka 3.9 to 4.2, the race of compaction and replication (docs/findings.md)",
+        proof=("tombstone-resurrected", "aborted-read", "G1a", "hung-transaction"),
+        module=CLEANING,
+    ),
+    Bug(
+        name="retention-deletes-unexpired",
+        summary="a segment goes when its first record has expired",
+        source="classic (the least timestamp for the greatest)",
+        proof=("premature-deletion", "lost-write", "unseen"),
+        module=CLEANING,
+    ),
+    Bug(
+        name="log-start-goes-back",
+        summary="followers keep what the leader has deleted, and show it when they lead",
+        source="SEMANTICS S3 (a log start stays, also after failover)",
+        proof=("log-start-regression",),
+        module=CLEANING,
+    ),
+    Bug(
+        name="out-of-range-silent",
+        summary="who asks for what was deleted gets what is left, and is not told",
+        source="SEMANTICS S2 (out of range is said, never answered with other data)",
+        proof=("offset-reset-silent",),
+        module=CLEANING,
     ),
 )
 

@@ -5,7 +5,8 @@ A scene returns (what was seen, what is right). The clean broker sees what is ri
 
 from __future__ import annotations
 
-from broker.core.config import TopicConfig
+from broker.core.cleaning.retention import Retention
+from broker.core.config import CleanupConfig, TopicConfig
 from broker.core.controller.partition_change import Election, change
 from broker.core.errors import Code, Refused
 from broker.core.log.partition_log import LogConfig, PartitionLog
@@ -15,8 +16,10 @@ from broker.core.transaction import state as transactions
 from broker.core.transaction.state import End
 from broker.sim.disk import Disk
 from broker.wire import batch, record
-from broker.wire.messages.fetch import FetchPartition
+from broker.wire.messages.fetch import FetchPartition, PartitionData
+from tests.broker.core import test_compacted_replicas as replicas
 from tests.broker.core import test_group, test_partition_change, test_transaction_state
+from tests.broker.core.keyed_log import KeyedLog
 from tests.broker.core.test_broker import cluster, create, fetch, healthy, newest_leader, produce
 from tests.broker.core.test_group_coordinator import commit, committed, coordinator, joined
 from tests.broker.core.test_group_coordinator import ready as with_groups
@@ -305,3 +308,57 @@ def committed_offset_goes_back_on_failover():
         assert commit(network, offset) == Code.NONE
     network.crash(coordinator(network), power=False)
     return committed(network), 9
+
+
+def compacted():
+    """A log of two values of one key and one of another, sealed and compacted."""
+    log = KeyedLog()
+    log.send((b"a", b"1"), (b"b", b"1"))
+    log.send((b"a", b"2"))
+    log.roll()
+    log.compact()
+    return log
+
+
+def compaction_keeps_older_value():
+    return compacted().state().get(b"a"), b"2"
+
+
+def compaction_drops_live_key():
+    return compacted().state(), {b"a": b"2", b"b": b"1"}
+
+
+def compaction_revives_tombstone():
+    network = cluster(cleaner_backoff_ms=50)
+    network.check = lambda _: None
+    key = create(network, **replicas.SETTINGS)
+    away = replicas.away_while_deleted(network, key, power=False)
+    assert network.run(until=lambda: healthy(network), limit_ms=20_000)
+    replicas.lead(network, key, away)
+    return replicas.state_under(network, key), {b"b": b"1"}
+
+
+def retention_deletes_unexpired():
+    log = KeyedLog()
+    for log.now_ms in (1000, 5000):
+        log.send((b"a", b"1"))
+    log.roll()
+    Retention().apply(log.log, CleanupConfig(retention_ms=1000), 5500)
+    return log.log.start, 0
+
+
+def log_start_goes_back():
+    log = KeyedLog()
+    for _ in range(3):
+        log.send((b"a", b"1"))
+    follower = Replica(KEY, "t", log.log, TOPIC)
+    follower.take(PartitionData(high_watermark=3, log_start_offset=2))
+    return log.log.start, 2
+
+
+def out_of_range_silent():
+    log = KeyedLog()
+    for _ in range(3):
+        log.send((b"a", b"1"))
+    log.log.advance_start(2)
+    return refusal(lambda: log.log.read(0, 3, 1000)), Code.OFFSET_OUT_OF_RANGE
