@@ -129,11 +129,16 @@ class Together:
         if best is not None:
             parts[best_index] = best.successor
             return Emit(best.op, Together(tuple(parts)))
-        return Pending(_soonest(until), Together(tuple(parts))) if until else None
+        return Pending(_soonest(until), self._with(parts)) if until else None
+
+    def _with(self, parts: list[Generator]) -> Together:
+        """Return itself where nothing changed: most of the time nothing does, and a run asks often."""
+        same = all(new is old for new, old in zip(parts, self.parts, strict=True))
+        return self if same else Together(tuple(parts))
 
     def update(self, ctx: Context, event: Op) -> Generator:
         """Pass the event to every part."""
-        return Together(tuple([part.update(ctx, event) for part in self.parts]))
+        return self._with([part.update(ctx, event) for part in self.parts])
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +160,14 @@ class While:
         if isinstance(main, Emit):
             return Emit(main.op, While(main.successor, rest))
         until = [main.until_ns, side.until_ns if isinstance(side, Pending) else None]
-        return Pending(_soonest(until), While(main.successor, rest))
+        return Pending(_soonest(until), self._with(main.successor, rest))
+
+    def _with(self, main: Generator, side: Generator) -> While:
+        return self if main is self.main and side is self.side else While(main, side)
 
     def update(self, ctx: Context, event: Op) -> Generator:
         """Pass the event to both."""
-        return While(self.main.update(ctx, event), self.side.update(ctx, event))
+        return self._with(self.main.update(ctx, event), self.side.update(ctx, event))
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +211,8 @@ def _weighted(parts: tuple[tuple[float, Generator], ...], number: float) -> int:
 class Stagger:
     """Spaces ops out: exponentially distributed gaps of `mean_ns`, of all processes together (open loop).
 
-    When the processes can't keep up, the schedule is not chased: the next gap counts from now.
+    When the processes can't keep up, the schedule is not chased: the next gap counts from now. Before an op is due, the
+    inner generator is not asked: what it would do then is decided then.
     """
 
     mean_ns: int
@@ -213,6 +222,8 @@ class Stagger:
 
     def op(self, ctx: Context) -> Answer:
         """Emit the inner op no sooner than the drawn time."""
+        if ctx.time_ns < self.next_ns:
+            return Pending(self.next_ns, self)
         match self.inner.op(ctx):
             case Emit(op, successor):
                 at = max(op.time, self.next_ns)
@@ -220,14 +231,16 @@ class Stagger:
                 op = op if at == op.time else replace_time(op, at)
                 return Emit(op, Stagger(self.mean_ns, successor, rng, at + int(gap)))
             case Pending(until, successor):
-                return Pending(until, replace(self, inner=successor))
+                return Pending(until, self._with(successor))
             case None:
                 return None
 
+    def _with(self, inner: Generator) -> Stagger:
+        return self if inner is self.inner else Stagger(self.mean_ns, inner, self.rng, self.next_ns)
+
     def update(self, ctx: Context, event: Op) -> Generator:
         """Pass the event on."""
-        inner = self.inner.update(ctx, event)
-        return self if inner is self.inner else replace(self, inner=inner)
+        return self._with(self.inner.update(ctx, event))
 
 
 def replace_time(op: Op, time_ns: int) -> Op:
@@ -253,18 +266,24 @@ class TimeLimit:
         match self.inner.op(ctx):
             case Emit(op, successor):
                 if op.time >= deadline:
-                    return Pending(deadline, replace(self, deadline_ns=deadline))
-                return Emit(op, replace(self, inner=successor, deadline_ns=deadline))
+                    return Pending(deadline, self._with(self.inner, deadline))
+                return Emit(op, self._with(successor, deadline))
             case Pending(until, successor):
                 soonest = deadline if until is None else min(until, deadline)
-                return Pending(soonest, replace(self, inner=successor, deadline_ns=deadline))
+                return Pending(soonest, self._with(successor, deadline))
             case None:
                 return None
 
+    def _with(self, inner: Generator, deadline_ns: int | None) -> TimeLimit:
+        if inner is self.inner and deadline_ns == self.deadline_ns:
+            return self
+        return replace(self, inner=inner, deadline_ns=deadline_ns)
+
     def update(self, ctx: Context, event: Op) -> Generator:
         """Pass the event on; an interrupt ends it."""
+        inner = self.inner.update(ctx, event)
         over = self.over or (self.interruptible and event.process == HARNESS and event.f == INTERRUPT)
-        return replace(self, inner=self.inner.update(ctx, event), over=over)
+        return replace(self, inner=inner, over=True) if over else self._with(inner, self.deadline_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,6 +329,8 @@ class Phases:
                 case Emit(op, successor):
                     return Emit(op, Phases((successor, *rest[1:]), self.patience_ns))
                 case Pending(until, successor):
+                    if successor is self.rest[0] and self.ended_ns is None:
+                        return Pending(until, self)
                     return Pending(until, Phases((successor, *rest[1:]), self.patience_ns))
                 case None:
                     rest, ended = rest[1:], ctx.time_ns
@@ -324,4 +345,5 @@ class Phases:
             return self
         if event.process == HARNESS:
             return replace(self, rest=tuple(phase.update(ctx, event) for phase in self.rest))
-        return replace(self, rest=(self.rest[0].update(ctx, event), *self.rest[1:]))
+        first = self.rest[0].update(ctx, event)
+        return self if first is self.rest[0] else Phases((first, *self.rest[1:]), self.patience_ns, self.ended_ns)

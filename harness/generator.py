@@ -173,7 +173,7 @@ class On:
             case Emit(op, successor):
                 return Emit(op, On(successor, with_clients, names))
             case Pending(until, successor):
-                return Pending(until, On(successor, with_clients, names))
+                return Pending(until, self if successor is self.inner else On(successor, with_clients, names))
             case None:
                 return None
 

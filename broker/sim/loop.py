@@ -52,12 +52,6 @@ class Timer:
         """Never go off."""
         self._call = None
 
-    def fire(self) -> None:
-        """Go off, unless cancelled."""
-        call, self._call = self._call, None
-        if call is not None:
-            call()
-
 
 class Future(Generic[T]):
     """A value to come. `set` and `fail` count once: what comes later is dropped, as after a time-out."""
@@ -266,27 +260,20 @@ class Loop:
 
     # Running.
 
-    def run_one(self, limit_ns: int) -> bool:
-        """Do the next thing that is due by `limit_ns`; False, and the clock stands there, when there is none."""
-        if self._ready:
-            self._ready.popleft()()
-            return True
-        timers = self._timers
-        while timers:
-            if timers[0][0] > limit_ns:
-                break
-            at_ns, _, timer = heapq.heappop(timers)
-            if timer._call is not None:
-                self.now_ns = at_ns
-                timer.fire()
-                return True
-        self.now_ns = max(self.now_ns, limit_ns)
-        return False
-
     def run_until(self, limit_ns: int, stop: Callable[[], bool] = lambda: False) -> bool:
         """Run until the condition holds, or to a time; return whether it holds."""
+        ready, timers = self._ready, self._timers
         while not stop():
-            if not self.run_one(limit_ns):
+            if ready:
+                ready.popleft()()
+            elif timers and timers[0][0] <= limit_ns:
+                at_ns, _, timer = heapq.heappop(timers)
+                call, timer._call = timer._call, None
+                if call is not None:
+                    self.now_ns = at_ns
+                    call()
+            else:
+                self.now_ns = max(self.now_ns, limit_ns)
                 return stop()
         return True
 

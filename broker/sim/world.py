@@ -22,6 +22,7 @@ from broker.sim.node import Node
 
 MAX_LINES: Final = 20_000
 """Of the trace, and of each node's log: 1-2 MB; what led to a failure is at the end."""
+HASHED_AT_ONCE: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,16 +44,24 @@ class Trace:
         self.lines: deque[str] = deque(maxlen=MAX_LINES)
         self.count = 0
         self._hash = hashlib.sha256()
+        self._unhashed: list[str] = []
 
     def write(self, time_ns: int, text: str) -> None:
         """Add a line."""
         line = f"{time_ns} {text}\n"
         self.lines.append(line)
         self.count += 1
-        self._hash.update(line.encode())
+        self._unhashed.append(line)
+        if len(self._unhashed) >= HASHED_AT_ONCE:
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        self._hash.update("".join(self._unhashed).encode())
+        self._unhashed = []
 
     def digest(self) -> str:
         """Return the digest of all lines so far."""
+        self._catch_up()
         return self._hash.hexdigest()
 
 
