@@ -136,9 +136,9 @@ def _duplicates(case: Case, findings: Findings, outputs: _Outputs, rows: Ints) -
 
 
 def _reorders(case: Case, findings: Findings, outputs: _Outputs, rows: Ints) -> None:
-    """Compare neighbours in one output key; a second output of one source is a duplicate, not out of order."""
-    _, once = np.unique(outputs.source_offset[rows], return_index=True)
-    rows = rows[np.sort(once)]
+    """Compare the outputs in one output key; a source that has several is a duplicate, not out of order."""
+    _, once, count = np.unique(outputs.source_offset[rows], return_index=True, return_counts=True)
+    rows = rows[np.sort(once[count == 1])]
     out = case.placement.slots.first[outputs.slot[rows]]
     for key in np.unique(out):
         here = rows[out == key]

@@ -46,15 +46,14 @@ def altered_records(case: Case, findings: Findings) -> None:
     records = case.view.records
     for row in _altered_rows(case):
         call, key = int(records.call[row]), case.key(records.key[row])
-        what = records.extras[int(row)]["altered"]
+        what = records.extras[int(row)].get("altered") or _differs(case, int(row))
         vid = int(case.placement.record_vid[row])
         writer = case.writer_call(vid)
         findings.add(
             "record-altered",
             [case.view.op(call)] if writer is None else [case.view.op(writer), case.view.op(call)],
-            f"{case.name(call)} polled a record at offset {int(records.offset[row])} of {key} whose stamp does "
-            "not fit: "
-            f"{what}.",
+            f"{case.name(call)} polled a record at offset {int(records.offset[row])} of {key} that does not fit what "
+            f"was sent: {what}.",
             key=key,
             offset=int(records.offset[row]),
             value=case.vid_value(vid),
@@ -151,9 +150,28 @@ def _own(case: Case) -> Bools:
     return np.asarray((row >= 0) & (view.sends.call[row] == view.records.call))
 
 
+SENT_AS = ("record-key", "headers", "ts")
+"""What a record keeps from its send: told by the acknowledgement, and again by whoever reads it."""
+
+
 def _altered_rows(case: Case) -> Ints:
     extras = case.view.records.extras
-    return np.array(sorted(row for row, seen in extras.items() if "altered" in seen), np.int64)
+    rows = {row for row, seen in extras.items() if "altered" in seen}
+    if case.view.send_extras:
+        rows |= {row for row in extras if _differs(case, row) is not None}
+    return np.array(sorted(rows), np.int64)
+
+
+def _differs(case: Case, row: int) -> str | None:
+    """Return how a record differs from what its send said of it, None if it does not."""
+    writer = int(case.placement.writer[case.placement.record_vid[row]])
+    sent, seen = case.view.send_extras.get(writer), case.view.records.extras[row]
+    if not isinstance(sent, dict) or not isinstance(seen, dict):
+        return None
+    for name in SENT_AS:
+        if name in sent and name in seen and sent[name] != seen[name]:
+            return f"its {name} is {seen[name]!r}, but it was sent with {sent[name]!r}"
+    return None
 
 
 def _aborted(case: Case, findings: Findings, name: str, reads: Bools) -> None:

@@ -35,6 +35,8 @@ class Judged:
     """Per kind: longest-outage-s, from-ns, to-ns, ok."""
     recovery: Mapping[Any, Mapping[str, float | None]] = field(default_factory=dict)
     """Per fault-id and kind: seconds from the heal to the first ok; None: never."""
+    worst_lag: Mapping[str, Any] = field(default_factory=dict)
+    """{time, process, key, lag} in ns of the poll that lagged most behind what was known to exist (realtime-lag)."""
     notes: Sequence[str] = ()
 
     @property
@@ -80,6 +82,7 @@ def from_judgement(judgement: Judgement) -> Judged:
         verdict=judgement.verdict_json(),
         availability=judgement.availability,
         recovery={fault.get("fault-id"): fault.get("first-ok-after-s") or {} for fault in judgement.faults},
+        worst_lag=judgement.extra.get("worst-realtime-lag") or {},
         notes=judgement.warnings,
     )
 
@@ -93,7 +96,13 @@ def from_folder(folder: Path, scenario: Scenario | None) -> Judged:
     if measured is None:
         return Judged(verdict=verdict)
     facts = from_judgement(measured)
-    return Judged(verdict=verdict, availability=facts.availability, recovery=facts.recovery, notes=facts.notes)
+    return Judged(
+        verdict=verdict,
+        availability=facts.availability,
+        recovery=facts.recovery,
+        worst_lag=facts.worst_lag,
+        notes=facts.notes,
+    )
 
 
 def read_verdict(folder: Path) -> Mapping[str, Any]:

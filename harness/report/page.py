@@ -137,6 +137,10 @@ def _figures(source: Source) -> list[dict[str, str]]:
     outages = _outages(source.judged)
     if outages:
         figures.append({"label": "Longest outage", "value": outages[0]["length"], "note": f"of {outages[0]['kind']}"})
+    lag = source.judged.worst_lag
+    if lag.get("lag"):
+        note = f"process {lag['process']} on {lag['key']}, at {seconds(int(lag['time']))}"
+        figures.append({"label": "Worst realtime lag", "value": took(int(lag["lag"])), "note": note})
     if source.end:
         figures.append({"label": "Duration", "value": took(source.end), "note": ""})
     return figures

@@ -29,6 +29,7 @@ from harness.report.command import repeat_command
 from harness.report.judged import Judged, from_judgement
 from harness.report.leaders import natural
 from harness.report.progress import FaultNow, Progress, Snapshot
+from harness.report.times import took
 from harness.scenario import Scenario
 
 REFRESH_PER_S = 4
@@ -291,6 +292,9 @@ def _facts(
         bit = sum(fault.get("bit") is True for fault in faults)
         kinds = ", ".join(dict.fromkeys(str(fault.get("name")) for fault in faults))
         facts.append(("faults", f"{bit} of {len(faults)} bit ({kinds})"))
+    lag = judged.worst_lag
+    if lag.get("lag"):
+        facts.append(("worst lag", f"{took(int(lag['lag']))} behind on {lag['key']} (process {lag['process']})"))
     if judged.availability:
         kind = max(judged.availability, key=lambda one: float(judged.availability[one].get("longest-outage-s", 0)))
         worst_s = float(judged.availability[kind].get("longest-outage-s", 0))

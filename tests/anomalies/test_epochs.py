@@ -143,6 +143,18 @@ def records_without_a_partitioner_lie_anywhere(story):
     story.ok(9, "poll", [poll(("t/0", [[0, 1, {"record-key": "a"}]]), ("t/1", [[0, 2, {"record-key": "a"}]]))])
 
 
+@planted("record-altered")
+def headers_differ_from_what_was_sent(story):
+    story.ok(0, "send", [["send", "x", [0, 1, {"headers": {"a": "b"}, "ts": 5}]]])
+    story.ok(9, "poll", [poll(("x", [[0, 1, {"headers": {"a": "c"}, "ts": 5}]]))])
+
+
+@golden()
+def record_comes_back_as_it_was_sent(story):
+    story.ok(0, "send", [["send", "x", [0, 1, {"headers": {"a": "b"}, "ts": 5, "epoch": 2}]]])
+    story.ok(9, "poll", [poll(("x", [[0, 1, {"headers": {"a": "b"}, "ts": 5, "epoch": 2}]]))])
+
+
 BATCHES = [[0, 3, "aa"], [4, 6, "bb"], [7, 9, "cc"]]
 
 

@@ -16,7 +16,7 @@ def sends_of(op):
     out = []
     for m in op.value or ():
         if m[0] == "send":
-            offset, value = m[2] if isinstance(m[2], list) else (None, m[2])
+            offset, value = m[2][:2] if isinstance(m[2], list) else (None, m[2])
             out.append((m[1], offset, value))
     return out
 
