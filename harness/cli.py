@@ -82,6 +82,9 @@ def run(
     controllers: Annotated[int, typer.Option(help="Controller nodes of their own; 0: combined.", min=0)] = 0,
     kafka_version: Annotated[str, typer.Option(help="Apache Kafka's version (jvm, compose).")] = "4.1.1",
     image: Annotated[str | None, typer.Option(help="Docker image (compose).")] = None,
+    links: Annotated[
+        bool, typer.Option("--links/--no-links", help="Connections run through links that can be cut (embedded).")
+    ] = True,
     bootstrap: Annotated[str | None, typer.Option(help="host:port of a running cluster (existing).")] = None,
     bug: Annotated[str, typer.Option(help="Plant a bug in our own broker: see `harness bugs`.")] = "",
     swarm: Annotated[
@@ -130,6 +133,7 @@ def run(
         controllers=controllers,
         kafka_version=kafka_version,
         image=image,
+        links=links,
         bootstrap=bootstrap,
         bug=bug,
     )

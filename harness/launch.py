@@ -64,7 +64,10 @@ def refuse_unknown(scenario: Scenario) -> plan.Choices:
     if scenario.bug:
         catalog.bug(scenario.bug)
     provider = catalog.provider(scenario.cluster)
-    return plan.parse(scenario.nemesis, powers(provider.kind()), scenario.cluster)
+    has = powers(provider.kind())
+    if not scenario.links:
+        has -= {"partition", "shape"}
+    return plan.parse(scenario.nemesis, has, scenario.cluster)
 
 
 def perform(scenario: Scenario, results: Path, *, name: str | None, view: runs.View, report: bool = True) -> runs.Run:
@@ -117,6 +120,7 @@ def spec_of(scenario: Scenario, folder: Path) -> ClusterSpec:
         image=scenario.image,
         bootstrap=scenario.bootstrap,
         broker_config=scenario.broker_config,
+        links=scenario.links,
         bug=scenario.bug,
         seed=scenario.seed,
     )

@@ -49,6 +49,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     controllers: int = 0
     """0: every node is broker and controller; else the number of separate controller nodes."""
     image: str | None = None
+    links: bool = True
+    """Whether an `embedded` cluster's connections run through links that can be cut and slowed down."""
     bug: str = ""
     """A bug that is planted in our own broker (`harness bugs`); "" for none."""
     scripted: bool = False

@@ -1,8 +1,8 @@
 """What is done to nodes: performing an action on a cluster, its inverse, and its form in JSON.
 
-Injuries (`Kill`, `Pause`, `Cut`) have an inverse; the inverses (`Start`, `Resume`, `Join`) have none: a cluster that
-is whole needs no undoing. `undo` performs an inverse only where it is still needed, so that it may be done twice, or
-for an injury that was written down and never done.
+Injuries (`Kill`, `Pause`, `Cut`, `Shape`) have an inverse; the inverses (`Start`, `Resume`, `Join`, `Smooth`) have
+none: a cluster that is whole needs no undoing. `undo` performs an inverse only where it is still needed, so that it may
+be done twice, or for an injury that was written down and never done.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any, assert_never
 
 from harness.cluster.api import (
+    CLIENTS,
     Action,
     Cluster,
     ClusterError,
@@ -22,6 +23,9 @@ from harness.cluster.api import (
     Pausable,
     Pause,
     Resume,
+    Shape,
+    Shapeable,
+    Smooth,
     Start,
 )
 from nemesis.fault import Power
@@ -33,12 +37,19 @@ _NAMES: dict[str, type[Action]] = {
     "resume": Resume,
     "cut": Cut,
     "join": Join,
+    "shape": Shape,
+    "smooth": Smooth,
 }
 
 
 def powers(kind: type[Cluster]) -> frozenset[Power]:
     """Return what can be done to the nodes of a provider's clusters."""
-    needed: dict[Power, type] = {"kill": Killable, "pause": Pausable, "partition": Partitionable}
+    needed: dict[Power, type] = {
+        "kill": Killable,
+        "pause": Pausable,
+        "partition": Partitionable,
+        "shape": Shapeable,
+    }
     return frozenset(power for power, protocol in needed.items() if issubclass(kind, protocol))
 
 
@@ -51,7 +62,9 @@ def inverse(action: Action) -> Action | None:
             return Resume(node)
         case Cut(source, target):
             return Join(source, target)
-        case Start() | Resume() | Join():
+        case Shape(source, target):
+            return Smooth(source, target)
+        case Start() | Resume() | Join() | Smooth():
             return None
         case _:
             assert_never(action)
@@ -63,12 +76,12 @@ def inverses(actions: Iterable[Action]) -> tuple[Action, ...]:
 
 
 def nodes_of(actions: Iterable[Action]) -> tuple[str, ...]:
-    """Return the nodes that the actions touch, once each, in order; a cut touches both ends."""
+    """Return the nodes that the actions touch, once each, in order; what is done to a link touches both ends."""
     found: dict[str, None] = {}
     for action in actions:
         match action:
-            case Cut(source, target) | Join(source, target):
-                found |= {source: None, target: None}
+            case Cut(source, target) | Join(source, target) | Shape(source, target) | Smooth(source, target):
+                found |= {end: None for end in (source, target) if end != CLIENTS}
             case Kill(node) | Start(node) | Pause(node) | Resume(node):
                 found[node] = None
             case _:
@@ -91,6 +104,10 @@ def perform(action: Action, cluster: Cluster) -> None:
             _partitionable(cluster).cut(source, target)
         case Join(source, target):
             _partitionable(cluster).join(source, target)
+        case Shape(source, target, delay_ms, loss_ppm):
+            _shapeable(cluster).shape(source, target, delay_ms / 1000, loss_ppm / 1e6)
+        case Smooth(source, target):
+            _shapeable(cluster).smooth(source, target)
         case _:
             assert_never(action)
 
@@ -102,9 +119,9 @@ def undo(action: Action, cluster: Cluster) -> bool:
             needed = _killable(cluster).pid(node) is None
         case Resume(node):
             needed = _pausable(cluster).paused(node)
-        case Join():
-            needed = True  # `join` is safe when not cut, and a cut that has dropped nothing looks like none
-        case Kill() | Pause() | Cut():
+        case Join() | Smooth():
+            needed = True  # both are safe when not needed, and a cut that has dropped nothing looks like none
+        case Kill() | Pause() | Cut() | Shape():
             raise ValueError(f"{action} undoes nothing")
         case _:
             assert_never(action)
@@ -131,10 +148,18 @@ def _partitionable(cluster: Cluster) -> Partitionable:
     return cluster
 
 
+def _shapeable(cluster: Cluster) -> Shapeable:
+    if not isinstance(cluster, Shapeable):
+        raise ClusterError(f"cluster {cluster.name}: its links can't be made slow or lossy")
+    return cluster
+
+
 def to_json(action: Action) -> dict[str, Any]:
     """Return the action as a JSON object of one member: {"kill": "n1"}, {"cut": ["n1", "n2"]}."""
     match action:
-        case Cut(source, target) | Join(source, target):
+        case Shape(source, target, delay_ms, loss_ppm):
+            return {"shape": [source, target, delay_ms, loss_ppm]}
+        case Cut(source, target) | Join(source, target) | Smooth(source, target):
             return {type(action).__name__.lower(): [source, target]}
         case Kill(node) | Start(node) | Pause(node) | Resume(node):
             return {type(action).__name__.lower(): node}
@@ -145,7 +170,9 @@ def to_json(action: Action) -> dict[str, Any]:
 def from_json(document: dict[str, Any]) -> Action:
     """Return the action of a JSON object. Raises ValueError when it is none."""
     match tuple(document.items()):
-        case (("cut" | "join" as name, [str() as source, str() as target]),):
+        case (("shape", [str() as source, str() as target, int() as delay_ms, int() as loss_ppm]),):
+            return Shape(source, target, delay_ms, loss_ppm)
+        case (("cut" | "join" | "smooth" as name, [str() as source, str() as target]),):
             return _NAMES[name](source, target)  # type: ignore[call-arg]
         case (("kill" | "start" | "pause" | "resume" as name, str() as node),):
             return _NAMES[name](node)  # type: ignore[call-arg]
@@ -156,4 +183,4 @@ def from_json(document: dict[str, Any]) -> Action:
 def in_words(action: Action) -> str:
     """Return the action as a person says it: `start n1`, `join n1 n2`."""
     ((name, nodes),) = to_json(action).items()
-    return f"{name} {nodes}" if isinstance(nodes, str) else f"{name} {' '.join(nodes)}"
+    return f"{name} {nodes}" if isinstance(nodes, str) else f"{name} {' '.join(map(str, nodes))}"

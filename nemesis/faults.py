@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from nemesis.away import ReplicaAway
+from nemesis.bad_links import CutClients, LossyLinks, SlowLinks
 from nemesis.fault import Fault
 from nemesis.kills import KillAll, KillFollower, KillLeader, KillRandom
 from nemesis.partitions import PartitionLeader
@@ -26,6 +27,9 @@ _KINDS: tuple[Fault, ...] = (
     KillRandom(),
     KillAll(),
     ReplicaAway(),
+    SlowLinks(),
+    LossyLinks(),
+    CutClients(),
 )
 
 FAULTS: Mapping[str, Fault] = MappingProxyType({fault.name: fault for fault in _KINDS})

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+CLIENTS = "clients"
+"""The name of all clients together, as an end of a link."""
+
 Key = str
 """One topic-partition, e.g. "t0/3"."""
 
@@ -122,6 +125,26 @@ class Partitionable(Protocol):
 
 
 @runtime_checkable
+class Shapeable(Protocol):
+    """A cluster whose links can be slow and lossy, one direction at a time; `CLIENTS` is an end like any node.
+
+    Where it is Partitionable too, its clients' links can be cut as well.
+    """
+
+    def shape(self, source: str, target: str, delay_s: float, loss: float) -> None:
+        """Make what goes from source to target late; with that chance per piece a connection stalls and is reset."""
+        ...
+
+    def smooth(self, source: str, target: str) -> None:
+        """Undo `shape`; safe when not shaped."""
+        ...
+
+    def shaped(self, source: str, target: str) -> int:
+        """Return how many pieces this shape has made late or lost so far; 0 when not shaped."""
+        ...
+
+
+@runtime_checkable
 class Logged(Protocol):
     """A cluster that can hand over its nodes' logs and configuration."""
 
@@ -201,7 +224,26 @@ class Join:
     target: str
 
 
-Action = Kill | Start | Pause | Resume | Cut | Join
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Make what goes from source to target late, and lose some of it."""
+
+    source: str
+    target: str
+    delay_ms: int = 0
+    loss_ppm: int = 0
+    """Pieces lost of a million."""
+
+
+@dataclass(frozen=True, slots=True)
+class Smooth:
+    """Let it go undisturbed again."""
+
+    source: str
+    target: str
+
+
+Action = Kill | Start | Pause | Resume | Cut | Join | Shape | Smooth
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +318,15 @@ class PreferredElection:
     topic: str
 
 
-Question = LeaderOf | Controller | Coordinator | Pid | Stopped | Dropped | PreferredElection
+@dataclass(frozen=True, slots=True)
+class Shaped:
+    """Answer: pieces that the shape from source to target has made late or lost so far."""
+
+    source: str
+    target: str
+
+
+Question = LeaderOf | Controller | Coordinator | Pid | Stopped | Dropped | Shaped | PreferredElection
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,10 +366,18 @@ class PacketsDropped:
 
 
 @dataclass(frozen=True, slots=True)
+class PiecesShaped:
+    """The shape from source to target has made at least one piece late, or lost it."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stable:
     """LSO = HW on each of the keys: no transaction is open, none waits for markers."""
 
     keys: tuple[Key, ...]
 
 
-Condition = LeaderElected | NodeAnswers | FullIsr | IsrShrunk | PacketsDropped | Stable
+Condition = LeaderElected | NodeAnswers | FullIsr | IsrShrunk | PacketsDropped | PiecesShaped | Stable

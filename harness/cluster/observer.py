@@ -38,8 +38,11 @@ from harness.cluster.api import (
     PartitionState,
     Pausable,
     Pid,
+    PiecesShaped,
     PreferredElection,
     Question,
+    Shapeable,
+    Shaped,
     Stable,
     Stopped,
 )
@@ -256,6 +259,8 @@ def answer(question: Question, observer: Observer, cluster: Cluster) -> Any:
             return observer.elect_preferred(topic)
         case Dropped(source, target):
             return cluster.dropped(source, target) if isinstance(cluster, Partitionable) else None
+        case Shaped(source, target):
+            return cluster.shaped(source, target) if isinstance(cluster, Shapeable) else None
         case _:
             assert_never(question)
 
@@ -276,6 +281,8 @@ def holds(condition: Condition, observer: Observer, cluster: Cluster) -> bool:
             return state is not None and not nodes & set(state.isr)
         case PacketsDropped(source, target):
             return isinstance(cluster, Partitionable) and cluster.dropped(source, target) > 0
+        case PiecesShaped(source, target):
+            return isinstance(cluster, Shapeable) and cluster.shaped(source, target) > 0
         case Stable(keys):
             ends = observer.end_offsets(keys)
             return all(key in ends and ends[key][0] == ends[key][1] for key in keys)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from harness.cluster import pids, ports
-from harness.cluster.api import ClusterError, ClusterSpec, Node, UsageError
+from harness.cluster.api import CLIENTS, ClusterError, ClusterSpec, Node, UsageError
 from harness.cluster.group import NodeGroup
 from harness.cluster.jvm_node import last_words, tail
 from harness.cluster.properties import (
@@ -37,7 +37,7 @@ from harness.cluster.properties import (
 )
 from harness.cluster.ready import await_ready
 from harness.cluster.storage import random_id
-from harness.cluster.wiring import CLIENTS, ROOT, Wire, Wires
+from harness.cluster.wiring import ROOT, Wire, Wires
 
 PROVIDER: Final = "embedded"
 LEVEL: Final = "4.1.1"
@@ -90,7 +90,7 @@ class Handles:
 
 
 class EmbeddedCluster:
-    """A cluster of our own nodes; satisfies Cluster, Killable, Pausable, Partitionable and Logged. Thread-safe."""
+    """A cluster of our own nodes; thread-safe. Killable, Pausable, Partitionable, Shapeable and Logged."""
 
     def __init__(self, spec: ClusterSpec) -> None:
         """Plan the cluster: reserve the ports, claim the folder. Raises UsageError; nothing runs yet."""
@@ -239,6 +239,20 @@ class EmbeddedCluster:
         """Return how many bytes the cut has held so far; 0 when not cut."""
         return self._linked().held(self._known(source), self._known(target))
 
+    # Shapeable
+
+    def shape(self, source: str, target: str, delay_s: float, loss: float) -> None:
+        """Make every byte from source to target late; with that chance a piece stalls and resets its connection."""
+        self._linked().shape(self._known(source), self._known(target), delay_s=delay_s, loss=loss)
+
+    def smooth(self, source: str, target: str) -> None:
+        """Let them go undisturbed; safe when not shaped."""
+        self._linked().shape(self._known(source), self._known(target))
+
+    def shaped(self, source: str, target: str) -> int:
+        """Return how many pieces were late or lost so far; 0 when not shaped."""
+        return self._linked().shaped(self._known(source), self._known(target))
+
     def _linked(self) -> Wires:
         if not self._handles.links:
             raise ClusterError("this cluster runs without links (--no-links): nothing can be cut or slowed down")
@@ -257,7 +271,8 @@ class EmbeddedCluster:
                     (target / file).write_bytes(text)
 
     def _known(self, name: str) -> str:
-        self._group.process(name)  # names the nodes that there are, if it is none of them
+        if name != CLIENTS:
+            self._group.process(name)  # names the nodes that there are, if it is none of them
         return name
 
     def _clients_port(self, name: str) -> int:

@@ -50,6 +50,7 @@ class Gate:
         self.delay_s = 0.0
         self.loss = 0.0
         self.stall_s = 0.0
+        self.shaped_pieces = 0
         self.crossings: dict[Crossing, None] = {}
 
     def cut(self) -> None:
@@ -66,6 +67,7 @@ class Gate:
     def shape(self, delay_s: float, loss: float, stall_s: float) -> None:
         """Set delay and loss; what is under way keeps its time."""
         self.delay_s, self.loss, self.stall_s = delay_s, loss, stall_s
+        self.shaped_pieces = 0
 
 
 class Crossing(asyncio.Protocol):
@@ -90,8 +92,10 @@ class Crossing(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Pass it on, or hold it."""
         gate, other = self._gate, self.other
-        if gate.loss and self.carried.rng.random() < gate.loss:
+        is_lost = bool(gate.loss) and self.carried.rng.random() < gate.loss
+        if is_lost:
             self.carried.stall(gate.stall_s)
+        gate.shaped_pieces += is_lost or bool(gate.delay_s)
         ready = other is not None and other.transport is not None and not self.carried.is_stalled
         if ready and not gate.is_cut and not gate.delay_s and not self._waiting:
             other.transport.write(data)  # type: ignore[union-attr]  # ready says so
@@ -290,6 +294,8 @@ class Exchange:
                 gate.join()
             case "shape":
                 gate.shape(float(asked["delay_s"]), float(asked["loss"]), float(asked["stall_s"]))
+            case "shaped":
+                return {"pieces": gate.shaped_pieces}
             case "held":
                 return {"bytes": gate.held_bytes if gate.is_cut else 0}
             case other:

@@ -15,8 +15,8 @@ from harness.cluster.api import ClusterError
 
 ANSWER_TIMEOUT_S: Final = 5.0
 """It answers within milliseconds; a machine under load may let it wait."""
-CLIENTS: Final = "clients"
-"""The name of all clients together: the source of the wires that lead to the nodes' client ports."""
+STALL_S: Final = 0.3
+"""How long a connection that has lost something stands still before it is reset."""
 ROOT: Final = Path(__file__).resolve().parents[2]
 """Where the packages lie: a process that is started from here finds them."""
 _MAX_ANSWER_BYTES: Final = 64 * 1024
@@ -84,9 +84,13 @@ class Wires:
         """Return how many bytes the cut has held so far; 0 when not cut."""
         return int(self._ask(do="held", source=source, target=target)["bytes"])
 
-    def shape(self, source: str, target: str, *, delay_s: float = 0.0, loss: float = 0.0, stall_s: float = 0.0) -> None:
-        """Set delay, and the chance per received piece that a connection stalls for `stall_s` and is then reset."""
-        self._ask(do="shape", source=source, target=target, delay_s=delay_s, loss=loss, stall_s=stall_s)
+    def shape(self, source: str, target: str, *, delay_s: float = 0.0, loss: float = 0.0) -> None:
+        """Set delay, and the chance per received piece that a connection stalls for `STALL_S` and is then reset."""
+        self._ask(do="shape", source=source, target=target, delay_s=delay_s, loss=loss, stall_s=STALL_S)
+
+    def shaped(self, source: str, target: str) -> int:
+        """Return how many pieces were late or lost since delay and loss were set; 0 without."""
+        return int(self._ask(do="shaped", source=source, target=target)["pieces"])
 
     def _ask(self, **asked: Any) -> dict[str, Any]:
         line = json.dumps({"token": self.cluster_id, **asked}).encode() + b"\n"

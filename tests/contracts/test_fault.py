@@ -21,7 +21,7 @@ from tests.nemesis.fake import FakeCluster, holds, nemesis
 
 KEY = "t0/0"
 AIM = {"keys": [KEY], "draw": 0.4}
-INJURE = {"kill", "pause", "cut"}
+INJURE = {"kill", "pause", "cut", "shape"}
 
 every_fault = pytest.mark.parametrize("fault", list(FAULTS.values()), ids=list(FAULTS))
 by_role = pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_fault_says_what_it_is_and_needs(fault):
     assert FAULTS[fault.name] is fault
     assert summaries()[fault.name] == fault.summary
     assert fault.needs <= powers(FakeCluster)
-    assert fault.expects == ("stall" if fault.name in {"kill-all", "pause-followers"} else "progress")
+    assert fault.expects == ("stall" if fault.name in {"kill-all", "pause-followers", "cut-clients"} else "progress")
 
 
 @every_fault
@@ -159,7 +159,7 @@ def test_failing_heal_is_an_error_and_the_next_one_makes_the_cluster_whole(fault
     cluster = FakeCluster()
     client = nemesis(cluster, tmp_path)
     fault_id = invoked(client, fault.name, AIM).value["fault-id"]
-    cluster.broken = {"start", "resume", "join"}
+    cluster.broken = {"start", "resume", "join", "smooth"}
     failed = invoked(client, "heal", {"fault-id": fault_id})
     assert failed.error["name"] == "CLUSTER_ERROR"
     assert journal.outstanding(tmp_path / JOURNAL)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, assert_never
 
 from harness.cluster.api import (
+    CLIENTS,
     ClusterError,
     Condition,
     FullIsr,
@@ -27,6 +28,7 @@ from harness.cluster.api import (
     Observer,
     PacketsDropped,
     PartitionState,
+    PiecesShaped,
     Stable,
 )
 from harness.cluster.observer import answer
@@ -60,7 +62,7 @@ class _Partition:
 
 
 class FakeCluster:
-    """Implements Cluster, Killable, Pausable, Partitionable, Observer and the nemesis's Clock."""
+    """Implements Cluster, Killable, Pausable, Partitionable, Shapeable, Observer and the nemesis's Clock."""
 
     name = "fake"
 
@@ -81,6 +83,7 @@ class FakeCluster:
         self.machines = {name: _Machine(pid=1000 + i) for i, name in enumerate(names)}
         self._next_pid = 5000
         self.cuts: dict[tuple[str, str], int] = {}
+        self.shapes: dict[tuple[str, str], int] = {}
         self._value = 0
         self.partitions_by_key: dict[Key, _Partition] = {}
         for i, key in enumerate(keys):
@@ -163,6 +166,18 @@ class FakeCluster:
     def dropped(self, source: str, target: str) -> int:
         return self.cuts.get((source, target), 0)
 
+    def shape(self, source: str, target: str, delay_s: float, loss: float) -> None:
+        assert bool(delay_s) != bool(loss)
+        if self._does("shape", source, target):
+            self.shapes.setdefault((source, target), 0)
+
+    def smooth(self, source: str, target: str) -> None:
+        if self._does("smooth", source, target):
+            self.shapes.pop((source, target), None)
+
+    def shaped(self, source: str, target: str) -> int:
+        return self.shapes.get((source, target), 0)
+
     # Observer
 
     def partitions(self, keys: Sequence[Key]) -> Sequence[PartitionState]:
@@ -213,9 +228,9 @@ class FakeCluster:
     # Physics
 
     def whole(self) -> bool:
-        """Nothing is broken: all run, none is stopped, no link is cut."""
+        """Nothing is broken: all run, none is stopped, no link is cut or shaped."""
         running = all(m.pid is not None and not m.stopped for m in self.machines.values())
-        return running and not self.cuts
+        return running and not self.cuts and not self.shapes
 
     def answers(self, name: str) -> bool:
         """Whether a quorum lists the node as unfenced."""
@@ -241,9 +256,10 @@ class FakeCluster:
 
     def _tick(self) -> None:
         self.time_s += TICK_S
-        for source, target in self.cuts:
-            if self._is_up(source):
-                self.cuts[source, target] += 1
+        for links in (self.cuts, self.shapes):
+            for source, target in links:
+                if source == CLIENTS or self._is_up(source):
+                    links[source, target] += 1
         heard = self._heard()
         for name, machine in self.machines.items():
             if name in heard:
@@ -308,6 +324,8 @@ def holds(condition: Condition, observer: Observer, cluster: FakeCluster) -> boo
             return state is not None and not nodes & set(state.isr)
         case PacketsDropped(source, target):
             return cluster.dropped(source, target) > 0
+        case PiecesShaped(source, target):
+            return cluster.shaped(source, target) > 0
         case Stable(keys):
             ends = observer.end_offsets(keys)
             return all(key in ends and ends[key][0] == ends[key][1] for key in keys)

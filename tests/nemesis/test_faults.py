@@ -207,3 +207,64 @@ def test_node_that_another_started_is_not_started_again(tmp_path):
     healed = invoked(client, "heal", {"fault-id": 1})
     assert healed.error is None
     assert [call for call in cluster.calls if call[0] == "start"] == [("start", "n1")]
+
+
+LEADERS_LINKS = {(a, b) for a, b in [("n1", "n2"), ("n2", "n1"), ("n1", "n3"), ("n3", "n1")]}
+CLIENTS_LINKS = {("clients", "n1"), ("n1", "clients")}
+
+
+@pytest.mark.parametrize(
+    ("name", "links"), [("slow-links", LEADERS_LINKS), ("lossy-links", LEADERS_LINKS | CLIENTS_LINKS)]
+)
+def test_bad_links_are_the_leaders_both_ways_and_their_pieces_are_counted(name, links, tmp_path):
+    cluster = FakeCluster()
+    value = invoked(nemesis(cluster, tmp_path), name, AIM).value
+    assert {call[1:] for call in cluster.calls if call[0] == "shape"} == links
+    assert value["nodes"] == ["n1"]
+    assert value["evidence"]["pieces"].keys() == {f"{a}>{b}" for a, b in links}
+    assert value["bit"] is any(value["evidence"]["pieces"].values())
+    assert value["bit"] is True
+    assert state(cluster).leader == "n1"
+
+
+@pytest.mark.parametrize(("draw", "delay_ms"), [(0.0, 10), (0.5, 45), (0.999, 79)])
+def test_the_draw_chooses_the_delay(draw, delay_ms, tmp_path):
+    value = invoked(nemesis(FakeCluster(), tmp_path), "slow-links", {"keys": [KEY], "draw": draw}).value
+    assert value["evidence"]["delay_ms"] == delay_ms
+
+
+@pytest.mark.parametrize("name", ["slow-links", "lossy-links"])
+def test_links_on_which_nothing_was_late_or_lost_did_not_bite(name, tmp_path):
+    cluster = FakeCluster()
+    cluster.ignored = {"shape"}
+    value = invoked(nemesis(cluster, tmp_path), name, AIM).value
+    assert value["bit"] is False
+    assert value["evidence"]["reason"] == "nothing was late or lost on any of the links"
+
+
+def test_cut_clients_cuts_them_off_from_the_leader_alone_and_nobody_is_elected(tmp_path):
+    cluster = FakeCluster()
+    client = nemesis(cluster, tmp_path)
+    value = invoked(client, "cut-clients", AIM).value
+    assert {call[1:] for call in cluster.calls if call[0] == "cut"} == CLIENTS_LINKS
+    assert value["bit"] is True
+    assert value["evidence"]["dropped"] > 0
+    cluster.wait(10.0)
+    assert state(cluster).leader == "n1"
+    healed = invoked(client, "heal", {"fault-id": value["fault-id"]}).value
+    assert healed["evidence"]["dropped"] >= value["evidence"]["dropped"]
+    assert cluster.whole()
+
+
+def test_clients_that_send_nothing_can_not_be_cut_off(tmp_path):
+    cluster = FakeCluster()
+    cluster.ignored = {"cut"}
+    value = invoked(nemesis(cluster, tmp_path), "cut-clients", AIM).value
+    assert value["bit"] is False
+    assert value["evidence"]["reason"] == "no client sent anything to n1 within 5 s"
+
+
+def test_slow_links_of_a_single_node_are_a_miss(tmp_path):
+    value = invoked(nemesis(FakeCluster(nodes=1, replication=1), tmp_path), "slow-links", AIM).value
+    assert value["bit"] is False
+    assert value["evidence"]["reason"] == "n1 has no link to another node"

@@ -12,7 +12,17 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from harness.cluster import pids, ports, processes
-from harness.cluster.api import ClusterError, ClusterSpec, Killable, Logged, Partitionable, Pausable, UsageError
+from harness.cluster.api import (
+    CLIENTS,
+    ClusterError,
+    ClusterSpec,
+    Killable,
+    Logged,
+    Partitionable,
+    Pausable,
+    Shapeable,
+    UsageError,
+)
 from harness.cluster.observer import ClusterObserver
 from harness.cluster.processes import EmbeddedCluster
 
@@ -53,7 +63,39 @@ def made(tmp_path):
 
 def test_it_has_every_power(made):
     cluster = made()
-    assert all(isinstance(cluster, power) for power in (Killable, Pausable, Partitionable, Logged))
+    assert all(isinstance(cluster, power) for power in (Killable, Pausable, Partitionable, Shapeable, Logged))
+
+
+def test_without_links_nodes_and_clients_meet_directly_and_nothing_can_be_cut(made):
+    cluster = made(nodes=3, links=False)
+    cluster.up()
+    assert pids.marked(f"harness.wires={cluster.describe()['cluster-id']}") == []
+    own = cluster.describe()["handles"]["ports"]
+    assert cluster.bootstrap() == ",".join(f"127.0.0.1:{one['broker']}" for one in own.values())
+    for act in (cluster.cut, cluster.join, cluster.dropped, cluster.smooth, cluster.shaped):
+        with pytest.raises(ClusterError, match="--no-links"):
+            act("n1", "n2")
+    again = processes.from_handles(json.loads(json.dumps(cluster.describe())))
+    assert again.bootstrap() == cluster.bootstrap()
+
+
+def test_links_are_slow_lossy_or_cut_from_clients_and_whole_again(made):
+    cluster = made(nodes=2)
+    cluster.up()
+    admin = AdminClient({"bootstrap.servers": cluster.bootstrap(), "log_level": 0})
+    cluster.shape("n1", "n2", 0.02, 0.0)
+    cluster.shape("n2", "n1", 0.0, 1.0)
+    until(lambda: cluster.shaped("n1", "n2") and cluster.shaped("n2", "n1"))
+    for source, target in (("n1", "n2"), ("n2", "n1")):
+        cluster.smooth(source, target)
+        assert cluster.shaped(source, target) == 0
+    cluster.cut(CLIENTS, "n1")
+    until(lambda: admin.poll(0) == 0 and cluster.dropped(CLIENTS, "n1"))
+    cluster.join(CLIENTS, "n1")
+    for created in admin.create_topics([NewTopic("t", 1, 2)]).values():
+        created.result(WITHIN_S)
+    with pytest.raises(ClusterError, match="n9"):
+        cluster.shape("n1", "n9", 0.0, 0.5)
 
 
 def test_a_killed_leader_is_replaced_and_its_successor_acknowledges_the_next_record(made):
