@@ -95,6 +95,9 @@ def run(
     as_json: AsJson = False,
     open_report: Annotated[bool, typer.Option("--open", help="Open the report in a browser.")] = False,
     shrink_it: Annotated[bool, typer.Option("--shrink", help="Shrink a simulated run that failed.")] = False,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop at the first violation that can be told while it runs.")
+    ] = False,
 ) -> None:
     """Drive a workload against a cluster, break it, and judge what happened."""
     from harness import launch, options
@@ -137,7 +140,15 @@ def run(
         bootstrap=bootstrap,
         bug=bug,
     )
-    status = launch.run(scenario, results, name=name, as_json=as_json, open_report=open_report, shrinks=shrink_it)
+    status = launch.run(
+        scenario,
+        results,
+        name=name,
+        as_json=as_json,
+        open_report=open_report,
+        shrinks=shrink_it,
+        fail_fast=fail_fast,
+    )
     raise typer.Exit(status)
 
 

@@ -33,13 +33,20 @@ from nemesis.faults import ALL
 
 
 def run(
-    scenario: Scenario, results: Path, *, name: str | None, as_json: bool, open_report: bool, shrinks: bool = False
+    scenario: Scenario,
+    results: Path,
+    *,
+    name: str | None,
+    as_json: bool,
+    open_report: bool,
+    shrinks: bool = False,
+    fail_fast: bool = False,
 ) -> int:
     """Run one scenario; print its verdict; return the exit status. `shrinks`: a simulated run that fails."""
     refuse_unknown(scenario)
     with LiveView(scenario, quiet=as_json) as view:
         try:
-            done = perform(scenario, results, name=name, view=view)
+            done = perform(scenario, results, name=name, view=view, fail_fast=fail_fast)
         except runs.Interrupted as stop:
             sys.stderr.write(f"harness: stopped after healing; the history so far is in {stop.args[0]}\n")
             return STOPPED
@@ -70,7 +77,15 @@ def refuse_unknown(scenario: Scenario) -> plan.Choices:
     return plan.parse(scenario.nemesis, has, scenario.cluster)
 
 
-def perform(scenario: Scenario, results: Path, *, name: str | None, view: runs.View, report: bool = True) -> runs.Run:
+def perform(
+    scenario: Scenario,
+    results: Path,
+    *,
+    name: str | None,
+    view: runs.View,
+    report: bool = True,
+    fail_fast: bool = False,
+) -> runs.Run:
     """Run one scenario from nothing to its report, in a new folder under `results`."""
     choices = refuse_unknown(scenario)
     folder = runs.new_folder(results, name or f"{scenario.workload}-{scenario.nemesis}-{scenario.cluster}").resolve()
@@ -86,6 +101,7 @@ def perform(scenario: Scenario, results: Path, *, name: str | None, view: runs.V
             folder=folder,
             view=view,
             options=_options(scenario, choices),
+            fail_fast=fail_fast,
         )
     except runs.Interrupted:
         raise runs.Interrupted(folder) from None

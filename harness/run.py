@@ -23,6 +23,7 @@ from checkers.judge import Judgement, judge
 from checkers.options import CheckOptions
 from harness import store
 from harness.cluster.api import Cluster, Logged, Node, Observer
+from harness.failfast import FailFast
 from harness.generator import INTERRUPT, Generator
 from harness.history import HARNESS, INFO, NEMESIS, HistoryWriter, Op
 from harness.scenario import Scenario
@@ -120,8 +121,11 @@ def execute(
     folder: Path,
     view: View,
     options: CheckOptions,
+    fail_fast: bool = False,
 ) -> Run:
     """Run the scenario on a cluster that is not up yet, judge it, and leave nothing of it running.
+
+    fail_fast: the first violation that can be told while it goes ends the main phase.
 
     Raises ClusterError or UsageError when the set-up fails, Interrupted after a second Ctrl-C.
     """
@@ -133,7 +137,8 @@ def execute(
         cluster.up()
         store.write_json(folder / store.CLUSTER, cluster.describe())
         keys = equipment.prepare(scenario, cluster)
-        drive(scenario, workload, cluster, equipment, keys=keys, folder=folder, view=view)
+        watched = options if fail_fast else None
+        drive(scenario, workload, cluster, equipment, keys=keys, folder=folder, view=view, watched=watched)
     view.phase("check")
     judgement = judge(folder / store.HISTORY, options)
     store.write_json(folder / store.VERDICT, judgement.verdict_json())
@@ -149,8 +154,12 @@ def drive(
     keys: tuple[str, ...],
     folder: Path,
     view: View,
+    watched: CheckOptions | None = None,
 ) -> None:
-    """Drive the workload and the faults on a cluster that is up, every op into the folder's history."""
+    """Drive the workload and the faults on a cluster that is up, every op into the folder's history.
+
+    watched: stop at the first violation of a history judged with these options.
+    """
     observer = equipment.observer(cluster, keys)
     faults, performer = equipment.nemesis(scenario, cluster, observer, keys, folder)
     nodes = tuple(node for node in cluster.nodes() if "broker" in node.roles)
@@ -164,9 +173,13 @@ def drive(
             if op.process == HARNESS and op.f == "phase":
                 view.phase(op.value)
             view.event(op)
+            if watch is not None:
+                watch.take(op)
 
         def post(event: Op) -> None:
             driver.post(event)
+
+        watch = None if watched is None else FailFast(scenario, watched, post)
 
         clients = equipment.clients(scenario, cluster, post)
         driver = equipment.driver(generator, scenario.concurrency, clients, {NEMESIS: performer, **probes}, record)

@@ -23,7 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from checkers.judgement import Judgement
-from harness.history import NEMESIS, Op
+from harness.history import HARNESS, NEMESIS, Op
 from harness.report import words
 from harness.report.command import repeat_command
 from harness.report.judged import Judged, from_judgement
@@ -109,6 +109,8 @@ class LiveView:
         """Take a recorded op; costs about a microsecond."""
         if self._progress.event(op) and self._live is None and self._speaks:
             self._say(f"{self._clock()}  {self._fault_line(op)}")
+        elif op.f == "interrupt" and isinstance(op.value, Mapping) and op.process == HARNESS:
+            self._say(f"{self._clock()}  stops early: {op.value.get('anomaly')}: {op.value.get('why')}")
 
     # plain lines
 
