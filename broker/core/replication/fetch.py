@@ -96,6 +96,10 @@ class Fetching:
         if state.replica_id >= 0 and request.session_epoch >= FULL_EPOCH:
             self._sessions.handle(request_id, request, now_ms)
             return
+        if replica_id < 0 and request.session_id and request.session_epoch > FULL_EPOCH:
+            answer = FetchResponse(error_code=Code.FETCH_SESSION_ID_NOT_FOUND)  # consumers never get a session here
+            self._out.replies.append(Reply(request_id, answer))
+            return
         if replica_id >= 0:
             for topic in request.topics:
                 for ask in topic.partitions:
