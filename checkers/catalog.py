@@ -26,6 +26,8 @@ ORDER = (
     "dirty-read",
     "precommitted-read",
     "isolation-mismatch",
+    "premature-deletion",
+    "offset-reset-silent",
     "lost-write",
     "compaction-lost-latest",
     "tombstone-resurrected",

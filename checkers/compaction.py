@@ -86,7 +86,7 @@ class Scan:
 
 def compaction(case: Case, findings: Findings) -> None:
     """Report what scans of compacted topics show and must not."""
-    scans = _scans(case)
+    scans = scans_of(case)
     writes = _writes(case)
     if not scans or not writes:
         findings.not_checked.extend(CLASSES)
@@ -102,7 +102,8 @@ def compaction(case: Case, findings: Findings) -> None:
     judge.finish()
 
 
-def _scans(case: Case) -> list[Scan]:
+def scans_of(case: Case) -> list[Scan]:
+    """Return the complete scans by read_committed processes, in order of completion."""
     view = case.view
     code = view.kinds.get(SCAN)
     if code is None:
@@ -147,7 +148,7 @@ def _key_of(case: Case, call: int, rows: list[int]) -> int | None:
     """Return the key that a scan read: that of its records, or, where there are none, the one that it names."""
     if rows:
         return int(case.view.records.key[rows[0]])
-    named = case.view.call_extras.get(call, {}).get("key")
+    named: Any = case.view.call_extras.get(call, {}).get("key")
     return None if named is None else case.view.keys.get(named)
 
 

@@ -44,7 +44,7 @@ class _Outputs:
 def exactly_once(case: Case, findings: Findings) -> None:
     """Report the three classes."""
     outputs = _outputs(case)
-    if case.options.compacted or not len(outputs.slot):
+    if case.options.forgets or not len(outputs.slot):
         findings.not_checked.extend(CLASSES)
         return
     complete = _complete(case, findings)

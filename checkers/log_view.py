@@ -33,14 +33,14 @@ TYPE_NAMES = ("ok", "fail", "info")
 ISOLATION_DEFAULT, READ_COMMITTED, READ_UNCOMMITTED = -1, 0, 1
 COMMIT_UNKNOWN, COMMIT_NEVER = -2, -1
 NONE = -1
-DATA_KINDS = frozenset({"send", "poll", "txn", "scan"})
-SCAN = "scan"
-"""A full read of one partition; its completion says in `end` how far."""
+SCAN, READ_AT = "scan", "read-at"
+READS = {SCAN: ("end", "key"), READ_AT: ("at", "told", "key")}
+"""Reads that stand for themselves (of a whole partition; at an offset), and what counts of their completions."""
+DATA_KINDS = frozenset({"send", "poll", "txn", *READS})
 ASSIGN_KINDS = frozenset({"assign", "subscribe"})
 COMMITS, ANSWERED, UNCERTAIN = 0, 1, 2
 OFFSET_KINDS = frozenset({"commit", "committed"})
-OTHER_KINDS = frozenset({"crash", "debug-topic-partitions", "unsubscribe"})
-"""Known to exist, with nothing to judge in them."""
+OTHER_KINDS = frozenset({"crash", "debug-topic-partitions", "unsubscribe"})  # known, with nothing to judge in them
 CALL_WIDTH, SEND_WIDTH, SEGMENT_WIDTH, TIMES_WIDTH = 10, 5, 4, 4
 """Columns of the tables that are filled row by row."""
 RECORD_SIZE = 2
@@ -280,10 +280,10 @@ class ViewBuilder:
     def _data(self, batch: _Batch, call: Paired, line: Any) -> None:  # noqa: C901, PLR0912  the hot loop stays one
         done = call.completion
         value = line.value
-        if value is None and call.invocation is not None:
-            value = call.invocation.value
-        if line.f == SCAN and isinstance(value, str):  # without an answer it names its key
+        if line.f in READS and (done is None or done.type != OK):
             value = ()
+        elif value is None and call.invocation is not None:
+            value = call.invocation.value
         size, find = self._size, self.keys.find
         for mop, micro in enumerate(value or ()):
             kind = micro[0]
@@ -315,8 +315,8 @@ class ViewBuilder:
         uncertain = line.uncertain_offsets if type(line) is Line else (line.extra or {}).get("uncertain-offsets")
         if uncertain:
             self._group_offsets(line, uncertain, UNCERTAIN, None)
-        if line.f == SCAN and done is not None and done.type == OK:
-            self._call_extras[size] = {"end": _other(line, "end"), "key": call.invocation and call.invocation.value}
+        if line.f in READS and done is not None:
+            self._call_extras[size] = {name: _other(line, name) for name in READS[line.f]}
         elif line.txn_id is not None:
             said = {name: other for name in SESSION_FIELDS if (other := _other(line, name)) is not None}
             if said:
@@ -340,7 +340,7 @@ class ViewBuilder:
 
     def _join_invocation(self, batch: _Batch, invoked: Any, completed: Any) -> None:
         """Add the sends of the invocation that its info completion doesn't show."""
-        if invoked == completed or not invoked or isinstance(invoked, str):
+        if invoked == completed or not invoked or type(invoked[0]) is not list:
             return
         shown = {_sent(micro) for micro in completed or () if micro[0] == "send"}
         for mop, micro in enumerate(invoked):

@@ -39,13 +39,22 @@ class CheckOptions(msgspec.Struct, frozen=True, kw_only=True):
     delete_retention_ms: int = 86_400_000
     """How long a tombstone stays on a compacted topic."""
     min_compaction_lag_ms: int = 0
+    retention_ms: int | None = None
+    """Records expire after so long; None: not while anybody looks."""
     faults: tuple[str, ...] = ()
     """The fault kinds that the run was asked for; one that never bit makes the run vacuous."""
     recovery_bound_s: float = 60.0
     transaction_timeout_s: float = 10.0
 
+    @property
+    def forgets(self) -> bool:
+        """Whether the topics drop records by themselves: then what is missing is not lost."""
+        return self.compacted or self.retention_ms is not None
+
 
 _TRUE = "true"
+LONG_MS = 24 * 3600 * 1000
+"""Records that stay a day do not expire during a run."""
 _NO_FAULT = frozenset({"none", ""})
 
 
@@ -70,8 +79,17 @@ def options_of_scenario(scenario: Mapping[str, Any]) -> CheckOptions:
         compacted="compact" in str(config.get("cleanup.policy", "")),
         delete_retention_ms=int(config.get("delete.retention.ms", defaults.delete_retention_ms)),
         min_compaction_lag_ms=int(config.get("min.compaction.lag.ms", defaults.min_compaction_lag_ms)),
+        retention_ms=_retention_ms(config),
         min_isr=scenario.get("min_isr"),
         faults=faults,
         recovery_bound_s=scenario.get("recovery_bound_s", defaults.recovery_bound_s),
         transaction_timeout_s=scenario.get("transaction_timeout_s", defaults.transaction_timeout_s),
     )
+
+
+def _retention_ms(config: Mapping[str, str]) -> int | None:
+    """Return retention.ms where records may expire during a run; retention.bytes counts as no time at all."""
+    if str(config.get("retention.bytes", "-1")) != "-1":
+        return 0
+    limit = int(config.get("retention.ms", -1))
+    return limit if 0 <= limit < LONG_MS else None

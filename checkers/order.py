@@ -18,7 +18,7 @@ import numpy as np
 from checkers.case import Case
 from checkers.columns import Bools, Ints, same_as_before
 from checkers.findings import Findings, shorten
-from checkers.log_view import READ_COMMITTED, SCAN, TYPE_FAIL, TYPE_OK
+from checkers.log_view import READ_COMMITTED, READS, TYPE_FAIL, TYPE_OK
 from checkers.ownership import dealt
 from checkers.placement import NOWHERE
 
@@ -52,7 +52,8 @@ def polls(case: Case, findings: Findings) -> None:
     rc = view.calls.isolation[records.call] == READ_COMMITTED
     place = np.where(rc, placement.rc_order[placement.record_vid], placement.order[placement.record_vid])
     place[case.vid_gone[placement.record_vid]] = NOWHERE
-    place[view.calls.f[records.call] == view.kinds.get(SCAN)] = NOWHERE  # each scan begins anew
+    alone = [code for name in READS if (code := view.kinds.get(name)) is not None]
+    place[np.isin(view.calls.f[records.call], alone)] = NOWHERE  # each of these begins anew
     rows = _grouped(case, _Rows(records.call, records.key, placement.record_vid, place, rc), None)
     delta = _inner_delta(rows)
     if len(view.rebalanced_call):

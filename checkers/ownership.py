@@ -89,7 +89,7 @@ def ownership(case: Case, findings: Findings) -> None:
         return
     lives = _Lives(case, events)
     _owners(case, findings, events, lives)
-    if case.options.compacted:
+    if case.options.forgets:
         findings.not_checked.append("resume-gap")
     else:
         _resumptions(case, findings, events, lives)

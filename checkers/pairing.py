@@ -54,6 +54,10 @@ class Line(
     end_attempts: Bounded | None = None
     end: Any = None
     """Of a scan: the offset up to which it read."""
+    at: Any = None
+    """Of a read at an offset: which one was asked for."""
+    told: Any = None
+    """Of such a read: what the consumer was told instead of a record."""
     rebalance_log: list[Any] | None = None
     seek_to_beginning: bool = False
     abort: bool = False

@@ -22,6 +22,7 @@ from checkers import (
     probes,
     reads,
     replicas,
+    retention,
     routing,
     scans,
     sessions,
@@ -59,6 +60,8 @@ CHECKERS: tuple[Checker, ...] = (
     scans.isolation_mismatches,
     loss.lost_writes,
     compaction.compaction,
+    retention.premature_deletions,
+    retention.silent_resets,
     torn.torn_transactions,
     loss.unseen,
     eos.exactly_once,
@@ -90,10 +93,8 @@ _NEEDS_RECORD_KEYS: dict[Checker, tuple[str, ...]] = {
     loss.unseen: ("unseen",),
     order.polls: ("poll-skip", "int-poll-skip", "nonmonotonic-poll", "int-nonmonotonic-poll"),
 }
-"""On a compacted topic these classes can't be judged without record keys."""
+"""On a topic that drops records by itself these classes can't be judged: what is missing may have gone in order."""
 NEVER_CHECKED = (
-    "premature-deletion",
-    "offset-reset-silent",
     "incompatible-schema",
     "state-divergence",
     "dlq-loss",
@@ -135,7 +136,7 @@ def judge_shard(case: Case) -> Findings:
 
 
 def _run(checker: Checker, case: Case, findings: Findings) -> None:
-    if case.options.compacted and checker in _NEEDS_RECORD_KEYS:
+    if case.options.forgets and checker in _NEEDS_RECORD_KEYS:
         findings.not_checked.extend(_NEEDS_RECORD_KEYS[checker])
         return
     try:

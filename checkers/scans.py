@@ -94,7 +94,7 @@ def _breaks(case: Case) -> Bools:
 def isolation_mismatches(case: Case, findings: Findings) -> None:
     """Report scans that lack what a reader of the other isolation shows to be there."""
     calls, records = case.view.calls, case.view.records
-    if case.options.compacted:
+    if case.options.forgets:
         findings.not_checked.append(ISOLATION)
         return
     scans = scans_of(case)
@@ -120,7 +120,7 @@ def stale_scans(case: Case, findings: Findings) -> bool:
     """Report scans that passed over what had been acknowledged before they began; return whether there was one."""
     view, sends = case.view, case.view.sends
     scans = scans_of(case)
-    if case.options.compacted or case.options.acks != "all" or not scans.size or not view.has_invocations:
+    if case.options.forgets or case.options.acks != "all" or not scans.size or not view.has_invocations:
         return False
     uncommitted = view.calls.isolation[scans.assign] == READ_UNCOMMITTED
     acked = np.full(case.placement.slots.size, np.iinfo(np.int64).max)

@@ -22,7 +22,7 @@ def torn_transactions(case: Case, findings: Findings) -> None:
     """Report committed transactions of which only a part is visible."""
     view, placement = case.view, case.placement
     calls, sends = view.calls, view.sends
-    if case.options.compacted:
+    if case.options.forgets:
         findings.not_checked.append("torn-transaction")
         return
     transactional = _transactional(case)

@@ -15,11 +15,15 @@ from broker.bugs.registry import Bug
 from harness.cluster.api import Cluster, ClusterSpec, UsageError
 from workloads.api import Workload
 from workloads.compaction import COMPACTION
+from workloads.groups import GROUPS
 from workloads.queue import SEND_POLL, TXN
+from workloads.retention import RETENTION
 
 T = TypeVar("T")
 
-WORKLOADS: Mapping[str, Workload] = {workload.name: workload for workload in (TXN, SEND_POLL, COMPACTION)}
+WORKLOADS: Mapping[str, Workload] = {
+    workload.name: workload for workload in (TXN, SEND_POLL, COMPACTION, RETENTION, GROUPS)
+}
 
 
 BUGS: Mapping[str, Bug] = registry.BUGS

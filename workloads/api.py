@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from harness.generator import Generator
 from harness.scenario import Scenario
@@ -23,7 +24,7 @@ class Workload:
     topic_config: Mapping[str, str] = field(default_factory=dict)
     """Topic settings that the workload is about; the caller's own go over them."""
     broker_config: Mapping[str, str] = field(default_factory=dict)
-    shape: Mapping[str, int] = field(default_factory=dict)
-    """Fields of a scenario (`topics`, `partitions`) that the workload chooses where the caller doesn't."""
+    shape: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of a scenario (`topics`, `partitions`, ...) that the workload chooses where the caller doesn't."""
     generator: Callable[[Scenario, tuple[str, ...]], Generator]
     """(scenario, keys) -> an endless main phase for the client processes, unpaced: the run paces and ends it."""

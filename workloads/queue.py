@@ -104,6 +104,12 @@ class QueueOps:
             op = invoke(ctx, "crash")
         return Emit(op, later._next(rng, readers=self.readers - {thread}))
 
+    def retake(self, ctx: Context) -> Answer:
+        """Let the process that has been idle longest take keys anew."""
+        process = ctx.free[0]
+        assert isinstance(process, int)
+        return self._take(ctx, process % ctx.concurrency)
+
     def _take(self, ctx: Context, thread: int) -> Answer:
         """Take keys to read: about half of them, and in a third of the cases those that lag as well."""
         via, rng = self.rng.choose(self.scenario.sub_via)

@@ -7,6 +7,7 @@ consumer, each made when an op first needs it. `invoke` returns within `settings
 send, poll         micro-ops outside transactions (`clients.micro_ops`). What a subscribed process polled is committed
                    for the group at once, as in Jepsen; the poll stays ok when that fails (`commit-error`)
 txn                one transaction (`clients.transactions`)
+read-at            the first record from an offset on, by a consumer that is never moved by itself
 scan               one partition from its beginning to its end (`clients.scanner`)
 assign, subscribe  which keys to read (`clients.reader`)
 commit, committed  a group's offsets, outside transactions
@@ -130,6 +131,7 @@ class ConfluentClient:
             "commit": self._commit,
             "committed": self._committed,
             "scan": self._scan,
+            "read-at": self._read_at,
         }
 
     def invoke(self, op: Op) -> Op:
@@ -262,7 +264,19 @@ class ConfluentClient:
         except FailedError as failed:
             return op.completed(FAIL, error=failed.failure.to_history(), isolation=isolation)  # nothing was changed
         value = [["poll", [[op.value, found.records]]]]
-        return op.completed(OK, value=value, times=[found.times], isolation=isolation, extra={"end": found.end})
+        return op.completed(
+            OK, value=value, times=[found.times], isolation=isolation, extra={"end": found.end, "key": op.value}
+        )
+
+    def _read_at(self, op: Op, deadline: Deadline) -> Op:
+        isolation, (key, offset) = self._clients.scenario.isolation, op.value
+        try:
+            record, told = self._scanner.read_at(key, offset, deadline)
+        except FailedError as failed:
+            return op.completed(FAIL, error=failed.failure.to_history(), isolation=isolation)
+        value = [["poll", [] if record is None else [[key, [record]]]]]
+        extra = {"at": offset, "told": told, "key": key}
+        return op.completed(OK, value=value, isolation=isolation, extra=extra)
 
     def _crash(self, op: Op, _: Deadline) -> Op:
         self._die()

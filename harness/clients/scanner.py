@@ -20,6 +20,7 @@ from harness.clients.reader import entry_of
 from harness.clients.sender import split
 from harness.outcome import Stage
 
+OUT_OF_RANGE: Final = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
 SLICE_S: Final = 0.5
 """One wait for messages; the end of the partition is told as one."""
 
@@ -40,6 +41,7 @@ class Scanner:
         """Prepare; the consumer is made with the first scan."""
         self._config, self._now = config, now
         self._consumer: Consumer | None = None
+        self._strict: Consumer | None = None
 
     def scan(self, key: str, deadline: Deadline) -> Scan:
         """Read the partition from its beginning to its end. Raises FailedError at stage POLL."""
@@ -66,10 +68,37 @@ class Scanner:
         self.close(0)
         raise FailedError(timed_out(Stage.POLL, f"{key}: the end was not reached within the op's bound"))
 
+    def read_at(self, key: str, offset: int, deadline: Deadline) -> tuple[list[Any] | None, str | None]:
+        """Return the first record from `offset` on (None: the end was reached), and what the consumer was told.
+
+        This consumer is never moved by itself: an offset that is out of range is an error, whose name is returned.
+        Raises FailedError at stage POLL for any other error.
+        """
+        place = TopicPartition(*split(key), offset)
+        try:
+            if self._strict is None:
+                self._strict = Consumer({**self._config(), "auto.offset.reset": "error"})
+                self._strict.list_topics(place.topic, timeout=settings.WARM_UP_S)
+            self._strict.assign([place])
+            while not deadline.over():
+                message = self._strict.poll(min(SLICE_S, deadline.left_s()))
+                if message is None:
+                    continue
+                error = message.error()
+                self._strict.unassign()
+                if error is not None and error.code() in OUT_OF_RANGE:
+                    return None, error.name()
+                return (None if _end(message) is not None else entry_of(key, message)), None
+        except KafkaException as error:
+            self.close(0)
+            raise FailedError(of_exception(Stage.POLL, error)) from error
+        self.close(0)
+        raise FailedError(timed_out(Stage.POLL, f"{key} at {offset}: no answer within the op's bound"))
+
     def close(self, timeout_s: float) -> None:
-        """Give the consumer up."""
-        things: list[Any] = [self._consumer] if self._consumer is not None else []
-        self._consumer = None
+        """Give the consumers up."""
+        things: list[Any] = [one for one in (self._consumer, self._strict) if one is not None]
+        self._consumer = self._strict = None
         let_go(things, None, timeout_s)
 
 

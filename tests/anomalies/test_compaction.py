@@ -43,7 +43,7 @@ def scan(story, *records, end, process=9, lasted_s=0.0, **fields):
     value = [["poll", [["x", list(records)]]]]
     times = [[begun, story.now]]
     fields = {"isolation": "read_committed", **fields}
-    return story.event(process, "ok", "scan", value, times=times, extra={"end": end}, **fields)
+    return story.event(process, "ok", "scan", value, times=times, extra={"end": end, "key": "x"}, **fields)
 
 
 @golden()

@@ -95,13 +95,14 @@ class Replica:
 
     def diverging(self, ask: FetchPartition) -> EpochEndOffset | None:
         """Return where a fetcher whose last record we don't have must cut (KIP-595), None when its log fits ours."""
-        if ask.last_fetched_epoch < 0:
-            return None
+        if ask.last_fetched_epoch < 0 or ask.fetch_offset < self.log.start:
+            return None  # the latter is out of range
         epoch, end = self.log.epochs.end_of(ask.last_fetched_epoch, self.log.end)
         if epoch == ask.last_fetched_epoch and end >= ask.fetch_offset:
             return None
-        if epoch < 0:  # older than all we know: everything from our start on is ours
-            return EpochEndOffset(epoch=0, end_offset=self.log.start)
+        if epoch < 0:  # older than all we know: everything from our start on is ours, what was below it is gone
+            at_our_start = ask.fetch_offset == self.log.start
+            return None if at_our_start else EpochEndOffset(epoch=ask.last_fetched_epoch, end_offset=self.log.start)
         return EpochEndOffset(epoch=epoch, end_offset=end)
 
     # A follower's half.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from broker.core.cleaning.retention import Retention
 from broker.core.config import CleanupConfig
 from tests.broker.core.keyed_log import KeyedLog
-from tests.broker.core.test_broker import cluster, create, fetch, healthy, leaders, newest_leader, produced
+from tests.broker.core.test_broker import cluster, create, fetch, healthy, leaders, newest_leader, produce, produced
 
 
 def log_of(*times, segment_bytes=100):
@@ -110,3 +112,24 @@ def test_all_replicas_of_a_topic_follow_and_out_of_range_is_said(kind):
     assert min(starts(network, key)) >= 10, "a start never goes back, neither by failover nor by a crash"
     assert leaders(network, key)
     del replica
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_replicas_that_come_back_to_an_expired_log_are_whole_again(seed):
+    """Whoever was away meets a log that begins behind its own end, or knows no epoch of its own records."""
+    network, rng = cluster(seed=seed, retention_check_ms=100), random.Random(seed)
+    key = create(network, retention_ms=1000, segment_ms=200, min_insync_replicas=2)
+    down = None
+    for _ in range(60):
+        for _ in range(rng.randrange(1, 5)):
+            produce(network, key, b"x")
+        network.run(rng.randrange(20, 200))
+        if down is None and rng.random() < 0.1 and newest_leader(network, key)[0]:
+            down = newest_leader(network, key)[0]
+            network.crash(down, power=False)
+        elif down is not None and rng.random() < 0.2:
+            network.start(down)
+            down = None
+    if down is not None:
+        network.start(down)
+    assert network.run(until=lambda: healthy(network), limit_ms=20_000)

@@ -1,0 +1,92 @@
+"""Records that expire: what is younger than its retention must be there, and what is gone must be said (S1, S2).
+
+`premature-deletion`: a record was acknowledged before a scan began; from the invocation of its send to the scan's end
+less than `retention.ms` have passed; the scan went past its offset, and shows nothing so old or older. (A record's
+timestamp is taken after its send was invoked, a segment expires with its youngest record, and whoever deleted it did so
+before the scan's end: all on one host.) A hole above the first record shown is `lost-write`'s or nobody's business.
+
+`offset-reset-silent`: a consumer that is never moved by itself asked for an offset that had been acknowledged; it was
+given a later record, and no word. Offsets of transactions and of compacted topics are not judged: what is missing there
+may be a marker, or have a newer value.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from checkers.case import Case
+from checkers.compaction import scans_of
+from checkers.findings import Findings
+from checkers.log_view import COMMIT_UNKNOWN, READ_AT, TYPE_OK
+
+PREMATURE, SILENT = "premature-deletion", "offset-reset-silent"
+_MS = 1_000_000
+
+
+def premature_deletions(case: Case, findings: Findings) -> None:
+    """Report scans that lack what is too young to be deleted."""
+    limit_ms, view = case.options.retention_ms, case.view
+    scans = scans_of(case)
+    if limit_ms is None or not scans or case.options.compacted:
+        findings.not_checked.append(PREMATURE)
+        return
+    sends, calls = view.sends, view.calls
+    rows = np.flatnonzero(
+        (calls.type[sends.call] == TYPE_OK) & (sends.offset >= 0) & (calls.commit_time[sends.call] == COMMIT_UNKNOWN)
+    )
+    begins, dones = view.invoke_time()[sends.call[rows]], view.done_time()[sends.call[rows]]
+    for scan in scans:
+        first = int(scan.offsets[0]) if len(scan.offsets) else scan.end
+        young = scan.done_ns - begins < limit_ms * _MS
+        missing = rows[
+            (sends.key[rows] == scan.key)
+            & young
+            & (dones < scan.begin_ns)
+            & (sends.offset[rows] < min(first, scan.end))
+        ]
+        if not len(missing):
+            continue
+        row = int(missing[np.argmax(sends.offset[missing])])
+        offset, call = int(sends.offset[row]), int(sends.call[row])
+        age_ms = (scan.done_ns - int(view.invoke_time()[call])) / _MS
+        findings.add(
+            PREMATURE,
+            [view.op(call), view.op(scan.call)],
+            f"Offset {offset} of {case.key(scan.key)} was sent in {case.name(call)}. {case.name(scan.call)} read the "
+            f"partition from its beginning and was complete {age_ms:.0f} ms after that; it begins at offset {first} "
+            f"and ends at {scan.end}. Records stay for {limit_ms} ms.",
+            key=case.key(scan.key),
+            offset=offset,
+        )
+
+
+def silent_resets(case: Case, findings: Findings) -> None:
+    """Report consumers that were given something later than they asked for, without a word."""
+    view, options = case.view, case.options
+    code = view.kinds.get(READ_AT)
+    if code is None or options.compacted:
+        findings.not_checked.append(SILENT)
+        return
+    calls, sends, records = view.calls, view.sends, view.records
+    plain = (calls.type[sends.call] == TYPE_OK) & (calls.commit_time[sends.call] == COMMIT_UNKNOWN)
+    acked = {
+        (int(key), int(offset)): int(call)
+        for key, offset, call in zip(sends.key[plain], sends.offset[plain], sends.call[plain], strict=True)
+    }
+    for row in np.flatnonzero((calls.f[records.call] == code) & (calls.type[records.call] == TYPE_OK)).tolist():
+        call = int(records.call[row])
+        asked, given = view.call_extras.get(call, {}).get("at"), int(records.offset[row])
+        if not isinstance(asked, int) or given <= asked:
+            continue
+        writer = acked.get((int(records.key[row]), asked))
+        if writer is None:
+            continue
+        findings.add(
+            SILENT,
+            [view.op(writer), view.op(call)],
+            f"{case.name(call)} asked for offset {asked} of {case.key(records.key[row])}, which was acknowledged in "
+            f"{case.name(writer)}, and was given offset {given}. It was not told that its offset is out of range.",
+            key=case.key(records.key[row]),
+            offset=asked,
+            given=given,
+        )
