@@ -9,7 +9,7 @@ Everything is bounded; what is left out is counted. Values are foreign data: the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -162,12 +162,25 @@ def _effects(op: Op, hot: set[tuple[str, int]]) -> tuple[list[Effect], int]:
             effects.append(Effect(micro[0], key, [(_record(offset, value), (key, offset) in hot)]))
         else:
             effects.append(Effect(micro[0], "", [(shown(list(micro[1:])), False)]))
+    if op.f == "rebalance" and isinstance(op.value, dict):
+        effects = _rebalance(op.value)
     if not effects and op.value not in (None, []):
         effects.append(Effect("", "", [(shown(op.value), False)]))
     if len(effects) <= MAX_EFFECTS:
         return effects, 0
     kept = sorted(range(len(effects)), key=lambda i: (not effects[i].hot, i))[:MAX_EFFECTS]
     return [effects[i] for i in sorted(kept)], len(effects) - MAX_EFFECTS
+
+
+def _rebalance(value: Mapping[str, Any]) -> list[Effect]:
+    """Return what a consumer's callbacks were told: which keys, of whom, in which generation."""
+    whom = f" · process {value.get('process')}, generation {value.get('generation')} of {value.get('group')}"
+    told = {kind: value.get(kind) for kind in ("assigned", "revoked", "lost")}
+    return [
+        Effect(kind, "", [(f"{', '.join(map(str, keys))}{whom}"[:MAX_TEXT], False)])
+        for kind, keys in told.items()
+        if isinstance(keys, list) and keys
+    ]
 
 
 def _record(offset: int | None, value: Any) -> str:
