@@ -8,6 +8,7 @@ from pathlib import Path
 from harness import catalog, hunted, hunting
 from harness import run as runs
 from harness.exits import VALID
+from harness.permitted import PERMITS
 
 
 def list_all() -> int:
@@ -33,6 +34,7 @@ def score(
     sys.stdout.write(f"hunting in {folder}\n")
     done = hunting.score(
         names,
+        [] if only else [*PERMITS],
         first_seed=first_seed,
         seeds=seeds,
         clean_seeds=clean,

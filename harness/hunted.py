@@ -7,12 +7,13 @@ virtual time and on one core, by which anomalies; and, apart, the first invarian
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from broker.bugs.registry import Bug
 from harness.cluster.api import UsageError
 from harness.hunting import Hunt, Score
+from harness.permitted import PERMITS
 
 BEGIN, END = "<!-- score: begin -->", "<!-- score: end -->"
 MANY = 3
@@ -34,6 +35,8 @@ def table(score: Score, bugs: Mapping[str, Bug], command: str) -> str:
         lines += ["|---|---|---|---|---|---|---|"]
         lines += [_line(hunt) for hunt in score.hunts]
         lines += [""]
+    if score.permits:
+        lines += [*_permits(score.permits), ""]
     lines += _clean(score)
     unforeseen = sorted(
         hunt.bug for hunt in found if hunt.found and not set(bugs[hunt.bug].proof) & set(hunt.found.anomalies)
@@ -54,6 +57,19 @@ def _line(hunt: Hunt) -> str:
         f"| `{hunt.bug}` | {found} | {hunt.tried} | {hunt.virtual_s:.0f} s | {hunt.cpu_s:.1f} s "
         f"| {shown or '-'} | {invariant} |"
     )
+
+
+def _permits(permits: Sequence[Hunt]) -> list[str]:
+    """Return the second table: what settings did to the clean broker, and whether all of it is permitted."""
+    lines = ["| setting | it permits | shown by | seeds tried | anomalies, permitted by it | not permitted |"]
+    lines += ["|---|---|---|---|---|---|"]
+    for hunt in permits:
+        one = hunt.found
+        shown = "no seed" if one is None else f"seed {one.seed}"
+        lawful = "-" if one is None else ", ".join(one.permitted) or "-"
+        other = "-" if one is None else ", ".join(name for name in one.anomalies if name not in one.permitted) or "-"
+        lines.append(f"| {hunt.bug} | {PERMITS[hunt.bug].why} | {shown} | {hunt.tried} | {lawful} | {other} |")
+    return lines
 
 
 def _clean(score: Score) -> list[str]:

@@ -17,14 +17,14 @@ from pathlib import Path
 
 import msgspec
 
-from harness import launch, mix
+from harness import launch, mix, permitted
 from harness.exits import BROKEN, INVALID, VALID
 from harness.history import HARNESS, Op
 from harness.scenario import Scenario
 
 INVARIANT = "invariant"
-RUNS_PER_PROCESS = 4
-"""Tasks after which a worker process ends: what a hunt leaves in memory goes with it."""
+SIMULATORS = "broken-invariant"
+"""The class of what only the simulator can see."""
 CHUNK = 5
 """Clean seeds that one task runs: a task must not last so long that the end waits for one process."""
 
@@ -35,12 +35,19 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     valid: bool | str | None
     anomalies: tuple[str, ...] = ()
+    permitted: tuple[str, ...] = ()
+    """Those of the anomalies that the scenario's settings make legal."""
     invariants: tuple[str, ...] = ()
     virtual_s: float = 0.0
     cpu_s: float = 0.0
     """Of one core that has nothing else to do: what else runs on the machine does not count."""
     folder: str = ""
     why: str = ""
+
+    @property
+    def is_found(self) -> bool:
+        """Whether what clients and probes saw is wrong, whatever the simulator knows."""
+        return self.valid is False and bool(self.anomalies)
 
 
 class Hunt(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +66,8 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     """A whole score: the hunts in the registry's order, the clean attempts in seed order."""
 
     hunts: tuple[Hunt, ...]
+    permits: tuple[Hunt, ...]
+    """What permitting settings did to the clean broker."""
     clean: tuple[Attempt, ...]
     first_seed: int
     seeds: int
@@ -93,13 +102,15 @@ def attempt(scenario: Scenario, results: Path) -> Attempt:
         why = f"{type(error).__name__}: {error}"
         return Attempt(seed=scenario.seed, valid=None, why=why, cpu_s=cpu_s, virtual_s=view.time_ns / 1e9)
     verdict = done.judgement.verdict_json()
+    anomalies = {name: found for name, found in verdict["anomalies"].items() if name != SIMULATORS}
     keep = verdict["valid"] is False or bool(view.invariants)
     if not keep:
         shutil.rmtree(done.folder)
     return Attempt(
         seed=scenario.seed,
         valid=verdict["valid"],
-        anomalies=tuple(verdict["anomalies"]),
+        anomalies=tuple(anomalies),
+        permitted=tuple(name for name, found in anomalies.items() if "permitted-by" in found),
         invariants=tuple(view.invariants),
         virtual_s=view.time_ns / 1e9,
         cpu_s=time.process_time() - began_s,
@@ -110,20 +121,31 @@ def attempt(scenario: Scenario, results: Path) -> Attempt:
 
 def hunt(bug: str, seeds: Iterable[int], results: Path) -> Hunt:
     """Try seeds until the checkers find the bug."""
+    return _hunt(bug, (mix.scenario(seed, bug) for seed in seeds), results)
+
+
+def permit(name: str, seeds: Iterable[int], results: Path) -> Hunt:
+    """Try seeds on the clean broker until a setting shows what it permits."""
+    return _hunt(name, (permitted.scenario(seed, name) for seed in seeds), results)
+
+
+def _hunt(name: str, scenarios: Iterable[Scenario], results: Path) -> Hunt:
     seen: Attempt | None = None
+    found: Attempt | None = None
     tried = broken = 0
     virtual_s = cpu_s = 0.0
-    for seed in seeds:
-        one = attempt(mix.scenario(seed, bug), results)
+    for scenario in scenarios:
+        one = attempt(scenario, results)
         tried += 1
         broken += one.valid is None
         virtual_s += one.virtual_s
         cpu_s += one.cpu_s
         if seen is None and one.invariants:
             seen = one
-        if one.valid is False:
-            return Hunt(bug=bug, found=one, seen=seen, tried=tried, broken=broken, virtual_s=virtual_s, cpu_s=cpu_s)
-    return Hunt(bug=bug, found=None, seen=seen, tried=tried, broken=broken, virtual_s=virtual_s, cpu_s=cpu_s)
+        if one.is_found:
+            found = one
+            break
+    return Hunt(bug=name, found=found, seen=seen, tried=tried, broken=broken, virtual_s=virtual_s, cpu_s=cpu_s)
 
 
 def clean(seeds: Sequence[int], results: Path) -> list[Attempt]:
@@ -133,6 +155,7 @@ def clean(seeds: Sequence[int], results: Path) -> list[Attempt]:
 
 def score(
     bugs: Sequence[str],
+    permits: Sequence[str],
     *,
     first_seed: int,
     seeds: int,
@@ -143,13 +166,18 @@ def score(
 ) -> Score:
     """Hunt every bug, and run the clean seeds; each hunt and each few clean seeds are one task."""
     hunts: dict[str, Hunt] = {}
+    shown: dict[str, Hunt] = {}
     attempts: list[Attempt] = []
-    with ProcessPoolExecutor(jobs, max_tasks_per_child=RUNS_PER_PROCESS) as pool:
+    with ProcessPoolExecutor(jobs) as pool:
         every = range(first_seed, first_seed + seeds)
         hunting = [pool.submit(hunt, bug, every, results / bug) for bug in bugs]
+        showing = [pool.submit(permit, name, every, results / "permitted") for name in permits]
         running = [pool.submit(clean, chunk, results / "clean") for chunk in _chunks(first_seed, clean_seeds)]
         for done in as_completed(hunting):
             hunts[done.result().bug] = done.result()
+            tell(_line(done.result()))
+        for done in as_completed(showing):
+            shown[done.result().bug] = done.result()
             tell(_line(done.result()))
         for chunk in as_completed(running):
             attempts += chunk.result()
@@ -158,6 +186,7 @@ def score(
                     tell(f"clean seed {one.seed}: {_verdict(one)}")
     return Score(
         hunts=tuple(hunts[bug] for bug in bugs),
+        permits=tuple(shown[name] for name in permits),
         clean=tuple(sorted(attempts, key=lambda one: one.seed)),
         first_seed=first_seed,
         seeds=seeds,
@@ -187,8 +216,9 @@ def _verdict(one: Attempt) -> str:
 
 
 def status(done: Score) -> int:
-    """Return the exit status: VALID if every bug was found and no clean seed raised anything."""
-    if any(one.valid is None for one in done.clean) or any(hunted.broken for hunted in done.hunts):
+    """Return the exit status: VALID if every bug was found and nothing was raised that is not permitted."""
+    if any(one.valid is None for one in done.clean) or any(one.broken for one in (*done.hunts, *done.permits)):
         return BROKEN
     alarms = any(one.valid is False or one.invariants for one in done.clean)
+    alarms |= any(one.found is not None and set(one.found.anomalies) - {*one.found.permitted} for one in done.permits)
     return INVALID if alarms or any(hunted.found is None for hunted in done.hunts) else VALID

@@ -1,7 +1,8 @@
 """Sends and polls of unique values over topic-partitions: the workloads `txn` and `send-poll`.
 
 Modelled on jepsen.tests.kafka: an op is one to four micro-ops; now and then it is replaced by an `assign` or
-`subscribe`, a `crash` of the client, or a transaction that is dropped open. Each new process first takes keys to read.
+`subscribe`, a `crash` of the client, a question for the group's `committed` offsets, or a transaction that is dropped
+open. Each new process first takes keys to read.
 Values are integers that no other send of the run has. Of the reading ops, some are aimed at keys whose acknowledged
 records nobody has read yet (Jepsen's poll-unseen), so that nothing stays unread by chance.
 """
@@ -15,12 +16,14 @@ from typing import Any
 from harness.generator import SECOND_NS, Answer, Context, Emit, Generator, Pending, invoke
 from harness.history import OK, Op
 from harness.random import Rng
-from harness.scenario import Scenario
+from harness.scenario import Scenario, group_of
 from workloads.api import Workload
 
 MAX_MICRO_OPS = 4
 RETAKE = 1 / 64
 """Share of ops replaced by assign or subscribe (Jepsen's sub-p)."""
+ASK = 1 / 24
+"""Share of ops replaced by a question for the group's committed offsets, where processes subscribe."""
 CRASH_OPEN = 1 / 8
 """Share of client crashes that leave a transaction open: the coordinator must time it out."""
 _VALUES_PER_OP = MAX_MICRO_OPS
@@ -84,6 +87,8 @@ class QueueOps:
         number, rng = self.rng.draw()
         if number < RETAKE:
             return replace(self, rng=rng)._take(ctx, thread)
+        if number < RETAKE + ASK and "subscribe" in self.scenario.sub_via:
+            return Emit(invoke(ctx, "committed", {"group": group_of(self.scenario)}), self._next(rng))
         return replace(self, rng=rng)._micro_ops(ctx)
 
     def _next(self, rng: Rng, **changes: Any) -> QueueOps:

@@ -24,8 +24,8 @@ def hunt(bug, found=None, **fields):
     )
 
 
-def score(hunts=(), clean=()):
-    return Score(hunts=tuple(hunts), clean=tuple(clean), first_seed=1, seeds=3, jobs=1)
+def score(hunts=(), clean=(), permits=()):
+    return Score(hunts=tuple(hunts), permits=tuple(permits), clean=tuple(clean), first_seed=1, seeds=3, jobs=1)
 
 
 def short(seed, bug=""):
@@ -51,6 +51,13 @@ def test_an_easy_bug_is_found_and_its_run_kept(tmp_path, monkeypatch):
     assert set(done.found.anomalies) & set(BUGS[EASY].proof)
     assert list(tmp_path.rglob("history.jsonl"))
     assert hunting.status(score([done])) == VALID
+
+
+def test_what_only_the_simulator_sees_is_not_found():
+    only_its = attempt(1, valid=False, invariants=("LogMatchingProperty",))
+    assert not only_its.is_found
+    assert attempt(1, valid=False, anomalies=("lost-write",)).is_found
+    assert not attempt(1, valid="vacuous").is_found
 
 
 def test_a_clean_run_is_silent_and_leaves_nothing(tmp_path, monkeypatch):
@@ -80,6 +87,12 @@ def test_a_run_that_breaks_is_told_and_no_bug_is_found_by_it(tmp_path, monkeypat
         (score([], [attempt(1, invariants=("StrongIsr",))]), INVALID),
         (score([], [attempt(1, valid="vacuous")]), VALID),
         (score([], [attempt(1, valid=None)]), BROKEN),
+        (
+            score(permits=[hunt("acks=1", attempt(1, False, anomalies=("lost-write",), permitted=("lost-write",)))]),
+            VALID,
+        ),
+        (score(permits=[hunt("acks=1", attempt(1, False, anomalies=("lost-write",)))]), INVALID),
+        (score(permits=[hunt("acks=1")]), VALID),
     ],
 )
 def test_the_status_tells_misses_alarms_and_a_broken_harness_apart(told, expected):
@@ -101,6 +114,14 @@ def test_the_table_tells_found_from_missed_and_the_checkers_from_the_simulator()
     assert "1 raised an anomaly or an invariant, 0 broke, 1 were vacuous or unknown" in text
     assert "* seed 2: lost-write" in text
     assert "By an anomaly that the registry did not foresee: lso-ignored." in text
+
+
+def test_the_second_table_tells_what_is_permitted_and_what_is_not():
+    found = attempt(4, valid=False, anomalies=("lost-write", "G1a"), permitted=("lost-write",))
+    text = hunted.table(score(permits=[hunt("acks=1", found), hunt("unclean election")]), BUGS, "c")
+    assert "| acks=1 | the leader answers before" in text
+    assert "| seed 4 | 3 | lost-write | G1a |" in text
+    assert "| no seed | 3 | - | - |" in text
 
 
 def test_the_table_is_put_between_its_marks_again_and_again(tmp_path):

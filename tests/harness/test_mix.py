@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
-from harness import launch, mix
+from checkers.catalog import permitted as allowing
+from checkers.options import options_of_scenario
+from harness import launch, mix, permitted
 from harness.catalog import BUGS
 from harness.clients.settings import refuse_impossible
+from harness.permitted import PERMITS
 
 SEEDS = range(150)
 
@@ -40,3 +44,14 @@ def test_the_mix_covers_what_there_is():
         assert len({getattr(one, field) for one in made}) > 1, field
     faults = {fault for one in made for choice in one.nemesis.split(",") for fault in choice.split("+")}
     assert {"kill-leader", "kill-all", "pause-leader", "pause-followers", "partition-leader"} <= faults
+
+
+@pytest.mark.parametrize("name", PERMITS)
+def test_a_permitting_setting_is_the_mix_with_one_change(name):
+    for seed in (1, 2, 3):
+        made = permitted.scenario(seed, name)
+        refuse_impossible(made)
+        assert launch.refuse_unknown(made) is not None
+        assert made != mix.scenario(seed)
+        lawful = options_of_scenario(msgspec.to_builtins(made))
+        assert name in allowing(lawful, reads_disagree=False).values()
