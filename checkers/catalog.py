@@ -111,6 +111,8 @@ def permitted(options: CheckOptions, *, reads_disagree: bool) -> dict[str, str]:
         settings.update(dict.fromkeys((*_LOSS, *_AFTER_LOSS), weak))
         if reads_disagree:
             del settings["inconsistent-offsets"]
+    if options.keep_producers:
+        settings.update(dict.fromkeys(_LOSS, "producers kept after a purge"))
     if options.unclean_election:
         settings.update(
             dict.fromkeys(

@@ -29,6 +29,8 @@ class CheckOptions(msgspec.Struct, frozen=True, kw_only=True):
     acks: Literal["all", "1", "0"] = "all"
     idempotence: bool = True
     unclean_election: bool = False
+    keep_producers: bool = False
+    """Producers went on after an abort that purged unreported records: librdkafka then loses a later one."""
     min_isr: int | None = None
     """min.insync.replicas, where it is known."""
     txn_protocol: Literal[1, 2] | None = None
@@ -75,6 +77,7 @@ def options_of_scenario(scenario: Mapping[str, Any]) -> CheckOptions:
         sub_via=tuple(scenario.get("sub_via", defaults.sub_via)),
         acks=scenario.get("acks", defaults.acks),
         idempotence=scenario.get("idempotence", defaults.idempotence),
+        keep_producers=scenario.get("keep_producers", defaults.keep_producers),
         unclean_election=str(config.get("unclean.leader.election.enable", "")).lower() == _TRUE,
         compacted="compact" in str(config.get("cleanup.policy", "")),
         delete_retention_ms=int(config.get("delete.retention.ms", defaults.delete_retention_ms)),

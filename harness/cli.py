@@ -51,6 +51,9 @@ def run(
     rate: Annotated[float, typer.Option(help="Operations a second of all clients; 0: unpaced.", min=0)] = 100.0,
     isolation: Annotated[str, typer.Option(help="read_committed or read_uncommitted.")] = "read_committed",
     acks: Annotated[str, typer.Option(help="all, 1 or 0 (1 and 0 need --workload send-poll).")] = "all",
+    keep_producers: Annotated[
+        bool, typer.Option("--keep-producers", help="Go on with producers that aborted unreported records.")
+    ] = False,
     idempotence: Annotated[
         bool, typer.Option("--idempotence/--no-idempotence", help="Idempotent producers (off: send-poll only).")
     ] = True,
@@ -118,6 +121,7 @@ def run(
         isolation=isolation,
         acks=acks,
         idempotence=idempotence,
+        keep_producers=keep_producers,
         sub_via=sub_via,
         topics=topics,
         partitions=partitions,

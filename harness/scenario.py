@@ -27,6 +27,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     isolation: Isolation = "read_committed"
     acks: Literal["all", "1", "0"] = "all"
     idempotence: bool = True
+    keep_producers: bool = False
+    """Go on with a producer whose abort purged records that were not reported (docs/findings.md)."""
     sub_via: tuple[Literal["assign", "subscribe"], ...] = ("assign",)
     topics: int = 2
     partitions: int = 3

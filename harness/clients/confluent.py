@@ -120,6 +120,7 @@ class ConfluentClient:
             self._reader,
             lambda: clients.new_sender(process, clients.transactional_id(process)),
             now,
+            keep=clients.scenario.keep_producers,
         )
         self._performers: dict[str, Callable[[Op, Deadline], Op]] = {
             "send": self._plain_micro_ops,

@@ -73,6 +73,8 @@ def refuse_impossible(scenario: Scenario) -> None:
     acks, workload = scenario.acks, scenario.workload
     if workload in TRANSACTIONAL and acks != "all":
         raise UsageError(f"--acks {acks} needs --workload send-poll: a transaction needs acks=all")
+    if scenario.keep_producers and workload not in TRANSACTIONAL:
+        raise UsageError(f"--keep-producers is about transactions: --workload {workload} has none")
     if workload in TRANSACTIONAL and not scenario.idempotence:
         raise UsageError("--no-idempotence needs --workload send-poll: a transaction needs an idempotent producer")
     if scenario.idempotence and acks != "all":

@@ -6,6 +6,11 @@ commit was certainly never called. Whatever stops a transaction before commit le
 commit that asks for one; a commit that is still under way can't be aborted. A producer after a fatal error, or whose
 abort failed, is of no more use: it is thrown away, and the next transaction makes a new one.
 
+So is one whose abort purged a record that was not reported, unless the scenario keeps producers. librdkafka 2.16 gives
+the purged record's sequence number to the next record of that partition; if the purged one had been written after all,
+the broker takes the next for its repetition, acknowledges it, and writes nothing (docs/findings.md). A new session has
+a new epoch, and its numbers begin anew.
+
 A crash drops the producer with the transaction open: neither commit nor abort.
 """
 
@@ -44,8 +49,11 @@ class Attempt:
 class Transactions:
     """Owns the process's transactional producer; used by one thread."""
 
-    def __init__(self, micro_ops: MicroOps, reader: Reader, new_sender: Callable[[], Sender], now: Now) -> None:
-        """Prepare; `new_sender` makes a producer with the process's transactional id."""
+    def __init__(
+        self, micro_ops: MicroOps, reader: Reader, new_sender: Callable[[], Sender], now: Now, *, keep: bool = False
+    ) -> None:
+        """Prepare; `new_sender` makes a producer with the process's transactional id; `keep`: after a purge, too."""
+        self._keep = keep
         self._micro_ops = micro_ops
         self._reader = reader
         self._new_sender = new_sender
@@ -114,6 +122,8 @@ class Transactions:
             except FailedError as failed:
                 abort = failed.failure
             else:
+                if failure.stage == Stage.DELIVERY and not self._keep:
+                    self.drop(Deadline(0))
                 return replace(course, abort_ok=True)
         self.drop(Deadline(0))
         return replace(course, abort=abort)

@@ -72,6 +72,8 @@ def repeat_parts(scenario: Scenario, folder: Path | None = None) -> list[str]:
         chosen = name in _BY_CLUSTER and scenario.cluster != default.cluster
         if name in _ALWAYS or chosen or value != getattr(default, name):
             parts += [shlex.join(option) for option in _options(flag, value)]
+    if scenario.keep_producers:
+        parts.append("--keep-producers")
     if not scenario.idempotence:
         parts.append("--no-idempotence")
     return [*parts, f"--seed {scenario.seed}"]

@@ -6,7 +6,12 @@ import msgspec
 import pytest
 
 from harness.clients.confluent import ConfluentClients
+from harness.clients.errors import FailedError, timed_out
+from harness.clients.micro_ops import MicroOps, Work
+from harness.clients.patience import Deadline
+from harness.clients.transactions import Transactions
 from harness.history import encode
+from harness.outcome import Stage
 from tests.harness.clients.conftest import SCENARIO, join, op, polled, read, send, txn, until
 from tests.harness.clients.mock_kafka import Api
 
@@ -56,6 +61,49 @@ def test_a_refused_record_stops_the_transaction_and_the_rest_is_never_begun(clie
     assert (done.type, done.error["name"], done.error["stage"]) == ("fail", "INVALID_RECORD", "delivery")
     assert done.value == [["send", "t0/0", 8], ["send", "t0/1", 9]]
     assert (len(done.times), done.commit_time) == (1, None)
+
+
+class Purging:
+    """A producer whose record gets no report, and whose abort succeeds."""
+
+    def __init__(self):
+        self.is_dropped = False
+
+    def init(self, deadline):
+        pass
+
+    def begin(self):
+        pass
+
+    def send(self, *_):
+        raise FailedError(timed_out(Stage.DELIVERY, "no delivery report within the op's bound"))
+
+    def abort(self, deadline):
+        pass
+
+    def drop(self, timeout_s):
+        self.is_dropped = True
+
+
+class NoReader:
+    subscribed = False
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_producer_that_purged_an_unreported_record_is_not_used_again_unless_that_is_asked_for(keep):
+    """Else librdkafka would give its sequence number to the next record, which vanishes if the first was written."""
+    made = []
+
+    def new():
+        made.append(Purging())
+        return made[-1]
+
+    transactions = Transactions(MicroOps(0, NoReader(), lambda: 0), NoReader(), new, lambda: 0, keep=keep)
+    for _ in range(2):
+        attempt = transactions.attempt(txn(SEND), Work([SEND]), Deadline(5))
+        assert attempt.course.abort_ok
+    assert len(made) == (1 if keep else 2)
+    assert all(one.is_dropped for one in made) is not keep
 
 
 def test_offsets_that_brokers_told_stay_on_an_op_that_came_to_nothing(client, mock):
