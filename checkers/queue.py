@@ -153,6 +153,8 @@ def _permissions(case: Case, findings: Findings) -> None:
     for name, setting in permitted(case.options, reads_disagree=identity.reads_disagree(case)).items():
         if findings.has(name):
             findings.permit(name, setting)
+    if findings.has("G1a") and reads.only_uncommitted_saw_aborted(case):
+        findings.permit("G1a", "read_uncommitted")
 
 
 def _doubts(view: LogView, case: Case, findings: Findings) -> None:

@@ -67,8 +67,6 @@ def aborted_reads(case: Case, findings: Findings) -> None:
     failed = writes_of_type(view, placement, TYPE_FAIL)
     g1a = case.reader_is_ok & failed[placement.record_vid]
     _aborted(case, findings, "G1a", g1a)
-    if g1a.any() and not (g1a & case.reader_is_rc).any():
-        findings.permit("G1a", "read_uncommitted")
     never = np.zeros(placement.vids.size, np.bool_)
     writer = placement.writer
     sent = np.flatnonzero(writer >= 0)
@@ -76,6 +74,12 @@ def aborted_reads(case: Case, findings: Findings) -> None:
     never[sent] = (view.calls.commit_time[call] == COMMIT_NEVER) & (view.calls.type[call] == TYPE_INFO)
     others = case.reader_is_rc & ~g1a & (failed | never)[placement.record_vid] & ~_own(case)
     _aborted(case, findings, "aborted-read", others)
+
+
+def only_uncommitted_saw_aborted(case: Case) -> bool:
+    """Return whether every ok reader of a failed send's value is read_uncommitted: legal for Kafka."""
+    failed = writes_of_type(case.view, case.placement, TYPE_FAIL)[case.placement.record_vid]
+    return not (case.reader_is_ok & case.reader_is_rc & failed).any()
 
 
 def precommitted_reads(case: Case, findings: Findings) -> None:

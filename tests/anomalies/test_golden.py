@@ -168,3 +168,15 @@ def test_compacted_topic_loses_nothing_that_can_be_told():
     judgement = judge(story.ops, CheckOptions(compacted=True))
     assert judgement.anomalies == ()
     assert {"lost-write", "unseen", "poll-skip", "torn-transaction"} <= set(judgement.not_checked)
+
+
+def test_aborted_value_that_only_uncommitted_readers_saw_is_permitted():
+    story = Story()
+    story.ok(0, "send", [send("x", 0, 0)])
+    story.fail(0, "txn", [send("x", 1, 1)], commit_time=None)
+    story.ok(1, "poll", [poll(("x", [[0, 0], [1, 1]]))], isolation=RU)
+    (anomaly,) = judge(story.ops, CheckOptions()).anomalies
+    assert (anomaly.name, anomaly.permitted_by) == ("G1a", "read_uncommitted")
+    story.ok(2, "poll", [poll(("x", [[0, 0], [1, 1]]))])
+    (anomaly,) = judge(story.ops, CheckOptions()).anomalies
+    assert anomaly.permitted_by is None
