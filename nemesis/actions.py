@@ -13,6 +13,7 @@ from typing import Any, assert_never
 from harness.cluster.api import (
     CLIENTS,
     Action,
+    Blackout,
     Cluster,
     ClusterError,
     Cut,
@@ -22,6 +23,7 @@ from harness.cluster.api import (
     Partitionable,
     Pausable,
     Pause,
+    Powered,
     Resume,
     Shape,
     Shapeable,
@@ -32,6 +34,7 @@ from nemesis.fault import Power
 
 _NAMES: dict[str, type[Action]] = {
     "kill": Kill,
+    "blackout": Blackout,
     "start": Start,
     "pause": Pause,
     "resume": Resume,
@@ -49,6 +52,7 @@ def powers(kind: type[Cluster]) -> frozenset[Power]:
         "pause": Pausable,
         "partition": Partitionable,
         "shape": Shapeable,
+        "power": Powered,
     }
     return frozenset(power for power, protocol in needed.items() if issubclass(kind, protocol))
 
@@ -56,7 +60,7 @@ def powers(kind: type[Cluster]) -> frozenset[Power]:
 def inverse(action: Action) -> Action | None:
     """Return what undoes the action; None where there is nothing to undo."""
     match action:
-        case Kill(node):
+        case Kill(node) | Blackout(node):
             return Start(node)
         case Pause(node):
             return Resume(node)
@@ -82,7 +86,7 @@ def nodes_of(actions: Iterable[Action]) -> tuple[str, ...]:
         match action:
             case Cut(source, target) | Join(source, target) | Shape(source, target) | Smooth(source, target):
                 found |= {end: None for end in (source, target) if end != CLIENTS}
-            case Kill(node) | Start(node) | Pause(node) | Resume(node):
+            case Kill(node) | Blackout(node) | Start(node) | Pause(node) | Resume(node):
                 found[node] = None
             case _:
                 assert_never(action)
@@ -94,6 +98,8 @@ def perform(action: Action, cluster: Cluster) -> None:
     match action:
         case Kill(node):
             _killable(cluster).kill(node)
+        case Blackout(node):
+            _powered(cluster).blackout(node)
         case Start(node):
             _killable(cluster).start(node)
         case Pause(node):
@@ -121,7 +127,7 @@ def undo(action: Action, cluster: Cluster) -> bool:
             needed = _pausable(cluster).paused(node)
         case Join() | Smooth():
             needed = True  # both are safe when not needed, and a cut that has dropped nothing looks like none
-        case Kill() | Pause() | Cut() | Shape():
+        case Kill() | Blackout() | Pause() | Cut() | Shape():
             raise ValueError(f"{action} undoes nothing")
         case _:
             assert_never(action)
@@ -133,6 +139,12 @@ def undo(action: Action, cluster: Cluster) -> bool:
 def _killable(cluster: Cluster) -> Killable:
     if not isinstance(cluster, Killable):
         raise ClusterError(f"cluster {cluster.name}: its nodes can't be killed or started")
+    return cluster
+
+
+def _powered(cluster: Cluster) -> Powered:
+    if not isinstance(cluster, Powered):
+        raise ClusterError(f"cluster {cluster.name}: its nodes can't lose power")
     return cluster
 
 
@@ -161,7 +173,7 @@ def to_json(action: Action) -> dict[str, Any]:
             return {"shape": [source, target, delay_ms, loss_ppm]}
         case Cut(source, target) | Join(source, target) | Smooth(source, target):
             return {type(action).__name__.lower(): [source, target]}
-        case Kill(node) | Start(node) | Pause(node) | Resume(node):
+        case Kill(node) | Blackout(node) | Start(node) | Pause(node) | Resume(node):
             return {type(action).__name__.lower(): node}
         case _:
             assert_never(action)
@@ -174,7 +186,7 @@ def from_json(document: dict[str, Any]) -> Action:
             return Shape(source, target, delay_ms, loss_ppm)
         case (("cut" | "join" | "smooth" as name, [str() as source, str() as target]),):
             return _NAMES[name](source, target)  # type: ignore[call-arg]
-        case (("kill" | "start" | "pause" | "resume" as name, str() as node),):
+        case (("kill" | "blackout" | "start" | "pause" | "resume" as name, str() as node),):
             return _NAMES[name](node)  # type: ignore[call-arg]
         case _:
             raise ValueError(f"not an action: {document!r}")

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from nemesis.away import ReplicaAway
 from nemesis.bad_links import CutClients, LossyLinks, SlowLinks
 from nemesis.fault import Fault
-from nemesis.kills import KillAll, KillFollower, KillLeader, KillRandom
+from nemesis.kills import KillAll, KillFollower, KillLeader, KillRandom, LosePower
 from nemesis.partitions import PartitionLeader
 from nemesis.pauses import PauseFollowers, PauseLeader
 
@@ -26,6 +26,7 @@ _KINDS: tuple[Fault, ...] = (
     KillFollower(),
     KillRandom(),
     KillAll(),
+    LosePower(),
     ReplicaAway(),
     SlowLinks(),
     LossyLinks(),

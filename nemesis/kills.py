@@ -1,4 +1,4 @@
-"""Faults that kill nodes with SIGKILL: kill-leader, kill-follower, kill-random, kill-all.
+"""Faults that end nodes: kill-leader, kill-follower, kill-random, kill-all (SIGKILL), lose-power.
 
 Each aims, kills, and then shows from outside that it bit: the process is gone by the operating system's word, and where
 the fault is about leadership, the cluster's own metadata noticed. Healing starts the processes that are not running and
@@ -8,10 +8,10 @@ may only be able to act before that.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
-from harness.cluster.api import IsrShrunk, Kill, Pid, Start
+from harness.cluster.api import Action, Blackout, IsrShrunk, Kill, Pid, Start
 from nemesis.actions import inverses
 from nemesis.aiming import (
     answers_within,
@@ -35,6 +35,7 @@ START_DEADLINE_S = 60.0
 """For a started node to answer: measured 7-35 s from start to serving, with all nodes starting at once."""
 
 _KILL: frozenset[Power] = frozenset({"kill"})
+_POWER: frozenset[Power] = frozenset({"kill", "power"})
 
 
 def start_again(injection: Injection) -> Heal:
@@ -70,6 +71,33 @@ class KillLeader:
         if state is None or state.leader is None:
             return no_leader(aim)
         injection, gone = yield from kill_nodes(aim, (state.leader,))
+        if not gone or aim.held:
+            return injection
+        return bitten(injection, (yield from leader_moved(aim, state.leader)))
+
+    def heal(self, injection: Injection) -> Heal:
+        """Start it again."""
+        return start_again(injection)
+
+
+class LosePower:
+    """Takes the power of the node that leads the aimed partition: the process ends, what it had not synced is gone.
+
+    One node at a time loses nothing that was acknowledged: the others hold it, and a node that was not stopped in order
+    may not lead again before it has caught up (KIP-966). Bit: as kill-leader.
+    """
+
+    name = "lose-power"
+    summary = "the leader of a partition loses power, and what it had not synced; starts it again"
+    needs = _POWER
+    expects: Expects = "progress"
+
+    def inject(self, aim: Aim) -> Inject:
+        """Take the leader's power and wait for the next one."""
+        state = yield from led(aim)
+        if state is None or state.leader is None:
+            return no_leader(aim)
+        injection, gone = yield from kill_nodes(aim, (state.leader,), Blackout)
         if not gone or aim.held:
             return injection
         return bitten(injection, (yield from leader_moved(aim, state.leader)))
@@ -160,13 +188,15 @@ def _running(aim: Aim) -> Generator[Step, Any, tuple[str, ...]]:
     return tuple(node for node, pid in pids.items() if pid is not None)
 
 
-def kill_nodes(aim: Aim, nodes: tuple[str, ...]) -> Generator[Step, Any, tuple[Injection, bool]]:
+def kill_nodes(
+    aim: Aim, nodes: tuple[str, ...], injure: Callable[[str], Action] = Kill
+) -> Generator[Step, Any, tuple[Injection, bool]]:
     """Kill the nodes; return the injection as far as it is known, and whether all processes went."""
     before = yield from ask_each(Pid, nodes)
     absent = sorted(node for node, pid in before.items() if pid is None)
     if absent:
         return missed(aim, f"no process to kill on {', '.join(absent)}"), False
-    actions = tuple(Kill(node) for node in nodes)
+    actions = tuple(injure(node) for node in nodes)
     yield Act(actions)
     left = [node for node, pid in (yield from ask_each(Pid, nodes)).items() if pid is not None]
     evidence = {"pid": per_node(before), "pid-gone": not left}

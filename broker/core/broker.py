@@ -239,9 +239,14 @@ class Broker:
             self._forwarded[token] = (request.id, refusal(message))
 
     def metadata(self, request: MetadataRequest) -> MetadataResponse:
-        """Return what this node knows of the cluster."""
+        """Return what this node knows of the cluster.
+
+        Until it has caught up with its own registration, that is the past: partitions are not told (Kafka opens no door
+        before that).
+        """
         leader_id = self.quorum.leader_id
-        return cluster.metadata(self.image, request, cluster_id=self.config.cluster_id, leader_id=leader_id)
+        answer = cluster.metadata(self.image, request, cluster_id=self.config.cluster_id, leader_id=leader_id)
+        return answer if self._active else cluster.without_partitions(answer)
 
     def create_and_tell(self, request: MetadataRequest, now_ms: int) -> MetadataResponse:
         """Ask for the topics that are not there; the client looks again until they are."""

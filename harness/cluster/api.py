@@ -91,6 +91,15 @@ class Killable(Protocol):
 
 
 @runtime_checkable
+class Powered(Protocol):
+    """A cluster whose nodes can lose power: the process ends, and what was not synced is gone. `start` as Killable."""
+
+    def blackout(self, node: str) -> None:
+        """Let the node lose power now."""
+        ...
+
+
+@runtime_checkable
 class Pausable(Protocol):
     """A cluster whose nodes can be stopped with SIGSTOP and continued."""
 
@@ -188,6 +197,13 @@ class Kill:
 
 
 @dataclass(frozen=True, slots=True)
+class Blackout:
+    """Let the node lose power."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
 class Start:
     """Start the node again."""
 
@@ -243,7 +259,7 @@ class Smooth:
     target: str
 
 
-Action = Kill | Start | Pause | Resume | Cut | Join | Shape | Smooth
+Action = Kill | Blackout | Start | Pause | Resume | Cut | Join | Shape | Smooth
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ _PID: Final = 1000
 
 
 class SimulatedCluster:
-    """A cluster on a virtual clock; satisfies Cluster, Killable, Pausable, Partitionable and Logged."""
+    """A cluster on a virtual clock; satisfies Cluster, Killable, Powered, Pausable, Partitionable and Logged."""
 
     def __init__(self, spec: ClusterSpec) -> None:
         """Make the world of the spec's seed; nothing runs yet. Raises UsageError."""
@@ -104,6 +104,10 @@ class SimulatedCluster:
     def kill(self, node: str) -> None:
         """End the node's process at once; its disk keeps what was written."""
         self._node(node).kill()
+
+    def blackout(self, node: str) -> None:
+        """End the node's process at once, and lose what its disk had not synced."""
+        self.world.lose_power(self._node(node).name)
 
     def start(self, node: str) -> None:
         """Start the node's process; safe when it runs."""

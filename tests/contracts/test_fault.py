@@ -21,11 +21,11 @@ from tests.nemesis.fake import FakeCluster, holds, nemesis
 
 KEY = "t0/0"
 AIM = {"keys": [KEY], "draw": 0.4}
-INJURE = {"kill", "pause", "cut", "shape"}
+INJURE = {"kill", "pause", "cut", "shape", "blackout"}
 
 every_fault = pytest.mark.parametrize("fault", list(FAULTS.values()), ids=list(FAULTS))
 by_role = pytest.mark.parametrize(
-    "name", ["kill-leader", "pause-leader", "partition-leader", "pause-followers", "kill-follower"]
+    "name", ["kill-leader", "pause-leader", "partition-leader", "pause-followers", "kill-follower", "lose-power"]
 )
 
 

@@ -131,6 +131,10 @@ class FakeCluster:
         if self._does("kill", node):
             self.machines[node] = _Machine(None, heard_for_s=0.0, fenced=self.machines[node].fenced)
 
+    def blackout(self, node: str) -> None:
+        if self._does("blackout", node):
+            self.machines[node] = _Machine(None, heard_for_s=0.0, fenced=self.machines[node].fenced)
+
     def start(self, node: str) -> None:
         machine = self.machines[node]
         if machine.pid is not None:

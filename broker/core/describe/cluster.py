@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+import msgspec
+
 from broker.core.controller.topics import is_valid_name
 from broker.core.errors import Code
 from broker.core.metadata.image import Broker, Image, Topic
@@ -121,6 +123,15 @@ def _partition(state: PartitionState, alive: Collection[int]) -> MetadataRespons
         isr_nodes=state.isr,
         offline_replicas=tuple(replica for replica in state.replicas if replica not in alive),
     )
+
+
+def without_partitions(answer: MetadataResponse) -> MetadataResponse:
+    """Return the answer of a node that does not know yet who leads what: clients look again."""
+    topics = tuple(
+        MetadataResponseTopic(error_code=Code.LEADER_NOT_AVAILABLE, name=topic.name, topic_id=topic.topic_id)
+        for topic in answer.topics
+    )
+    return msgspec.structs.replace(answer, topics=topics)
 
 
 def describe_cluster(

@@ -20,6 +20,7 @@ from broker.wire.messages.alter_partition_reassignments import (
 from broker.wire.messages.create_topics import CreatableTopic, CreatableTopicConfig, CreateTopicsRequest
 from broker.wire.messages.elect_leaders import ElectLeadersRequest
 from broker.wire.messages.fetch import FetchPartition, FetchRequest, FetchTopic
+from broker.wire.messages.metadata import MetadataRequest
 from broker.wire.messages.produce import PartitionProduceData, ProduceRequest, TopicProduceData
 from tests.broker.network import Network
 
@@ -464,3 +465,24 @@ def test_the_same_seed_gives_the_same_run():
         )
 
     assert run() == run()
+
+
+def test_a_node_that_came_back_tells_no_leaders_of_the_past():
+    network = cluster(metadata_snapshot_bytes=200)
+    key = create(network)
+    old, _ = newest_leader(network, key)
+    network.crash(old, power=False)
+    assert network.run(until=lambda: newest_leader(network, key)[0] not in {None, old}, limit_ms=2000)
+    epoch = newest_leader(network, key)[1].leader.epoch
+    seen = []
+
+    def look(network):
+        node = network.nodes.get(old)
+        for topic in node.metadata(MetadataRequest()).topics if node else ():
+            seen.extend(part.leader_epoch for part in topic.partitions)
+
+    network.check = look
+    network.start(old)
+    assert network.run(until=lambda: healthy(network), limit_ms=5000)
+    assert seen
+    assert min(seen) >= epoch
