@@ -285,6 +285,16 @@ class Connection:
             self._resume()
 
     @property
+    def unsent_bytes(self) -> int:
+        """Bytes of answers that the client has not taken yet."""
+        return self._stream.queued_bytes
+
+    @property
+    def waiting(self) -> int:
+        """Requests that are not answered yet."""
+        return len(self._slots)
+
+    @property
     def is_idle(self) -> bool:
         """Whether no request waits."""
         return not self._slots

@@ -75,6 +75,7 @@ class Node:
         self.memory = Memory(settings.limits.max_memory_bytes)
         self.max_request_bytes = settings.limits.max_request_bytes
         self.counts: dict[int, int] = {}
+        self.request_bytes: dict[int, int] = {}
         self.connections: dict[Connection, None] = {}
         self.disk = Disk(settings.folder)
         self._anchor_s = time.time() - time.monotonic()
@@ -292,6 +293,7 @@ class Node:
         api_key = opened.api_key if isinstance(opened, Answered) else opened.header.api_key
         if api_key in self.counts or len(self.counts) < 1000:
             self.counts[api_key] = self.counts.get(api_key, 0) + 1
+            self.request_bytes[api_key] = self.request_bytes.get(api_key, 0) + len(payload)
         return opened
 
     def asked(self, connection: Connection, slot: Slot, asked: Asked) -> None:

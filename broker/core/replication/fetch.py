@@ -89,6 +89,11 @@ class Fetching:
             heapq.heappop(self._deadlines)
         return self._deadlines[0][0] if self._deadlines else 1 << 62
 
+    @property
+    def parked(self) -> int:
+        """How many fetches wait for records."""
+        return sum(parked.open for _, _, parked in self._deadlines) + self._sessions.parked
+
     def handle(self, request_id: object, request: FetchRequest, now_ms: int) -> None:
         """Answer, or park."""
         state = request.replica_state

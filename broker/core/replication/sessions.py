@@ -94,6 +94,11 @@ class Sessions:
             heapq.heappop(heap)
         return heap[0][0] if heap else 1 << 62
 
+    @property
+    def parked(self) -> int:
+        """How many requests wait."""
+        return sum(session.parked is not None for session in self._by_replica.values())
+
     def handle(self, request_id: object, request: FetchRequest, now_ms: int) -> None:
         """Answer a follower's request, or park it."""
         replica_id = request.replica_state.replica_id

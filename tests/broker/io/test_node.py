@@ -264,11 +264,21 @@ def test_logs_are_json_and_metrics_are_on_loopback_when_asked(own):
     lines = [json.loads(line) for line in node.log().splitlines()]
     assert any("Kafka Server started" in line["message"] for line in lines)
     create(node)
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=WITHIN_S) as answer:
-        text = answer.read().decode()
+    with node.connect() as connection:
+        connection.sendall(request(MetadataRequest(topics=()), 9, 1))
+        receive(connection)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=WITHIN_S) as answer:
+            text = answer.read().decode()
     assert "broker_running 1" in text.splitlines()
     assert "broker_partitions_led 1" in text.splitlines()
     assert 'broker_requests_total{api="CREATE_TOPICS"} 1' in text
+    told = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert int(told['broker_request_bytes_total{api="CREATE_TOPICS"}']) > 20
+    gauges = ("partitions_under_replicated", "produces_parked", "fetches_parked", "unsent_bytes", "receiving_bytes")
+    assert {int(told[f"broker_{name}"]) for name in gauges} == {0}
+    assert int(told["broker_connections"]) >= 1
+    assert int(told["broker_requests_waiting"]) <= int(told["broker_connections"])
+    assert int(told["broker_max_rss_kib"]) > 10_000
 
 
 def ask(node, message, version):
