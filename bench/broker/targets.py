@@ -39,6 +39,7 @@ class Target:
     bootstrap: str
     pids: list[int]
     starting: threading.Thread
+    cluster: EmbeddedCluster | JvmCluster | None = None
 
     def cpu_s(self) -> float:
         """Return the CPU seconds that the brokers have used so far."""
@@ -73,7 +74,7 @@ def running(name: str, nodes: int, folder: Path, *, kfake: Path | None, links: b
             return
         target.pids.extend(pid for node in cluster.nodes() if (pid := cluster.pid(node.name)) is not None)
 
-    target = Target(name, cluster.bootstrap(), [], threading.Thread(target=up))
+    target = Target(name, cluster.bootstrap(), [], threading.Thread(target=up), cluster)
     target.starting.start()
     try:
         yield target
