@@ -7,6 +7,7 @@ was not changed is the same run again.
 
 from __future__ import annotations
 
+import shutil
 import sys
 import tempfile
 import time
@@ -21,7 +22,7 @@ from checkers.judgement import Judgement
 from checkers.options import CheckOptions, options_of_scenario
 from harness import catalog, store
 from harness import run as runs
-from harness.cluster.api import UsageError
+from harness.cluster.api import ClusterError, UsageError
 from harness.cluster.simulated import PROVIDER, SimulatedCluster
 from harness.exits import of_verdict
 from harness.history import Op, read_lines
@@ -140,7 +141,13 @@ def _fails(target: str, scratch: Path) -> Callable[[Case], bool]:
         count += 1
         folder = scratch / str(count)
         folder.mkdir()
-        return any(one.name == target for one in perform(case, folder).anomalies)
+        try:
+            judgement = perform(case, folder)
+        except (ClusterError, UsageError):  # a cluster that small can't be made: not what is looked for
+            return False
+        finally:
+            shutil.rmtree(folder)
+        return any(one.name == target for one in judgement.anomalies)
 
     return fails
 

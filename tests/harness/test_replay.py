@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from harness import replay, store
@@ -72,3 +73,11 @@ def test_a_valid_run_has_nothing_to_shrink(tmp_path, capsys):
     assert guarded([*quiet, str(tmp_path)]) == 0
     assert guarded(["shrink", str((tmp_path / "latest").resolve()), "--results", str(tmp_path)]) == 254
     assert replay.INVALID_FIRST in capsys.readouterr().err
+
+
+def test_a_case_whose_cluster_can_not_be_made_does_not_fail_alike(failed, tmp_path):
+    case = read(failed)
+    impossible = msgspec.structs.replace(case.scenario, nodes=1, replication=3)
+    fails = replay._fails(next(iter(store.read_json(failed / store.VERDICT)["anomalies"])), tmp_path)
+    assert not fails(msgspec.structs.replace(case, scenario=impossible))
+    assert fails(case)
