@@ -4,8 +4,10 @@ Engines. A test marked `docker`, `jvm` or `browser` is skipped, with the reason,
 HARNESS_REQUIRE_DOCKER=1 (JVM, BROWSER) is set, every skip of such a test is a failure instead: CI can't lose them
 silently.
 
-Order. Tests that start a cluster carry one xdist group, so one worker runs them one after another, and they are moved
-behind all others, so that a cluster has the machine for itself. Within both halves pytest-randomly shuffles.
+Order. Tests that start a cluster of Apache Kafka carry one xdist group, so one worker runs them one after another, and
+they are moved behind all others, so that a cluster has the machine for itself. Those that start our own nodes carry
+another one and come first: one worker has them, the other ones what needs no cluster. Within each part pytest-randomly
+shuffles.
 
 Seed. Hypothesis takes the seed of pytest-randomly; one number, printed with the command on failure, repeats both.
 """
@@ -75,7 +77,7 @@ LACKS: dict[str, Callable[[], str | None]] = {
     "browser": functools.cache(_lacks_browser),
     "shared": functools.cache(_lacks_shared),
 }
-CLUSTERS = ("docker", "jvm", "embedded")
+OWN_NODES, CLUSTERS = ("embedded",), ("docker", "jvm")
 
 
 def find_chromium() -> str | None:
@@ -109,13 +111,15 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if _starts_cluster(item):
+        if _is_one_of(item, CLUSTERS):
             item.add_marker(pytest.mark.xdist_group("cluster"))
-    items.sort(key=_starts_cluster)
+        elif _is_one_of(item, OWN_NODES):
+            item.add_marker(pytest.mark.xdist_group("embedded"))
+    items.sort(key=lambda item: (_is_one_of(item, CLUSTERS), not _is_one_of(item, OWN_NODES)))
 
 
-def _starts_cluster(item: pytest.Item) -> bool:
-    return any(item.get_closest_marker(name) for name in CLUSTERS)
+def _is_one_of(item: pytest.Item, marks: tuple[str, ...]) -> bool:
+    return any(item.get_closest_marker(name) for name in marks)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -140,7 +144,13 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Print the command that repeats what failed, with its seed."""
     broken = [*terminalreporter.getreports("failed"), *terminalreporter.getreports("error")]
-    names = list(dict.fromkeys(report.nodeid.removesuffix("@cluster") for report in broken if "::" in report.nodeid))
+    names = list(
+        dict.fromkeys(
+            report.nodeid.removesuffix("@cluster").removesuffix("@embedded")
+            for report in broken
+            if "::" in report.nodeid
+        )
+    )
     if not names:
         return
     seed = getattr(config.option, "randomly_seed", 0)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-MARKERS = "docker jvm browser shared"
+MARKERS = "docker jvm browser shared embedded"
 ENGINES = """
     import pytest
 
@@ -66,19 +66,27 @@ MIXTURE = """
     @pytest.mark.parametrize("number", range(8))
     def test_of_a_function(number):
         assert number < 8
+
+    @pytest.mark.embedded
+    @pytest.mark.parametrize("number", range(3))
+    def test_of_a_node(number):
+        assert number < 3
 """
 
 
 def test_tests_that_start_clusters_come_last(session: Session) -> None:
     lines = session(MIXTURE, "-n", "0", "-v").outlines
-    order = [found[1] for line in lines if (found := re.search(r"::test_of_a_(cluster|function)\[\d\] \w", line))]
-    assert order == ["function"] * 8 + ["cluster"] * 4
+    order = [found[1] for line in lines if (found := re.search(r"::test_of_a_(cluster|function|node)\[\d\] \w", line))]
+    assert order == ["node"] * 3 + ["function"] * 8 + ["cluster"] * 4
 
 
 def test_tests_that_start_clusters_share_one_worker(session: Session) -> None:
     lines = session(MIXTURE, "-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder", "-v").outlines
     workers = [found[1] for line in lines if (found := re.search(r"\[(gw\d)\].*SKIPPED.*test_of_a_cluster", line))]
     assert len(workers) == 4
+    assert len(set(workers)) == 1
+    workers = [found[1] for line in lines if (found := re.search(r"\[(gw\d)\].*PASSED.*test_of_a_node", line))]
+    assert len(workers) == 3
     assert len(set(workers)) == 1
 
 
