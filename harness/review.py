@@ -110,6 +110,14 @@ def report(folder: Path, *, open_report: bool) -> int:
     return VALID
 
 
+def _judged_as() -> dict[str, str]:
+    """Return what a history can be judged as."""
+    from checkers.linear.model import MODELS  # noqa: PLC0415
+
+    models = {name: f"linearizability of {', '.join(sorted(model.kinds))}" for name, model in MODELS.items()}
+    return {"kafka": "send, poll, txn (default)", "list-append": "transactional cycles, as Elle", **models}
+
+
 def list_all() -> int:
     """List workloads, faults, checkers and clusters, a line each."""
     from checkers.catalog import ORDER  # noqa: PLC0415
@@ -121,6 +129,7 @@ def list_all() -> int:
         "workloads (--workload)": {w.name: w.summary for w in catalog.WORKLOADS.values()},
         "faults (--nemesis)": faults(),
         "clusters (--cluster)": {p.name: p.summary for p in catalog.PROVIDERS.values()},
+        "histories from elsewhere (check --workload)": _judged_as(),
         "checkers: the anomalies that they know": {name: meaning(name).guarantee for name in ORDER},
     }
     for title, entries in sections.items():

@@ -116,6 +116,7 @@ def test_list_names_everything_that_can_be_chosen(capsys):
         "embedded",
         "jvm",
         "existing",
+        "priority-queue",
         "lost-write",
     ):
         assert f"  {name} " in out
