@@ -90,6 +90,7 @@ class PartitionLog:
         self.recovery_point = start
         self.segments = [Segment(start)]
         self.epochs = Epochs()
+        self._has_unsaved_epoch = False
         self.producers = Producers()
         self.aborted = AbortedIndex()
         self.cleaned = Cleaned()
@@ -156,7 +157,7 @@ class PartitionLog:
         segment = self.segments[-1]
         if len(segment) and self._must_roll(segment, header):
             segment = self.roll()
-        if self.epochs.assign(header.leader_epoch, header.base_offset):
+        if self.epochs.assign(header.leader_epoch, header.base_offset) or self._has_unsaved_epoch:
             self._save_epochs()
         view = memoryview(buffer)[position : position + header.size]
         self._out.writes.append(Append(self.name, segment.base, segment.size, view))
@@ -206,6 +207,7 @@ class PartitionLog:
         return self.epochs.epoch_at(offset - 1)
 
     def _save_epochs(self) -> None:
+        self._has_unsaved_epoch = False
         self._out.writes.append(Save(epochs_file(self.name), self.epochs.dump()))
 
     def sync(self) -> None:
@@ -218,14 +220,19 @@ class PartitionLog:
             self.sync()
 
     def start_epoch(self, epoch: int) -> None:
-        """Note that this replica leads `epoch` from the log's end on."""
+        """Note that this replica leads `epoch` from the log's end on; saved with its first record.
+
+        Replacing a file costs milliseconds on some file systems, and a node that takes a thousand partitions over must
+        not stand still. An epoch without a record says nothing that a crash may not forget (see `end_leadership`).
+        """
         if self.epochs.assign(epoch, self.end):
-            self._save_epochs()
+            self._has_unsaved_epoch = True
 
     def end_leadership(self) -> None:
         """Forget an epoch that was led without a record: the next leader may have records of an earlier one here."""
-        if self.epochs.truncate_end(self.end):
+        if self.epochs.truncate_end(self.end) and not self._has_unsaved_epoch:
             self._save_epochs()
+        self._has_unsaved_epoch = False
 
     # Reading.
 

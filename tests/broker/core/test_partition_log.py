@@ -337,3 +337,34 @@ def test_a_read_returns_one_batch_even_if_it_is_larger_than_asked():
     assert region is not None
     assert bench.log.end_of(region) == 1
     assert bench.log.read(0, 2, 10, at_least_one=False) is None
+
+
+def test_an_epoch_is_saved_with_its_first_record_and_costs_nothing_before():
+    bench = Bench()
+    bench.append(data_batch(), epoch=1)
+    bench.log.start_epoch(4)
+    assert bench.out.writes == [], "a thousand partitions that are taken over write nothing"
+    assert bench.log.epochs.entries() == [(1, 0), (4, 1)]
+    bench.log.end_leadership()
+    assert bench.out.writes == []
+    assert bench.log.epochs.entries() == [(1, 0)]
+    bench.log.start_epoch(5)
+    data = data_batch()
+    bench.log.append(data, [batch.parse_header(data, 0)], 5, 0)
+    saved, appended = bench.out.writes
+    assert isinstance(appended, Append)
+    assert saved.data == bench.log.epochs.dump() == b"0\n2\n1 0\n5 1\n"
+    bench.flush()
+    bench.recover()
+    assert bench.log.epochs.entries() == [(1, 0), (5, 1)]
+
+
+def test_an_epoch_that_led_without_a_record_may_be_forgotten_by_a_crash():
+    bench = Bench()
+    bench.append(data_batch(), epoch=1)
+    bench.log.start_epoch(4)
+    bench.flush()
+    bench.recover()
+    assert bench.log.epochs.entries() == [(1, 0)]
+    bench.append(data_batch(), epoch=2)  # another leader's, of an epoch between
+    assert bench.log.epochs.entries() == [(1, 0), (2, 1)]
