@@ -20,6 +20,7 @@ from broker.core.ready import Outbox
 from broker.core.replication.replica import Key, Replica
 from broker.core.replication.replicas import Replicas
 from broker.core.replication.sessions import FULL_EPOCH
+from broker.wire import batch
 from broker.wire.batch import CorruptBatchError
 from broker.wire.messages.fetch import (
     FetchPartition,
@@ -185,6 +186,8 @@ class Fetchers:
 
     def _apply(self, tail: Tail, replica: Replica, ask: FetchPartition, data: PartitionData, now_ms: int) -> None:
         is_current = replica.leader_epoch == ask.current_leader_epoch and replica.log.end == ask.fetch_offset
+        if is_current and _is_late(replica, data):
+            return  # an earlier request's, which another one overtook: what was asked since is still to be answered
         if is_current and not self._take(replica, data):
             self._rest(tail, replica.key, now_ms)
         elif replica.next_fetch(self._config.replica_fetch_max_bytes) != ask:
@@ -236,6 +239,14 @@ class Fetchers:
         for tail in self._tails.values():
             tail.new = tail.new or bool(tail.changed)
             self._fetch(tail, now_ms)
+
+
+def _is_late(replica: Replica, data: PartitionData) -> bool:
+    """Return whether the answer begins with a batch that is in the log already."""
+    records = data.records
+    if not isinstance(records, bytes | bytearray | memoryview) or len(records) < batch.HEADER_SIZE:
+        return False
+    return batch.parse_header(records, 0).last_offset < replica.log.end
 
 
 def _forgotten(tail: Tail) -> tuple[ForgottenTopic, ...]:
