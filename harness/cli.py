@@ -291,6 +291,7 @@ def bugs(
     seeds: Annotated[int, typer.Option(help="Runs to try for each bug.", min=1)] = 200,
     clean: Annotated[int, typer.Option(help="Runs without a bug, which must raise nothing.", min=0)] = 100,
     jobs: Annotated[int, typer.Option(help="Processes side by side.", min=1)] = 2,
+    minutes: Annotated[float, typer.Option(help="Leave what is not done by then; 0: no limit.", min=0)] = 0.0,
     only: Annotated[str, typer.Option(help="Hunt these, with commas; `none`: only clean runs.")] = "",
     first_seed: Annotated[int, typer.Option(help="The first seed of each hunt.", min=0)] = 1,
     write: Annotated[Path | None, typer.Option(help="Put the table between the marks of this document.")] = None,
@@ -302,7 +303,14 @@ def bugs(
     if not score:
         raise typer.Exit(hunt.list_all())
     status = hunt.score(
-        only=only, first_seed=first_seed, seeds=seeds, clean=clean, jobs=jobs, write=write, results=results
+        only=only,
+        first_seed=first_seed,
+        seeds=seeds,
+        clean=clean,
+        jobs=jobs,
+        minutes=minutes,
+        write=write,
+        results=results,
     )
     raise typer.Exit(status)
 

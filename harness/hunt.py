@@ -25,6 +25,7 @@ def score(
     seeds: int,
     clean: int,
     jobs: int,
+    minutes: float,
     write: Path | None,
     results: Path,
 ) -> int:
@@ -34,18 +35,20 @@ def score(
     sys.stdout.write(f"hunting in {folder}\n")
     done = hunting.score(
         names,
-        [] if only else [*PERMITS],
+        [*PERMITS] if only in {"", "none"} else [],
         first_seed=first_seed,
         seeds=seeds,
         clean_seeds=clean,
         jobs=jobs,
+        minutes=minutes,
         results=folder,
         tell=lambda line: print(line, flush=True),  # noqa: T201
     )
     chosen = [f"--only {only}"] if only else []
+    limit = [f"--minutes {minutes:g}"] if minutes else []
     first = [f"--first-seed {first_seed}"] if first_seed != 1 else []
     command = " ".join(
-        ["harness bugs --score", *chosen, *first, f"--seeds {seeds}", f"--clean {clean}", f"--jobs {jobs}"]
+        ["harness bugs --score", *chosen, *first, f"--seeds {seeds}", f"--clean {clean}", f"--jobs {jobs}", *limit]
     )
     text = hunted.table(done, catalog.BUGS, command)
     sys.stdout.write(text)

@@ -25,6 +25,7 @@ from harness.scenario import Scenario
 INVARIANT = "invariant"
 SIMULATORS = "broken-invariant"
 """The class of what only the simulator can see."""
+FOREVER_S = float("inf")
 CHUNK = 5
 """Clean seeds that one task runs: a task must not last so long that the end waits for one process."""
 
@@ -119,22 +120,24 @@ def attempt(scenario: Scenario, results: Path) -> Attempt:
     )
 
 
-def hunt(bug: str, seeds: Iterable[int], results: Path) -> Hunt:
-    """Try seeds until the checkers find the bug."""
-    return _hunt(bug, (mix.scenario(seed, bug) for seed in seeds), results)
+def hunt(bug: str, seeds: Iterable[int], results: Path, until_s: float = FOREVER_S) -> Hunt:
+    """Try seeds until the checkers find the bug, or the wall clock says `until_s`."""
+    return _hunt(bug, (mix.scenario(seed, bug) for seed in seeds), results, until_s)
 
 
-def permit(name: str, seeds: Iterable[int], results: Path) -> Hunt:
+def permit(name: str, seeds: Iterable[int], results: Path, until_s: float = FOREVER_S) -> Hunt:
     """Try seeds on the clean broker until a setting shows what it permits."""
-    return _hunt(name, (permitted.scenario(seed, name) for seed in seeds), results)
+    return _hunt(name, (permitted.scenario(seed, name) for seed in seeds), results, until_s)
 
 
-def _hunt(name: str, scenarios: Iterable[Scenario], results: Path) -> Hunt:
+def _hunt(name: str, scenarios: Iterable[Scenario], results: Path, until_s: float) -> Hunt:
     seen: Attempt | None = None
     found: Attempt | None = None
     tried = broken = 0
     virtual_s = cpu_s = 0.0
     for scenario in scenarios:
+        if time.time() >= until_s:
+            break
         one = attempt(scenario, results)
         tried += 1
         broken += one.valid is None
@@ -148,9 +151,9 @@ def _hunt(name: str, scenarios: Iterable[Scenario], results: Path) -> Hunt:
     return Hunt(bug=name, found=found, seen=seen, tried=tried, broken=broken, virtual_s=virtual_s, cpu_s=cpu_s)
 
 
-def clean(seeds: Sequence[int], results: Path) -> list[Attempt]:
-    """Run seeds without a bug."""
-    return [attempt(mix.scenario(seed), results) for seed in seeds]
+def clean(seeds: Sequence[int], results: Path, until_s: float = FOREVER_S) -> list[Attempt]:
+    """Run seeds without a bug, as many as the time allows."""
+    return [attempt(mix.scenario(seed), results) for seed in seeds if time.time() < until_s]
 
 
 def score(
@@ -161,18 +164,23 @@ def score(
     seeds: int,
     clean_seeds: int,
     jobs: int,
+    minutes: float,
     results: Path,
     tell: Callable[[str], None],
 ) -> Score:
-    """Hunt every bug, and run the clean seeds; each hunt and each few clean seeds are one task."""
+    """Hunt every bug, and run the clean seeds; each hunt and each few clean seeds are one task.
+
+    What is not done after `minutes` (0: no limit) is left, and what was tried until then is told.
+    """
+    until_s = time.time() + minutes * 60 if minutes else FOREVER_S
     hunts: dict[str, Hunt] = {}
     shown: dict[str, Hunt] = {}
     attempts: list[Attempt] = []
     with ProcessPoolExecutor(jobs) as pool:
         every = range(first_seed, first_seed + seeds)
-        hunting = [pool.submit(hunt, bug, every, results / bug) for bug in bugs]
-        showing = [pool.submit(permit, name, every, results / "permitted") for name in permits]
-        running = [pool.submit(clean, chunk, results / "clean") for chunk in _chunks(first_seed, clean_seeds)]
+        hunting = [pool.submit(hunt, bug, every, results / bug, until_s) for bug in bugs]
+        showing = [pool.submit(permit, name, every, results / "permitted", until_s) for name in permits]
+        running = [pool.submit(clean, chunk, results / "clean", until_s) for chunk in _chunks(first_seed, clean_seeds)]
         for done in as_completed(hunting):
             hunts[done.result().bug] = done.result()
             tell(_line(done.result()))

@@ -17,7 +17,7 @@ from harness.scenario import Scenario
 
 T = TypeVar("T")
 
-WORKLOADS = ("txn", "txn", "send-poll")
+WORKLOADS = ("txn", "txn", "send-poll", "groups")
 FAULTS = (
     "kill-leader",
     "kill-follower",
@@ -33,6 +33,9 @@ FAULTS = (
     "kill-random+kill-random",
     "pause-leader+kill-random",
     "partition-leader+kill-random",
+    "lose-power",
+    "lose-power+kill-random",
+    "kill-follower+lose-power",
 )
 MOST_FAULTS = 3
 DIRTY = 0.15
@@ -78,6 +81,10 @@ def scenario(seed: int, bug: str = "") -> Scenario:
         "transaction_timeout_s": draws.between(3, 6),
         "crash_interval_s": draws.one_of(0.0, draws.between(2, 20)),
     }
+    if "lose-power" in nemesis:  # lawful only where everything is synced before it is acknowledged
+        fields["broker_config"] = {**fields["broker_config"], "log.flush.interval.messages": "1"}
+    if workload == "groups":  # by assignment nobody rebalances
+        fields["sub_via"] = ("subscribe",)
     return Scenario(
         workload=workload,
         cluster=swarm.SIMULATED,

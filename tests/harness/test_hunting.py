@@ -53,6 +53,12 @@ def test_an_easy_bug_is_found_and_its_run_kept(tmp_path, monkeypatch):
     assert hunting.status(score([done])) == VALID
 
 
+def test_a_hunt_whose_time_is_over_tells_what_it_tried(tmp_path):
+    done = hunting.hunt(EASY, range(5), tmp_path, until_s=0.0)
+    assert (done.found, done.tried) == (None, 0)
+    assert hunting.clean(range(5), tmp_path, until_s=0.0) == []
+
+
 def test_what_only_the_simulator_sees_is_not_found():
     only_its = attempt(1, valid=False, invariants=("LogMatchingProperty",))
     assert not only_its.is_found
