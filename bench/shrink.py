@@ -1,4 +1,4 @@
-"""How small shrinking makes failures: planted bugs found by the default mix, each shrunk within a budget of CPU seconds.
+"""How small shrinking makes failures: planted bugs that the default mix found, each within a budget of CPU seconds.
 
 python -m bench.shrink 45 ack-before-replication lso-ignored ...
 """
