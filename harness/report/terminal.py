@@ -23,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from checkers.judgement import Judgement
+from harness.commit import commit
 from harness.history import HARNESS, NEMESIS, Op
 from harness.report import words
 from harness.report.command import repeat_command
@@ -31,6 +32,7 @@ from harness.report.leaders import natural
 from harness.report.progress import FaultNow, Progress, Snapshot
 from harness.report.times import took
 from harness.scenario import Scenario
+from harness.swarm import SIMULATED
 
 REFRESH_PER_S = 4
 LINE_EVERY_S = 5.0
@@ -253,6 +255,8 @@ def verdict_table(
     out.print(facts, width=width)
     if scenario is not None:
         out.print(Text(f"repeat       {repeat_command(scenario, folder)}"), soft_wrap=True)
+        if scenario.cluster == SIMULATED and word != "valid" and (made_with := commit()) is not None:
+            out.print(Text(f"commit       {made_with}"), soft_wrap=True)
     if folder is not None:
         out.print(Text(f"report       {plain(folder / 'report.html')}"), soft_wrap=True)
 
