@@ -62,8 +62,8 @@ def minute(seconds: float) -> Scenario:
 
 def short(seed: int) -> Scenario:
     base = default_scenario(cluster="simulated", time_limit_s=SHORT_S, seed=seed)
-    base = msgspec.structs.replace(base, workload="send-poll", nemesis="kill-leader", fault_length_s=2.0)
-    return msgspec.structs.replace(base, **swarm.applied(base, frozenset()), rate=20.0)
+    base = msgspec.structs.replace(base, workload="send-poll", nemesis="kill-leader", fault_length_s=2.0, rate=20.0)
+    return msgspec.structs.replace(base, **swarm.applied(base, frozenset({"rate"})))
 
 
 def run(scenario: Scenario, folder: Path) -> dict[str, Any]:
