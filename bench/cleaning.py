@@ -56,7 +56,7 @@ def node(backoff_ms: int) -> Iterator[str]:
             )
         )
         command = [sys.executable, "-m", "broker", "--config", str(path)]
-        subprocess.run([*command, "--format", secrets.token_urlsafe(16)], check=True, capture_output=True)
+        subprocess.run([*command, f"--format={secrets.token_urlsafe(16)}"], check=True, capture_output=True)
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         try:
             yield f"127.0.0.1:{clients}"
