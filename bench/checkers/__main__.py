@@ -20,7 +20,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.checkers import make_append, make_kafka, make_models
+from bench.checkers import make_append, make_columns, make_kafka, make_models
+from checkers.convert import convert
+from checkers.options import CheckOptions
 
 LIMIT_S = 1200
 """A work that takes longer has failed."""
@@ -37,6 +39,19 @@ class Work:
     command: tuple[str, ...]
     """Arguments of bench.checkers.one; FILE is replaced."""
     large: bool = False
+
+
+COLUMNS = ".parquet"
+
+
+def _columns(path: Path, times: int) -> None:
+    """Make columns beside `path`: those of a history of a million operations, repeated."""
+    lines, whole = path.with_name("queue-1m.jsonl"), path.with_name("queue-1m" + COLUMNS)
+    if not lines.exists():
+        make_kafka.write(lines, 1_000_000, 1)
+    if not whole.exists():
+        convert(lines, whole, CheckOptions(), print)
+    make_columns.write(whole, times, Path(f"{path}{COLUMNS}"))
 
 
 WORKS = (
@@ -62,6 +77,22 @@ WORKS = (
         "<= 22 s, 2.5 GB",
         lambda path: make_kafka.write(path, 1_000_000, 1),
         ("kafka", "FILE"),
+        large=True,
+    ),
+    Work(
+        "queue-1m-columns",
+        "-",
+        "flat time per operation",
+        lambda path: _columns(path, 1),
+        ("kafka", "FILE.parquet"),
+        large=True,
+    ),
+    Work(
+        "queue-10m-columns",
+        "-",
+        "<= 12 GB, time per operation within 1.5x of queue-1m-columns",
+        lambda path: _columns(path, 9),
+        ("kafka", "FILE.parquet"),
         large=True,
     ),
     Work(
@@ -109,9 +140,9 @@ WORKS = (
 def measure(work: Work, folder: Path) -> dict[str, object]:
     """Run one work in a fresh process; return its figures."""
     path = folder / f"{work.name}.jsonl"
-    if work.make is not None and not path.exists():
+    arguments = [argument.replace("FILE", str(path)) for argument in work.command]
+    if work.make is not None and not any(Path(argument).exists() for argument in arguments[1:2]):
         work.make(path)
-    arguments = [str(path) if argument == "FILE" else argument for argument in work.command]
     before = os.times()
     started = time.monotonic()
     command = [sys.executable, "-m", "bench.checkers.one", *arguments]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from checkers.judge import judge
 from checkers.linear.check import MONITORS
@@ -133,6 +135,24 @@ def test_search_and_monitor_agree_with_the_definition(name):
                     assert set(found.ops) <= {op.index for op in ops}
     assert min(seen.values()) > FUZZED // 20, seen
     assert name not in MONITORS or decided > FUZZED // 8
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    name=st.sampled_from(sorted(set(MODELS) - {"multi-register", "kv-append"})),
+    seed=st.integers(0, 10**6),
+    budget=st.integers(1, 60),
+)
+def test_a_budget_only_ever_costs_the_answer(name, seed, budget):
+    model = MODELS[name]
+    operations = build_table(lines_of_ops(generate(model, seed)), "fuzz", model).operations()
+    truth = EXPECTED[linearizable(model, operations)]
+    outcome = search(model, operations, budget)
+    assert outcome.answer in {truth, Answer.UNDECIDED}
+    assert outcome.answer is not Answer.UNDECIDED or outcome.steps >= budget
+    _, by_key = search_keys(model, {"x": operations, "y": operations}, budget)
+    assert by_key.answer in {truth, Answer.UNDECIDED}
+    assert search(model, operations, 10**6).answer is truth
 
 
 def history(*events, f="register"):
