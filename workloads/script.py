@@ -88,8 +88,10 @@ class Script:
         if not due:
             return Pending(None, self)
         (_, line), index = min(due, key=lambda entry: (max(entry[0][1].at_ns, ctx.time_ns), entry[0][0]))
+        if line.at_ns > ctx.time_ns:
+            return Pending(line.at_ns, self)
         rest = (*self.lines[:index], self.lines[index][1:], *self.lines[index + 1 :])
-        return Emit(line.op(free[line.thread], max(line.at_ns, ctx.time_ns)), replace(self, lines=rest))
+        return Emit(line.op(free[line.thread], ctx.time_ns), replace(self, lines=rest))
 
     def update(self, ctx: Context, event: Op) -> Generator:  # noqa: ARG002  what every generator takes
         """Return itself: the book does not listen."""
