@@ -82,7 +82,15 @@ _LOSS = ("lost-write", "unseen", "inconsistent-offsets", "torn-transaction", "ro
 _AFTER_LOSS = ("nonmonotonic-send", "int-nonmonotonic-send", "hung-transaction")
 _ELECTED = ("deposed-leader-ack", "isolation-mismatch", "resume-gap", "stale-poll", "replica-divergence")
 _WATERMARKS = ("hw-regression", "lso-regression")
-_RETRIES = ("duplicate", "nonmonotonic-send", "int-nonmonotonic-send")
+_RETRIES = (
+    "duplicate",
+    "nonmonotonic-send",
+    "int-nonmonotonic-send",
+    "poll-skip",  # around the second copy of a value, whose place in the order is the later one
+    "int-poll-skip",
+    "nonmonotonic-poll",
+    "int-nonmonotonic-poll",
+)
 _UNCOMMITTED = ("G1a", "precommitted-read", "G1c", "G1c-process", "G1c-realtime")
 
 

@@ -56,3 +56,11 @@ def test_a_permitting_setting_is_the_mix_with_one_change(name):
         assert made != mix.scenario(seed)
         lawful = options_of_scenario(msgspec.to_builtins(made))
         assert name in allowing(lawful, reads_disagree=False).values()
+
+
+def test_what_a_second_copy_does_to_the_order_is_permitted_with_it():
+    lawful = allowing(
+        options_of_scenario(msgspec.to_builtins(permitted.scenario(2, "idempotence=false"))), reads_disagree=False
+    )
+    assert {"duplicate", "int-poll-skip", "int-nonmonotonic-poll"} <= set(lawful)
+    assert "lost-write" not in lawful
