@@ -61,7 +61,8 @@ def test_a_failure_names_the_anomalies_and_the_command(bad_run: Path, tmp_path: 
     (failure,) = case.findall("failure")
     assert failure.text is not None
     assert "lost-write: 2 acknowledged records are gone." in failure.text
-    assert "Repeat: harness run --cluster embedded --nemesis kill-leader --seed 1" in failure.text
+    assert "Repeat: harness run --cluster jvm --nemesis kill-leader" in failure.text
+    assert "--seed 1" in failure.text
     assert "seed 1" in (case.get("name") or "")
 
 
