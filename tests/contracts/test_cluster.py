@@ -249,6 +249,20 @@ def write(cluster: Any, key: str) -> bool:
     return refused == [None]
 
 
+def shrinks(cluster: Any, observer: ClusterObserver, key: str, leader: str, follower: str) -> bool:
+    """Write until the ISR has lost the follower that is cut off; False when the leader moved: another link counts then.
+
+    One record may not be enough: a follower that got it before the cut misses nothing, and stays.
+    """
+
+    def moved() -> bool:
+        return next((state.leader for state in observer.partitions([key])), None) not in {None, leader}
+
+    shrunk = IsrShrunk(key, frozenset({follower}))
+    assert until(lambda: (write(cluster, key) and holds(shrunk, observer, cluster)) or moved())
+    return holds(shrunk, observer, cluster)
+
+
 @contextlib.contextmanager
 def cuts(cluster: Any, *pairs: tuple[str, str]) -> Iterator[None]:
     """Cut the links, and join them whatever happens: the next test needs them."""
@@ -272,7 +286,7 @@ def test_a_cut_drops_packets_and_shrinks_the_isr_while_clients_reach_both_ends(
         assert write(cluster, key)
         assert until(lambda: holds(PacketsDropped(leader, follower), observer, cluster))
         assert cluster.dropped(follower, leader) == 0, "only one direction was cut"
-        assert until(lambda: holds(IsrShrunk(key, frozenset({follower})), observer, cluster))
+        assert shrinks(cluster, observer, key, leader, follower)
         assert answers(cluster, leader)
         assert answers(cluster, follower)
     assert cluster.dropped(leader, follower) == 0
@@ -315,13 +329,16 @@ def test_a_cut_holds_when_its_ends_are_killed_and_started(
 @with_links
 def test_another_process_can_undo_a_cut(cluster: Any, observer: ClusterObserver) -> None:
     assert isinstance(cluster, Partitionable)
-    key, leader, follower = link_beside_the_controller(cluster, observer)
-    other: Any = provider_of(cluster).from_handles(description(cluster))
-    with cuts(cluster, (leader, follower)):
-        assert write(cluster, key)
-        assert until(lambda: holds(IsrShrunk(key, frozenset({follower})), observer, cluster))
-        other.join(leader, follower)
-        assert until(lambda: holds(FullIsr(), observer, cluster)), "the packets pass again"
+    for _ in range(FAILOVERS):
+        key, leader, follower = link_beside_the_controller(cluster, observer)
+        other: Any = provider_of(cluster).from_handles(description(cluster))
+        with cuts(cluster, (leader, follower)):
+            if not shrinks(cluster, observer, key, leader, follower):
+                continue
+            other.join(leader, follower)
+            assert until(lambda: holds(FullIsr(), observer, cluster)), "the packets pass again"
+            return
+    raise AssertionError("the leader moved every time")
 
 
 def test_another_process_finds_the_cluster_by_its_description(cluster: Any) -> None:
