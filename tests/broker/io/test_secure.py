@@ -162,5 +162,6 @@ def test_what_was_written_before_the_close_still_arrives(authority, stores):
             streams[0].close()
             await owners[1].has(14)
             await asyncio.wait_for(owners[1].is_lost.wait(), WITHIN_S)
+            assert bytes(owners[1].got) == b"the last words"
 
     asyncio.run(scenario())
