@@ -7,7 +7,9 @@ invoked, a Pending's at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from harness.generator import INTERRUPT, NOTHING, SECOND_NS, Answer, Context, Emit, Generator, Pending
 from harness.history import HARNESS, Op, Process
@@ -25,8 +27,7 @@ def reserve(shares: tuple[tuple[int, Generator], ...], rest: Generator) -> Gener
     return Together(tuple(parts))
 
 
-@dataclass(frozen=True, slots=True)
-class _Threads:
+class _Threads(msgspec.Struct, frozen=True, gc=False):
     """Restricts to client threads low <= thread < high (thread = process % concurrency)."""
 
     low: int
@@ -54,8 +55,7 @@ class _Threads:
         return replace(self, inner=self.inner.update(ctx, event))
 
 
-@dataclass(frozen=True, slots=True)
-class PerThread:
+class PerThread(msgspec.Struct, frozen=True, gc=False):
     """A generator of its own for each client thread, made when the thread is first asked for."""
 
     make: Callable[[int], Generator]
@@ -102,8 +102,7 @@ def _soonest(times: list[int | None]) -> int | None:
     return min((t for t in times if t is not None), default=None)
 
 
-@dataclass(frozen=True, slots=True)
-class Together:
+class Together(msgspec.Struct, frozen=True, gc=False):
     """Several generators side by side; the soonest op first, ties to the earlier one. Ends when all have ended."""
 
     parts: tuple[Generator, ...]
@@ -141,8 +140,7 @@ class Together:
         return self._with([part.update(ctx, event) for part in self.parts])
 
 
-@dataclass(frozen=True, slots=True)
-class While:
+class While(msgspec.Struct, frozen=True, gc=False):
     """Runs `side` beside `main` and ends with `main`."""
 
     main: Generator
@@ -170,8 +168,7 @@ class While:
         return self._with(self.main.update(ctx, event), self.side.update(ctx, event))
 
 
-@dataclass(frozen=True, slots=True)
-class Mix:
+class Mix(msgspec.Struct, frozen=True, gc=False):
     """Draws for each op which generator gives it, by weight. A part that ends drops out."""
 
     parts: tuple[tuple[float, Generator], ...]
@@ -207,8 +204,7 @@ def _weighted(parts: tuple[tuple[float, Generator], ...], number: float) -> int:
     return len(parts) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Stagger:
+class Stagger(msgspec.Struct, frozen=True, gc=False):
     """Spaces ops out: exponentially distributed gaps of `mean_ns`, of all processes together (open loop).
 
     When the processes can't keep up, the schedule is not chased: the next gap counts from now. Before an op is due, the
@@ -248,8 +244,7 @@ def replace_time(op: Op, time_ns: int) -> Op:
     return op.at(op.index, time_ns)
 
 
-@dataclass(frozen=True, slots=True)
-class TimeLimit:
+class TimeLimit(msgspec.Struct, frozen=True, gc=False):
     """Ends `limit_ns` after it was first asked, or at an INTERRUPT event if `interruptible`."""
 
     limit_ns: int
@@ -286,8 +281,7 @@ class TimeLimit:
         return replace(self, inner=inner, over=True) if over else self._with(inner, self.deadline_ns)
 
 
-@dataclass(frozen=True, slots=True)
-class Delay:
+class Delay(msgspec.Struct, frozen=True, gc=False):
     """Nothing for `delay_ns` from when it was first asked, then ends (a step of `Phases`)."""
 
     delay_ns: int
@@ -303,8 +297,7 @@ class Delay:
         return self
 
 
-@dataclass(frozen=True, slots=True)
-class Phases:
+class Phases(msgspec.Struct, frozen=True, gc=False):
     """One generator after the other; each begins when all processes that it sees are free.
 
     A process that is still busy `patience_ns` after the phase before has ended is not waited for: a client call may

@@ -11,25 +11,29 @@ adopts at once: there a generator keeps what it learned from the clock (that a p
 invocation, completion and point event is passed to `update(ctx, event)`, which returns the generator to go on with;
 there the context is the whole one, not restricted.
 
-The algebra is Jepsen's (jepsen.generator.pure), on values instead of protocols over maps.
+The algebra is Jepsen's (jepsen.generator.pure), on values instead of protocols over maps. The values are structs, not
+dataclasses: every step of a run makes a few, and a frozen dataclass takes five times as long to make. A value refers to
+older ones only, never in a cycle, so the collector need not know them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+import msgspec
 
 from harness.history import HARNESS, INFO, INVOKE, Op, Process
 from harness.random import Rng
 
 SECOND_NS = 1_000_000_000
+NEVER_NS = 1 << 62
+"""After the end of every run."""
 INTERRUPT = "interrupt"
 """The point event that ends the main phase early (Ctrl-C, fail-fast)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(msgspec.Struct, frozen=True, gc=False):
     """What a generator may know: the time in ns, the processes, and which of them are free (longest idle first)."""
 
     time_ns: int
@@ -43,16 +47,14 @@ class Context:
         return Context(self.time_ns, tuple(free), tuple(processes), self.concurrency)
 
 
-@dataclass(frozen=True, slots=True)
-class Emit:
+class Emit(msgspec.Struct, frozen=True, gc=False):
     """Invoke `op` at op.time, then go on with `successor`."""
 
     op: Op
     successor: Generator
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(msgspec.Struct, frozen=True, gc=False):
     """Nothing to do before `until_ns` (None: before something happens); then ask `successor`."""
 
     until_ns: int | None
@@ -79,8 +81,7 @@ def invoke(ctx: Context, f: str, value: Any = None, **fields: Any) -> Op:
     return Op(process=ctx.free[0], type=INVOKE, f=f, value=value, time=ctx.time_ns, **fields)
 
 
-@dataclass(frozen=True, slots=True)
-class Nothing:
+class Nothing(msgspec.Struct, frozen=True, gc=False):
     """Never an op."""
 
     def op(self, ctx: Context) -> Answer:  # noqa: ARG002
@@ -95,8 +96,7 @@ class Nothing:
 NOTHING = Nothing()
 
 
-@dataclass(frozen=True, slots=True)
-class Once:
+class Once(msgspec.Struct, frozen=True, gc=False):
     """One op, by the first free process."""
 
     f: str
@@ -114,8 +114,7 @@ class Once:
         return self
 
 
-@dataclass(frozen=True, slots=True)
-class Log:
+class Log(msgspec.Struct, frozen=True, gc=False):
     """One point event of the harness, e.g. a phase."""
 
     f: str
@@ -130,8 +129,7 @@ class Log:
         return self
 
 
-@dataclass(frozen=True, slots=True)
-class Repeat:
+class Repeat(msgspec.Struct, frozen=True, gc=False):
     """An endless stream: op number i is what `make(i, rng, ctx)` says (pure: (f, value, fields) and the next Rng)."""
 
     make: Callable[[int, Rng, Context], tuple[Op, Rng]]
@@ -153,29 +151,34 @@ class Repeat:
         return self
 
 
-@dataclass(frozen=True, slots=True)
-class On:
+class On(msgspec.Struct, frozen=True, gc=False):
     """Restricts a generator to the clients (integers), or the processes of some names, or both.
 
-    It sees only them when asked, and only their events, and the harness's point events.
+    It sees only them when asked, and only their events, and the harness's point events. Hence, once it is Pending, it
+    need not be asked again before its time or the next event that it sees: `quiet_ns` is that time.
     """
 
     inner: Generator
     clients: bool = False
     names: frozenset[str] = frozenset()
+    quiet_ns: int = 0
 
     def op(self, ctx: Context) -> Answer:
         """Ask in the restricted context."""
+        quiet_ns = self.quiet_ns
+        if ctx.time_ns < quiet_ns:
+            return Pending(None if quiet_ns == NEVER_NS else quiet_ns, self)
         with_clients, names = self.clients, self.names
         free = [p for p in ctx.free if (with_clients if type(p) is int else p in names)]
         processes = [p for p in ctx.processes if (with_clients if type(p) is int else p in names)]
-        match self.inner.op(ctx.of(free, processes)):
-            case Emit(op, successor):
-                return Emit(op, On(successor, with_clients, names))
-            case Pending(until, successor):
-                return Pending(until, self if successor is self.inner else On(successor, with_clients, names))
-            case None:
-                return None
+        answer = self.inner.op(ctx.of(free, processes))
+        if isinstance(answer, Pending):
+            until_ns = answer.until_ns
+            quiet_ns = NEVER_NS if until_ns is None else until_ns
+            return Pending(until_ns, On(answer.successor, with_clients, names, quiet_ns))
+        if answer is None:
+            return None
+        return Emit(answer.op, On(answer.successor, with_clients, names))
 
     def update(self, ctx: Context, event: Op) -> Generator:
         """Pass on events of those processes, and the harness's point events."""
@@ -183,7 +186,7 @@ class On:
         if p != HARNESS and not (self.clients if type(p) is int else p in self.names):
             return self
         inner = self.inner.update(ctx, event)
-        return self if inner is self.inner else On(inner, self.clients, self.names)
+        return self if inner is self.inner and not self.quiet_ns else On(inner, self.clients, self.names)
 
 
 def clients(inner: Generator) -> Generator:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypeVar
+
+import msgspec
 
 T = TypeVar("T")
 
@@ -23,8 +24,7 @@ def _mix(z: int) -> int:
     return z ^ (z >> 31)
 
 
-@dataclass(frozen=True, slots=True)
-class Rng:
+class Rng(msgspec.Struct, frozen=True, gc=False):
     """A position in a stream of random numbers."""
 
     state: int

@@ -16,35 +16,32 @@ goes on as process + concurrency, since nobody knows what the old session may st
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from harness.generator import Context, Emit, Generator, Pending
 from harness.history import HARNESS, INFO, Op, Process
 
 
-@dataclass(frozen=True, slots=True)
-class Dispatch:
+class Dispatch(msgspec.Struct, frozen=True, gc=False):
     """Record the stamped invocation, then give it to its process."""
 
     op: Op
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
+class Point(msgspec.Struct, frozen=True, gc=False):
     """Record the stamped point event; it goes to nobody."""
 
     op: Op
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(msgspec.Struct, frozen=True, gc=False):
     """Nothing to do until a completion arrives or the time `until_ns` comes (None: a completion only)."""
 
     until_ns: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(msgspec.Struct, frozen=True, gc=False):
     """The generator has ended. `busy`: processes whose ops are still out; nobody needs to wait for them."""
 
     busy: tuple[Process, ...]

@@ -7,9 +7,10 @@ has committed. Judged are ownership, positions after a rebalance, and committed 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import msgspec
+from msgspec.structs import replace
 
-from harness.generator import Answer, Context, Emit, Generator, invoke
+from harness.generator import Answer, Context, Emit, Generator, Pending, invoke
 from harness.history import Op
 from harness.random import Rng
 from harness.scenario import Scenario, group_of
@@ -22,8 +23,7 @@ RETAKES = 0.03
 """Share of ops at which a member subscribes anew."""
 
 
-@dataclass(frozen=True, slots=True)
-class GroupOps:
+class GroupOps(msgspec.Struct, frozen=True, gc=False):
     """The generator: the ops of `send-poll`, with questions and fresh subscriptions between them."""
 
     inner: QueueOps
@@ -31,11 +31,13 @@ class GroupOps:
 
     def op(self, ctx: Context) -> Answer:
         """Emit the next op."""
+        if not ctx.free:
+            return Pending(None, self)
         number, rng = self.rng.draw()
         here = replace(self, rng=rng)
-        if ctx.free and number < ASKS:
+        if number < ASKS:
             return Emit(invoke(ctx, "committed", {"group": group_of(self.inner.scenario)}), here)
-        if ctx.free and number < ASKS + RETAKES:
+        if number < ASKS + RETAKES:
             return here._of(self.inner.retake(ctx))
         return here._of(self.inner.op(ctx))
 
@@ -48,7 +50,7 @@ class GroupOps:
         """Let the inner ops learn."""
         inner = self.inner.update(ctx, event)
         assert isinstance(inner, QueueOps)
-        return replace(self, inner=inner)
+        return self if inner is self.inner else replace(self, inner=inner)
 
 
 def _ops(scenario: Scenario, keys: tuple[str, ...]) -> Generator:

@@ -9,7 +9,8 @@ Each begins with a `phase` point event. Probes ask every node all the time; they
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import msgspec
+from msgspec.structs import replace
 
 from harness.combinators import Delay, Phases, Stagger, TimeLimit, Together, While
 from harness.generator import (
@@ -38,8 +39,7 @@ MIN_SETTLE_S = 2.0
 """The heal phase lasts at least so long after everything is healed, so that recovery shows."""
 
 
-@dataclass(frozen=True, slots=True)
-class UntilProgress:
+class UntilProgress(msgspec.Struct, frozen=True, gc=False):
     """Ends when each kind of op was seen ok since it was first asked (and MIN_SETTLE_S are over), or at its bound."""
 
     kinds: frozenset[str]

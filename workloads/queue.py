@@ -10,8 +10,10 @@ records nobody has read yet (Jepsen's poll-unseen), so that nothing stays unread
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from harness.generator import SECOND_NS, Answer, Context, Emit, Generator, Pending, invoke
 from harness.history import OK, Op
@@ -29,8 +31,7 @@ CRASH_OPEN = 1 / 8
 _VALUES_PER_OP = MAX_MICRO_OPS
 
 
-@dataclass(frozen=True, slots=True)
-class Offsets:
+class Offsets(msgspec.Struct, frozen=True, gc=False):
     """Per key the highest offset acknowledged to a sender and the highest one polled, from ok ops."""
 
     sent: Mapping[str, int]
@@ -55,8 +56,7 @@ class Offsets:
         return Offsets(sent, polled)
 
 
-@dataclass(frozen=True, slots=True)
-class QueueOps:
+class QueueOps(msgspec.Struct, frozen=True, gc=False):
     """The generator of both workloads. `count` numbers the ops, and with them the values."""
 
     scenario: Scenario

@@ -163,6 +163,40 @@ def test_a_generator_that_waits_for_ever_is_found():
         run(Stuck())
 
 
+class Sleeper:
+    """Waits until a time, and counts how often it is asked."""
+
+    def __init__(self, until_ns: int | None) -> None:
+        self.until_ns, self.asked = until_ns, 0
+
+    def op(self, ctx):
+        self.asked += 1
+        return Pending(self.until_ns, self)
+
+    def update(self, ctx, event):
+        return self
+
+
+@pytest.mark.parametrize(("event", "asked"), [("probe", 1), (0, 2), (HARNESS, 2), (NEMESIS, 1)])
+def test_a_restricted_generator_that_waits_is_asked_again_only_after_an_event_that_it_sees(event, asked):
+    inner = Sleeper(None)
+    everybody = (0, 1, NEMESIS, "probe")
+    answer = clients(inner).op(Context(0, everybody, everybody, 2))
+    assert isinstance(answer, Pending)
+    later = Context(5, everybody, everybody, 2)
+    answer.successor.update(later, Op(process=event, type=INFO, f="x")).op(later)
+    assert inner.asked == asked
+
+
+def test_a_restricted_generator_that_waits_is_asked_again_when_its_time_has_come():
+    inner = Sleeper(7)
+    first = clients(inner).op(Context(0, (0,), (0,), 1))
+    second = first.successor.op(Context(6, (0,), (0,), 1))
+    assert (first.until_ns, second.until_ns, inner.asked) == (7, 7, 1)
+    second.successor.op(Context(7, (0,), (0,), 1))
+    assert inner.asked == 2
+
+
 def test_nothing_is_never_an_op():
     assert run(NOTHING) == []
 
