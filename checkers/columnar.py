@@ -220,24 +220,24 @@ def _write(folder: str, name: str, columns: dict[str, Any], meta: bytes | None =
 
 
 def _read(folder: str, name: str) -> dict[str, Ints]:
-    """Read a table column by column: what Arrow holds of one is given back before the next."""
-    import pyarrow as pa  # noqa: PLC0415
+    """Read a table column by column and group by group: Arrow uses the memory of one group again for the next."""
     from pyarrow import parquet  # noqa: PLC0415
 
     columns: dict[str, Ints] = {}
     with parquet.ParquetFile(f"{folder}/{name}{SUFFIX}", memory_map=True) as file:
-        for column in file.schema_arrow.names:
-            chunks = file.read([column]).column(column)
-            values = np.empty(len(chunks), chunks.type.to_pandas_dtype())
-            if values.dtype not in _TYPES or chunks.null_count:
-                raise TypeError(f"{name}.{column} holds {chunks.type}, or nothing, where integers belong")
-            place = 0
-            for chunk in chunks.chunks:
-                values[place : place + len(chunk)] = chunk.to_numpy(zero_copy_only=False)
-                place += len(chunk)
-            columns[column] = values
-            del chunks
-            pa.default_memory_pool().release_unused()
+        rows = file.metadata.num_rows
+        for field in file.schema_arrow:
+            values = np.empty(rows, field.type.to_pandas_dtype())
+            place = nulls = 0
+            for group in range(file.num_row_groups):
+                chunks = file.read_row_group(group, [field.name], use_threads=False).column(0)
+                nulls += chunks.null_count
+                if values.dtype not in _TYPES or nulls:
+                    raise TypeError(f"{name}.{field.name} holds {field.type}, or nothing, where integers belong")
+                for chunk in chunks.chunks:
+                    values[place : place + len(chunk)] = chunk.to_numpy(zero_copy_only=False)
+                    place += len(chunk)
+            columns[field.name] = values
     return columns
 
 

@@ -88,14 +88,25 @@ def rank(values: Ints) -> tuple[Ints, Ints]:
         return np.empty(0, np.int64), np.empty(0, np.int64)
     low, high = int(values.min()), int(values.max())
     if high - low < max(DENSE_FACTOR * len(values), DENSE_FLOOR):
-        present = np.zeros(high - low + 1, np.bool_)
-        shifted = values - low if low else values
-        present[shifted] = True
-        places = np.cumsum(present, dtype=np.int64)
-        places -= 1
-        return places[shifted], np.flatnonzero(present) + low
+        return _scattered(values - low if low else values.copy(), high - low + 1, low)
     distinct, inverse = np.unique(values, return_inverse=True)
     return inverse.astype(np.int64, copy=False), distinct
+
+
+ROWS_AT_ONCE = 1 << 20
+"""Rows that are replaced together: what is held beside the column fits a processor's cache."""
+
+
+def _scattered(values: Ints, span: int, low: int) -> tuple[Ints, Ints]:
+    """Return what `rank` does of values below `span` that are `low` too small; the array of values is used up."""
+    present = np.zeros(span, np.bool_)
+    present[values] = True
+    places = np.cumsum(present, dtype=np.int32 if span < 1 << 31 else np.int64)  # one more than the rank
+    for start in range(0, len(values), ROWS_AT_ONCE):
+        part = values[start : start + ROWS_AT_ONCE]
+        part[:] = places[part]
+        part -= 1
+    return values, np.flatnonzero(present) + low
 
 
 def dense(parts: Sequence[Ints]) -> tuple[list[Ints], Ints]:
@@ -114,23 +125,34 @@ def dense(parts: Sequence[Ints]) -> tuple[list[Ints], Ints]:
     return np.split(ranks, np.cumsum([len(part) for part in parts])[:-1]), distinct
 
 
-def pair_rank(first: Ints, second: Ints) -> PairRank:
-    """Rank the pairs (first, second); `first` is dense and not negative (a key's code)."""
-    if not len(first):
+def pair_rank(*parts: tuple[Ints, Ints]) -> PairRank:
+    """Rank the pairs (first, second) of all parts together; `first` is dense and not negative (a key's code).
+
+    The ranks of the parts stand one after the other. Of a large history nothing of its length is made but these.
+    """
+    parts = tuple(part for part in parts if len(part[0]))
+    if not parts:
         empty = np.empty(0, np.int64)
         return PairRank(empty, empty, empty)
-    low, high = int(second.min()), int(second.max())
+    low, high = min(int(second.min()) for _, second in parts), max(int(second.max()) for _, second in parts)
     span = high - low + 1
-    firsts = int(first.max()) + 1
+    firsts = max(int(first.max()) for first, _ in parts) + 1
     if firsts * span >= 1 << 62:  # values from the interner's range beside plain ones
-        second_rank, seconds = rank(second)
-        inner = pair_rank(first, second_rank)
+        second_rank, seconds = rank(np.concatenate([second for _, second in parts]))
+        inner = pair_rank((np.concatenate([first for first, _ in parts]), second_rank))
         return PairRank(inner.rank, inner.first, seconds[inner.second])
-    code = first * span
-    code += second
-    code -= low
-    del first, second  # the caller's are often temporary
-    ranks, codes = rank(code)
+    code = np.empty(sum(len(first) for first, _ in parts), np.int64)
+    end = 0
+    for first, second in parts:
+        here = code[end : end + len(first)]
+        np.multiply(first, span, out=here)
+        np.add(here, second, out=here)
+        np.subtract(here, low, out=here)
+        end += len(first)
+    if firsts * span < max(DENSE_FACTOR * len(code), DENSE_FLOOR):
+        ranks, codes = _scattered(code, firsts * span, 0)
+    else:
+        ranks, codes = rank(code)
     return PairRank(ranks, codes // span, codes % span + low)
 
 

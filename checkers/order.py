@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from checkers.case import Case
-from checkers.columns import Bools, Ints, same_as_before
+from checkers.columns import Bools, Ints, rank, same_as_before
 from checkers.findings import Findings, shorten
 from checkers.log_view import READ_COMMITTED, READS, TYPE_FAIL, TYPE_OK
 from checkers.ownership import dealt
@@ -130,7 +130,7 @@ def _segments(case: Case, rows: _Rows, member: Bools | None) -> _Segments:
         kept = member[rows.call[heads]]
         heads, tails = heads[kept], tails[kept]
     calls = case.view.calls
-    _, process = np.unique(calls.process, return_inverse=True)
+    process, _ = rank(calls.process)
     code = process[rows.call[heads]] * max(1, len(case.view.keys)) + rows.key[heads]
     order = np.lexsort((rows.call[heads], code))
     return _Segments(heads[order], tails[order], process)

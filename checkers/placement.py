@@ -71,7 +71,7 @@ def place(view: LogView) -> Placement:
     """Return the version orders of a history."""
     calls, sends, records = view.calls, view.sends, view.records
     count = len(sends.call)
-    vids = pair_rank(np.concatenate((sends.key, records.key)), np.concatenate((sends.value, records.value)))
+    vids = pair_rank((sends.key, sends.value), (records.key, records.value))
     send_vid, record_vid = vids.rank[:count], vids.rank[count:]
     writer = np.full(vids.size, NOWHERE, np.int64)
     writer[send_vid] = np.arange(count)
@@ -89,17 +89,21 @@ def place(view: LogView) -> Placement:
 
     send_known = (sends.offset >= 0) & committed[sends.call]
     record_known = records.offset >= 0
-    send_rows, record_rows = np.flatnonzero(send_known), np.flatnonzero(record_known)
-    slots = pair_rank(
-        np.concatenate((sends.key[send_rows], records.key[record_rows])),
-        np.concatenate((sends.offset[send_rows], records.offset[record_rows])),
-    )
+    send_rows = np.flatnonzero(send_known)
+    sent = int(np.count_nonzero(send_known))
+    sent_at = (sends.key[send_rows], sends.offset[send_rows])
+    record_rows: slice | Ints = slice(None) if record_known.all() else np.flatnonzero(record_known)
+    slots = pair_rank(sent_at, (records.key[record_rows], records.offset[record_rows]))
     send_slot = np.full(count, NOWHERE, np.int64)
-    send_slot[send_rows] = slots.rank[: len(send_rows)]
-    record_slot = np.full(len(records.call), NOWHERE, np.int64)
-    record_slot[record_rows] = slots.rank[len(send_rows) :]
+    send_slot[send_rows] = slots.rank[:sent]
+    record_slot = slots.rank[sent:]
+    if not record_known.all():
+        record_slot = np.full(len(records.call), NOWHERE, np.int64)
+        record_slot[record_rows] = slots.rank[sent:]
     entry_slot = slots.rank
-    entry_vid = np.concatenate((send_vid[send_rows], record_vid[record_rows]))
+    entry_vid = vids.rank
+    if sent < count or not record_known.all():
+        entry_vid = np.concatenate((send_vid[send_rows], record_vid[record_rows]))
 
     slot_place = _places(slots.first)
     slot_vid = np.full(slots.size, NOWHERE, np.int64)

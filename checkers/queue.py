@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
 
 import numpy as np
 
@@ -37,7 +36,7 @@ from checkers.mapping import IN_TURN, Mapper
 from checkers.options import CheckOptions
 from checkers.phases import phases_of
 from checkers.placement import place, sent_twice
-from checkers.sharding import merge, shard, shards
+from checkers.sharding import makers, merge, shards
 from checkers.source import Lines
 
 Checker = Callable[[Case, Findings], object]
@@ -120,7 +119,7 @@ def judge_case(case: Case, findings: Findings, mapper: Mapper = IN_TURN) -> None
         if checker not in apart:
             _run(checker, case, findings)
     if apart:
-        merge(findings, mapper.map(judge_shard, [partial(shard, case, keys) for keys in ranges]))
+        merge(findings, mapper.map(judge_shard, makers(case, ranges)))
     _permissions(case, findings)
     _doubts(case.view, case, findings)
     findings.not_checked.extend(NEVER_CHECKED)

@@ -7,8 +7,9 @@ records, vids and slots are cut out. Vids and slots are sorted by key, so a rang
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -42,26 +43,41 @@ def shards(case: Case, width: int, rows: int = SHARD_ROWS, least: int = SHARD_RO
     return [*ranges, (start, keys)]
 
 
-def shard(case: Case, keys: Keys) -> Case:
-    """Return the case of some keys."""
-    low, high = keys
+def makers(case: Case, ranges: list[Keys]) -> list[Callable[[], Case]]:
+    """Return for each range of keys what makes the case of it; the rows of all are found in one pass here."""
+    sent, polled = _rows(case.view.sends.key, ranges), _rows(case.view.records.key, ranges)
+    return [partial(_shard, case, *each) for each in zip(ranges, sent, polled, strict=True)]
+
+
+def _rows(key: Ints, ranges: list[Keys]) -> list[Ints]:
+    """Return for each range the rows of its keys, in order."""
+    assert len(ranges) <= np.iinfo(np.uint16).max, "a shard has SHARD_ROWS_LEAST rows or more"
+    sizes = [high - low for low, high in ranges]
+    part = np.repeat(np.arange(len(ranges)), sizes).astype(np.uint16)[key]
+    order = np.argsort(part, kind="stable")  # of 16 bits: a radix sort
+    ends = np.cumsum(np.bincount(part, minlength=len(ranges)))
+    return np.split(order, ends[:-1])
+
+
+def _shard(case: Case, keys: Keys, sent: Ints, polled: Ints) -> Case:
+    """Return the case of some keys, given the rows of their sends and records."""
     view, placement = case.view, case.placement
     sends, records = view.sends, view.records
-    sent = np.flatnonzero((sends.key >= low) & (sends.key < high))
-    polled = np.flatnonzero((records.key >= low) & (records.key < high))
     vids, slots = _range(placement.vids, keys), _range(placement.slots, keys)
-    entries = (placement.entry_vid >= vids.start) & (placement.entry_vid < vids.stop)
+    send_slot, record_slot = placement.send_slot[sent], placement.record_slot[polled]
     send_row = np.full(len(sends.key) + 1, NOWHERE, np.int64)  # NOWHERE finds itself at the end
     send_row[sent] = np.arange(len(sent))
     send_vid, record_vid = placement.send_vid[sent] - vids.start, placement.record_vid[polled] - vids.start
+    entry_slot = _known(send_slot, send_slot, record_slot, record_slot) - slots.start
+    entry_vid = _known(send_vid, send_slot, record_vid, record_slot)
     part = replace(
         placement,
         vids=_cut(placement.vids, vids, np.concatenate((send_vid, record_vid))),
-        slots=_cut(placement.slots, slots, placement.entry_slot[entries] - slots.start),
+        slots=_cut(placement.slots, slots, entry_slot),
         send_vid=send_vid,
         record_vid=record_vid,
-        record_slot=_moved(placement.record_slot[polled], slots.start),
-        send_slot=_moved(placement.send_slot[sent], slots.start),
+        record_slot=_moved(record_slot, slots.start),
+        send_slot=_moved(send_slot, slots.start),
         writer=send_row[placement.writer[vids]],
         ok_read=placement.ok_read[vids],
         place=placement.place[slots],
@@ -73,8 +89,8 @@ def shard(case: Case, keys: Keys) -> Case:
         rc_order=placement.rc_order[vids],
         inconsistent=_inside(placement.inconsistent, slots),
         duplicated=_inside(placement.duplicated, vids),
-        entry_slot=placement.entry_slot[entries] - slots.start,
-        entry_vid=placement.entry_vid[entries] - vids.start,
+        entry_slot=entry_slot,
+        entry_vid=entry_vid,
     )
     cut = replace(
         view,
@@ -103,6 +119,11 @@ def _range(pairs: PairRank, keys: Keys) -> slice:
 
 def _cut(pairs: PairRank, part: slice, ranks: Ints) -> PairRank:
     return PairRank(ranks, pairs.first[part], pairs.second[part])
+
+
+def _known(sent: Ints, send_slot: Ints, polled: Ints, record_slot: Ints) -> Ints:
+    """Return what belongs to the entries of the log: sends that have a slot, then records that have one."""
+    return np.concatenate((sent[send_slot != NOWHERE], polled[record_slot != NOWHERE]))
 
 
 def _moved(codes: Ints, start: int) -> Ints:

@@ -1,10 +1,10 @@
-"""Measure the checkers: each work in a fresh process, with its peer's published figure beside it.
+"""Measure the checkers: each work in a fresh process, with Porcupine beside it where that can judge the same.
 
     python -m bench.checkers [--work NAME,...] [--large] [--folder DIR]
 
 Histories are made once in DIR (default: a temporary folder). Times are CPU seconds of the whole process (user and
-system) and its peak memory: on a shared machine the wall clock measures the neighbours. Peer figures are those that
-were measured with Jepsen, Elle and Porcupine on two cores.
+system) and its peak memory: on a shared machine the wall clock measures the neighbours. `published` is what was
+measured elsewhere with Jepsen, Elle or Porcupine on two cores; `porcupine` is what this run measured.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.checkers import make_append, make_columns, make_kafka, make_models
+from bench.checkers import make_append, make_columns, make_kafka, make_models, rival
 from checkers.convert import convert
 from checkers.options import CheckOptions
+from tests.checkers.linear import published
 
 LIMIT_S = 1200
 """A work that takes longer has failed."""
@@ -39,9 +40,25 @@ class Work:
     command: tuple[str, ...]
     """Arguments of bench.checkers.one; FILE is replaced."""
     large: bool = False
+    rival: Callable[[Path], list[Path]] | None = None
+    """Returns the files (in a folder) that hold the same histories in the published form."""
 
 
 COLUMNS = ".parquet"
+
+
+def _rivals(model: str, operations: int, processes: int) -> Callable[[Path], list[Path]]:
+    def made(folder: Path) -> list[Path]:
+        path = folder / f"{model}-{operations}-{processes}.rival.jsonl"
+        if not path.exists():
+            make_models.write_operations(path, model, operations, processes, 1)
+        return [path]
+
+    return made
+
+
+def _published(pattern: str) -> Callable[[Path], list[Path]]:
+    return lambda _: sorted(published.FOLDER.glob(f"{pattern}.jsonl"))
 
 
 def _columns(path: Path, times: int) -> None:
@@ -103,6 +120,13 @@ WORKS = (
         ("list-append", "FILE"),
     ),
     Work(
+        "append-100k-check",
+        "Elle 5.5-9.9 s warm",
+        "<= 1 s (check_cpu_s)",
+        lambda path: make_append.write(path, 100_000, 1),
+        ("appends", "FILE"),
+    ),
+    Work(
         "append-1m",
         "-",
         "<= 25 s",
@@ -121,6 +145,14 @@ WORKS = (
         )
         for model in make_models.KINDS
     ),
+    Work(
+        "register-100k-5",
+        "Porcupine 6.6 s",
+        "<= 1x (the check alone)",
+        None,
+        ("monitor", "register", "100000", "5"),
+        rival=_rivals("register", 100_000, 5),
+    ),
     *(
         Work(
             f"{model}-1k-20",
@@ -128,12 +160,18 @@ WORKS = (
             "a verdict, or a budgeted unknown in <= 5 s",
             lambda path, model=model: make_models.write(path, model, 1_000, 20, 1),  # type: ignore[misc]
             (model, "FILE"),
+            rival=_rivals(model, 1_000, 20),
         )
         for model in ("register", "cas-register", "queue")
     ),
-    Work("published-etcd", "Porcupine 1-1.8 s", "<= 0.15 s after warm-up", None, ("published", "porcupine/etcd_*")),
-    Work("published-kv", "Porcupine 0.38-0.5 s for the worst", "<= 1x", None, ("published", "porcupine/kv_*")),
-    Work("published-knossos", "Porcupine 25 ms", "<= 1x", None, ("published", "knossos/*")),
+    *(
+        Work(name, peer, aim, None, ("published", pattern), rival=_published(pattern))
+        for name, peer, aim, pattern in (
+            ("published-etcd", "Porcupine 1-1.8 s", "<= 0.15 s after warm-up", "porcupine/etcd_*"),
+            ("published-kv", "Porcupine 0.38-0.5 s for the worst", "<= 1x", "porcupine/kv_*"),
+            ("published-knossos", "Porcupine 25 ms", "<= 1x", "knossos/*"),
+        )
+    ),
 )
 
 
@@ -157,9 +195,18 @@ def measure(work: Work, folder: Path) -> dict[str, object]:
         "wall_s": round(time.monotonic() - started, 2),
         **json.loads(done.stdout),
         "aim": work.aim,
-        "peer": work.peer,
+        "published": work.peer,
+        **({"porcupine": _rival(work, folder)} if work.rival is not None else {}),
         **({"size_mb": round(path.stat().st_size / 1e6, 1)} if path.exists() else {}),
     }
+
+
+def _rival(work: Work, folder: Path) -> object:
+    assert work.rival is not None
+    try:
+        return rival.judged(work.rival(folder))
+    except rival.MissingError as missing:
+        return f"not run: {missing}"
 
 
 def main(arguments: list[str]) -> None:

@@ -19,6 +19,7 @@ import msgspec
 
 KEYS = 16
 PROCESSES = 16
+NAMES = [f"t{key // 4}/{key % 4}" for key in range(KEYS)]
 ABORTS, INFOS = 0.02, 0.01
 POLL_LIMIT = 12
 """Most records that one poll returns."""
@@ -45,6 +46,31 @@ class _Log:
         self.stable[key] = next(iter(self.open[key]), len(self.records[key]))
 
 
+def _poll(rng: random.Random, log: _Log, position: list[int], seen: list[tuple[int, int]]) -> list[Any]:
+    """Return what a consumer polls; `position` moves, `seen` gets (key, where it stood before)."""
+    answer = []
+    left = rng.randint(POLL_LIMIT // 2, POLL_LIMIT)
+    first = rng.randrange(KEYS)
+    for step in range(KEYS):
+        key = (first + step) % KEYS
+        start, records = position[key], []
+        at = start
+        while at < log.stable[key] and left:
+            value = log.records[key][at]
+            if value is not None:
+                records.append([at, value])
+                left -= 1
+            at += 1
+        if at > start:
+            seen.append((key, start))
+            position[key] = at
+        if records:
+            answer.append([NAMES[key], records])
+        if not left:
+            break
+    return answer
+
+
 def operations(count: int, seed: int) -> Any:  # noqa: C901, PLR0912, PLR0915  one simulation, one loop
     """Yield the events of a history with `count` operations (and the final reads)."""
     rng = random.Random(seed)
@@ -55,33 +81,9 @@ def operations(count: int, seed: int) -> Any:  # noqa: C901, PLR0912, PLR0915  o
     fresh = PROCESSES
     position = [[0] * KEYS for _ in range(PROCESSES)]
     running: dict[int, tuple[str, list[Any]]] = {}
-    names = [f"t{key // 4}/{key % 4}" for key in range(KEYS)]
 
     def event(slot: int, kind: str, f: str, value: Any) -> dict[str, Any]:
         return {"time": time, "process": process_of[slot], "type": kind, "f": f, "value": value}
-
-    def poll(slot: int, seen: list[tuple[int, int]]) -> list[Any]:
-        answer = []
-        left = rng.randint(POLL_LIMIT // 2, POLL_LIMIT)
-        first = rng.randrange(KEYS)
-        for step in range(KEYS):
-            key = (first + step) % KEYS
-            start, records = position[slot][key], []
-            at = start
-            while at < log.stable[key] and left:
-                value = log.records[key][at]
-                if value is not None:
-                    records.append([at, value])
-                    left -= 1
-                at += 1
-            if at > start:
-                seen.append((key, start))
-                position[slot][key] = at
-            if records:
-                answer.append([names[key], records])
-            if not left:
-                break
-        return answer
 
     begun = 0
     while begun < count or running:
@@ -100,7 +102,7 @@ def operations(count: int, seed: int) -> Any:  # noqa: C901, PLR0912, PLR0915  o
             f = kinds.pop() if len(kinds) == 1 else "txn"
             running[slot] = (f, micro)
             begun += 1
-            yield event(slot, "invoke", f, [["send", names[m[1]], m[2]] if m[0] == "send" else m for m in micro])
+            yield event(slot, "invoke", f, [["send", NAMES[m[1]], m[2]] if m[0] == "send" else m for m in micro])
             continue
         slot = rng.choice(list(running))
         f, micro = running.pop(slot)
@@ -109,11 +111,11 @@ def operations(count: int, seed: int) -> Any:  # noqa: C901, PLR0912, PLR0915  o
         placed = []
         for m in micro:
             if m[0] == "poll":
-                value.append(["poll", poll(slot, seen)])
+                value.append(["poll", _poll(rng, log, position[slot], seen)])
             else:
                 offset = log.append(m[1], m[2])
                 placed.append((m[1], offset))
-                value.append(["send", names[m[1]], [offset, m[2]]])
+                value.append(["send", NAMES[m[1]], [offset, m[2]]])
         luck = rng.random()
         committed = luck > ABORTS + INFOS / 2
         for key, offset in placed:
@@ -133,7 +135,7 @@ def operations(count: int, seed: int) -> Any:  # noqa: C901, PLR0912, PLR0915  o
         while any(position[slot][key] < log.stable[key] for key in range(KEYS)):
             time += 100_000
             yield event(slot, "invoke", "poll", [["poll"]])
-            yield event(slot, "ok", "poll", [["poll", poll(slot, [])]])
+            yield event(slot, "ok", "poll", [["poll", _poll(rng, log, position[slot], [])]])
 
 
 def write(path: Path, count: int, seed: int) -> None:

@@ -84,6 +84,24 @@ def write(path: Path, model: str, operations: int, processes: int, seed: int) ->
             file.write(encode(op) + b"\n")
 
 
+def write_operations(path: Path, model: str, operations: int, processes: int, seed: int) -> None:
+    """Write the same history in the published form: a header, then one operation a line, as a rival reads it."""
+    encode = msgspec.json.Encoder().encode
+    begun: dict[int, int] = {}
+    with path.open("wb") as file:
+        head = {"history": path.stem, "model": model, "initial": None, "valid": True, "fail": "cas-fail-observed"}
+        file.write(encode(head) + b"\n")
+        number = 0
+        for event, (process, completed, f, given, out) in enumerate(calls(model, operations, processes, seed)):
+            if not completed:
+                begun[process] = event
+                continue
+            shown = out if f in {"read", "dequeue"} else given
+            span = {"call": begun.pop(process), "ret": event, "st": "fail" if out is False else "ok"}
+            file.write(encode({"i": number, "p": process, "f": f, "in": given, "out": shown, **span}) + b"\n")
+            number += 1
+
+
 def table(model: str, operations: int, processes: int, seed: int) -> Table:
     """Return the columns that loading such a history would give, without the file."""
     names, keys, values = Names(), Names(), Values()

@@ -1,6 +1,6 @@
 """One work of the bench, alone in its process; prints its figures as JSON.
 
-python -m bench.checkers.one kafka|list-append|MODEL FILE
+python -m bench.checkers.one kafka|list-append|MODEL FILE | analysis FILE | appends FILE
 python -m bench.checkers.one monitor MODEL OPERATIONS PROCESSES | published GLOB | import
 """
 
@@ -34,6 +34,21 @@ def analysed(path: str) -> dict[str, object]:
     start = time.process_time()
     judge_case(case, Findings())
     return {"analysis_cpu_s": round(time.process_time() - start, 3)}
+
+
+def appends(path: str) -> dict[str, object]:
+    """The list-append check alone, of a history that is loaded already."""
+    from checkers.append.check import asked_for, judge_appends  # noqa: PLC0415
+    from checkers.append.history import build_appends  # noqa: PLC0415
+    from checkers.findings import Findings  # noqa: PLC0415
+    from checkers.options import CheckOptions  # noqa: PLC0415
+    from checkers.source import lines_of  # noqa: PLC0415
+
+    gc.disable()
+    history = build_appends(*lines_of(path, print))
+    start = time.process_time()
+    found, _ = judge_appends(history, asked_for(CheckOptions()), Findings())
+    return {"found": len(found), "check_cpu_s": round(time.process_time() - start, 3)}
 
 
 def monitored(model: str, operations: int, processes: int) -> dict[str, object]:
@@ -76,6 +91,8 @@ def main(arguments: list[str]) -> None:
         figures: dict[str, object] = {}
     elif kind == "monitor":
         figures = monitored(rest[0], int(rest[1]), int(rest[2]))
+    elif kind == "appends":
+        figures = appends(rest[0])
     elif kind == "analysis":
         figures = analysed(rest[0])
     elif kind == "published":

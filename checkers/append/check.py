@@ -23,14 +23,26 @@ def check_appends(
     blocks: Iterable[Lines], name: str, options: CheckOptions, findings: Findings
 ) -> tuple[Appends, list[Anomaly], dict[str, list[str]]]:
     """Judge a list-append history; return it, the anomalies asked for, and the models that are ruled out."""
+    asked = asked_for(options)
+    history = build_appends(blocks, name)
+    return history, *judge_appends(history, asked, findings)
+
+
+def asked_for(options: CheckOptions) -> frozenset[str]:
+    """Return the names of the anomalies that the options ask for; HistoryError for an unknown model."""
     models = [options.consistency_model] if options.consistency_model else []
     if not models and not options.anomalies:
         models = [DEFAULT_MODEL]
     for model in models:
         if ALIASES.get(model, model) not in WEAKER:
             raise HistoryError(f"unknown consistency model {model!r}: there are {', '.join((*ALIASES, *WEAKER))}")
-    asked = wanted(models, options.anomalies)
-    history = build_appends(blocks, name)
+    return frozenset(wanted(models, options.anomalies))
+
+
+def judge_appends(
+    history: Appends, asked: frozenset[str], findings: Findings
+) -> tuple[list[Anomaly], dict[str, list[str]]]:
+    """Judge a history that is loaded; return the anomalies among those asked for, and the models ruled out."""
     for key, elements in history.repeated.items():
         findings.reasons.append(
             f"{elements[0]!r} is appended to {key} twice: elements must be unique to be told apart."
@@ -47,4 +59,4 @@ def check_appends(
     if not related:
         findings.reasons.append("No transaction depends on another one: there is nothing to judge.")
     out = ruled_out(anomaly.name for anomaly in everything) if told or not related else {"not": [], "also-not": []}
-    return history, told, out
+    return told, out

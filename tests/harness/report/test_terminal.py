@@ -31,9 +31,10 @@ class Paper(io.StringIO):
             self.changed.notify_all()
         return written
 
-    def wait_for(self, text: str) -> None:
+    def wait_for(self, text: str) -> str:
         with self.changed:
-            assert self.changed.wait_for(lambda: text in self.getvalue(), DEADLINE_S), self.getvalue()
+            self.changed.wait_for(lambda: text in self.getvalue(), DEADLINE_S)
+            return self.getvalue()
 
 
 def pipe() -> tuple[Console, Paper]:
@@ -85,8 +86,8 @@ def test_a_pipe_gets_a_status_line_now_and_then(monkeypatch: pytest.MonkeyPatch)
         view.phase("main")
         view.event(ok())
         view.event(probed(None, 4))
-        paper.wait_for("1 ok, 0 info, 0 fail")
-        paper.wait_for("no leader for t0/1")
+        for text in ("1 ok, 0 info, 0 fail", "no leader for t0/1"):
+            assert text in paper.wait_for(text)
     assert "\x1b" not in paper.getvalue()
 
 
@@ -114,7 +115,7 @@ def test_a_terminal_gets_a_panel_with_counts_leaders_and_the_fault() -> None:
         view.event(probed("n3", 4))
         view.event(INJECTED)
         for text in ("main", "txn", "t0/1", "n3", "kill-leader n2 t0/1", "1 of 1 bit"):
-            paper.wait_for(text)
+            assert text in paper.wait_for(text)
 
 
 def test_a_closed_pipe_never_ends_a_run() -> None:

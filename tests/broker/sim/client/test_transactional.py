@@ -101,12 +101,16 @@ def test_an_empty_transaction_needs_no_coordinator(version):
         await producer.init(scene.in_ms(10_000))
         for node in scene.bootstrap:
             scene.network.cut("tx", f"n{node}")
+        before = producer.identity
         producer.begin()
         await producer.commit(scene.in_ms(100))
         producer.begin()
         await producer.abort(scene.in_ms(100))
+        return before, producer.identity
 
-    scene.run(go())
+    before, after = scene.run(go())
+    assert after == before
+    assert scene.read_all(read_committed=False) == scene.read_all()
 
 
 @protocols
