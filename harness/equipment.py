@@ -62,6 +62,7 @@ class RealEquipment:
             answer=answer,
             holds=holds,
             clock=WallClock(self._stop),
+            spare_replicas=scenario.min_isr < scenario.replication,
         )
         quiet_s = schedule.quiet_s(scenario.fault_interval_s)
         return schedule.Schedule(faults, scenario.recovery_bound_s, quiet_s), performer

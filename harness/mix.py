@@ -7,7 +7,7 @@ client settings, lengths. Everything in the mix is lawful: no correct broker sho
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from harness import swarm
@@ -17,27 +17,59 @@ from harness.scenario import Scenario
 
 T = TypeVar("T")
 
-WORKLOADS = ("txn", "txn", "send-poll", "groups")
+WORKLOADS = ("txn", "txn", "send-poll", "send-poll", "groups")
 FAULTS = (
     "kill-leader",
     "kill-follower",
     "kill-random",
     "kill-all",
+    "kill-controller",
     "pause-leader",
     "pause-followers",
     "partition-leader",
+    "cut-clients",
+    "slow-links",
+    "lossy-links",
+    "lose-power",
+    "lose-power-all",
     "kill-follower+kill-leader",
     "kill-follower+kill-all",
-    "pause-followers+kill-leader",
+    "kill-leader+kill-leader",
     "kill-leader+kill-random",
+    "kill-controller+kill-all",
     "kill-random+kill-random",
+    "pause-followers+kill-leader",
     "pause-leader+kill-random",
     "partition-leader+kill-random",
-    "lose-power",
+    "slow-links+kill-leader",
+    "lossy-links+kill-leader",
     "lose-power+kill-random",
     "kill-follower+lose-power",
 )
-MOST_FAULTS = 3
+MOST_FAULTS = 2
+REPLICATION = ((3, 2), (3, 2), (3, 2), (3, 1), (2, 1), (2, 2))
+"""Replicas of a topic's partitions, and how many of them must be in sync."""
+TOPIC: Mapping[str, tuple[str | None, ...]] = {"segment.bytes": (None, "512", "2048", "16384")}
+BROKER: Mapping[str, tuple[str | None, ...]] = {
+    "replica.high.watermark.checkpoint.interval.ms": (None, "200", "1000"),
+    "replica.fetch.max.bytes": (None, "512", "2048"),
+    "harness.sim.loss.chance": (None, None, "0.002"),
+}
+FAR: Mapping[str, tuple[str, ...]] = {
+    "harness.sim.far.nodes": ("1",),
+    "harness.sim.far.ms": ("50-100", "100-200"),
+    "broker.session.timeout.ms": ("3000",),
+    "broker.heartbeat.interval.ms": ("500",),
+    "controller.quorum.election.timeout.ms": ("1000",),
+    "controller.quorum.fetch.timeout.ms": ("2000",),
+    "replica.lag.time.max.ms": ("3000", "10000"),
+}
+"""A node that is far from everybody: it lags, but it is in sync, and nobody gives it up for that."""
+FAR_SHARE = 0.2
+SETTLE_S = 3.0
+"""What a fault takes beside its length, about: sessions end, the leader moves, ISRs are full again."""
+OVERLAP_S = 5.0
+"""The same of the first of two that overlap."""
 DIRTY = 0.15
 """Share of read_uncommitted runs, of the workloads where it permits nothing."""
 
@@ -64,6 +96,11 @@ class _Draws:
             found.append(left.pop(int(self.number() * len(left))))
         return found
 
+    def table(self, table: Mapping[str, Sequence[str | None]]) -> dict[str, str]:
+        """Return one value for each name; None: as it is by default."""
+        drawn = {name: self.one_of(*values) for name, values in table.items()}
+        return {name: value for name, value in drawn.items() if value is not None}
+
     def between(self, low: float, high: float) -> float:
         """Return a number between the two, small ones as likely as large ones on a scale of factors."""
         return round(float(low * (high / low) ** self.number()), 3)
@@ -75,14 +112,24 @@ def scenario(seed: int, bug: str = "") -> Scenario:
     workload = draws.one_of(*WORKLOADS)
     nemesis = ",".join(draws.some_of(FAULTS, MOST_FAULTS))
     dirty = draws.number() < DIRTY and workload not in TRANSACTIONAL  # there it would show aborted data, lawfully
+    length_s = draws.between(1.5, 5)
+    interval_s = draws.between(0.2, 2)
     fields: dict[str, Any] = swarm.draw(seed, nemesis)
+    replication, min_isr = draws.one_of(*REPLICATION)
+    broker = {**fields["broker_config"], **draws.table(BROKER)}
+    if draws.number() < FAR_SHARE:
+        broker |= draws.table(FAR)
+    if "lose-power" in nemesis:  # lawful only where everything is synced before it is acknowledged
+        broker["log.flush.interval.messages"] = "1"
     fields |= {
+        "replication": replication,
+        "min_isr": min_isr,
+        "topic_config": {**fields["topic_config"], **draws.table(TOPIC)},
+        "broker_config": broker,
         "rate": draws.between(20, 80),
         "transaction_timeout_s": draws.between(3, 6),
         "crash_interval_s": draws.one_of(0.0, draws.between(2, 20)),
     }
-    if "lose-power" in nemesis:  # lawful only where everything is synced before it is acknowledged
-        fields["broker_config"] = {**fields["broker_config"], "log.flush.interval.messages": "1"}
     if workload == "groups":  # by assignment nobody rebalances
         fields["sub_via"] = ("subscribe",)
     return Scenario(
@@ -91,12 +138,18 @@ def scenario(seed: int, bug: str = "") -> Scenario:
         nemesis=nemesis,
         seed=seed,
         bug=bug,
-        time_limit_s=draws.between(6, 20),
+        time_limit_s=round(draws.between(1, 4) * _time_of(nemesis, length_s, interval_s), 3),
         isolation="read_uncommitted" if dirty else "read_committed",
         abort_rate=draws.one_of(0.05, 0.2, 0.5),
         transaction_protocol=draws.one_of(1, 2),
-        fault_length_s=draws.between(0.2, 3),
-        fault_interval_s=draws.between(0.2, 2),
+        fault_length_s=length_s,
+        fault_interval_s=interval_s,
         recovery_bound_s=60.0,
         **fields,
     )
+
+
+def _time_of(nemesis: str, length_s: float, interval_s: float) -> float:
+    """Return about how long it takes until each of the faults was there once."""
+    one_s = interval_s + length_s + SETTLE_S
+    return sum(one_s + OVERLAP_S * ("+" in choice) for choice in nemesis.split(","))

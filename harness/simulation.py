@@ -32,6 +32,9 @@ INVARIANT: Final = "invariant"
 PREPARE_S: Final = 120
 """Bound of making the topics, in virtual time; the clients give up after half of it."""
 
+POLL_S: Final = 0.05
+"""Between two of the nemesis's looks at a condition: a look takes no virtual time, what it waits for may be brief."""
+
 
 class SimulatedEquipment:
     """See the module."""
@@ -87,8 +90,11 @@ class SimulatedEquipment:
             answer=answer,
             holds=holds,
             clock=self._clock,
+            poll_s=POLL_S,
+            spare_replicas=scenario.min_isr < scenario.replication,
         )
-        return schedule.Schedule(faults, scenario.recovery_bound_s), Synchronous(performer)
+        quiet_s = schedule.quiet_s(scenario.fault_interval_s)
+        return schedule.Schedule(faults, scenario.recovery_bound_s, quiet_s), Synchronous(performer)
 
     def probes(self, cluster: Cluster, nodes: tuple[Node, ...]) -> Mapping[str, AsyncClients]:
         """Return a probe for each node."""

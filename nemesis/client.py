@@ -49,15 +49,22 @@ class NemesisClient:
         holds: Holds,
         clock: Clock,
         faults: Mapping[str, Fault] = FAULTS,
+        poll_s: float = POLL_S,
+        spare_replicas: bool = True,
     ) -> None:
-        """Prepare; `keys` are the run's partitions, the aim where an op names none."""
+        """Prepare; `keys` are the run's partitions, the aim where an op names none.
+
+        poll_s: between two looks at a condition. spare_replicas: whether partitions take writes while a replica is
+        away; where they don't, no fault is expected to let anything through.
+        """
         self._cluster = cluster
         self._observer = observer
         self._journal = journal
         self._keys = tuple(keys)
-        self._performer = Performer(cluster, observer, journal, answer=answer, holds=holds, clock=clock)
+        self._performer = Performer(cluster, observer, journal, answer=answer, holds=holds, clock=clock, poll_s=poll_s)
         self._clock = clock
         self._faults = faults
+        self._spare_replicas = spare_replicas
         self._last_id = 0
         self._holding: dict[int, Begun] = {}
         self._ops: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
@@ -112,7 +119,7 @@ class NemesisClient:
             "keys": list(injection.keys),
             "evidence": evidence,
             "bit": injection.bit,
-            "expects": fault.expects,
+            "expects": fault.expects if self._spare_replicas else "stall",
         }
         return told | ({"error": failure} if failure else {})
 
@@ -210,7 +217,7 @@ class NemesisClient:
             ends = self._observer.end_offsets(keys)
             stable = all(key in ends and ends[key][0] == ends[key][1] for key in keys)
             waited_s = self._clock.now_s() - began_s
-            if (full and stable) or waited_s >= bound_s or not self._clock.wait(POLL_S):
+            if (full and stable) or waited_s >= bound_s or not self._clock.wait(self._performer.poll_s):
                 break
         return {
             "ends": {key: list(ends[key]) if key in ends else None for key in keys},

@@ -7,10 +7,12 @@ from types import MappingProxyType
 
 from nemesis.away import ReplicaAway
 from nemesis.bad_links import CutClients, LossyLinks, SlowLinks
+from nemesis.controllers import KillController
 from nemesis.fault import Fault
-from nemesis.kills import KillAll, KillFollower, KillLeader, KillRandom, LosePower
+from nemesis.kills import KillAll, KillFollower, KillLeader, KillRandom
 from nemesis.partitions import PartitionLeader
 from nemesis.pauses import PauseFollowers, PauseLeader
+from nemesis.power import LosePower, LosePowerAll
 
 NONE = "none"
 """The name that asks for no fault at all; it stands alone."""
@@ -31,6 +33,8 @@ _KINDS: tuple[Fault, ...] = (
     SlowLinks(),
     LossyLinks(),
     CutClients(),
+    KillController(),
+    LosePowerAll(),
 )
 
 FAULTS: Mapping[str, Fault] = MappingProxyType({fault.name: fault for fault in _KINDS})

@@ -1,4 +1,4 @@
-"""Faults that end nodes: kill-leader, kill-follower, kill-random, kill-all (SIGKILL), lose-power.
+"""Faults that end nodes: kill-leader, kill-follower, kill-random, kill-all (SIGKILL).
 
 Each aims, kills, and then shows from outside that it bit: the process is gone by the operating system's word, and where
 the fault is about leadership, the cluster's own metadata noticed. Healing starts the processes that are not running and
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Any
 
-from harness.cluster.api import Action, Blackout, IsrShrunk, Kill, Pid, Start
+from harness.cluster.api import Action, IsrShrunk, Kill, Pid, Start
 from nemesis.actions import inverses
 from nemesis.aiming import (
     answers_within,
@@ -35,7 +35,6 @@ START_DEADLINE_S = 60.0
 """For a started node to answer: measured 7-35 s from start to serving, with all nodes starting at once."""
 
 _KILL: frozenset[Power] = frozenset({"kill"})
-_POWER: frozenset[Power] = frozenset({"kill", "power"})
 
 
 def start_again(injection: Injection) -> Heal:
@@ -71,33 +70,6 @@ class KillLeader:
         if state is None or state.leader is None:
             return no_leader(aim)
         injection, gone = yield from kill_nodes(aim, (state.leader,))
-        if not gone or aim.held:
-            return injection
-        return bitten(injection, (yield from leader_moved(aim, state.leader)))
-
-    def heal(self, injection: Injection) -> Heal:
-        """Start it again."""
-        return start_again(injection)
-
-
-class LosePower:
-    """Takes the power of the node that leads the aimed partition: the process ends, what it had not synced is gone.
-
-    One node at a time loses nothing that was acknowledged: the others hold it, and a node that was not stopped in order
-    may not lead again before it has caught up (KIP-966). Bit: as kill-leader.
-    """
-
-    name = "lose-power"
-    summary = "the leader of a partition loses power, and what it had not synced; starts it again"
-    needs = _POWER
-    expects: Expects = "progress"
-
-    def inject(self, aim: Aim) -> Inject:
-        """Take the leader's power and wait for the next one."""
-        state = yield from led(aim)
-        if state is None or state.leader is None:
-            return no_leader(aim)
-        injection, gone = yield from kill_nodes(aim, (state.leader,), Blackout)
         if not gone or aim.held:
             return injection
         return bitten(injection, (yield from leader_moved(aim, state.leader)))
@@ -151,10 +123,10 @@ class KillRandom:
 
     def inject(self, aim: Aim) -> Inject:
         """Kill one of the running brokers."""
-        running = yield from _running(aim)
-        if not running:
+        nodes = yield from running(aim)
+        if not nodes:
             return missed(aim, "no broker is running that may be killed")
-        injection, _ = yield from kill_nodes(aim, (drawn(running, aim),))
+        injection, _ = yield from kill_nodes(aim, (drawn(nodes, aim),))
         return injection
 
     def heal(self, injection: Injection) -> Heal:
@@ -172,10 +144,10 @@ class KillAll:
 
     def inject(self, aim: Aim) -> Inject:
         """Kill all running brokers."""
-        running = yield from _running(aim)
-        if not running:
+        nodes = yield from running(aim)
+        if not nodes:
             return missed(aim, "no broker is running that may be killed")
-        injection, _ = yield from kill_nodes(aim, running)
+        injection, _ = yield from kill_nodes(aim, nodes)
         return injection
 
     def heal(self, injection: Injection) -> Heal:
@@ -183,7 +155,8 @@ class KillAll:
         return start_again(injection)
 
 
-def _running(aim: Aim) -> Generator[Step, Any, tuple[str, ...]]:
+def running(aim: Aim) -> Generator[Step, Any, tuple[str, ...]]:
+    """Return the brokers that have a process and are not to be spared."""
     pids = yield from ask_each(Pid, (node for node in aim.nodes if node not in aim.spare))
     return tuple(node for node, pid in pids.items() if pid is not None)
 

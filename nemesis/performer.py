@@ -1,8 +1,8 @@
 """Performs a fault's plan step by step on a running cluster: the driver for threads and the real clock.
 
-It is the only place where a fault waits: a condition is polled in slices of POLL_S until its deadline, or until the run
-is told to stop; what is waited for then counts as not seen, and the plan goes on. Order contract: an action is written
-to the fault journal, and remembered as begun, before it is performed.
+It is the only place where a fault waits: a condition is polled in slices of `poll_s` until its deadline, or until the
+run is told to stop; what is waited for then counts as not seen, and the plan goes on. Order contract: an action is
+written to the fault journal, and remembered as begun, before it is performed.
 """
 
 from __future__ import annotations
@@ -100,14 +100,16 @@ class Performer:
         answer: Answers,
         holds: Holds,
         clock: Clock,
+        poll_s: float = POLL_S,
     ) -> None:
-        """Prepare; nothing is asked or done yet."""
+        """Prepare; nothing is asked or done yet. poll_s: between two looks at a condition."""
         self._cluster = cluster
         self._observer = observer
         self._journal = journal
         self._answer = answer
         self._holds = holds
         self._clock = clock
+        self.poll_s = poll_s
 
     def drive(self, plan: Generator[Step, Any, T], begun: Begun) -> T:
         """Perform a plan to its end and return its result. Raises what the provider raises."""
@@ -150,7 +152,7 @@ class Performer:
         """Poll the condition; return ms waited, None if it wasn't seen before the deadline."""
         began_s = self._clock.now_s()
         while not self.looks(condition):
-            if self._clock.now_s() - began_s >= deadline_s or not self._clock.wait(POLL_S):
+            if self._clock.now_s() - began_s >= deadline_s or not self._clock.wait(self.poll_s):
                 return None
         return round((self._clock.now_s() - began_s) * 1000, 1)
 

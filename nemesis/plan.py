@@ -17,6 +17,8 @@ The gap and the time that both hold decide what an overlap can show:
   the leader acknowledge alone; then 2-4 s of writes. b kills the leader; the follower starts at once (both_s = 0: with
   combined roles and three nodes the quorum is gone until then) and, if unclean election is allowed, leads without those
   writes. The old leader stays down until that was seen, or the bound has passed.
+* kill-leader+kill-leader, kill-controller+b: b comes at once, while the successor of the first is new: what it has
+  taken over or decided nobody else may have yet.
 * any other a has done its work when its injection completes (the leader has moved); b then aims at the roles as they
   are now. Both hold for up to half a length.
 """
@@ -53,6 +55,9 @@ GAP_S = (2.0, 4.0)
 
 PAUSED_GAP_S = (1.0, 1.5)
 """The same after pause-followers: see the module's text."""
+
+AT_ONCE_S = (0.0, 0.3)
+"""The same where b aims at a successor that has only begun: a replica is caught up, a vote told, within less."""
 
 LEAST_S = {"replica-away": AWAY_S}
 """Faults that mean nothing when they are shorter, nor before something has been written for as long."""
@@ -127,7 +132,9 @@ def _refuse_overlap(choice: tuple[str, ...]) -> None:
         raise UsageError(f"--nemesis {'+'.join(choice)}: at most two faults overlap")
     if len(choice) == 2:
         first, second = choice
-        if first == "kill-all" or (first == "pause-followers" and second in {"pause-followers", "kill-follower"}):
+        if first in {"kill-all", "lose-power-all"} or (
+            first == "pause-followers" and second in {"pause-followers", "kill-follower"}
+        ):
             raise UsageError(f"--nemesis {first}+{second}: {first} leaves no node for {second} to aim at")
 
 
@@ -171,7 +178,7 @@ def _entry(
         draws.append(number)
     gap_s = both_s = 0.0
     if len(faults) == 2:
-        gap_s, rng = _between(PAUSED_GAP_S if faults[0] == "pause-followers" else GAP_S, rng)
+        gap_s, rng = _between(_gap(faults), rng)
         if faults[0] not in {"pause-followers", "kill-follower"}:
             both_s, rng = _between((0.0, length_s / 2), rng)
     entry = FaultEntry(
@@ -184,6 +191,12 @@ def _entry(
         both_s=round(both_s, 3),
     )
     return entry, rng
+
+
+def _gap(faults: tuple[str, ...]) -> tuple[float, float]:
+    if faults[0] == "pause-followers":
+        return PAUSED_GAP_S
+    return AT_ONCE_S if faults[0] == "kill-controller" or faults == ("kill-leader", "kill-leader") else GAP_S
 
 
 def _between(span: tuple[float, float], rng: Rng) -> tuple[float, Rng]:

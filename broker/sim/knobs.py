@@ -5,6 +5,8 @@
     harness.sim.stall.ms=20-1000
     harness.sim.loss.chance=0.0001      of a message after which its connection delivers nothing, and is reset later
     harness.sim.patience.ms=1000-20000  until a stalled connection is reset
+    harness.sim.far.nodes=1             so many nodes, drawn, are far from everybody
+    harness.sim.far.ms=50-150           one way, to and from a far node, beside the latency
     harness.sim.sync.ms=0.05-2          a sync of a disk
     harness.sim.clock.drift=0.001       each node's clock runs fast or slow by up to this part
     harness.sim.clock.offset.ms=200     and is off by up to so much
@@ -15,7 +17,7 @@ They stand with the node's properties so that a stored run holds them, and a shr
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from broker.core import node_settings
@@ -33,6 +35,8 @@ NAMES: Final = frozenset(
         "stall.ms",
         "loss.chance",
         "patience.ms",
+        "far.nodes",
+        "far.ms",
         "sync.ms",
         "clock.drift",
         "clock.offset.ms",
@@ -70,7 +74,16 @@ def weather(properties: Mapping[str, str]) -> Weather:
         stall_ms=_span(properties, "stall.ms", default.stall_ms),
         loss_chance=_number(properties, "loss.chance", default.loss_chance),
         patience_ms=_span(properties, "patience.ms", default.patience_ms),
+        far_ms=_span(properties, "far.ms", default.far_ms),
     )
+
+
+def far(properties: Mapping[str, str], nodes: Sequence[str], rng: random.Random) -> frozenset[str]:
+    """Draw the nodes that are far. Raises ValueError naming a value that is none."""
+    count = int(_number(properties, "far.nodes", 0.0))
+    if count > len(nodes):
+        raise ValueError(f"{PREFIX}far.nodes={count}: there are {len(nodes)} nodes")
+    return frozenset(rng.sample(list(nodes), count))
 
 
 def speeds(properties: Mapping[str, str], nodes: int, rng: random.Random) -> tuple[Speed, ...]:

@@ -8,7 +8,10 @@ What goes wrong, goes wrong as it does under TCP:
 * duplication and reordering come from the layer above: who closes a connection and retries on another one may overtake
   what is still in flight on the old one, since a closed connection still delivers what was sent before.
 
-Ends have names: "n1" for a node, anything for a client. Messages are the structs of `broker.wire`, not bytes; whoever
+* a shaped link makes what is sent over it later, and loses some of it: the connection stands still, then is reset.
+
+Ends have names: "n1" for a node, anything for a client; `CLIENTS` stands for all clients but `ALOOF` ones in cuts and
+shapes. Messages are the structs of `broker.wire`, not bytes; whoever
 receives a message must not change it, and records in it are shared: the node copies what it patches.
 
     connect -> open -> (stalled | held) -> closed by one end (the other hears of it in order) | reset (both hear)
@@ -23,6 +26,12 @@ from typing import Any, Protocol
 
 from broker.sim.loop import MS_NS, Future, Loop, TimedOutError
 
+CLIENTS = "clients"
+"""The end of all clients' links together."""
+ALOOF = "probe"
+"""A client that is none of them: who asks nodes how they are must reach them whatever happens to the clients."""
+STANDSTILL_MS = 300.0
+"""How long a connection stands still before it is reset, when a shaped link has lost something of it."""
 CONNECT_TIMEOUT_MS = 10_000.0
 """How long to wait for a connection that nobody answers, as clients do by default."""
 
@@ -43,6 +52,17 @@ class Weather:
     patience_ms: tuple[float, float] = (1000.0, 20_000.0)
     retransmit_ms: float = 2000.0
     """Longest pause between a join and the next retransmission."""
+    far_ms: tuple[float, float] = (50.0, 150.0)
+    """One way, to and from far nodes, beside the latency of all links."""
+
+
+@dataclass(slots=True)
+class Shape:
+    """What a link does to what passes: it comes later, and some is lost. `pieces` counts both, in messages."""
+
+    delay_ms: float
+    loss: float
+    pieces: int = 0
 
 
 class Server(Protocol):
@@ -61,20 +81,37 @@ class Server(Protocol):
         ...
 
 
+Link = tuple[str, str]
+"""Whose sendings to whom: (source, target)."""
+
+
 class _Direction:
     """One direction of a connection: a queue in order, and what happens to it."""
 
-    __slots__ = ("_at_ns", "_held", "_lost", "_network", "_patience", "deliver", "link", "reset")
+    __slots__ = (
+        "_at_ns",
+        "_far",
+        "_held",
+        "_lost",
+        "_network",
+        "_patience",
+        "_standstill",
+        "deliver",
+        "links",
+        "reset",
+    )
 
-    def __init__(self, network: Network, link: tuple[str, str]) -> None:
+    def __init__(self, network: Network, links: tuple[Link, ...]) -> None:
         self._network = network
-        self.link = link
+        self.links = links
+        self._far = not network.far.isdisjoint(links[0])
         self.deliver: Callable[[Any], None] = lambda _: None
         self.reset: Callable[[], None] = lambda: None
         self._at_ns = 0
         self._held: deque[Any] = deque()
         self._lost = False
         self._patience = False
+        self._standstill = False
 
     def send(self, item: Any) -> None:
         """Send in order."""
@@ -85,18 +122,28 @@ class _Direction:
             delay_ms += rng.uniform(*weather.stall_ms)
         if weather.loss_chance and rng.random() < weather.loss_chance:
             self._lost = True
+        if self._far:
+            delay_ms += rng.uniform(*weather.far_ms)
+        shape = network.shape_of(self.links) if network.shapes else None
+        if shape is not None:
+            delay_ms += shape.delay_ms
+            shape.pieces += bool(shape.delay_ms)
+            if shape.loss and rng.random() < shape.loss:
+                shape.pieces += not shape.delay_ms
+                self._lost = self._standstill = True
         self._at_ns = max(self._at_ns, loop.now_ns + int(delay_ms * MS_NS))
         loop.at(self._at_ns, lambda: self._arrive(item))
 
     def _arrive(self, item: Any) -> None:
-        if self._lost or self._held or self.link in self._network.cuts:
-            self._network.count(self.link)
+        if self._lost or self._held or self._network.is_cut(self.links):
+            self._network.count(self.links)
             if not self._held:
                 self._network.hold(self)
             self._held.append(item)
             if not self._patience:
                 self._patience = True
-                wait_ms = self._network.rng.uniform(*self._network.weather.patience_ms)
+                patience_ms = self._network.weather.patience_ms
+                wait_ms = STANDSTILL_MS if self._standstill else self._network.rng.uniform(*patience_ms)
                 self._network.loop.later(wait_ms, self._give_up)
             return
         self.deliver(item)
@@ -114,7 +161,7 @@ class _Direction:
         self._network.loop.later(pause_ms, self._retransmit)
 
     def _retransmit(self) -> None:
-        if self._lost or self.link in self._network.cuts or not self._held:
+        if self._lost or self._network.is_cut(self.links) or not self._held:
             return
         self._network.release(self)
         held, self._held = self._held, deque()
@@ -266,6 +313,9 @@ class Network:
         self.rng = loop.random("network")
         self.cuts: dict[tuple[str, str], int] = {}
         """What each cut link has swallowed so far, in messages."""
+        self.shapes: dict[Link, Shape] = {}
+        self.far: frozenset[str] = frozenset()
+        """Nodes that are far from everybody; to be said before anybody connects."""
         self._servers: dict[int, Server] = {}
         self._held: dict[_Direction, None] = {}
 
@@ -279,13 +329,30 @@ class Network:
         """Let it pass again."""
         if (source, target) in self.cuts:
             del self.cuts[source, target]
-            for direction in [one for one in self._held if one.link == (source, target)]:
+            for direction in [one for one in self._held if (source, target) in one.links]:
                 direction.joined()
 
-    def count(self, link: tuple[str, str]) -> None:
+    def shape(self, source: str, target: str, delay_ms: float, loss: float) -> None:
+        """Make what is sent from source to target from now on later, and lose some of it."""
+        self.shapes[source, target] = Shape(delay_ms, loss)
+
+    def smooth(self, source: str, target: str) -> None:
+        """Let it pass undisturbed again."""
+        self.shapes.pop((source, target), None)
+
+    def shape_of(self, links: tuple[Link, ...]) -> Shape | None:
+        """Return what a link does to what passes; None: nothing."""
+        return next((self.shapes[link] for link in links if link in self.shapes), None)
+
+    def is_cut(self, links: tuple[Link, ...]) -> bool:
+        """Return whether nothing passes."""
+        return bool(self.cuts) and any(link in self.cuts for link in links)
+
+    def count(self, links: tuple[Link, ...]) -> None:
         """Count a message that a cut swallowed."""
-        if link in self.cuts:
-            self.cuts[link] += 1
+        for link in links:
+            if link in self.cuts:
+                self.cuts[link] += 1
 
     def hold(self, direction: _Direction) -> None:
         """Note a direction that holds something."""
@@ -325,15 +392,18 @@ class Network:
     ) -> None:
         """Connect: `then` or `refused` is called, or neither while the link is cut (SYN or its answer are lost)."""
         node = f"n{node_id}"
-        there, back = (client, node), (node, client)
+        there: tuple[Link, ...] = ((client, node),)
+        back: tuple[Link, ...] = ((node, client),)
+        if not internal and client != ALOOF:
+            there, back = (*there, (CLIENTS, node)), (*back, (node, CLIENTS))
 
         def latency() -> float:
             return self.rng.uniform(*self.weather.latency_ms)
 
         def syn() -> None:
-            for link in (there, back):
-                if link in self.cuts:
-                    self.count(link)
+            for links in (there, back):
+                if self.is_cut(links):
+                    self.count(links)
                     return
             server = self._servers.get(node_id)
             if server is None:
@@ -350,8 +420,8 @@ class Network:
         server: Server,
         client: str,
         node_id: int,
-        there: tuple[str, str],
-        back: tuple[str, str],
+        there: tuple[Link, ...],
+        back: tuple[Link, ...],
         *,
         internal: bool,
     ) -> Connection:

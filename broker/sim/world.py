@@ -86,6 +86,8 @@ class World:
         )
         self.cluster = Cluster(self.loop, shape, self)
         self.network = self.cluster.network
+        names = [node.name for node in self.cluster.nodes.values()]
+        self.network.far = knobs.far(properties, names, self.loop.random("far"))
         self.invariants = Invariants(self.cluster.nodes, self.violate)
         self.nodes = {node.name: node for node in self.cluster.nodes.values()}
         for name in self.nodes:

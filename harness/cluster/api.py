@@ -354,6 +354,13 @@ class LeaderElected:
 
 
 @dataclass(frozen=True, slots=True)
+class ControllerElected:
+    """Somebody leads the metadata quorum, and it is none of `other_than`."""
+
+    other_than: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class NodeAnswers:
     """The node is registered, unfenced and listed by a live broker."""
 
@@ -396,4 +403,6 @@ class Stable:
     keys: tuple[Key, ...]
 
 
-Condition = LeaderElected | NodeAnswers | FullIsr | IsrShrunk | PacketsDropped | PiecesShaped | Stable
+Condition = (
+    LeaderElected | ControllerElected | NodeAnswers | FullIsr | IsrShrunk | PacketsDropped | PiecesShaped | Stable
+)

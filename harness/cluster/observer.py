@@ -22,6 +22,7 @@ from harness.cluster.api import (
     Cluster,
     Condition,
     Controller,
+    ControllerElected,
     Coordinator,
     Dropped,
     FullIsr,
@@ -272,6 +273,9 @@ def holds(condition: Condition, observer: Observer, cluster: Cluster) -> bool:
         case LeaderElected(key, other_than):
             state = next(iter(observer.partitions((key,))), None)
             return state is not None and state.leader is not None and state.leader not in other_than
+        case ControllerElected(other_than):
+            controller = observer.controller()
+            return controller is not None and controller not in other_than
         case NodeAnswers(node):
             return observer.node_answers(node)
         case FullIsr():

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
 from broker.bugs import planting
+from broker.sim import network
 from broker.sim.node import Node as SimulatedNode
 from broker.sim.world import World
 from harness.cluster import processes as embedded
-from harness.cluster.api import ClusterError, ClusterSpec, Node, UsageError
+from harness.cluster.api import CLIENTS, ClusterError, ClusterSpec, Node, UsageError
 from harness.cluster.observer import ClusterObserver
 from harness.cluster.probe import Api, Probe, ProbeError, Request
 from harness.cluster.properties import cluster_properties, plan, refuse_owned
@@ -47,7 +48,10 @@ _PID: Final = 1000
 
 
 class SimulatedCluster:
-    """A cluster on a virtual clock; satisfies Cluster, Killable, Powered, Pausable, Partitionable and Logged."""
+    """A cluster on a virtual clock.
+
+    Satisfies Cluster, Killable, Powered, Pausable, Partitionable, Shapeable and Logged.
+    """
 
     def __init__(self, spec: ClusterSpec) -> None:
         """Make the world of the spec's seed; nothing runs yet. Raises UsageError."""
@@ -139,15 +143,30 @@ class SimulatedCluster:
 
     def cut(self, source: str, target: str) -> None:
         """Hold everything from source to target."""
-        self.world.network.cut(self._node(source).name, self._node(target).name)
+        self.world.network.cut(self._end(source), self._end(target))
 
     def join(self, source: str, target: str) -> None:
         """Let it go on; safe when not cut."""
-        self.world.network.join(self._node(source).name, self._node(target).name)
+        self.world.network.join(self._end(source), self._end(target))
 
     def dropped(self, source: str, target: str) -> int:
         """Return how many messages the cut has held so far; 0 when not cut."""
         return self.world.network.cuts.get((source, target), 0)
+
+    # Shapeable
+
+    def shape(self, source: str, target: str, delay_s: float, loss: float) -> None:
+        """Make what is sent from source to target late, and lose some of it."""
+        self.world.network.shape(self._end(source), self._end(target), delay_s * 1000, loss)
+
+    def smooth(self, source: str, target: str) -> None:
+        """Let it pass undisturbed again; safe when not shaped."""
+        self.world.network.smooth(self._end(source), self._end(target))
+
+    def shaped(self, source: str, target: str) -> int:
+        """Return how many messages this shape has made late or lost so far; 0 when not shaped."""
+        found = self.world.network.shapes.get((source, target))
+        return 0 if found is None else found.pieces
 
     # Logged
 
@@ -159,6 +178,9 @@ class SimulatedCluster:
         trace = self.world.trace
         head = f"{trace.count} lines, sha256 {trace.digest()}; the newest {len(trace.lines)}:\n"
         (folder / "trace.txt").write_text(head + "".join(trace.lines))
+
+    def _end(self, name: str) -> str:
+        return network.CLIENTS if name == CLIENTS else self._node(name).name
 
     def _node(self, name: str) -> SimulatedNode:
         found = self.world.nodes.get(name)

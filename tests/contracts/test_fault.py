@@ -21,6 +21,7 @@ from tests.nemesis.fake import FakeCluster, holds, nemesis
 
 KEY = "t0/0"
 AIM = {"keys": [KEY], "draw": 0.4}
+STALLING = {"kill-all", "lose-power-all", "pause-followers", "cut-clients"}
 INJURE = {"kill", "pause", "cut", "shape", "blackout"}
 
 every_fault = pytest.mark.parametrize("fault", list(FAULTS.values()), ids=list(FAULTS))
@@ -71,7 +72,7 @@ def test_fault_says_what_it_is_and_needs(fault):
     assert FAULTS[fault.name] is fault
     assert summaries()[fault.name] == fault.summary
     assert fault.needs <= powers(FakeCluster)
-    assert fault.expects == ("stall" if fault.name in {"kill-all", "pause-followers", "cut-clients"} else "progress")
+    assert fault.expects == ("stall" if fault.name in STALLING else "progress")
 
 
 @every_fault

@@ -19,6 +19,7 @@ from harness.cluster.api import (
     CLIENTS,
     ClusterError,
     Condition,
+    ControllerElected,
     FullIsr,
     IsrShrunk,
     Key,
@@ -318,6 +319,9 @@ def holds(condition: Condition, observer: Observer, cluster: FakeCluster) -> boo
         case LeaderElected(key, other_than):
             state = next(iter(observer.partitions([key])), None)
             return state is not None and state.leader is not None and state.leader not in other_than
+        case ControllerElected(other_than):
+            controller = cluster.controller()
+            return controller is not None and controller not in other_than
         case NodeAnswers(node):
             return cluster.answers(node)
         case FullIsr():
@@ -337,7 +341,11 @@ def holds(condition: Condition, observer: Observer, cluster: FakeCluster) -> boo
             assert_never(condition)
 
 
-def nemesis(cluster: FakeCluster, folder: Path, keys: Sequence[Key] = ("t0/0",)) -> NemesisClient:
+def nemesis(
+    cluster: FakeCluster, folder: Path, keys: Sequence[Key] = ("t0/0",), *, spare_replicas: bool = True
+) -> NemesisClient:
     """A client on the cluster's virtual clock; its journal is in the folder."""
     journal = Journal(folder / JOURNAL)
-    return NemesisClient(cluster, cluster, journal, keys, answer=answer, holds=holds, clock=cluster)
+    return NemesisClient(
+        cluster, cluster, journal, keys, answer=answer, holds=holds, clock=cluster, spare_replicas=spare_replicas
+    )

@@ -115,7 +115,7 @@ def test_kill_all_kills_every_broker_and_heals_them_all(tmp_path):
     assert all(ms is not None for ms in healed["answers_after_ms"].values())
 
 
-@pytest.mark.parametrize("name", ["kill-random", "kill-all"])
+@pytest.mark.parametrize("name", ["kill-random", "kill-all", "lose-power-all"])
 def test_nothing_to_kill_is_a_miss(name, tmp_path):
     cluster = FakeCluster()
     for machine in cluster.machines.values():
@@ -123,6 +123,37 @@ def test_nothing_to_kill_is_a_miss(name, tmp_path):
     value = invoked(nemesis(cluster, tmp_path), name, AIM).value
     assert value["bit"] is False
     assert value["nodes"] == []
+
+
+def test_lose_power_all_takes_the_power_of_every_broker(tmp_path):
+    cluster = FakeCluster()
+    value = invoked(nemesis(cluster, tmp_path), "lose-power-all", AIM).value
+    assert cluster.calls == [("blackout", "n1"), ("blackout", "n2"), ("blackout", "n3")]
+    assert value["expects"] == "stall"
+
+
+def test_kill_controller_kills_who_leads_the_quorum_and_names_the_next(tmp_path):
+    cluster = FakeCluster()
+    cluster.partitions_by_key[KEY].leader = "n3"
+    value = invoked(nemesis(cluster, tmp_path), "kill-controller", AIM).value
+    assert killed(cluster) == value["nodes"] == ["n1"]
+    assert value["evidence"]["new-controller"] == "n2"
+    assert value["evidence"]["after_ms"] is not None
+
+
+def test_kill_controller_without_a_quorum_touches_nothing(tmp_path):
+    cluster = FakeCluster()
+    cluster.machines["n2"].pid = cluster.machines["n3"].pid = None
+    value = invoked(nemesis(cluster, tmp_path), "kill-controller", AIM).value
+    assert value["bit"] is False
+    assert "no active controller" in value["evidence"]["reason"]
+    assert killed(cluster) == []
+
+
+def test_where_no_replica_may_be_away_no_fault_is_expected_to_let_anything_through(tmp_path):
+    cluster = FakeCluster()
+    client = nemesis(cluster, tmp_path, spare_replicas=False)
+    assert invoked(client, "kill-leader", AIM).value["expects"] == "stall"
 
 
 def test_pause_leader_stops_the_leader_and_the_leadership_moves(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from broker.sim.loop import Loop, TimedOutError
-from broker.sim.network import ConnectionLostError, Network, Weather
+from broker.sim.network import CLIENTS, STANDSTILL_MS, ConnectionLostError, Network, Weather
 
 
 class Echo:
@@ -165,3 +165,75 @@ def test_a_lost_direction_stalls_and_is_reset():
 
     assert 200 <= loop.run(client()) <= 210
     assert server.got == []
+
+
+def test_a_cut_of_all_clients_holds_theirs_and_lets_nodes_and_probes_pass():
+    loop, network, server = start()
+    answers = []
+
+    async def client(name):
+        connection = await network.connect(name, 1)
+        answers.append(await connection.call(name, timeout_ms=500))
+
+    network.cut(CLIENTS, "n1")
+    network.open("n2", 1, lambda one: one.send("n2", 0, answers.append), answers.append, internal=True)
+    for name in ("c1", "c2", "probe"):
+        loop.spawn(client(name))
+    loop.run_until(loop.now_ns + 1_000_000_000)
+    assert sorted(server.got) == ["n2", "probe"]
+    assert network.cuts[CLIENTS, "n1"] == 2
+    network.join(CLIENTS, "n1")
+    assert loop.run(network.connect("c3", 1)) is not None
+
+
+def test_a_slow_link_is_late_by_its_delay_in_its_direction_alone():
+    loop, network, server = start(Weather(latency_ms=(1, 1)))
+
+    async def client():
+        connection = await network.connect("c", 1)
+        network.shape(CLIENTS, "n1", 100, 0.0)
+        began = loop.now_ms
+        await connection.call("a")
+        slow = loop.now_ms - began
+        network.smooth(CLIENTS, "n1")
+        began = loop.now_ms
+        await connection.call("b")
+        return slow, loop.now_ms - began
+
+    slow, quick = loop.run(client())
+    assert (round(slow), round(quick)) == (102, 2)
+    assert server.got == ["a", "b"]
+
+
+def test_a_link_that_loses_makes_the_connection_stand_still_and_resets_it():
+    loop, network, server = start(Weather(latency_ms=(1, 1), patience_ms=(60_000, 60_000)))
+
+    async def client():
+        connection = await network.connect("c", 1)
+        network.shape("n1", CLIENTS, 0, 1.0)
+        began = loop.now_ms
+        with pytest.raises(ConnectionLostError):
+            await connection.call("a")
+        return loop.now_ms - began
+
+    assert round(loop.run(client())) == STANDSTILL_MS + 2
+    assert server.got == ["a"]
+    assert network.shapes["n1", CLIENTS].pieces == 1
+
+
+def test_what_goes_to_and_from_a_far_node_takes_longer():
+    loop = Loop(1)
+    network = Network(loop, Weather(latency_ms=(1, 1), far_ms=(50, 50)))
+    network.far = frozenset({"n2"})
+    took = []
+
+    async def client(node_id):
+        network.listen(node_id, Echo())
+        connection = await network.connect("c", node_id)
+        began = loop.now_ms
+        await connection.call("a")
+        took.append(round(loop.now_ms - began))
+
+    for node_id in (1, 2):
+        loop.run(client(node_id))
+    assert took == [2, 102]
