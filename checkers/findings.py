@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from checkers.exact import plain
 from checkers.verdict import Anomaly, Example
 
 EXAMPLE_LIMIT = 16
@@ -34,7 +35,7 @@ class Findings:
         self.count(name, 1)
         examples = self._examples.setdefault(name, [])
         if len(examples) < EXAMPLE_LIMIT:
-            examples.append(Example(ops=list(dict.fromkeys(int(op) for op in ops)), why=why, details=details))
+            examples.append(Example(ops=list(dict.fromkeys(int(op) for op in ops)), why=why, details=plain(details)))
 
     def room(self, name: str) -> int:
         """Return how many more examples of a class would be kept."""

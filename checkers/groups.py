@@ -15,9 +15,9 @@ from checkers.case import Case
 from checkers.columns import Bools, Ints
 from checkers.findings import Findings
 from checkers.interning import NO_OFFSET
-from checkers.linear.check import CLASS, tell
+from checkers.linear.check import CLASS, given_up, tell
 from checkers.linear.model import MODELS, NEVER, Operation
-from checkers.linear.search import search_keys
+from checkers.linear.search import Answer, search_keys
 from checkers.log_view import ANSWERED, COMMIT_NEVER, COMMITS, NONE, TYPE_FAIL, TYPE_INFO, TYPE_OK
 
 
@@ -121,4 +121,6 @@ def committed_registers(case: Case, findings: Findings) -> None:
             )
         )
     name, outcome = search_keys(MODELS["register"], by_register, case.options.budget)
-    tell(MODELS["register"], name, outcome, case.options.budget, findings)
+    if outcome.answer is Answer.UNDECIDED:
+        findings.reasons.append(given_up(name, case.options.budget))
+    tell(MODELS["register"], name, outcome, findings)

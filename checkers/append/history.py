@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from checkers.exact import comparable, exact
 from checkers.pairing import Paired, Pairing
 from checkers.source import Lines
 from harness.history import FAIL, OK, HistoryError
@@ -76,14 +77,30 @@ def _add(out: Appends, call: Paired, indexes: list[int], name: str) -> None:
     counts[type_] += 1
     row = call.done_row if call.done_row >= 0 else call.invoke_row
     number = len(out.transactions)
-    transaction = Transaction(indexes[row], line.process, type_, value or [], call.invoke_row, call.done_row)
     try:
+        transaction = Transaction(
+            indexes[row], line.process, type_, _exact(value or []), call.invoke_row, call.done_row
+        )
         _index(out, number, transaction)
     except _MALFORMED as error:
         raise HistoryError(
             f'{name}:{call.number}: a list-append transaction is a list of ["append", k, v] and ["r", k, list]: {error}'
         ) from error
     out.transactions.append(transaction)
+
+
+def _exact(micro_ops: list[Any]) -> list[Any]:
+    """Return micro-ops whose elements are as JSON has them; nearly always what was given."""
+    for micro in micro_ops:
+        value = micro[2] if len(micro) > 2 else None
+        if not comparable(value if type(value) is list else (value,)):
+            return [_exactly(each) for each in micro_ops]
+    return micro_ops
+
+
+def _exactly(micro: list[Any]) -> list[Any]:
+    kind, key, *rest = micro
+    return [kind, key, *(list(map(exact, value)) if type(value) is list else exact(value) for value in rest)]
 
 
 def _index(out: Appends, number: int, transaction: Transaction) -> None:

@@ -7,19 +7,19 @@ its budget of steps. A key that exhausts it makes the verdict `unknown`, never v
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import msgspec
 
+from checkers.exact import Exact
 from checkers.findings import Findings
-from checkers.interning import Names
 from checkers.linear.growing import grow_set, log
 from checkers.linear.model import MODELS, Model
 from checkers.linear.monitors import Finding, Witness, queue, register
 from checkers.linear.nested import priority_queue, stack
-from checkers.linear.search import Answer, Outcome, search_keys
+from checkers.linear.search import Answer, Outcome, search
 from checkers.linear.table import Table, build_table
 from checkers.mapping import IN_TURN, Mapper
 from checkers.options import CheckOptions
@@ -59,34 +59,34 @@ def check_model(
     try:
         judge_table(table, model, options, findings, mapper)
     except Exception as error:  # noqa: BLE001  a door: a model may not take what a history holds, and says so its way
-        findings.reasons.append(_refused(model, error))
+        findings.reasons.append(_refused(model, None, error))
     return table
 
 
 def judge_table(
     table: Table, model: Model, options: CheckOptions, findings: Findings, mapper: Mapper = IN_TURN
 ) -> None:
-    """Judge each key of a table: by its monitor if that can decide, else by search."""
-    parts = table.by_key()
-    if mapper.width > 1 and len(parts) > 1:
-        makes = [partial(_Part, key, part, options) for key, part in parts.items()]
-        findings.take(mapper.map(_judge_key, makes), lambda _: 0)
-        return
-    monitor = MONITORS.get(model.name)
-    left: dict[Any, Table] = {}
-    for key, part in parts.items():
-        found = monitor(part, model, options) if monitor else None
-        if isinstance(found, Witness):
-            details = {} if key is None else {"key": key}
-            findings.add(CLASS, found.ops, found.why, model=model.name, **details)
-        elif found is None:
-            left[key] = part
-    if model.name == "log" and not options.fresh and left:
-        findings.reasons.append("Values of a log must be unique to be judged without --fresh.")
-        return
-    if left and not findings.has(CLASS):
-        key, outcome = search_keys(model, {key: part.operations() for key, part in left.items()}, options.budget)
-        tell(model, key, outcome, options.budget, findings)
+    """Judge each key of a table: by its monitor if that can decide, else by search. Any mapper gives the same.
+
+    All keys are searched a little first: one that can't be linearized is often found soon, and then decides.
+    """
+    open_keys = table.by_key()
+    first = min(FIRST_BUDGET, options.budget)
+    for budget in dict.fromkeys((first, options.budget)):
+        makes = [
+            partial(_Part, key, part, options, model, budget, monitored=budget == first)
+            for key, part in open_keys.items()
+        ]
+        judged = mapper.map(_judge_key, makes)
+        findings.take([found for found, _ in judged], lambda _: 0)
+        open_keys = {key: open_keys[key] for key, (_, over) in zip(list(open_keys), judged, strict=True) if not over}
+        if not open_keys or findings.has(CLASS):
+            break
+    findings.reasons.extend(given_up(key, budget) for key in open_keys)
+
+
+FIRST_BUDGET = 1 << 18
+"""Steps that each key gets before any gets the whole budget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,36 +96,63 @@ class _Part:
     key: Any
     table: Table
     options: CheckOptions
+    model: Model
+    budget: int
+    monitored: bool
+    """Its monitor is asked first."""
 
 
-def _judge_key(part: _Part) -> Findings:
-    findings, model = Findings(), MODELS[part.options.workload]
+def _judge_key(part: _Part) -> tuple[Findings, bool]:
+    """Return what was found of a key, and whether that is all: the budget sufficed."""
+    findings = Findings()
     try:
-        judge_table(replace(part.table, keys=Names.of([part.key])), model, part.options, findings)
+        return findings, _judged(part, findings)
     except Exception as error:  # noqa: BLE001  a door, as in check_model
-        findings.reasons.append(_refused(model, error))
-    return findings
+        findings.reasons.append(_refused(part.model, part.key, error))
+        return findings, True
 
 
-def _refused(model: Model, error: Exception) -> str:
-    return f"The model {model.name} can't judge these values ({type(error).__name__}: {error}): undecided."
+def _judged(part: _Part, findings: Findings) -> bool:
+    model, monitor = part.model, MONITORS.get(part.model.name)
+    found = monitor(part.table, model, part.options) if monitor and part.monitored else None
+    if isinstance(found, Witness):
+        details = {} if part.key is None else {"key": part.key}
+        findings.add(CLASS, found.ops, found.why, model=model.name, **details)
+    if found is not None:
+        return True
+    if model.name == "log" and not part.options.fresh:
+        findings.reasons.append("Values of a log must be unique to be judged without --fresh.")
+        return True
+    outcome = search(model, part.table.operations(exact=model.exact), part.budget)
+    tell(model, part.key, outcome, findings)
+    return outcome.answer is not Answer.UNDECIDED
+
+
+def given_up(key: Any, budget: int) -> str:
+    """Return the reason why a key is undecided."""
+    return f"The search for a linearization{_on(key)} was given up after {budget} steps (--budget): undecided."
+
+
+def _refused(model: Model, key: Any, error: Exception) -> str:
+    return f"The model {model.name} can't judge these values{_on(key)} ({type(error).__name__}: {error}): undecided."
+
+
+def _on(key: Any) -> str:
+    return "" if key is None else f" on {key}"
 
 
 def _shown(value: Any) -> str:
     """Return a state or value as JSON has it."""
     if isinstance(value, frozenset):
         value = sorted(value, key=repr)
-    text = msgspec.json.encode(value, enc_hook=repr).decode()
+    text = msgspec.json.encode(
+        value, enc_hook=lambda part: part.value if isinstance(part, Exact) else repr(part)
+    ).decode()
     return text if len(text) <= VALUE_SHOWN else text[: VALUE_SHOWN - 1] + "…"
 
 
-def tell(model: Model, key: Any, outcome: Outcome, budget: int, findings: Findings) -> None:
-    """Report what a search found about a key: the smallest window, or that it was given up."""
-    where = "" if key is None else f" on {key}"
-    if outcome.answer is Answer.UNDECIDED:
-        findings.reasons.append(
-            f"The search for a linearization{where} was given up after {budget} steps (--budget): undecided."
-        )
+def tell(model: Model, key: Any, outcome: Outcome, findings: Findings) -> None:
+    """Report a search that found a key not linearizable: the smallest window."""
     if outcome.answer is not Answer.NOT or outcome.stuck is None:
         return
     stuck = outcome.stuck
@@ -135,7 +162,7 @@ def tell(model: Model, key: Any, outcome: Outcome, budget: int, findings: Findin
     findings.add(
         CLASS,
         [stuck.index, *(op.index for op in around)],
-        f"Everything that returned before op {stuck.index} ({asked} → {_shown(stuck.output)}){where} can be put in "
+        f"Everything that returned before op {stuck.index} ({asked} → {_shown(stuck.output)}){_on(key)} can be put in "
         f"order, and leaves the state {states}; but from there no order of op {stuck.index} and the "
         f"{len(outcome.pending)} operations open at its return allows what it returned.",
         model=model.name,

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from checkers.columns import Ints, dense, rank
+from checkers.exact import comparable, exact
 from checkers.linear.model import NEVER
 from checkers.linear.monitors import Finding, Witness, positions
 from checkers.linear.table import NO_OUTPUT, Table
@@ -27,6 +28,9 @@ def log(table: Table, *, realtime: bool) -> Finding:
     encoded = table.values.codes(longest)
     order = np.argsort(encoded, kind="stable")
     ascending = encoded[order]
+    if not all(map(comparable, contents)):
+        contents = [list(map(exact, content)) for content in contents]
+        longest = list(map(exact, longest))
     for row, content in zip(reads.tolist(), contents, strict=True):
         if content != longest[: len(content)]:
             place = next(i for i, (a, b) in enumerate(zip(content, longest, strict=False)) if a != b)

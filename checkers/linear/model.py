@@ -66,6 +66,12 @@ class Model:
     """Kinds that change nothing: dropped where they never returned."""
     kinds: frozenset[str] = frozenset()
     """All kinds of operations that it knows."""
+    exact: bool = False
+    """Values are compared and never calculated with: 1, 1.0 and true are given to `step` as different ones."""
+
+    def changes_nothing(self, op: Operation) -> bool:
+        """Return whether the state after an operation is the one before it, whatever the state."""
+        return op.f in self.reads or (self.step is _register and op.f == "cas" and op.output is False)
 
 
 def _register(state: Any, op: Operation) -> Any:
@@ -107,7 +113,7 @@ def _mutex(state: bool, op: Operation) -> Any:  # noqa: FBT001  the state of a m
 def _log(state: tuple[Any, ...], op: Operation) -> Any:
     if op.f == "append":
         return (*state, op.input)
-    return state if op.output is UNKNOWN or tuple(op.output) == state else IMPOSSIBLE
+    return state if op.output is UNKNOWN or tuple(op.output or ()) == state else IMPOSSIBLE
 
 
 def _queue(state: tuple[Any, ...], op: Operation) -> Any:
@@ -125,7 +131,7 @@ def _set(state: frozenset[Any], op: Operation) -> Any:
         return state | {op.input}
     if op.f == "remove":
         return state - {op.input}
-    return state if op.output is UNKNOWN or frozenset(op.output) == state else IMPOSSIBLE
+    return state if op.output is UNKNOWN or frozenset(op.output or ()) == state else IMPOSSIBLE
 
 
 def _counter(state: int, op: Operation) -> Any:
@@ -158,16 +164,16 @@ _READ = frozenset({"read"})
 MODELS: Mapping[str, Model] = {
     model.name: model
     for model in (
-        Model("register", None, _register, _READ, frozenset({"read", "write"})),
-        Model("cas-register", None, _register, _READ, frozenset({"read", "write", "cas"})),
-        Model("multi-register", (), _multi_register, frozenset(), frozenset({"txn"})),
+        Model("register", None, _register, _READ, frozenset({"read", "write"}), exact=True),
+        Model("cas-register", None, _register, _READ, frozenset({"read", "write", "cas"}), exact=True),
+        Model("multi-register", (), _multi_register, frozenset(), frozenset({"txn"}), exact=True),
         Model("kv-append", "", _kv_append, frozenset({"get"}), frozenset({"get", "put", "append"})),
         Model("mutex", False, _mutex, frozenset(), frozenset({"acquire", "release"})),  # noqa: FBT003  its state
-        Model("log", (), _log, _READ, frozenset({"append", "read"})),
-        Model("queue", (), _queue, frozenset(), frozenset({"enqueue", "dequeue"})),
-        Model("set", frozenset(), _set, _READ, frozenset({"add", "remove", "read"})),
+        Model("log", (), _log, _READ, frozenset({"append", "read"}), exact=True),
+        Model("queue", (), _queue, frozenset(), frozenset({"enqueue", "dequeue"}), exact=True),
+        Model("set", frozenset(), _set, _READ, frozenset({"add", "remove", "read"}), exact=True),
         Model("counter", 0, _counter, _READ, frozenset({"add", "read"})),
-        Model("stack", (), _stack, frozenset(), frozenset({"push", "pop"})),
+        Model("stack", (), _stack, frozenset(), frozenset({"push", "pop"}), exact=True),
         Model("priority-queue", (), _priority_queue, frozenset(), frozenset({"insert", "delete-min"})),
     )
 }

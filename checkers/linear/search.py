@@ -156,7 +156,7 @@ class _Plan:
                 before = bit[twins[key]] if key in twins else 0
                 twins[key] = number
             entry = (bit[number], before, op)
-            if op.f in model.reads or op.output is False:
+            if model.changes_nothing(op):
                 passive[number] = entry
                 still = [*still, entry]
             else:

@@ -36,6 +36,7 @@ NUMBER: Shape = ("a number", _is_number)
 TEXT: Shape = ("a string", lambda value: isinstance(value, str))
 SEEN: Shape = ("a list, or null for the empty one", lambda value: value is None or isinstance(value, list))
 TOTAL: Shape = ("a number or null", lambda value: value is None or _is_number(value))
+LEAST: Shape = ("a number, or null for nothing", lambda value: value is None or _is_number(value))
 FOUND: Shape = ("a string or null", lambda value: value is None or isinstance(value, str))
 MICRO_OPS: Shape = ('a list of ["read", key, value] and ["write", key, value]', _is_micro_ops)
 
@@ -50,6 +51,7 @@ OUTPUTS: Mapping[str, Mapping[str, Shape]] = {
     "multi-register": {"txn": MICRO_OPS},
     "kv-append": {"get": FOUND},
     "counter": {"read": TOTAL},
+    "priority-queue": {"delete-min": LEAST},
     "log": {"read": SEEN},
     "set": {"read": SEEN},
 }

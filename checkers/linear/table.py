@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from checkers.columns import Ints, Rows
+from checkers.exact import exact as as_json_has_it
 from checkers.interning import Names, Values
 from checkers.linear.model import NEVER, UNKNOWN, Model, Operation
 from checkers.linear.shape import misshapen
@@ -21,6 +22,8 @@ from checkers.source import Lines
 from harness.history import FAIL, OK, HistoryError
 
 WIDTH = 8
+CALCULATING = frozenset({"counter", "priority-queue"})
+"""Models whose values are numbers, whatever JSON calls them."""
 _MALFORMED = (TypeError, ValueError)
 NO_OUTPUT = -(1 << 61)
 """Output code of an operation whose output nobody knows."""
@@ -80,13 +83,13 @@ class Table:
         edges = np.flatnonzero(np.diff(self.key[order])) + 1
         return {self.keys.names[int(self.key[part[0]])]: self.only(part) for part in np.split(order, edges)}
 
-    def operations(self) -> list[Operation]:
-        """Return the rows as operations."""
+    def operations(self, *, exact: bool) -> list[Operation]:
+        """Return the rows as operations; `exact` as in Model."""
         known: dict[int, Any] = {NO_OUTPUT: UNKNOWN}
 
         def value(code: int) -> Any:
             if code not in known:
-                known[code] = _frozen(self.values.value(code))
+                known[code] = _frozen(self.values.value(code), exact=exact)
             return known[code]
 
         return [
@@ -180,6 +183,8 @@ def _row(call: Paired, ok: bool, model: str, names: Names, keys: Names, values: 
     out = values.code(True if done.f == "cas" and model == "cas-register" else done.value) if ok else NO_OUTPUT
     row = call.done_row if call.done_row >= 0 else call.invoke_row
     ret = call.done_row if ok else NEVER
+    if model in CALCULATING:
+        given, out = _number(given), out if out == NO_OUTPUT else values.code(_number(done.value))
     line = done or begun
     key = line.key if isinstance(line, Line) else (line.extra or {}).get("key")
     if isinstance(key, list | dict):
@@ -187,10 +192,15 @@ def _row(call: Paired, ok: bool, model: str, names: Names, keys: Names, values: 
     return (names.code(line.f), keys.code(key), values.code(given), out, call.invoke_row, ret, row, line.process)
 
 
-def _frozen(value: Any) -> Any:
+def _frozen(value: Any, *, exact: bool) -> Any:
     """Return a value that can be part of a state: lists as tuples, objects as tuples of pairs."""
     if isinstance(value, list):
-        return tuple(map(_frozen, value))
+        return tuple(_frozen(part, exact=exact) for part in value)
     if isinstance(value, dict):
-        return tuple((name, _frozen(part)) for name, part in sorted(value.items()))
-    return value
+        return tuple((name, _frozen(part, exact=exact)) for name, part in sorted(value.items()))
+    return as_json_has_it(value) if exact else value
+
+
+def _number(value: Any) -> Any:
+    """Return a number without a fraction as an integer: what calculates takes 1.0 for 1."""
+    return int(value) if type(value) is float and value.is_integer() else value

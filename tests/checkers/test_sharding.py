@@ -126,6 +126,20 @@ def test_keys_of_a_model_have_the_same_verdict_elsewhere(model):
             )
         options = CheckOptions(workload=model)
         here, there = judge(ops, options), judge(ops, options, Elsewhere())
-        assert here.validity == there.validity, f"seed {seed}"
+        assert told(here) == told(there), f"seed {seed}"
         invalid += bool(here.anomalies)
     assert invalid
+
+
+def test_a_key_that_cannot_be_judged_leaves_the_others_judged_here_and_elsewhere():
+    ops = []
+    mixed = [["write", "x", 1], ["write", 2, 1]]  # names that have no order among them
+    for key, micro, read in (("a", mixed, mixed), ("b", [["read", "x", None]], [["read", "x", 7]])):
+        for type_, value in (("invoke", micro), ("ok", read)):
+            at = len(ops)
+            ops.append(Op(process=0, type=type_, f="txn", value=value, extra={"key": key}, index=at, time=at))
+    options = CheckOptions(workload="multi-register")
+    seen = told(judge(ops, options))
+    assert list(seen[1]) == ["nonlinearizable"]
+    assert "can't judge these values on a" in seen[2][0]
+    assert told(judge(ops, options, Elsewhere())) == seen

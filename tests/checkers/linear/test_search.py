@@ -122,7 +122,7 @@ def test_search_and_monitor_agree_with_the_definition(name):
         table = build_table(lines_of_ops(ops), "fuzz", model)
         if not len(table.f):
             continue
-        operations = table.operations()
+        operations = table.operations(exact=model.exact)
         truth = linearizable(model, operations)
         seen[truth] += 1
         assert search(model, operations, 10**6).answer is EXPECTED[truth], f"seed {seed}"
@@ -145,7 +145,7 @@ def test_search_and_monitor_agree_with_the_definition(name):
 )
 def test_a_budget_only_ever_costs_the_answer(name, seed, budget):
     model = MODELS[name]
-    operations = build_table(lines_of_ops(generate(model, seed)), "fuzz", model).operations()
+    operations = build_table(lines_of_ops(generate(model, seed)), "fuzz", model).operations(exact=model.exact)
     truth = EXPECTED[linearizable(model, operations)]
     outcome = search(model, operations, budget)
     assert outcome.answer in {truth, Answer.UNDECIDED}
