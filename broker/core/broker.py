@@ -179,6 +179,7 @@ class Broker:
         """Handle one event; see `broker.core.ready` for what to do with the result, and in which order."""
         if self._ended:  # nothing may follow the mark of an orderly stop
             return self._out.take(None)
+        self.replicas.now_ms = now_ms
         is_hot = _is_hot(event)
         self._handle(event, now_ms)
         for _ in range(MAX_ROUNDS):

@@ -15,6 +15,7 @@ from broker.core import topic_settings
 from broker.core.log.partition_log import LogConfig
 from broker.core.metadata.image import Image
 from broker.core.metadata.records import Endpoint
+from broker.core.throttled import FOLLOWERS, LEADERS, NOBODY, Throttled, throttled
 
 
 class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,10 +78,10 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):
 TOPIC_DEFAULTS = topic_settings.DEFAULTS
 BROKER_NAMES = topic_settings.BROKER_NAMES
 _ACTING = (
-    "cleanup.policy",
     "min.insync.replicas",
     "unclean.leader.election.enable",
     "segment.bytes",
+    "segment.index.bytes",
     "segment.ms",
     "flush.messages",
     "max.message.bytes",
@@ -93,6 +94,8 @@ _ACTING = (
     "min.compaction.lag.ms",
     "retention.bytes",
     "retention.ms",
+    FOLLOWERS,
+    LEADERS,
 )
 """The topic settings that are in `TopicConfig`."""
 
@@ -118,6 +121,8 @@ class TopicConfig(msgspec.Struct, frozen=True, kw_only=True):
     unclean: bool = False
     log: LogConfig = LogConfig()
     cleanup: CleanupConfig = CleanupConfig()
+    throttled_leaders: Throttled = NOBODY
+    throttled_followers: Throttled = NOBODY
 
 
 def _setting(config: BrokerConfig, image: Image, topic: str, key: str) -> str:
@@ -148,6 +153,7 @@ def topic_config(config: BrokerConfig, image: Image, topic: str) -> TopicConfig:
         log=LogConfig(
             segment_bytes=int(settings["segment.bytes"]),
             segment_ms=segment_ms,
+            index_bytes=int(settings["segment.index.bytes"]),
             flush_messages=int(settings["flush.messages"]),
             max_message_bytes=int(settings["max.message.bytes"]),
             append_time=settings["message.timestamp.type"] == "LogAppendTime",
@@ -163,4 +169,6 @@ def topic_config(config: BrokerConfig, image: Image, topic: str) -> TopicConfig:
             dirty_ratio=float(settings["min.cleanable.dirty.ratio"]),
             file_delete_delay_ms=int(settings["file.delete.delay.ms"]),
         ),
+        throttled_leaders=throttled(settings[LEADERS]),
+        throttled_followers=throttled(settings[FOLLOWERS]),
     )

@@ -7,6 +7,7 @@ rely on it.
 
 from __future__ import annotations
 
+from broker.core import throttled
 from broker.core.errors import Code, Refused
 
 _LONG_MAX = (1 << 63) - 1
@@ -78,11 +79,12 @@ BROKER_NAMES = {
     "retention.bytes": "log.retention.bytes",
     "retention.ms": "log.retention.ms",
     "segment.bytes": "log.segment.bytes",
+    "segment.index.bytes": "log.index.size.max.bytes",
     "segment.ms": "log.roll.ms",
 }
 """Topic settings whose default has another name among a broker's properties; the others have the same."""
 
-_BOOLEAN, _STRING, _INT, _LONG, _DOUBLE, _LIST = 1, 2, 3, 5, 6, 7
+_BOOLEAN, _STRING, _INT, _LONG, _DOUBLE, LIST = 1, 2, 3, 5, 6, 7
 """Types of settings, as DescribeConfigs tells them."""
 
 
@@ -93,7 +95,7 @@ def kind(name: str) -> int:
     if name in _SWITCHES:
         return _BOOLEAN
     if name in _LISTS or name.endswith(".throttled.replicas"):
-        return _LIST
+        return LIST
     if name == "min.cleanable.dirty.ratio":
         return _DOUBLE
     return _INT if name.endswith(".level") else _STRING
@@ -112,6 +114,8 @@ def check(name: str, value: str) -> None:
     elif name == "min.cleanable.dirty.ratio":
         if not _is_share(value):
             raise Refused(Code.INVALID_CONFIG, f"Invalid value {value} for {name}: a number from 0 to 1")
+    elif name in {throttled.LEADERS, throttled.FOLLOWERS}:
+        throttled.throttled(value)
     elif name in _CHOICES:
         given = value.split(",") if name in _LISTS else [value]
         if not all(item in _CHOICES[name] for item in given):

@@ -28,7 +28,7 @@ _THROTTLES = frozenset(
         "replica.alter.log.dirs.io.max.bytes.per.second",
     }
 )
-"""Settings of brokers alone that may change; they are kept and shown, and do not act."""
+"""Settings of brokers alone that may change; the first two act (`broker.core.replication.throttle`)."""
 _SET, _DELETE, _APPEND, _SUBTRACT = range(4)
 _TOPIC_NAMES = {topic_settings.BROKER_NAMES.get(name, name): name for name in topic_settings.DEFAULTS}
 
@@ -138,9 +138,9 @@ class Configs:
             raise Refused(Code.INVALID_CONFIG, f"Null value not supported for {item.name}")
         if item.config_operation == _SET:
             return item.value
-        if setting != "cleanup.policy" or item.config_operation not in {_APPEND, _SUBTRACT}:
+        if topic_settings.kind(setting) != topic_settings.LIST or item.config_operation not in {_APPEND, _SUBTRACT}:
             raise Refused(Code.INVALID_CONFIG, f"operation {item.config_operation} is for lists only")
         present = self._pipeline.image.config(kind, name).get(item.name, topic_settings.DEFAULTS[setting])
         given = item.value.split(",")
-        kept = [entry for entry in present.split(",") if entry not in given]
+        kept = [entry for entry in present.split(",") if entry and entry not in given]
         return ",".join([*kept, *given] if item.config_operation == _APPEND else kept)

@@ -25,7 +25,7 @@ from broker.core.log import aborted
 from broker.core.log.aborted import AbortedIndex, AbortedTransaction
 from broker.core.log.epochs import Epochs
 from broker.core.log.producers import Producers
-from broker.core.log.segment import Segment
+from broker.core.log.segment import BATCH_BYTES, Segment
 from broker.core.ready import Append, DropSegment, Outbox, Remove, Save, Swap, Truncate
 from broker.core.storage import Storage
 from broker.wire import batch, record
@@ -41,6 +41,8 @@ class LogConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     segment_bytes: int = 1 << 30
     segment_ms: int = 7 * 24 * 3600 * 1000
+    index_bytes: int = 10 << 20
+    """Of the batch index of a segment: it bounds memory, and how much a start after a kill has to look at."""
     flush_messages: int = (1 << 63) - 1
     max_message_bytes: int = 1048588
     append_time: bool = False
@@ -178,9 +180,12 @@ class PartitionLog:
             self.aborted.add(entry)
 
     def _must_roll(self, segment: Segment, header: BatchHeader) -> bool:
-        if segment.size + header.size > self.config.segment_bytes or not segment.fits(header):
+        config = self.config
+        if segment.size + header.size > config.segment_bytes or not segment.fits(header):
             return True
-        return segment.first_timestamp >= 0 and header.max_timestamp - segment.first_timestamp > self.config.segment_ms
+        if len(segment) * BATCH_BYTES >= config.index_bytes:
+            return True
+        return segment.first_timestamp >= 0 and header.max_timestamp - segment.first_timestamp > config.segment_ms
 
     def roll(self) -> Segment:
         """Seal the last segment and start a new one."""
@@ -196,6 +201,12 @@ class PartitionLog:
         entries = self.aborted.between(sealed.base, sealed.next_offset)
         name = segment_file(self.name, sealed.base, "aborted")
         self._out.writes.append(Save(name, aborted.dump(entries)) if entries else Remove(name))
+
+    def stop(self) -> None:
+        """Leave all so that the next start need not look at it: synced, with index and producer state."""
+        self.sync()
+        self._save_segment(self.segments[-1])
+        self.save_snapshot()
 
     def save_snapshot(self) -> None:
         """Save the producer state at the log's end."""

@@ -1,10 +1,11 @@
 """From what lies on the disk to a log: which bytes are good, and what to say when some are not.
 
-A sealed segment below the recovery point is taken from its saved index. Everything else is scanned batch by batch;
-at or past the recovery point checksums are verified too. The first bad batch ends the log: if nothing but a torn tail
-follows, that is what a crash leaves (`torn`); if good batches follow it, or it lies below the recovery point or the
-high watermark, acknowledged records may be lost, and the report says so (`lossy`): the node must then not claim a clean
-past, and leaves the ISR and the eligible replicas. Kafka: LogLoader.
+A sealed segment below the recovery point is taken from its saved index, after an orderly stop the last one too.
+Everything else is scanned batch by batch; at or past the recovery point checksums are verified too. The first bad batch
+ends the log: if nothing but a torn tail follows, that is what a crash leaves (`torn`); if good batches follow it, or it
+lies below the recovery point or the high watermark, or all that an orderly stop left is not there, acknowledged records
+may be lost, and the report says so (`lossy`): the node must then not claim a clean past, and leaves the ISR and the
+eligible replicas. Kafka: LogLoader.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class _Recovery:
                 report = self._drop(found[index:], f"segment {base} overlaps the one before")
                 break
             segment = None
-            if not last:
+            if not last or checkpoint.clean:
                 segment = Segment.load(base, size, self._storage.load(segment_file(self._name, base, "batches")))
                 if segment is not None and not checkpoint.clean and segment.next_offset > checkpoint.recovery_point:
                     segment = None
@@ -89,11 +90,23 @@ class _Recovery:
         log.start = min(max(checkpoint.start, log.segments[0].base), log.end)
         log.high_watermark = max(log.start, min(checkpoint.high_watermark, log.end))
         log.recovery_point = max(log.start, log.end if checkpoint.clean else min(checkpoint.recovery_point, log.end))
+        if not report.reason:
+            report = self._missing()
         self._load_cleaned()
         self._load_epochs()
         self._load_aborted()
         log.rebuild_producers()
         return log, report
+
+    def _missing(self) -> Report:
+        """Look whether all is there that an orderly stop left: a file may be shorter than it was, at a batch's end.
+
+        After another stop the checkpoint may be older than a truncation: then it proves nothing.
+        """
+        known = self._checkpoint.recovery_point
+        if not self._checkpoint.clean or known <= self._log.end:
+            return Report()
+        return Report(reason=f"the log ends at {self._log.end}, it had reached {known}", lossy=True)
 
     def _scan(self, base: int, size: int) -> tuple[Segment, str]:
         """Return the index of the segment's good batches, and why the scan stopped early."""

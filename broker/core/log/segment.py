@@ -16,6 +16,8 @@ from broker.wire.batch import NO_TIMESTAMP, BatchHeader
 
 _FILE = struct.Struct(">4sqqqqI")
 _FILE_MAGIC = b"seg1"
+BATCH_BYTES = 20
+"""What the index holds of a batch."""
 
 
 class Segment:
@@ -127,7 +129,7 @@ class Segment:
         if data is None or len(data) < _FILE.size:
             return None
         magic, saved_base, saved_size, next_offset, first_timestamp, count = _FILE.unpack_from(data)
-        if (magic, saved_base, saved_size, len(data)) != (_FILE_MAGIC, base, size, _FILE.size + count * 20):
+        if (magic, saved_base, saved_size, len(data)) != (_FILE_MAGIC, base, size, _FILE.size + count * BATCH_BYTES):
             return None
         segment = cls(base)
         segment.size, segment.next_offset, segment.first_timestamp = size, next_offset, first_timestamp

@@ -24,6 +24,7 @@ from broker.core.replication.near import STAY, nearest
 from broker.core.replication.replica import Key, Replica
 from broker.core.replication.replicas import Replicas
 from broker.core.replication.sessions import FULL_EPOCH, Sessions
+from broker.core.throttled import NOBODY
 from broker.wire.messages.fetch import (
     AbortedTransaction,
     FetchableTopicResponse,
@@ -210,8 +211,11 @@ class Fetching:
                 diverging_epoch=diverging,
             )
         committed = reader.committed
-        max_bytes = max(0, min(ask.partition_max_bytes, limits[0]))
-        region = log.read(ask.fetch_offset, self.limit(replica, reader), max_bytes, at_least_one=limits[1])
+        if reader.replica_id >= 0 and leader and replica.config.throttled_leaders is not NOBODY:
+            region = self._throttled(leader, replica, reader, ask, limits)
+        else:
+            max_bytes = max(0, min(ask.partition_max_bytes, limits[0]))
+            region = log.read(ask.fetch_offset, self.limit(replica, reader), max_bytes, at_least_one=limits[1])
         aborted: tuple[AbortedTransaction, ...] | None = () if committed else None
         if region is not None and committed:
             found = log.aborted_in(ask.fetch_offset, region)
@@ -224,6 +228,20 @@ class Fetching:
             aborted_transactions=aborted,
             records=region,
         )
+
+    def _throttled(
+        self, leader: Leader, replica: Replica, reader: _Reader, ask: FetchPartition, limits: tuple[int, bool]
+    ) -> Region | None:
+        """Read for a follower, unless it is behind and more than the limit has been sent already."""
+        config, now_ms, sent = self._replicas.config, self._replicas.now_ms, self._replicas.sent
+        is_named = replica.config.throttled_leaders.has(replica.key[1], config.node_id)
+        if is_named and reader.replica_id not in leader.state.isr and sent.wait_ms(now_ms):
+            return None
+        max_bytes = max(0, min(ask.partition_max_bytes, limits[0]))
+        region = replica.log.read(ask.fetch_offset, replica.log.end, max_bytes, at_least_one=limits[1])
+        if is_named and region is not None:
+            sent.use(region.size, now_ms)
+        return region
 
     def _check_role(self, replica: Replica, reader: _Reader) -> Leader | None:
         """Return the leader's part, None at a follower that may serve this reader; raises Refused."""

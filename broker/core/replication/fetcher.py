@@ -20,6 +20,7 @@ from broker.core.ready import Outbox
 from broker.core.replication.replica import Key, Replica
 from broker.core.replication.replicas import Replicas
 from broker.core.replication.sessions import FULL_EPOCH
+from broker.core.throttled import NOBODY
 from broker.wire import batch
 from broker.wire.batch import CorruptBatchError
 from broker.wire.messages.fetch import (
@@ -86,6 +87,7 @@ class Fetchers:
         self._flights: dict[int, Tail] = {}
         self._resting: dict[Key, int] = {}  # partition -> until when
         self._due_ms = 1 << 62  # no later than the first of them
+        self._caught_up: dict[Key, int] = {}  # of topics with limits: the epoch in which the partition had caught up
 
     @property
     def deadline_ms(self) -> int:
@@ -127,6 +129,9 @@ class Fetchers:
             replica = self._replicas.get(key)
             if replica is None or self._resting.get(key, 0) > now_ms:
                 continue
+            if replica.config.throttled_followers is not NOBODY and (wait_ms := self._throttle_ms(replica, now_ms)):
+                self._rest(tail, key, now_ms, wait_ms)
+                continue
             del tail.changed[key]
             ask = tail.asked[key] = replica.next_fetch(self._config.replica_fetch_max_bytes)
             tail.forgotten.pop(key, None)
@@ -156,6 +161,24 @@ class Fetchers:
         token = self._out.request(tail.leader, CHANNEL, request, wait_ms + self._config.request_timeout_ms)
         self._flights[token] = tail
         tail.flights[token] = None
+
+    def _throttle_ms(self, replica: Replica, now_ms: int) -> int:
+        """Return how long a replica that is behind has to wait for its next fetch."""
+        is_named = replica.config.throttled_followers.has(replica.key[1], self._config.node_id)
+        if not is_named or self._caught_up.get(replica.key) == replica.leader_epoch:
+            return 0
+        return self._replicas.fetched.wait_ms(now_ms)
+
+    def _note_fetched(self, replica: Replica, data: PartitionData, now_ms: int) -> None:
+        """Count what a replica has fetched whose topic has limits, and note whether it is still behind."""
+        records = data.records
+        if replica.config.throttled_followers.has(replica.key[1], self._config.node_id):
+            if isinstance(records, bytes | bytearray | memoryview):
+                self._replicas.fetched.use(len(records), now_ms)
+            if data.high_watermark <= replica.log.end:
+                self._caught_up[replica.key] = replica.leader_epoch
+            else:
+                self._caught_up.pop(replica.key, None)
 
     def owns(self, token: int) -> bool:
         """Return whether the request is one of ours."""
@@ -190,7 +213,10 @@ class Fetchers:
             return  # an earlier request's, which another one overtook: what was asked since is still to be answered
         if is_current and not self._take(replica, data):
             self._rest(tail, replica.key, now_ms)
-        elif replica.next_fetch(self._config.replica_fetch_max_bytes) != ask:
+            return
+        if is_current and replica.config.throttled_followers is not NOBODY:
+            self._note_fetched(replica, data, now_ms)
+        if replica.next_fetch(self._config.replica_fetch_max_bytes) != ask:
             tail.name(replica.key)
 
     def _take(self, replica: Replica, data: PartitionData) -> bool:
@@ -213,11 +239,11 @@ class Fetchers:
             self._replicas.wake(replica)  # consumers wait at followers too
         return True
 
-    def _rest(self, tail: Tail, key: Key, now_ms: int) -> None:
+    def _rest(self, tail: Tail, key: Key, now_ms: int, rest_ms: int = 0) -> None:
         """Leave a partition alone for a moment; then it is asked anew."""
         tail.forget(key)
         tail.name(key)
-        until_ms = now_ms + self._config.replica_fetch_backoff_ms
+        until_ms = now_ms + (rest_ms or self._config.replica_fetch_backoff_ms)
         self._resting[key] = until_ms
         self._due_ms = min(self._due_ms, until_ms)
 

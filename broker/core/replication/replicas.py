@@ -22,6 +22,7 @@ from broker.core.quorum.metadata_log import LOG as METADATA_LOG
 from broker.core.ready import DropLog, Outbox, Save
 from broker.core.replication.leader import Leader
 from broker.core.replication.replica import Key, Replica
+from broker.core.replication.throttle import FOLLOWER_RATE, LEADER_RATE, Bucket
 from broker.core.storage import Storage
 
 CHECKPOINT_FILE = "checkpoint"
@@ -46,6 +47,9 @@ class Replicas:
         """Live nodes and the epochs of their registrations."""
         self.wake: Callable[[Replica], None] = lambda _: None
         """Told of what coordinators append, so that waiting fetches are answered."""
+        self.now_ms = 0
+        """The time of the present step."""
+        self.sent, self.fetched = Bucket(LEADER_RATE), Bucket(FOLLOWER_RATE)
         self._storage, self._out = storage, out
         self._replicas: dict[Key, Replica] = {}
         self._found: dict[str, tuple[str, PartitionLog]] = {}  # folder -> (topic id, log), not yet claimed
@@ -87,6 +91,11 @@ class Replicas:
                 self._out.warnings.append(f"{folder}: cut {report.removed_bytes} bytes ({report.reason}): {what}")
             lossy = lossy or report.lossy
             self._found[folder] = (topic_id.decode(), log)
+        for folder, point in points.items() if clean_epoch >= 0 else ():
+            if folder in self._found or point.recovery_point == point.start:
+                continue
+            self._out.warnings.append(f"{folder}: its folder is gone: acknowledged records may be lost")
+            lossy = True
         return clean_epoch, lossy
 
     # The metadata's orders.
@@ -131,6 +140,9 @@ class Replicas:
 
     def reconfigure(self, image: Image, topic: str) -> None:
         """Take over changed settings of a topic ("" for all)."""
+        if not topic:
+            self.sent.configure(image, self.config.node_id)
+            self.fetched.configure(image, self.config.node_id)
         for replica in self:
             if topic in {"", replica.name}:
                 replica.config = topic_config(self.config, image, replica.name)
@@ -175,7 +187,6 @@ class Replicas:
     def stop(self) -> None:
         """Sync everything and leave the mark of an orderly stop. Nothing may be appended after it."""
         for replica in self:
-            replica.log.sync()
-            replica.log.save_snapshot()
+            replica.log.stop()
         self.checkpoint()
         self._out.writes.append(Save(CLEAN_FILE, str(self.broker_epoch).encode(), sync=True))

@@ -12,6 +12,7 @@ from broker.core.errors import Code, Refused
 from broker.core.log.partition_log import LogConfig, PartitionLog
 from broker.core.log.producers import Producers
 from broker.core.log.recovery import Checkpoint, recover
+from broker.core.log.segment import BATCH_BYTES
 from broker.core.ready import Append, Outbox
 from broker.sim.disk import Disk
 from broker.wire import batch, record
@@ -296,6 +297,41 @@ def test_a_cut_below_the_high_watermark_is_reported_as_loss():
     bench.disk.damage(NAME, 0, bench.log.size - 1)
     report = bench.recover(high_watermark=3)
     assert (bench.log.end, report.lossy) == (2, True)
+
+
+def test_a_log_that_is_shorter_than_an_orderly_stop_left_it_is_reported_as_loss():
+    bench = Bench(LogConfig())
+    for _ in range(3):
+        bench.append(data_batch(1))
+    shorter = Disk()
+    shorter.write(Append(NAME, 0, 0, bench.disk.dump(NAME)[: bench.log.size // 3 * 2]))
+    bench.disk = shorter
+    report = bench.recover(recovery_point=3, high_watermark=3, clean=True)
+    assert (bench.log.end, report.lossy) == (2, True)
+    assert "ends at 2" in report.reason
+    report = bench.recover(recovery_point=3, high_watermark=2)
+    assert not report.lossy, "a checkpoint of another stop may be older than a truncation"
+
+
+def test_a_segment_with_a_full_index_is_sealed_and_a_start_after_a_kill_reads_only_the_last(monkeypatch):
+    bench = Bench(LogConfig(index_bytes=10 * BATCH_BYTES))
+    for _ in range(45):
+        bench.append(data_batch(1))
+    assert [len(segment) for segment in bench.log.segments] == [10, 10, 10, 10, 5]
+    read = []
+    monkeypatch.setattr(
+        bench.disk,
+        "read",
+        lambda log, base, *rest, honest=bench.disk.read: read.append(base) or honest(log, base, *rest),
+    )
+    report = bench.recover(recovery_point=bench.log.recovery_point, high_watermark=45)
+    assert (bench.log.end, report.reason) == (45, "")
+    assert set(read) == {40}
+    bench.log.stop()
+    bench.flush()
+    read.clear()
+    report = bench.recover(recovery_point=45, high_watermark=45, clean=True)
+    assert (bench.log.end, report.reason, read) == (45, "", [])
 
 
 def test_log_start_drops_whole_segments_and_reads_before_it_are_out_of_range():
