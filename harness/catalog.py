@@ -42,6 +42,11 @@ class Provider:
         """Return the class."""
         return cast("type[Cluster]", getattr(import_module(self.module), self.cls))
 
+    def has_links(self) -> bool:
+        """Return whether links between nodes can be cut on this machine, where the class can at all."""
+        works = getattr(import_module(self.module), "links_work", None)
+        return works is None or bool(works())
+
     def create(self, spec: ClusterSpec) -> Cluster:
         """Return a cluster that is not up yet."""
         return cast("Cluster", getattr(import_module(self.module), self.cls)(spec))

@@ -86,7 +86,7 @@ def run(
     kafka_version: Annotated[str, typer.Option(help="Apache Kafka's version (jvm, compose).")] = "4.1.1",
     image: Annotated[str | None, typer.Option(help="Docker image (compose).")] = None,
     links: Annotated[
-        bool, typer.Option("--links/--no-links", help="Connections run through links that can be cut (embedded).")
+        bool, typer.Option("--links/--no-links", help="Connections run through links that can be cut (embedded, jvm).")
     ] = True,
     bootstrap: Annotated[str | None, typer.Option(help="host:port of a running cluster (existing).")] = None,
     bug: Annotated[str, typer.Option(help="Plant a bug in our own broker: see `harness bugs`.")] = "",

@@ -72,7 +72,7 @@ def refuse_unknown(scenario: Scenario) -> plan.Choices:
         catalog.bug(scenario.bug)
     provider = catalog.provider(scenario.cluster)
     has = powers(provider.kind())
-    if not scenario.links:
+    if not scenario.links or not provider.has_links():
         has -= {"partition", "shape"}
     return plan.parse(scenario.nemesis, has, scenario.cluster)
 

@@ -52,7 +52,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """0: every node is broker and controller; else the number of separate controller nodes."""
     image: str | None = None
     links: bool = True
-    """Whether an `embedded` cluster's connections run through links that can be cut and slowed down."""
+    """Whether the connections of an `embedded` or a `jvm` cluster run through links that can be cut and slowed down."""
     bug: str = ""
     """A bug that is planted in our own broker (`harness bugs`); "" for none."""
     scripted: bool = False

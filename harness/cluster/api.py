@@ -275,7 +275,7 @@ class ClusterSpec:
     bootstrap: str | None = None
     broker_config: dict[str, str] = field(default_factory=dict)
     links: bool = True
-    """Whether an embedded cluster's connections run through links that can be cut."""
+    """Whether the connections of an embedded or a jvm cluster run through links that can be cut."""
     seed: int = 0
     """The run's; only a simulated cluster draws from it."""
     bug: str = ""

@@ -56,13 +56,18 @@ def cache_folder() -> Path:
 
 def major(version: str) -> int:
     """Return the major version of an Apache Kafka version such as 4.1.1; UsageError when it is none that we can run."""
+    return line(version)[0]
+
+
+def line(version: str) -> tuple[int, int]:
+    """Return the major and the minor version; UsageError as for `major`."""
     match = re.fullmatch(r"(\d+)\.(\d+)\.(\d+)([-.][0-9A-Za-z.-]+)?", version)
     if match is None:
         raise UsageError(f"not an Apache Kafka version: {version!r} (like 4.1.1)")
-    line = (int(match[1]), int(match[2]))
-    if line < OLDEST or line[0] > 4:
+    found = (int(match[1]), int(match[2]))
+    if found < OLDEST or found[0] > 4:
         raise UsageError(f"Apache Kafka {version} is not supported: KRaft versions from 3.3 to 4.x are")
-    return line[0]
+    return found
 
 
 def find_java(version: str) -> Java:
@@ -103,7 +108,7 @@ def ensure(version: str) -> Path:
 
     Fetches them once into the cache. Raises UsageError, in one line, when that is not possible.
     """
-    line = major(version)
+    major_version = major(version)
     home = os.environ.get("KAFKA_HOME")
     if home and (Path(home) / "libs" / f"kafka_2.13-{version}.jar").exists():
         return Path(home) / "libs"
@@ -115,7 +120,7 @@ def ensure(version: str) -> Path:
         raise UsageError(
             f"no jars of Apache Kafka {version}: install Maven (mvn), or unpack its tarball and set KAFKA_HOME"
         )
-    return make_once(jars, lambda workshop: _fetch(maven, line, version, workshop))
+    return make_once(jars, lambda workshop: _fetch(maven, major_version, version, workshop))
 
 
 def log_config(version: str) -> Path:
@@ -165,10 +170,10 @@ def make_once(target: Path, make: Callable[[Path], Path]) -> Path:
     return target
 
 
-def _fetch(maven: str, line: int, version: str, workshop: Path) -> Path:
+def _fetch(maven: str, major_version: int, version: str, workshop: Path) -> Path:
     # A copy of the pom: Maven may look for files beside it, and the wheel's folder need not be writable.
     pom = workshop / "pom.xml"
-    pom.write_bytes(resource(f"maven/kafka-{line}.xml").read_bytes())
+    pom.write_bytes(resource(f"maven/kafka-{major_version}.xml").read_bytes())
     jars = workshop / "jars"
     command = [maven, "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", "-DincludeScope=runtime"]
     command += [f"-Dkafka.version={version}", f"-DoutputDirectory={jars}"]

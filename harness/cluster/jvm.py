@@ -1,8 +1,14 @@
-"""Apache Kafka as local JVM processes on loopback: no Docker, no root; kill and pause, no network faults.
+"""Apache Kafka as local JVM processes on loopback: no Docker, no root; kill, pause, and cut links.
+
+One more process carries all connections (`harness.cluster.wires`), as for our own nodes. Kafka tells every node the
+same address of a peer, so what differs is where the name leads: each JVM has a hosts file of its own
+(`jdk.net.hosts.file`), in which a peer's name is the loopback address of the wire from here to there, 127.100.FROM.TO,
+with the peer's own ports. Clients are told the port of their wire. Where only 127.0.0.1 is an address of the loopback
+(macOS) there are no links: nothing can be cut.
 
 States of a cluster: planned (ids, ports and folder are fixed, nothing runs) -> up -> down (processes, ports, files are
 gone). From the moment it is planned `describe` holds the handles from which another process can find it again
-(`from_handles`) or take it away (`remove`): the folder and the cluster's random id, which every node carries in its
+(`from_handles`) or take it away (`remove`): the folder and the cluster's random id, which every process carries in its
 command line. So a harness that was killed at any moment leaves nothing that `harness heal` would not find, and no pid
 file can lie. The owner writes the handles down before `up`.
 
@@ -13,17 +19,20 @@ from __future__ import annotations
 
 import shutil
 import signal
+import socket
 import subprocess
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
 from harness.cluster import cds, jvm_node, pids, ports
-from harness.cluster.api import ClusterError, ClusterSpec, Node, UsageError
-from harness.cluster.distribution import ensure, find_java
+from harness.cluster.api import CLIENTS, ClusterError, ClusterSpec, Node, UsageError
+from harness.cluster.distribution import ensure, find_java, line
+from harness.cluster.group import NodeGroup
 from harness.cluster.properties import (
+    BROKER,
+    CONTROLLER,
     CONTROLLER_LISTENER,
     Listener,
     Member,
@@ -33,11 +42,18 @@ from harness.cluster.properties import (
 )
 from harness.cluster.ready import READY_TIMEOUT_S, await_ready
 from harness.cluster.storage import bootstrap_checkpoint, random_id
+from harness.cluster.wiring import FOLDER, Linked, Wire, Wires
 
 PROVIDER: Final = "jvm"
+_HOSTS_FILE: Final = "hosts"
 _ID_FILE: Final = "cluster-id"
 """Says whose folder it is: nothing is deleted from a folder that does not hold the id of the handles."""
 _CLIENT_LISTENER: Final = "CLIENT"
+_INTERNAL_LISTENER: Final = "INTERNAL"
+_INTERNAL: Final = "internal"
+_CLIENTS: Final = "clients"
+_LINKED: Final = (_INTERNAL, _CLIENTS)
+"""Further ports of a broker with links: where the other brokers, and where clients reach it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +68,10 @@ class Handles:
     controllers: int
     broker_config: dict[str, str]
     ports: dict[str, dict[str, int]]
-    """By node and role."""
+    """By node and role; with links a broker has `internal` and `clients` too."""
+    control: int = 0
+    """The port on which the wires take commands."""
+    links: bool = False
 
     @classmethod
     def read(cls, description: Mapping[str, Any]) -> Self:
@@ -60,8 +79,8 @@ class Handles:
         return cls(**description.get("handles", description))
 
 
-class JvmCluster:
-    """A cluster of local JVMs; satisfies Cluster, Killable, Pausable and Logged. Thread-safe node control."""
+class JvmCluster(Linked):
+    """A cluster of local JVMs; Killable, Pausable, Partitionable, Shapeable and Logged. Thread-safe node control."""
 
     def __init__(self, spec: ClusterSpec) -> None:
         """Plan the cluster: check Java, fetch the jars, reserve the ports. Raises UsageError; nothing runs yet."""
@@ -70,10 +89,11 @@ class JvmCluster:
         find_java(spec.version)
         ensure(spec.version)
         cluster_id = random_id()
+        links = spec.links and links_work()
         _claim(spec.folder, cluster_id, members)
+        roles = {one.name: [*sorted(one.roles), *(_LINKED if links and BROKER in one.roles else ())] for one in members}
         try:
-            # One port for clients, one for the quorum; a node needs only those of its roles.
-            reserved = iter(ports.reserve(sum(len(member.roles) for member in members), spec.folder))
+            reserved = iter(ports.reserve(links + sum(map(len, roles.values())), spec.folder))
         except UsageError:
             (spec.folder / _ID_FILE).unlink()
             raise
@@ -86,7 +106,9 @@ class JvmCluster:
                 nodes=spec.nodes,
                 controllers=spec.controllers,
                 broker_config=dict(spec.broker_config),
-                ports={member.name: {role: next(reserved) for role in sorted(member.roles)} for member in members},
+                ports={name: {role: next(reserved) for role in own} for name, own in roles.items()},
+                control=next(reserved) if links else 0,
+                links=links,
             )
         )
 
@@ -95,8 +117,7 @@ class JvmCluster:
         """Return the cluster of these handles, with the processes that run."""
         cluster = cls.__new__(cls)
         cluster._set(handles)
-        for word, process in pids.marked(jvm_node.mark(handles.cluster_id, "")):
-            cluster._running[word.rpartition("/")[2]] = process
+        cluster._group.find()
         cluster._was_ready = True
         return cluster
 
@@ -104,36 +125,43 @@ class JvmCluster:
         self.name, self._handles = handles.name, handles
         self._folder = Path(handles.folder)
         self._members = {member.name: member for member in plan(handles.nodes, handles.controllers)}
-        self._running: dict[str, pids.Running] = {}
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
-        self._launch: jvm_node.Launch | None = None
+        self._wires = Wires(handles.cluster_id, handles.control) if handles.links else None
+        self._carrier: subprocess.Popen[bytes] | None = None
+        self._ready_to_launch: jvm_node.Launch | None = None
         self._was_ready = False
-        self._lock = threading.RLock()
+        self._group = NodeGroup(
+            list(self._members),
+            mark=lambda name: jvm_node.mark(handles.cluster_id, name),
+            launch=self._launch,
+            died=lambda name: jvm_node.last_words(self._folder / name),
+        )
 
     # Cluster
 
     def up(self) -> None:
-        """Start every node and wait until the cluster is ready; ClusterError names the node that died, and its log."""
+        """Start the wires and every node, and wait until the cluster is ready; ClusterError names a node that died."""
         launch = self._launched()
         checkpoint = bootstrap_checkpoint(self._handles.version, launch.jars)
         for member in self._members.values():
-            properties = self._properties(member)
-            jvm_node.prepare(
-                self._folder / member.name, properties, cluster_id=self._handles.cluster_id, checkpoint=checkpoint
-            )
+            folder, properties = self._folder / member.name, self._properties(member)
+            jvm_node.prepare(folder, properties, cluster_id=self._handles.cluster_id, checkpoint=checkpoint)
+            (folder / _HOSTS_FILE).write_text(self._hosts(member))
+        if self._wires is not None:
+            self._carrier = self._wires.start(self._folder / FOLDER, self._plan())
+            self._wires.await_answers(self._carrier, self._folder / FOLDER)
         for name in self._members:
             self.start(name)
-        await_ready(self.nodes(), self._handles.cluster_id, check_alive=self._check_alive, timeout_s=READY_TIMEOUT_S)
+        check_alive = self._group.check_alive
+        await_ready(self.nodes(), self._handles.cluster_id, check_alive=check_alive, timeout_s=READY_TIMEOUT_S)
         self._was_ready = True
 
     def down(self) -> None:
-        """Kill the nodes, give the ports back, delete the folder (logs and configuration stay if `up` failed)."""
-        with self._lock:
-            _remove(self._handles, keep_logs=not self._was_ready)
-            for child in self._children.values():
-                child.wait(pids.GONE_TIMEOUT_S)
-            self._children.clear()
-            self._running.clear()
+        """Kill the processes, give the ports back, delete the folder (logs and configuration stay if `up` failed)."""
+        _remove(self._handles, keep_logs=not self._was_ready)
+        self._group.reap()
+        if self._carrier is not None:
+            self._carrier.wait(pids.GONE_TIMEOUT_S)
+            self._carrier = None
 
     def nodes(self) -> Sequence[Node]:
         """Return all nodes; a controller's address is its quorum listener, which no client can use."""
@@ -162,59 +190,30 @@ class JvmCluster:
 
     def kill(self, node: str) -> None:
         """SIGKILL the node; returns when it is gone. Safe when it is dead."""
-        with self._lock:
-            process = self._process(node)
-            if process is not None:
-                pids.send(process, signal.SIGKILL)
-                child = self._children.pop(node, None)
-                if child is not None:
-                    child.wait(pids.GONE_TIMEOUT_S)
-                pids.wait_gone(process)
-            self._running.pop(node, None)
+        self._group.kill(node)
 
     def start(self, node: str) -> None:
         """Start the node's process; safe when it runs."""
-        with self._lock:
-            if self._process(node) is not None:
-                return
-            folder = self._folder / node
-            if not folder.is_dir():
-                raise ClusterError(f"{node} has no files in {folder}: is the cluster down?")
-            child = jvm_node.start(self._launched(), folder, marked=jvm_node.mark(self._handles.cluster_id, node))
-            self._children[node] = child
-            process = pids.identify(child.pid)
-            if process is None:
-                raise ClusterError(f"{node} ended at once: {jvm_node.last_words(folder)}")
-            self._running[node] = process
+        self._group.start(node)
 
     def pid(self, node: str) -> int | None:
         """Return the node's process id, None when it is not running."""
-        with self._lock:
-            process = self._process(node)
-            return process.pid if process else None
+        process = self._group.process(node)
+        return process.pid if process else None
 
     # Pausable
 
     def pause(self, node: str) -> None:
         """SIGSTOP the node; ClusterError when it is not running."""
-        with self._lock:
-            process = self._process(node)
-            if process is None:
-                raise ClusterError(f"{node} can't be paused: it is not running")
-            pids.stop(process)
+        self._group.pause(node)
 
     def resume(self, node: str) -> None:
         """SIGCONT the node; safe when it runs or is dead."""
-        with self._lock:
-            process = self._process(node)
-            if process is not None:
-                pids.send(process, signal.SIGCONT)
+        self._group.resume(node)
 
     def paused(self, node: str) -> bool:
         """Return whether the operating system says that the node is stopped."""
-        with self._lock:
-            process = self._process(node)
-            return process is not None and pids.is_stopped(process)
+        return self._group.is_paused(node)
 
     # Logged
 
@@ -228,46 +227,47 @@ class JvmCluster:
                 if text:
                     (target / file).write_bytes(text)
 
-    def _process(self, node: str) -> pids.Running | None:
-        self._member(node)
-        child = self._children.get(node)
-        if child is not None:
-            child.poll()  # reaps it, if it has ended
-        process = self._running.get(node)
-        return process if process and pids.is_alive(process) else None
+    # Within
 
-    def _member(self, node: str) -> Member:
-        try:
-            return self._members[node]
-        except KeyError:
-            raise ClusterError(f"no node {node!r}: there are {', '.join(self._members)}") from None
-
-    def _check_alive(self) -> None:
-        for name in self._members:
-            if self._process(name) is None:
-                raise ClusterError(f"{name} died: {jvm_node.last_words(self._folder / name)}")
+    def _launch(self, name: str) -> subprocess.Popen[bytes]:
+        folder = self._folder / name
+        if not folder.is_dir():
+            raise ClusterError(f"{name} has no files in {folder}: is the cluster down?")
+        options = [f"-Djdk.net.hosts.file={folder / _HOSTS_FILE}"] if self._handles.links else []
+        marked = jvm_node.mark(self._handles.cluster_id, name)
+        return jvm_node.start(self._launched(), folder, marked=marked, options=options)
 
     def _launched(self) -> jvm_node.Launch:
-        if self._launch is None:
+        if self._ready_to_launch is None:
             java, jars, version = find_java(self._handles.version), ensure(self._handles.version), self._handles.version
             archive = cds.archive(java, jars, version, owner_id=self._handles.cluster_id)
-            self._launch = jvm_node.Launch(java.command, jars, version, archive)
-        return self._launch
+            self._ready_to_launch = jvm_node.Launch(java.command, jars, version, archive)
+        return self._ready_to_launch
 
     def _port(self, member: Member) -> int:
-        return self._handles.ports[member.name]["broker" if "broker" in member.roles else "controller"]
+        """Return where clients reach a broker; for a controller, where it listens."""
+        own = self._handles.ports[member.name]
+        if BROKER not in member.roles:
+            return own[CONTROLLER]
+        return own[_CLIENTS] if self._handles.links else own[BROKER]
 
     def _properties(self, member: Member) -> dict[str, str]:
+        own, links = self._handles.ports[member.name], self._handles.links
         listeners = []
-        if "broker" in member.roles:
-            address = f"{ports.LOOPBACK}:{self._port(member)}"
-            listeners.append(Listener(name=_CLIENT_LISTENER, bind=address, advertised=address))
-        if "controller" in member.roles:
-            listeners.append(Listener(name=CONTROLLER_LISTENER, bind=self._quorum_address(member)))
+        if BROKER in member.roles:
+            if links:
+                bind, advertised = _address(own[_INTERNAL]), f"{member.name}:{own[_INTERNAL]}"
+                listeners.append(Listener(name=_INTERNAL_LISTENER, bind=bind, advertised=advertised))
+            bind, advertised = _address(own[BROKER]), _address(self._port(member))
+            listeners.append(Listener(name=_CLIENT_LISTENER, bind=bind, advertised=advertised))
+        if CONTROLLER in member.roles:
+            # From 3.9 on a new leader of the quorum tells its address: that must be its name too.
+            told = self._quorum_address(member) if links and line(self._handles.version) >= (3, 9) else None
+            listeners.append(Listener(name=CONTROLLER_LISTENER, bind=_address(own[CONTROLLER]), advertised=told))
         return node_properties(
             member,
             listeners=listeners,
-            voters={one.id: self._quorum_address(one) for one in self._members.values() if "controller" in one.roles},
+            voters={one.id: self._quorum_address(one) for one in self._members.values() if CONTROLLER in one.roles},
             brokers=self._handles.nodes,
             log_dir=str(jvm_node.data_folder(self._folder / member.name)),
             version=self._handles.version,
@@ -275,7 +275,28 @@ class JvmCluster:
         )
 
     def _quorum_address(self, member: Member) -> str:
-        return f"{ports.LOOPBACK}:{self._handles.ports[member.name]['controller']}"
+        port = self._handles.ports[member.name][CONTROLLER]
+        return f"{member.name}:{port}" if self._handles.links else _address(port)
+
+    def _hosts(self, member: Member) -> str:
+        """Return the node's hosts file: it knows itself, and of each peer the address of the wire that leads there."""
+        lines = [f"{ports.LOOPBACK} localhost {member.name} {socket.gethostname()}"]
+        others = (other for other in self._members.values() if other is not member)
+        lines += [f"{_wire_host(member, other)} {other.name}" for other in others]
+        return "\n".join(lines) + "\n"
+
+    def _plan(self) -> list[Wire]:
+        wires = []
+        for target in self._members.values():
+            own = self._handles.ports[target.name]
+            if BROKER in target.roles:
+                wires.append(Wire(source=CLIENTS, target=target.name, port=own[_CLIENTS], to=own[BROKER]))
+            inward = [own[role] for role in (_INTERNAL, CONTROLLER) if role in own]
+            for source in self._members.values():
+                if source is not target:
+                    host = _wire_host(source, target)
+                    wires += [Wire(source=source.name, target=target.name, host=host, port=to, to=to) for to in inward]
+        return wires
 
 
 def from_handles(description: Mapping[str, Any]) -> JvmCluster:
@@ -288,9 +309,28 @@ def remove(description: Mapping[str, Any]) -> None:
     _remove(Handles.read(description), keep_logs=False)
 
 
+def links_work() -> bool:
+    """Return whether wires can listen on this machine: on more addresses of the loopback than 127.0.0.1."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as one:
+        try:
+            one.bind((_wire_host(Member("n1", 1, frozenset()), Member("n2", 2, frozenset())), 0))
+        except OSError:
+            return False
+    return True
+
+
+def _wire_host(source: Member, target: Member) -> str:
+    return f"127.100.{source.id}.{target.id}"
+
+
+def _address(port: int) -> str:
+    return f"{ports.LOOPBACK}:{port}"
+
+
 def _remove(handles: Handles, *, keep_logs: bool) -> None:
     folder, cluster_id = Path(handles.folder), handles.cluster_id
-    processes = [process for _, process in pids.marked(jvm_node.mark(cluster_id, ""))]
+    marks = (jvm_node.mark(cluster_id, ""), Wires(cluster_id, handles.control).mark())
+    processes = [process for mark in marks for _, process in pids.marked(mark)]
     for process in processes:
         pids.send(process, signal.SIGKILL)
     for process in processes:
@@ -305,6 +345,8 @@ def _remove(handles: Handles, *, keep_logs: bool) -> None:
         for part in ("data", "tmp") if keep_logs else ("",):
             if (folder / name / part).exists():
                 shutil.rmtree(folder / name / part)
+    if (folder / FOLDER).exists() and not keep_logs:
+        shutil.rmtree(folder / FOLDER)
     (folder / _ID_FILE).unlink()
     if not any(folder.iterdir()):
         folder.rmdir()
@@ -316,9 +358,9 @@ def _claim(folder: Path, cluster_id: str, members: Sequence[Member]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / _ID_FILE).open("x") as file:
             file.write(cluster_id)
-        for member in members:
-            if (folder / member.name).exists():
-                shutil.rmtree(folder / member.name)
+        for name in (*(member.name for member in members), FOLDER):
+            if (folder / name).exists():
+                shutil.rmtree(folder / name)
     except FileExistsError as error:
         raise UsageError(f"another cluster lives in the folder {folder}") from error
     except OSError as error:

@@ -15,7 +15,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -37,19 +36,16 @@ from harness.cluster.properties import (
 )
 from harness.cluster.ready import await_ready
 from harness.cluster.storage import random_id
-from harness.cluster.wiring import ROOT, Wire, Wires
+from harness.cluster.wiring import FOLDER, ROOT, Linked, Wire, Wires
 
 PROVIDER: Final = "embedded"
 LEVEL: Final = "4.1.1"
 """The Apache Kafka whose protocol and defaults our broker follows."""
 READY_TIMEOUT_S: Final = 60.0
 """One second on a quiet machine, ten on one that does much else."""
-WIRES_TIMEOUT_S: Final = 20.0
-_POLL_S: Final = 0.01
 _ID_FILE: Final = "cluster-id"
 """Says whose folder it is: nothing is deleted from a folder that does not hold the id of the handles."""
 _CLIENT_LISTENER: Final = "CLIENT"
-_WIRES_FOLDER: Final = "wires"
 _LOGS: Final = ("server.log",)
 
 TIMINGS: Final = {
@@ -89,7 +85,7 @@ class Handles:
         return cls(**description.get("handles", description))
 
 
-class EmbeddedCluster:
+class EmbeddedCluster(Linked):
     """A cluster of our own nodes; thread-safe. Killable, Pausable, Partitionable, Shapeable and Logged."""
 
     def __init__(self, spec: ClusterSpec) -> None:
@@ -135,7 +131,7 @@ class EmbeddedCluster:
         self.name, self._handles = handles.name, handles
         self._folder = Path(handles.folder)
         self._members = {member.name: member for member in plan(handles.nodes, 0)}
-        self._wires = Wires(handles.cluster_id, handles.control)
+        self._wires = Wires(handles.cluster_id, handles.control) if handles.links else None
         self._carrier: subprocess.Popen[bytes] | None = None
         self._was_ready = False
         self._group = NodeGroup(
@@ -151,12 +147,12 @@ class EmbeddedCluster:
         """Start the wires and every node, and wait until the cluster is ready; ClusterError names a node that died."""
         for member in self._members.values():
             self._prepare(member)
-        if self._handles.links:
-            self._carrier = self._wires.start(self._folder / _WIRES_FOLDER, self._plan())
+        if self._wires is not None:
+            self._carrier = self._wires.start(self._folder / FOLDER, self._plan())
         for name in self._members:
             self.start(name)
-        if self._carrier is not None:
-            self._await_wires(self._carrier)
+        if self._wires is not None and self._carrier is not None:
+            self._wires.await_answers(self._carrier, self._folder / FOLDER)
         await_ready(
             self.nodes(),
             self._handles.cluster_id,
@@ -225,39 +221,6 @@ class EmbeddedCluster:
         """Return whether the operating system says that the node is stopped."""
         return self._group.is_paused(node)
 
-    # Partitionable
-
-    def cut(self, source: str, target: str) -> None:
-        """Hold every byte from source to target; their connections stay open."""
-        self._linked().cut(self._known(source), self._known(target))
-
-    def join(self, source: str, target: str) -> None:
-        """Let them go on; safe when not cut."""
-        self._linked().join(self._known(source), self._known(target))
-
-    def dropped(self, source: str, target: str) -> int:
-        """Return how many bytes the cut has held so far; 0 when not cut."""
-        return self._linked().held(self._known(source), self._known(target))
-
-    # Shapeable
-
-    def shape(self, source: str, target: str, delay_s: float, loss: float) -> None:
-        """Make every byte from source to target late; with that chance a piece stalls and resets its connection."""
-        self._linked().shape(self._known(source), self._known(target), delay_s=delay_s, loss=loss)
-
-    def smooth(self, source: str, target: str) -> None:
-        """Let them go undisturbed; safe when not shaped."""
-        self._linked().shape(self._known(source), self._known(target))
-
-    def shaped(self, source: str, target: str) -> int:
-        """Return how many pieces were late or lost so far; 0 when not shaped."""
-        return self._linked().shaped(self._known(source), self._known(target))
-
-    def _linked(self) -> Wires:
-        if not self._handles.links:
-            raise ClusterError("this cluster runs without links (--no-links): nothing can be cut or slowed down")
-        return self._wires
-
     # Logged
 
     def collect(self, folder: Path) -> None:
@@ -269,11 +232,6 @@ class EmbeddedCluster:
                 text = tail(self._folder / name / file)
                 if text:
                     (target / file).write_bytes(text)
-
-    def _known(self, name: str) -> str:
-        if name != CLIENTS:
-            self._group.process(name)  # names the nodes that there are, if it is none of them
-        return name
 
     def _clients_port(self, name: str) -> int:
         own = self._handles.ports[name]
@@ -338,16 +296,6 @@ class EmbeddedCluster:
                 cwd=ROOT,
             )
 
-    def _await_wires(self, carrier: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + WIRES_TIMEOUT_S
-        log = self._folder / _WIRES_FOLDER / "wires.log"
-        while not self._wires.answers():
-            if carrier.poll() is not None:
-                raise ClusterError(f"the cluster's links ended at once: see {log}")
-            if time.monotonic() > deadline:
-                raise ClusterError(f"the cluster's links were not there within {WIRES_TIMEOUT_S:g} s: see {log}")
-            time.sleep(_POLL_S)
-
 
 def from_handles(description: Mapping[str, Any]) -> EmbeddedCluster:
     """Return a controllable cluster from what `describe` returned (or its "handles")."""
@@ -373,7 +321,7 @@ def _remove(handles: Handles, *, keep_logs: bool) -> None:
             return
     except (FileNotFoundError, NotADirectoryError):
         return
-    for name in (*handles.ports, _WIRES_FOLDER):
+    for name in (*handles.ports, FOLDER):
         doomed = _data_folder(folder / name) if keep_logs else folder / name
         if doomed.exists():
             shutil.rmtree(doomed)
@@ -388,7 +336,7 @@ def _claim(folder: Path, cluster_id: str, members: Sequence[Member]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / _ID_FILE).open("x") as file:
             file.write(cluster_id)
-        for name in (*(member.name for member in members), _WIRES_FOLDER):
+        for name in (*(member.name for member in members), FOLDER):
             if (folder / name).exists():
                 shutil.rmtree(folder / name)
     except FileExistsError as error:

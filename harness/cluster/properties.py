@@ -77,7 +77,7 @@ class Member:
 class Listener:
     """Where a node listens. `bind` is host:port (an empty host binds every address: only inside a container).
 
-    advertised: host:port that clients are told; None for the controller's listener.
+    advertised: host:port that clients or other nodes are told; None: nothing (a controller's listener may have none).
     """
 
     name: str
@@ -127,7 +127,9 @@ def node_properties(
     if BROKER in member.roles:
         clients = [listener for listener in listeners if listener.name != CONTROLLER_LISTENER]
         properties["inter.broker.listener.name"] = clients[0].name
-        properties["advertised.listeners"] = ",".join(f"{one.name}://{one.advertised}" for one in clients)
+    told = [f"{one.name}://{one.advertised}" for one in listeners if one.advertised is not None]
+    if told:
+        properties["advertised.listeners"] = ",".join(told)
     return properties | cluster_properties(brokers, version) | dict(overrides)
 
 

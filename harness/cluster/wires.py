@@ -3,9 +3,10 @@
 Started by the provider (`harness.cluster.wiring`), a process of its own: a busy harness does not slow replication down,
 and a killed one cuts nothing. It needs no privileges and works wherever TCP does. Nothing here knows Kafka.
 
-A *wire* is a port on 127.0.0.1 that leads to another one: one per (node, peer) in the direction in which connections
-are opened, and one per node for its clients. Bytes from a to b run forward on wire (a, b) and backward on wire (b, a);
-the *gate* (a, b) stands in the way of both:
+A *wire* is a port on a loopback address that leads to one of 127.0.0.1: one per (node, peer) in the direction in which
+connections are opened (two, where a peer listens for brokers and for controllers), and one per node for its clients.
+Bytes from a to b run forward on a wire (a, b) and backward on a wire (b, a); the *gate* (a, b) stands in the way of
+both:
 
     cut      bytes are held (read up to a bound, then TCP makes the sender wait); connections stay open, the end of a
              connection is held like its bytes; a new connection gets no further than this process. `join` lets all of
@@ -249,7 +250,7 @@ class Exchange:
         for wire in self._plan["wires"]:
             gates = self.gate(wire["source"], wire["target"]), self.gate(wire["target"], wire["source"])
             carrier = self._carrier(gates, wire["to"])
-            self._servers.append(await loop.create_server(carrier, LOOPBACK, wire["port"], backlog=512))
+            self._servers.append(await loop.create_server(carrier, wire["host"], wire["port"], backlog=512))
         control = await asyncio.start_server(self._serve, LOOPBACK, self._plan["control"], limit=MAX_LINE_BYTES)
         self._servers.append(control)
 

@@ -1,4 +1,7 @@
-"""The provider's side of `harness.cluster.wires`: starts that process, finds it again, and steers it."""
+"""The provider's side of `harness.cluster.wires`: starts that process, finds it again, and steers it.
+
+`Linked` is what clusters whose connections run through wires have in common: Partitionable and Shapeable.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,22 @@ import json
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass
+import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from harness.cluster import ports
-from harness.cluster.api import ClusterError
+from harness.cluster.api import CLIENTS, ClusterError
+from harness.cluster.group import NodeGroup
 
 ANSWER_TIMEOUT_S: Final = 5.0
 """It answers within milliseconds; a machine under load may let it wait."""
+WIRES_TIMEOUT_S: Final = 20.0
+"""For the process to open its ports: a fraction of a second on a quiet machine."""
+POLL_S: Final = 0.01
+FOLDER: Final = "wires"
+"""Beside the nodes' folders: the plan and the log of the process."""
 STALL_S: Final = 0.3
 """How long a connection that has lost something stands still before it is reset."""
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -24,12 +34,14 @@ _MAX_ANSWER_BYTES: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wire:
-    """A port that leads to another one; `source` and `target` are node names, or CLIENTS."""
+    """A port that leads to one of 127.0.0.1; `source` and `target` are node names, or CLIENTS."""
 
     source: str
     target: str
     port: int
     to: int
+    host: str = ports.LOOPBACK
+    """Where it listens: an address of this machine's loopback."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +61,7 @@ class Wires:
         plan = {
             "token": self.cluster_id,
             "control": self.control,
-            "wires": [
-                {"source": wire.source, "target": wire.target, "port": wire.port, "to": wire.to} for wire in wires
-            ],
+            "wires": [asdict(wire) for wire in wires],
         }
         (folder / "plan.json").write_text(json.dumps(plan))
         with (folder / "wires.log").open("ab") as log:
@@ -63,6 +73,17 @@ class Wires:
                 start_new_session=True,
                 cwd=ROOT,
             )
+
+    def await_answers(self, process: subprocess.Popen[bytes], folder: Path) -> None:
+        """Return when the started process answers; ClusterError, naming the log in `folder`, when it does not."""
+        deadline = time.monotonic() + WIRES_TIMEOUT_S
+        log = folder / "wires.log"
+        while not self.answers():
+            if process.poll() is not None:
+                raise ClusterError(f"the cluster's links ended at once: see {log}")
+            if time.monotonic() > deadline:
+                raise ClusterError(f"the cluster's links were not there within {WIRES_TIMEOUT_S:g} s: see {log}")
+            time.sleep(POLL_S)
 
     def answers(self) -> bool:
         """Return whether the process is there: then every wire is open."""
@@ -105,3 +126,48 @@ class Wires:
             raise ClusterError(f"the cluster's links refuse {asked}: {said['error']}")
         answer: dict[str, Any] = said
         return answer
+
+
+class Linked:
+    """A cluster of processes on loopback whose links can be cut, slow and lossy; `_wires` is None without links."""
+
+    _group: NodeGroup
+    _wires: Wires | None
+
+    # Partitionable
+
+    def cut(self, source: str, target: str) -> None:
+        """Hold every byte from source to target; their connections stay open."""
+        self._linked().cut(self._end(source), self._end(target))
+
+    def join(self, source: str, target: str) -> None:
+        """Let them go on; safe when not cut."""
+        self._linked().join(self._end(source), self._end(target))
+
+    def dropped(self, source: str, target: str) -> int:
+        """Return how many bytes the cut has held so far; 0 when not cut."""
+        return self._linked().held(self._end(source), self._end(target))
+
+    # Shapeable
+
+    def shape(self, source: str, target: str, delay_s: float, loss: float) -> None:
+        """Make every byte from source to target late; with that chance a piece stalls and resets its connection."""
+        self._linked().shape(self._end(source), self._end(target), delay_s=delay_s, loss=loss)
+
+    def smooth(self, source: str, target: str) -> None:
+        """Let them go undisturbed; safe when not shaped."""
+        self._linked().shape(self._end(source), self._end(target))
+
+    def shaped(self, source: str, target: str) -> int:
+        """Return how many pieces were late or lost so far; 0 when not shaped."""
+        return self._linked().shaped(self._end(source), self._end(target))
+
+    def _linked(self) -> Wires:
+        if self._wires is None:
+            raise ClusterError("this cluster runs without links (--no-links): nothing can be cut or slowed down")
+        return self._wires
+
+    def _end(self, name: str) -> str:
+        if name != CLIENTS:
+            self._group.process(name)  # names the nodes that there are, if it is none of them
+        return name

@@ -54,8 +54,6 @@ PROVIDERS = [
     pytest.param("compose", marks=pytest.mark.docker),
     pytest.param("jvm", marks=pytest.mark.jvm),
 ]
-# The others: processes on one loopback, without a proxy between them, have no links to cut.
-with_links = pytest.mark.parametrize("shared", PROVIDERS[:2], indirect=True)
 
 
 def until(condition: Callable[[], object], within_s: float = WITHIN_S) -> bool:
@@ -275,7 +273,6 @@ def cuts(cluster: Any, *pairs: tuple[str, str]) -> Iterator[None]:
             cluster.join(source, target)
 
 
-@with_links
 def test_a_cut_drops_packets_and_shrinks_the_isr_while_clients_reach_both_ends(
     cluster: Any, observer: ClusterObserver
 ) -> None:
@@ -293,7 +290,6 @@ def test_a_cut_drops_packets_and_shrinks_the_isr_while_clients_reach_both_ends(
     assert until(lambda: holds(FullIsr(), observer, cluster))
 
 
-@with_links
 def test_a_cut_to_a_paused_node_is_made_at_once(cluster: Any, observer: ClusterObserver) -> None:
     assert isinstance(cluster, Partitionable)
     # The link that is never idle: every node fetches the metadata from the controller.
@@ -309,7 +305,15 @@ def test_a_cut_to_a_paused_node_is_made_at_once(cluster: Any, observer: ClusterO
         assert until(lambda: holds(PacketsDropped(controller, paused), observer, cluster))
 
 
-@with_links
+def test_a_controller_cut_off_from_all_others_is_replaced(cluster: Any, observer: ClusterObserver) -> None:
+    before = observer.controller()
+    assert before is not None
+    others = [node.name for node in cluster.nodes() if node.name != before]
+    with cuts(cluster, *((before, other) for other in others), *((other, before) for other in others)):
+        assert until(lambda: observer.controller() not in {None, before}), "no connection of nodes avoids the links"
+    assert until(lambda: holds(FullIsr(), observer, cluster))
+
+
 @pytest.mark.parametrize("cut_when", ["alive", "dead"])
 def test_a_cut_holds_when_its_ends_are_killed_and_started(
     cluster: Any, observer: ClusterObserver, cut_when: str
@@ -330,7 +334,6 @@ def test_a_cut_holds_when_its_ends_are_killed_and_started(
     assert until(lambda: holds(FullIsr(), observer, cluster))
 
 
-@with_links
 def test_another_process_can_undo_a_cut(cluster: Any, observer: ClusterObserver) -> None:
     assert isinstance(cluster, Partitionable)
     for _ in range(FAILOVERS):

@@ -46,7 +46,7 @@ def wired(scenario):
         plan = {
             "token": TOKEN,
             "control": control,
-            "wires": [{"source": "n1", "target": "n2", "port": wire, "to": to}],
+            "wires": [{"source": "n1", "target": "n2", "port": wire, "host": ports.LOOPBACK, "to": to}],
         }
         exchange = Exchange(plan)
         await exchange.open()
@@ -206,7 +206,7 @@ def test_loss_stalls_a_connection_and_resets_it_and_spares_the_next_when_it_is_o
 def test_a_wire_to_nowhere_resets_its_clients():
     async def run():
         wire, nowhere, control = ports.choose(3)
-        wires = [{"source": "n1", "target": "n2", "port": wire, "to": nowhere}]
+        wires = [{"source": "n1", "target": "n2", "port": wire, "host": ports.LOOPBACK, "to": nowhere}]
         exchange = Exchange({"token": TOKEN, "control": control, "wires": wires})
         await exchange.open()
         reader, writer = await connect(wire)
