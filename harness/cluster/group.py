@@ -112,3 +112,38 @@ class NodeGroup:
                 child.wait(pids.GONE_TIMEOUT_S)
             self._children.clear()
             self._running.clear()
+
+
+class Grouped:
+    """A cluster whose nodes are the processes of one group: what it can do to them."""
+
+    _group: NodeGroup
+
+    # Killable
+
+    def kill(self, node: str) -> None:
+        """SIGKILL the node; returns when it is gone. Safe when it is dead."""
+        self._group.kill(node)
+
+    def start(self, node: str) -> None:
+        """Start the node's process; safe when it runs."""
+        self._group.start(node)
+
+    def pid(self, node: str) -> int | None:
+        """Return the node's process id, None when it is not running."""
+        process = self._group.process(node)
+        return process.pid if process else None
+
+    # Pausable
+
+    def pause(self, node: str) -> None:
+        """SIGSTOP the node; ClusterError when it is not running."""
+        self._group.pause(node)
+
+    def resume(self, node: str) -> None:
+        """SIGCONT the node; safe when it runs or is dead."""
+        self._group.resume(node)
+
+    def paused(self, node: str) -> bool:
+        """Return whether the operating system says that the node is stopped."""
+        return self._group.is_paused(node)

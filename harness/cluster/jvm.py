@@ -29,7 +29,7 @@ from typing import Any, Final, Self
 from harness.cluster import cds, jvm_node, pids, ports
 from harness.cluster.api import CLIENTS, ClusterError, ClusterSpec, Node, UsageError
 from harness.cluster.distribution import ensure, find_java, line
-from harness.cluster.group import NodeGroup
+from harness.cluster.group import Grouped, NodeGroup
 from harness.cluster.properties import (
     BROKER,
     CONTROLLER,
@@ -79,7 +79,7 @@ class Handles:
         return cls(**description.get("handles", description))
 
 
-class JvmCluster(Linked):
+class JvmCluster(Grouped, Linked):
     """A cluster of local JVMs; Killable, Pausable, Partitionable, Shapeable and Logged. Thread-safe node control."""
 
     def __init__(self, spec: ClusterSpec) -> None:
@@ -185,35 +185,6 @@ class JvmCluster(Linked):
             "bootstrap": self.bootstrap(),
             "handles": asdict(self._handles),
         }
-
-    # Killable
-
-    def kill(self, node: str) -> None:
-        """SIGKILL the node; returns when it is gone. Safe when it is dead."""
-        self._group.kill(node)
-
-    def start(self, node: str) -> None:
-        """Start the node's process; safe when it runs."""
-        self._group.start(node)
-
-    def pid(self, node: str) -> int | None:
-        """Return the node's process id, None when it is not running."""
-        process = self._group.process(node)
-        return process.pid if process else None
-
-    # Pausable
-
-    def pause(self, node: str) -> None:
-        """SIGSTOP the node; ClusterError when it is not running."""
-        self._group.pause(node)
-
-    def resume(self, node: str) -> None:
-        """SIGCONT the node; safe when it runs or is dead."""
-        self._group.resume(node)
-
-    def paused(self, node: str) -> bool:
-        """Return whether the operating system says that the node is stopped."""
-        return self._group.is_paused(node)
 
     # Logged
 

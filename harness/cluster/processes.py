@@ -22,7 +22,7 @@ from typing import Any, Final, Self
 
 from harness.cluster import pids, ports
 from harness.cluster.api import CLIENTS, ClusterError, ClusterSpec, Node, UsageError
-from harness.cluster.group import NodeGroup
+from harness.cluster.group import Grouped, NodeGroup
 from harness.cluster.jvm_node import last_words, tail
 from harness.cluster.properties import (
     BUG,
@@ -85,7 +85,7 @@ class Handles:
         return cls(**description.get("handles", description))
 
 
-class EmbeddedCluster(Linked):
+class EmbeddedCluster(Grouped, Linked):
     """A cluster of our own nodes; thread-safe. Killable, Pausable, Partitionable, Shapeable and Logged."""
 
     def __init__(self, spec: ClusterSpec) -> None:
@@ -191,35 +191,6 @@ class EmbeddedCluster(Linked):
             "bootstrap": self.bootstrap(),
             "handles": asdict(self._handles),
         }
-
-    # Killable
-
-    def kill(self, node: str) -> None:
-        """SIGKILL the node; returns when it is gone. Safe when it is dead."""
-        self._group.kill(node)
-
-    def start(self, node: str) -> None:
-        """Start the node's process; safe when it runs."""
-        self._group.start(node)
-
-    def pid(self, node: str) -> int | None:
-        """Return the node's process id, None when it is not running."""
-        process = self._group.process(node)
-        return process.pid if process else None
-
-    # Pausable
-
-    def pause(self, node: str) -> None:
-        """SIGSTOP the node; ClusterError when it is not running."""
-        self._group.pause(node)
-
-    def resume(self, node: str) -> None:
-        """SIGCONT the node; safe when it runs or is dead."""
-        self._group.resume(node)
-
-    def paused(self, node: str) -> bool:
-        """Return whether the operating system says that the node is stopped."""
-        return self._group.is_paused(node)
 
     # Logged
 
