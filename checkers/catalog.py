@@ -91,6 +91,8 @@ _RETRIES = (
     "nonmonotonic-poll",
     "int-nonmonotonic-poll",
 )
+_OLD_RETRIES_S = 60
+"""A retry may lie in a paused node or a cut connection for so long after the client has given its record up."""
 _UNCOMMITTED = ("G1a", "precommitted-read", "G1c", "G1c-process", "G1c-realtime")
 
 
@@ -114,6 +116,10 @@ def permitted(options: CheckOptions, *, reads_disagree: bool) -> dict[str, str]:
         settings.update(dict.fromkeys(_UNCOMMITTED, "read_uncommitted"))
     if not options.idempotence:
         settings.update(dict.fromkeys(_RETRIES, "idempotence=false"))
+    if options.producers_expire_ms < (options.transaction_timeout_s + _OLD_RETRIES_S) * 1000:
+        settings.update(dict.fromkeys(_RETRIES, f"producer.id.expiration.ms={options.producers_expire_ms}"))
+    if options.clocks_differ:
+        settings.update(dict.fromkeys(("premature-deletion", "compaction-too-early"), "clocks that differ"))
     if options.acks != "all":
         weak = f"acks={options.acks}"
         settings.update(dict.fromkeys((*_LOSS, *_AFTER_LOSS), weak))

@@ -41,6 +41,10 @@ class CheckOptions(msgspec.Struct, frozen=True, kw_only=True):
     delete_retention_ms: int = 86_400_000
     """How long a tombstone stays on a compacted topic."""
     min_compaction_lag_ms: int = 0
+    producers_expire_ms: int = 86_400_000
+    """A silent producer is forgotten after so long: a retry that comes later is appended again."""
+    clocks_differ: bool = False
+    """The nodes' clocks were made to be wrong: they say when records may go."""
     retention_ms: int | None = None
     """Records expire after so long; None: not while anybody looks."""
     faults: tuple[str, ...] = ()
@@ -55,6 +59,7 @@ class CheckOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _TRUE = "true"
+_CLOCKS = "harness.sim.clock."
 LONG_MS = 24 * 3600 * 1000
 """Records that stay a day do not expire during a run."""
 _NO_FAULT = frozenset({"none", ""})
@@ -82,6 +87,8 @@ def options_of_scenario(scenario: Mapping[str, Any]) -> CheckOptions:
         compacted="compact" in str(config.get("cleanup.policy", "")),
         delete_retention_ms=int(config.get("delete.retention.ms", defaults.delete_retention_ms)),
         min_compaction_lag_ms=int(config.get("min.compaction.lag.ms", defaults.min_compaction_lag_ms)),
+        producers_expire_ms=int(config.get("producer.id.expiration.ms", defaults.producers_expire_ms)),
+        clocks_differ=any(name.startswith(_CLOCKS) for name in config),
         retention_ms=_retention_ms(config),
         min_isr=scenario.get("min_isr"),
         faults=faults,

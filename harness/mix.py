@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from harness import swarm
+from harness import catalog, swarm
 from harness.clients.settings import TRANSACTIONAL
 from harness.random import Rng
 from harness.scenario import Scenario
+from nemesis.plan import LEAST_S
 
 T = TypeVar("T")
 
-WORKLOADS = ("txn", "txn", "send-poll", "send-poll", "groups")
+WORKLOADS = ("txn", "txn", "send-poll", "send-poll", "groups", "compaction", "retention")
 FAULTS = (
     "kill-leader",
     "kill-follower",
@@ -46,7 +47,10 @@ FAULTS = (
     "lose-power+kill-random",
     "kill-follower+lose-power",
 )
+FORGOTTEN_MS = "120000"
 MOST_FAULTS = 2
+AWAY = "replica-away"
+"""Of compacted topics only, and alone: it takes 10 s at least, longer than deletions are remembered there."""
 REPLICATION = ((3, 2), (3, 2), (3, 2), (3, 1), (2, 1), (2, 2))
 """Replicas of a topic's partitions, and how many of them must be in sync."""
 TOPIC: Mapping[str, tuple[str | None, ...]] = {"segment.bytes": (None, "512", "2048", "16384")}
@@ -114,24 +118,28 @@ def scenario(seed: int, bug: str = "") -> Scenario:
     dirty = draws.number() < DIRTY and workload not in TRANSACTIONAL  # there it would show aborted data, lawfully
     length_s = draws.between(1.5, 5)
     interval_s = draws.between(0.2, 2)
-    fields: dict[str, Any] = swarm.draw(seed, nemesis)
     replication, min_isr = draws.one_of(*REPLICATION)
-    broker = {**fields["broker_config"], **draws.table(BROKER)}
+    if workload == "compaction" and draws.number() < 1 / 2:
+        nemesis, replication, min_isr = AWAY, 3, 2
+    asked = catalog.workload(workload)
+    fields: dict[str, Any] = swarm.draw(seed, nemesis, workload) | dict(asked.shape)
+    topic = {**fields["topic_config"], **draws.table(TOPIC), **asked.topic_config}
+    broker = {**fields["broker_config"], **draws.table(BROKER), **asked.broker_config}
     if draws.number() < FAR_SHARE:
         broker |= draws.table(FAR)
     if "lose-power" in nemesis:  # lawful only where everything is synced before it is acknowledged
         broker["log.flush.interval.messages"] = "1"
+    if "producer.id.expiration.ms" in broker:  # shorter, and an old retry may be appended again
+        broker["producer.id.expiration.ms"] = FORGOTTEN_MS
     fields |= {
         "replication": replication,
         "min_isr": min_isr,
-        "topic_config": {**fields["topic_config"], **draws.table(TOPIC)},
+        "topic_config": topic,
         "broker_config": broker,
         "rate": draws.between(20, 80),
         "transaction_timeout_s": draws.between(3, 6),
         "crash_interval_s": draws.one_of(0.0, draws.between(2, 20)),
     }
-    if workload == "groups":  # by assignment nobody rebalances
-        fields["sub_via"] = ("subscribe",)
     return Scenario(
         workload=workload,
         cluster=swarm.SIMULATED,
@@ -151,5 +159,5 @@ def scenario(seed: int, bug: str = "") -> Scenario:
 
 def _time_of(nemesis: str, length_s: float, interval_s: float) -> float:
     """Return about how long it takes until each of the faults was there once."""
-    one_s = interval_s + length_s + SETTLE_S
+    one_s = interval_s + max(length_s, LEAST_S.get(nemesis, 0)) + SETTLE_S
     return sum(one_s + OVERLAP_S * ("+" in choice) for choice in nemesis.split(","))

@@ -58,7 +58,8 @@ def scenario(*, fixed: frozenset[str] | None = None, by_hand: frozenset[str] = f
         fields[name] = {**own, **pairs(f"--{name.replace('_', '-')}", given[name])}
     made = Scenario(**fields)
     if fixed is not None and made.cluster == SIMULATED:
-        made = msgspec.structs.replace(made, **swarm.applied(made, fixed))
+        own_shape = frozenset(asked.shape if asked else ())
+        made = msgspec.structs.replace(made, **swarm.applied(made, fixed | own_shape))
     _refuse(made)
     return made
 

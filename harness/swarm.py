@@ -46,6 +46,9 @@ _BROKER: Mapping[str, tuple[str | None, ...]] = {
     "harness.sim.clock.offset.ms": (None, None, "500"),
 }
 """None: as it is by default, which is drawn more often than not."""
+CLOCKS = ("harness.sim.clock.drift", "harness.sim.clock.offset.ms")
+TIMED = frozenset({"compaction", "retention"})
+"""Workloads that say when records may go: by wrong clocks they may go earlier."""
 
 
 class _Draws:
@@ -63,11 +66,12 @@ class _Draws:
         return {name: value for name, value in drawn.items() if value is not None}
 
 
-def draw(seed: int, nemesis: str = NO_FAULTS) -> dict[str, Any]:
+def draw(seed: int, nemesis: str = NO_FAULTS, workload: str = "") -> dict[str, Any]:
     """Return the fields of a scenario that the seed draws."""
     draws = _Draws(seed)
     nodes = draws.choose(_NODES if nemesis == NO_FAULTS else _NODES_WITH_FAULTS)
     session, heartbeat = draws.choose(_SESSIONS)
+    wrong = CLOCKS if workload in TIMED else ()
     return {
         "nodes": nodes,
         "replication": min(3, nodes),
@@ -83,14 +87,14 @@ def draw(seed: int, nemesis: str = NO_FAULTS) -> dict[str, Any]:
         "broker_config": {
             "broker.session.timeout.ms": session,
             "broker.heartbeat.interval.ms": heartbeat,
-            **draws.table(_BROKER),
+            **{name: value for name, value in draws.table(_BROKER).items() if name not in wrong},
         },
     }
 
 
 def applied(scenario: Scenario, given: frozenset[str]) -> dict[str, Any]:
     """Return the fields to draw for a scenario in which the fields `given` are fixed; settings of both are merged."""
-    drawn = draw(scenario.seed, scenario.nemesis)
+    drawn = draw(scenario.seed, scenario.nemesis, scenario.workload)
     changes = {name: value for name, value in drawn.items() if name not in given}
     for name in ("topic_config", "broker_config"):
         changes[name] = {**drawn[name], **getattr(scenario, name)}
@@ -105,4 +109,5 @@ def applied(scenario: Scenario, given: frozenset[str]) -> dict[str, Any]:
 
 def is_drawn(scenario: Scenario) -> bool:
     """Return whether the scenario is what its seed draws: its command need not repeat it."""
-    return all(getattr(scenario, name) == value for name, value in draw(scenario.seed, scenario.nemesis).items())
+    drawn = draw(scenario.seed, scenario.nemesis, scenario.workload)
+    return all(getattr(scenario, name) == value for name, value in drawn.items())

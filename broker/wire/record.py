@@ -1,6 +1,7 @@
 """Records inside an uncompressed v2 batch: encode and decode, for the logs that the broker itself reads and writes.
 
-Internal topics, the metadata log and transaction markers go through here; clients' records never do. A record is
+Internal topics, the metadata log and transaction markers go through here, and what simulated clients send and read;
+the broker never opens clients' records here. A record is
 length, attributes, timestamp delta, offset delta, key, value and headers, with zigzag varints. A control record's key
 is (version:2, type:2); a transaction marker's value is (version:2, coordinator epoch:4). Kafka: DefaultRecord,
 ControlRecordType, EndTransactionMarker.
@@ -24,6 +25,9 @@ _CONTROL_KEY = struct.Struct(">hh")
 _MARKER_VALUE = struct.Struct(">hi")
 
 
+Headers = tuple[tuple[str, bytes | None], ...]
+
+
 class Record(msgspec.Struct, frozen=True):
     """One record with its absolute offset and timestamp."""
 
@@ -31,6 +35,7 @@ class Record(msgspec.Struct, frozen=True):
     value: bytes | None
     offset: int = 0
     timestamp_ms: int = 0
+    headers: Headers = ()
 
 
 def put_varint(out: bytearray, number: int) -> None:
@@ -75,15 +80,25 @@ def _take_bytes(buffer: Buffer, position: int) -> tuple[bytes | None, int]:
 
 def encode(records: Iterable[tuple[bytes | None, bytes | None]], timestamp_delta: int = 0) -> tuple[bytes, int]:
     """Return the encoded (key, value) records without headers, and their count."""
+    return encode_with_headers(((key, value, ()) for key, value in records), timestamp_delta)
+
+
+def encode_with_headers(
+    records: Iterable[tuple[bytes | None, bytes | None, Headers]], timestamp_delta: int = 0
+) -> tuple[bytes, int]:
+    """Return the encoded (key, value, headers) records and their count."""
     out = bytearray()
     count = 0
-    for key, value in records:
+    for key, value, headers in records:
         body = bytearray(b"\x00")
         put_varint(body, timestamp_delta)
         put_varint(body, count)
         _put_bytes(body, key)
         _put_bytes(body, value)
-        put_varint(body, 0)
+        put_varint(body, len(headers))
+        for name, data in headers:
+            _put_bytes(body, name.encode())
+            _put_bytes(body, data)
         put_varint(out, len(body))
         out += body
         count += 1
@@ -105,7 +120,19 @@ def decode(buffer: Buffer, position: int, header: BatchHeader) -> Iterator[Recor
         offset_delta, at = take_varint(buffer, at, _VARINT_MAX_BYTES)
         key, at = _take_bytes(buffer, at)
         value, at = _take_bytes(buffer, at)
-        yield Record(key, value, header.base_offset + offset_delta, header.base_timestamp + timestamp_delta)
+        headers = _take_headers(buffer, at) if at < position and buffer[at] else ()
+        offset, timestamp_ms = header.base_offset + offset_delta, header.base_timestamp + timestamp_delta
+        yield Record(key, value, offset, timestamp_ms, headers)
+
+
+def _take_headers(buffer: Buffer, position: int) -> Headers:
+    count, position = take_varint(buffer, position, _VARINT_MAX_BYTES)
+    found = []
+    for _ in range(count):
+        name, position = _take_bytes(buffer, position)
+        data, position = _take_bytes(buffer, position)
+        found.append(((name or b"").decode("utf-8", "replace"), data))
+    return tuple(found)
 
 
 def batch_of(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-from harness.history import FAIL, INFO, OK, OpType
+from harness.history import FAIL, INFO, OK, Op, OpType
 from harness.outcome import Course
 
 
@@ -21,3 +22,27 @@ def error_of(course: Course) -> dict[str, Any] | None:
     if failure is None:
         return None
     return failure.to_history() | ({"abort": course.abort.to_history()} if course.abort is not None else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What a full read found, below `end`, and [start, end] of the reading in ns."""
+
+    records: list[list[Any]]
+    end: int
+    times: list[int]
+
+
+def of_scan(op: Op, found: Scan, isolation: str) -> Op:
+    """Return the completion of a scan."""
+    value = [["poll", [[op.value, found.records]]]]
+    return op.completed(
+        OK, value=value, times=[found.times], isolation=isolation, extra={"end": found.end, "key": op.value}
+    )
+
+
+def of_read_at(op: Op, record: list[Any] | None, told: str | None, isolation: str) -> Op:
+    """Return the completion of a read at an offset: the first record from there on, and what the consumer was told."""
+    key, offset = op.value
+    value = [["poll", [] if record is None else [[key, [record]]]]]
+    return op.completed(OK, value=value, isolation=isolation, extra={"at": offset, "told": told, "key": key})

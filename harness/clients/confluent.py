@@ -29,7 +29,7 @@ from typing import Any, Final, get_args
 
 from harness.client import Now
 from harness.clients import settings
-from harness.clients.completion import error_of, of_many
+from harness.clients.completion import error_of, of_many, of_read_at, of_scan
 from harness.clients.errors import FailedError
 from harness.clients.groups import committed_offsets
 from harness.clients.membership import OnEvent
@@ -217,7 +217,7 @@ class ConfluentClient:
     def _completed(self, op: Op, work: Work, type_: OpType, **changes: Any) -> Op:
         if type_ != OK:
             self._rewind(work)
-        return op.completed(type_, value=work.value, times=work.times, **{**self._micro_ops.seen(work), **changes})
+        return op.completed(type_, value=work.done(), times=work.times, **{**self._micro_ops.seen(work), **changes})
 
     def _rewind(self, work: Work) -> None:
         try:
@@ -264,10 +264,7 @@ class ConfluentClient:
             found = self._scanner.scan(op.value, deadline)
         except FailedError as failed:
             return op.completed(FAIL, error=failed.failure.to_history(), isolation=isolation)  # nothing was changed
-        value = [["poll", [[op.value, found.records]]]]
-        return op.completed(
-            OK, value=value, times=[found.times], isolation=isolation, extra={"end": found.end, "key": op.value}
-        )
+        return of_scan(op, found, isolation)
 
     def _read_at(self, op: Op, deadline: Deadline) -> Op:
         isolation, (key, offset) = self._clients.scenario.isolation, op.value
@@ -275,9 +272,7 @@ class ConfluentClient:
             record, told = self._scanner.read_at(key, offset, deadline)
         except FailedError as failed:
             return op.completed(FAIL, error=failed.failure.to_history(), isolation=isolation)
-        value = [["poll", [] if record is None else [[key, [record]]]]]
-        extra = {"at": offset, "told": told, "key": key}
-        return op.completed(OK, value=value, isolation=isolation, extra=extra)
+        return of_read_at(op, record, told, isolation)
 
     def _crash(self, op: Op, _: Deadline) -> Op:
         self._die()

@@ -11,7 +11,13 @@ A value is one line of ASCII, readable in any dump of a topic:
     format
 
 A record with a key carries the same line as its header `h1` too, so that a tombstone, which has no value, says who
-sent it.
+sent it. A copy names the record that it was made from in its header `source`, e.g. `t0/3 17`.
+
+`outgoing` says what a send of the history sends; `Outgoing.sent` what the history then says of it:
+
+    ["send", key, v]                                                     a value
+    ["send", key, [null, v, {"record-key": k, "tombstone": true}]]       with a key; a deletion
+    ["send", key, [null, v, {"copy": true}]]                             a copy of a record that the same op has polled
 
 `written` says what a reader puts into the history for a record: `[offset, v]`, or a third element that says what is
 wrong or what else was seen. A stamp that does not fit the place where it was read names the place where it belongs; a
@@ -22,11 +28,15 @@ must never pass for another send's value.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 FORMAT = b"h1"
 HEADER = "h1"
 """Name of the header that holds the line of a record with a key."""
+SOURCE = "source"
+"""Name of the header of a copy: key and offset of what was copied."""
 HEX_PREFIX_BYTES = 16
 """So many bytes of a value that can't be decoded go into the history."""
 _FIELDS = 6
@@ -68,10 +78,52 @@ def decode(value: bytes | None) -> Stamp | Damage:
         return Damage("undecodable")
 
 
-def header_of(headers: Any) -> bytes | None:
-    """Return the line that a record's headers, as confluent-kafka gives them, hold."""
-    found = dict(headers or ()).get(HEADER)
-    return found if isinstance(found, bytes) else None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """A record that is to be sent, and what the history says of it beside its value."""
+
+    key: str
+    v: int
+    value: bytes | None
+    record_key: bytes | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    seen: Mapping[str, Any] = field(default_factory=dict)
+
+    def sent(self, offset: int | None) -> list[Any]:
+        """Return the micro-op of the completion."""
+        if self.seen:
+            return ["send", self.key, [offset, self.v, self.seen]]
+        return ["send", self.key, self.v if offset is None else [offset, self.v]]
+
+
+def is_copy(micro_op: list[Any]) -> bool:
+    """Return whether the micro-op sends a copy of what its op polled."""
+    match micro_op:
+        case ["send", _, [None, _, {"copy": True}]]:
+            return True
+    return False
+
+
+def outgoing(micro_op: list[Any], process: int, sequence: int, source: list[Any] | None = None) -> Outgoing:
+    """Return what a send sends. source: [key, offset] of the record that a copy is made from."""
+    match micro_op:
+        case ["send", str(key), int(v)]:
+            return Outgoing(key=key, v=v, value=encode(Stamp(key, process, sequence, v)))
+        case ["send", str(key), [None, int(v), {"record-key": str(record_key)} as seen]]:
+            line = encode(Stamp(key, process, sequence, v))
+            value = None if seen.get("tombstone") else line
+            named, headers = record_key.encode(), ((HEADER, line),)
+            return Outgoing(key=key, v=v, value=value, record_key=named, headers=headers, seen=seen)
+        case ["send", str(key), [None, int(v), {"copy": True}]] if source is not None:
+            line = encode(Stamp(key, process, sequence, v))
+            headers = ((SOURCE, f"{source[0]} {source[1]}".encode()),)
+            return Outgoing(key=key, v=v, value=line, headers=headers, seen={"source": source})
+    raise ValueError(f'a micro-op is ["send", key, value] or ["poll"], not {micro_op!r}')
+
+
+def _source(header: bytes) -> list[Any] | None:
+    key, _, offset = header.decode("utf-8", "replace").rpartition(" ")
+    return [key, int(offset)] if key and offset.isdecimal() else None
 
 
 def written(  # noqa: PLR0917 - a record's parts
@@ -80,19 +132,22 @@ def written(  # noqa: PLR0917 - a record's parts
     value: bytes | None,
     epoch: int | None,
     record_key: bytes | None = None,
-    header: bytes | None = None,
+    headers: Any = (),
 ) -> list[Any]:
     """Return the history's entry for a record read at (key, offset), in a batch of that leader epoch (None: unknown).
 
-    `[offset, v]`, or `[offset, v, {"epoch": e, "record-key": k, "tombstone": true, "altered": what}]` with those that
-    apply. `header`: the line in a tombstone's header.
+    `[offset, v]`, or `[offset, v, {"epoch": e, "record-key": k, "tombstone": true, "source": [key, offset], "altered":
+    what}]` with those that apply. headers: (name, value) pairs; a tombstone's line is one of them.
     """
-    stamp = decode(header if value is None and record_key is not None else value)
+    named: dict[str, Any] = dict(headers or ())
+    stamp = decode(named.get(HEADER) if value is None and record_key is not None else value)
     seen: dict[str, Any] = {} if epoch is None else {"epoch": epoch}
     if record_key is not None:
         seen["record-key"] = record_key.decode("utf-8", "replace")
         if value is None:
             seen["tombstone"] = True
+    if SOURCE in named:
+        seen["source"] = _source(named[SOURCE])
     if isinstance(stamp, Damage):
         return [offset, "?" + (value or b"")[:HEX_PREFIX_BYTES].hex(), {**seen, "altered": stamp.what}]
     if stamp.key != key:

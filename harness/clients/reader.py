@@ -24,7 +24,7 @@ from harness.clients import settings
 from harness.clients.errors import FailedError, of_error, of_exception, timed_out
 from harness.clients.membership import Membership, OnEvent
 from harness.clients.patience import Deadline, OutOfPatienceError, bounded, let_go
-from harness.clients.payload import header_of, written
+from harness.clients.payload import written
 from harness.clients.sender import split
 from harness.history import Process
 from harness.outcome import Failure, Stage
@@ -118,8 +118,8 @@ class Reader:
         except KafkaException:
             return  # only a head start: the consumer goes on looking by itself
 
-    def poll(self) -> Polled:
-        """Return what comes within about POLL_S: the first record and all that is there with it, by key."""
+    def poll(self, most: int) -> Polled:
+        """Return what comes within about POLL_S: the first record and all that is there with it, `most`, by key."""
         polled = Polled()
         if self._consumer is None:
             return polled
@@ -128,7 +128,7 @@ class Reader:
             while not deadline.over():
                 first = self._consumer.poll(deadline.left_s())
                 if first is not None and self._take(first, polled):
-                    for message in self._consumer.consume(settings.MAX_POLL_RECORDS - 1, timeout=0):
+                    for message in self._consumer.consume(most - 1, timeout=0) if most > 1 else ():
                         self._take(message, polled)
                     break
         except KafkaException as error:  # a fatal error of the consumer
@@ -238,8 +238,6 @@ def entry_of(key: str, message: Message) -> list[Any]:
     """Return the history's entry for a record that was read."""
     offset, value, record_key = message.offset(), message.value(), message.key()
     assert offset is not None
-    if record_key is None:
-        return written(key, offset, value, message.leader_epoch())
-    record_key = record_key if isinstance(record_key, bytes) else record_key.encode()
-    header = header_of(message.headers()) if value is None else None
-    return written(key, offset, value, message.leader_epoch(), record_key, header)
+    if record_key is not None and not isinstance(record_key, bytes):
+        record_key = record_key.encode()
+    return written(key, offset, value, message.leader_epoch(), record_key, message.headers())

@@ -7,13 +7,13 @@ kept between scans, so that a scan takes a fetch or two and not a connection: ho
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from harness.client import Now
 from harness.clients import settings
+from harness.clients.completion import Scan
 from harness.clients.errors import FailedError, of_error, of_exception, timed_out
 from harness.clients.patience import Deadline, let_go
 from harness.clients.reader import entry_of
@@ -23,15 +23,6 @@ from harness.outcome import Stage
 OUT_OF_RANGE: Final = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
 SLICE_S: Final = 0.5
 """One wait for messages; the end of the partition is told as one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scan:
-    """What a full read found, below `end`, and [start, end] of the reading in ns."""
-
-    records: list[list[Any]]
-    end: int
-    times: list[int]
 
 
 class Scanner:

@@ -19,6 +19,10 @@ from typing import Any, Final, NoReturn, TypeVar
 
 from broker.bugs import planting
 from broker.sim import network
+from broker.sim.client.config import ClientConfig
+from broker.sim.client.contact import Contact
+from broker.sim.client.errors import ClientError
+from broker.sim.loop import MS_NS
 from broker.sim.node import Node as SimulatedNode
 from broker.sim.world import World
 from harness.cluster import processes as embedded
@@ -42,6 +46,8 @@ TIMINGS: Final = {
 """As on `embedded`, a little slower."""
 READY_S: Final = 60
 """Of virtual time. Nodes are up within a second or two; with bad links and slow disks it may take some elections."""
+CHANGES: Final = {"ELECT_LEADERS": 2}
+"""Requests that change something, and their versions."""
 _PORT: Final = 9092
 _PID: Final = 1000
 """A simulated process id: _PID times the node's id, plus which life it is."""
@@ -201,19 +207,37 @@ def remove(description: Mapping[str, Any]) -> None:
 
 
 class DirectProbe(Probe):
-    """A probe that asks the node's state itself, in no time."""
+    """A probe that asks the node's state itself, in no time.
 
-    def __init__(self, node: SimulatedNode) -> None:
+    What changes something, an election, is a request on the network like any client's: the world goes on meanwhile.
+    """
+
+    def __init__(self, node: SimulatedNode, world: World) -> None:
         """Ask this node."""
         super().__init__(node.name, _PORT)
-        self._node = node
+        self._node, self._world = node, world
 
     def _call(self, request: Request, kind: type[Any], deadline: float | None = None) -> Any:
         del deadline
-        answer = self._node.ask(request)
+        answer = self._sent(request) if request.api.name in CHANGES else self._node.ask(request)
         if not isinstance(answer, kind):
             raise ProbeError(f"{request.api.name} to {self.address}: it can't say")
         return answer
+
+    def _sent(self, request: Request) -> Any:
+        loop, wait_ms = self._world.loop, int(self._timeout_s * 1000)
+        config = ClientConfig(
+            client_id="probe", bootstrap=(self._node.id,), request_timeout_ms=wait_ms, connect_timeout_ms=wait_ms
+        )
+        contact = Contact(loop, self._world.network, config)
+        asking = contact.spawn(contact.call(self._node.id, request, CHANGES[request.api.name]), "probe")
+        try:
+            loop.run_until(loop.now_ns + 2 * wait_ms * MS_NS, lambda: asking.done)
+            return asking.result() if asking.done else None
+        except ClientError as error:
+            raise ProbeError(f"{request.api.name} to {self.address}: {error}") from error
+        finally:
+            contact.close()
 
     def _negotiated(self, api: Api, deadline: float) -> tuple[int, int]:
         del api, deadline
@@ -234,7 +258,7 @@ class SimulatedObserver(ClusterObserver):
         for node in self.brokers():
             if (wanted is None or node.name in wanted) and self._can_answer(node.name):
                 try:
-                    answers[node.name] = question(DirectProbe(self._world.nodes[node.name]), node)
+                    answers[node.name] = question(DirectProbe(self._world.nodes[node.name], self._world), node)
                 except ProbeError:
                     continue
         return answers

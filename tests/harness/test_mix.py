@@ -44,7 +44,7 @@ def test_the_mix_covers_what_there_is():
     for field in ("workload", "isolation", "sub_via", "nodes", "concurrency", "abort_rate", "transaction_protocol"):
         assert len({getattr(one, field) for one in made}) > 1, field
     faults = {fault for one in made for choice in one.nemesis.split(",") for fault in choice.split("+")}
-    assert faults == {name for choice in mix.FAULTS for name in choice.split("+")}
+    assert faults == {name for choice in mix.FAULTS for name in choice.split("+")} | {mix.AWAY}
     assert {(one.replication, one.min_isr) for one in made} == set(mix.REPLICATION)
 
 

@@ -51,7 +51,8 @@ class ConsumerConfig:
     client: ClientConfig
     group_id: str | None = None
     read_committed: bool = True
-    offset_reset: Literal["earliest", "latest"] = "earliest"
+    offset_reset: Literal["earliest", "latest", "error"] = "earliest"
+    """Where to go on when an offset is out of range; `error`: `poll` raises ClientError _AUTO_OFFSET_RESET."""
     fetch_wait_ms: int = 100
     fetch_max_bytes: int = 1 << 20
     partition_max_bytes: int = 1 << 18

@@ -57,6 +57,10 @@ class _Held:
     buffer: deque[ConsumedRecord] = field(default_factory=deque)
     behind: int = 0
     """The position behind the buffer."""
+    end: int | None = None
+    """Where the partition ended when it was last fetched from to its end: the last stable offset, or high watermark."""
+    failure: ClientError | None = None
+    """What `poll` raises: the partition is not read any more."""
     busy: bool = False
     not_before_ms: float = 0
     attempts: int = 0
@@ -121,13 +125,24 @@ class Consumer:
             return GroupMetadata(self.config.group_id)
         return GroupMetadata(self.config.group_id, self.membership.generation, self.membership.member_id)
 
+    def end(self, key: Partition) -> int | None:
+        """Return where the partition ended when all of it up to there had been read, None while it is not."""
+        held = self._held.get(key)
+        return None if held is None or held.buffer or held.end != held.position else held.end
+
     # Reading.
 
     async def poll(self, timeout_ms: float, most: int) -> list[ConsumedRecord]:
-        """Return the records at hand, or the first to come within the time; none if none come."""
+        """Return the records at hand, or the first to come within the time; none if none come.
+
+        Raises ClientError _AUTO_OFFSET_RESET where an offset is out of range and there is no policy for it.
+        """
         deadline_ns = self.loop.now_ns + int(timeout_ms * MS_NS)
         while True:
             self._rebalance()
+            for held in self._held.values():
+                if held.failure is not None:
+                    raise held.failure
             records = self._take(most)
             left_ns = deadline_ns - self.loop.now_ns
             if records or left_ns <= 0:
@@ -252,7 +267,9 @@ class Consumer:
         if not self._is_held(held) or held.position != offset or held.buffer:
             return
         name = name_of(data.error_code)
-        if name == "OFFSET_OUT_OF_RANGE":
+        if name == "OFFSET_OUT_OF_RANGE" and self.config.offset_reset == "error":
+            held.failure = ClientError("_AUTO_OFFSET_RESET", f"{held.key} at {offset}: {name}")
+        elif name == "OFFSET_OUT_OF_RANGE":
             held.position, held.reset_to = None, EARLIEST if self.config.offset_reset == "earliest" else LATEST
         elif data.error_code:
             self.contact.metadata.told(held.key, data.current_leader.leader_id, data.current_leader.leader_epoch)
@@ -268,6 +285,14 @@ class Consumer:
             held.behind = behind
             if not records:
                 held.position = behind
+            self._note_end(held, behind, data)
+        else:
+            self._note_end(held, offset, data)
+
+    def _note_end(self, held: _Held, behind: int, data: PartitionData) -> None:
+        """Keep where the partition ends, if all before that end is here."""
+        end = data.last_stable_offset if self.config.read_committed else data.high_watermark
+        held.end = behind if behind >= end >= 0 else None
 
     async def _look_up(self, held: _Held, leader: Leader) -> None:
         """Ask the leader where the log starts or ends."""

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from broker.wire import batch as wire_batch
 from broker.wire.batch import Buffer
 from broker.wire.messages.fetch import AbortedTransaction
-from broker.wire.record import ABORT, control_type, decode
+from broker.wire.record import ABORT, Headers, control_type, decode
 
 
 class ConsumedRecord(NamedTuple):
@@ -26,6 +26,7 @@ class ConsumedRecord(NamedTuple):
     value: bytes | None
     leader_epoch: int
     timestamp_ms: int
+    headers: Headers = ()
 
 
 def records_of(
@@ -48,8 +49,9 @@ def records_of(
             if header.producer_id in open_aborts and control_type(data, at, header)[0] == ABORT:
                 del open_aborts[header.producer_id]
         elif not (header.is_transactional and header.producer_id in open_aborts):
+            epoch = header.leader_epoch
             found += [
-                ConsumedRecord(topic, partition, one.offset, one.key, one.value, header.leader_epoch, one.timestamp_ms)
+                ConsumedRecord(topic, partition, one.offset, one.key, one.value, epoch, one.timestamp_ms, one.headers)
                 for one in decode(data, at, header)
                 if one.offset >= position
             ]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from broker.sim.client.metadata import Partition
 from broker.sim.loop import Future, Timer
+from broker.wire.record import Headers
 
 SEQUENCES = 1 << 31
 
@@ -25,6 +26,7 @@ class Message:
     record_key: bytes | None
     deadline_ms: float
     report: Future[int | None]
+    headers: Headers = ()
     timer: Timer | None = None
 
     def settle(self, offset: int | None) -> None:

@@ -28,7 +28,7 @@ from broker.wire.messages.produce import (
     ProduceRequest,
     TopicProduceData,
 )
-from broker.wire.record import encode
+from broker.wire.record import Headers, encode_with_headers
 
 PRODUCE_VERSION: Final = 11
 """By topic name, and not yet transaction protocol v2."""
@@ -66,7 +66,9 @@ class Producer:
     def _is_idempotent(self) -> bool:
         return self.config.idempotence or self.config.transactional_id is not None
 
-    def produce(self, topic: str, partition: int, value: bytes | None, key: bytes | None = None) -> Future[int | None]:
+    def produce(
+        self, topic: str, partition: int, value: bytes | None, key: bytes | None = None, headers: Headers = ()
+    ) -> Future[int | None]:
         """Take a record; the future gets its offset, or a ClientError. Raises ClientError when it is refused at once.
 
         The future must be awaited.
@@ -78,7 +80,7 @@ class Producer:
         if lane is None:
             lane = self._lanes[topic, partition] = Lane((topic, partition))
         timeout_ms = self.config.delivery_timeout_ms
-        message = Message(value, key, self.loop.now_ms + timeout_ms, self.loop.future())
+        message = Message(value, key, self.loop.now_ms + timeout_ms, self.loop.future(), headers)
         message.timer = self.loop.later(timeout_ms, lambda: self._expire(lane, message))
         lane.waiting.append(message)
         self._pump_soon(lane)
@@ -216,7 +218,7 @@ class Producer:
         raise error
 
     def _encode(self, batch: Batch) -> bytes:
-        body, count = encode((message.record_key, message.value) for message in batch.messages)
+        body, count = encode_with_headers((one.record_key, one.value, one.headers) for one in batch.messages)
         producer_id, epoch = self.identity if self.identity is not None else (-1, -1)
         now_ms = self.loop.wall_ms  # of another time than the brokers' clocks, producers would expire at once
         data = wire_batch.build(

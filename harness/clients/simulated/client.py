@@ -10,7 +10,8 @@ the thread takes the id over, and a deliberate crash inside a transaction leaves
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, get_args
+from dataclasses import replace
+from typing import Any, Final, Literal, get_args
 
 from broker.sim.client.admin import create_topics
 from broker.sim.client.consumer import Consumer
@@ -22,7 +23,7 @@ from broker.sim.client.transactional import TransactionalProducer
 from broker.sim.loop import Loop
 from broker.sim.network import Network
 from harness.client import Now
-from harness.clients.completion import error_of, of_many
+from harness.clients.completion import error_of, of_many, of_read_at, of_scan
 from harness.clients.errors import FailedError
 from harness.clients.membership import OnEvent
 from harness.clients.micro_ops import Work
@@ -32,6 +33,7 @@ from harness.clients.simulated import settings
 from harness.clients.simulated.failures import failed
 from harness.clients.simulated.micro_ops import MicroOps
 from harness.clients.simulated.reader import Reader, key_of
+from harness.clients.simulated.scanner import Scanner
 from harness.clients.simulated.transactions import Transactions
 from harness.clients.topics import keys as keys_of
 from harness.clients.topics import topic_names
@@ -114,6 +116,12 @@ class SimulatedClients:
         common = settings.client(self.scenario, self.nodes, self.name_of(process))
         return Consumer(self.loop, self.network, settings.consumer(self.scenario, common, isolation))
 
+    def new_scanner(self, process: int, reset: Literal["earliest", "error"]) -> Consumer:
+        """Return a consumer for whole reads, of no group."""
+        common = settings.client(self.scenario, self.nodes, self.name_of(process))
+        config = settings.consumer(self.scenario, common, self.scenario.isolation)
+        return Consumer(self.loop, self.network, replace(config, group_id=None, offset_reset=reset))
+
     def transactional_id(self, process: int) -> str:
         """Return the transactional id of the thread that the process runs on."""
         worker = process % self.scenario.concurrency
@@ -135,6 +143,7 @@ class SimulatedClient:
         group = group_of(clients.scenario)
         self._reader = Reader(lambda i: clients.new_consumer(process, i), process, group, now, clients.on_event)
         self._micro_ops = MicroOps(process, self._reader, now)
+        self._scanner = Scanner(lambda reset: clients.new_scanner(process, reset), now)
         self._plain: Producer | None = None
         self._transactions = Transactions(
             self._micro_ops, self._reader, lambda: clients.new_transactional(process), now
@@ -148,6 +157,8 @@ class SimulatedClient:
             "crash": self._crash,
             "commit": self._commit,
             "committed": self._committed,
+            "scan": self._scan,
+            "read-at": self._read_at,
         }
 
     async def invoke(self, op: Op) -> Op:
@@ -164,6 +175,7 @@ class SimulatedClient:
     async def close(self) -> None:
         """Drop the producers, leave the group; what takes longer than CLOSE_S is dropped, too."""
         self._drop_producers()
+        self._scanner.close()
         await self._reader.leave()
 
     async def _plain_micro_ops(self, op: Op, deadline_ms: float) -> Op:
@@ -223,7 +235,7 @@ class SimulatedClient:
     def _completed(self, op: Op, work: Work, type_: OpType, **changes: Any) -> Op:
         if type_ != OK:
             self._reader.rewind(work.first)
-        return op.completed(type_, value=work.value, times=work.times, **{**self._micro_ops.seen(work), **changes})
+        return op.completed(type_, value=work.done(), times=work.times, **{**self._micro_ops.seen(work), **changes})
 
     async def _take_keys(self, op: Op, _: float) -> Op:
         isolation = ISOLATIONS.get(op.isolation or "", self._clients.scenario.isolation)
@@ -262,6 +274,23 @@ class SimulatedClient:
             contact.close()
         return op.completed(OK, value=[[key_of(key), offset] for key, offset in found.items()], group=group)
 
+    async def _scan(self, op: Op, deadline_ms: float) -> Op:
+        isolation = self._clients.scenario.isolation
+        try:
+            found = await self._scanner.scan(op.value, deadline_ms)
+        except FailedError as error:
+            return op.completed(FAIL, error=error.failure.to_history(), isolation=isolation)  # nothing was changed
+        return of_scan(op, found, isolation)
+
+    async def _read_at(self, op: Op, deadline_ms: float) -> Op:
+        isolation = self._clients.scenario.isolation
+        try:
+            key, offset = op.value
+            record, told = await self._scanner.read_at(key, offset, deadline_ms)
+        except FailedError as error:
+            return op.completed(FAIL, error=error.failure.to_history(), isolation=isolation)
+        return of_read_at(op, record, told, isolation)
+
     async def _crash(self, op: Op, _: float) -> Op:
         self._die()
         return op.completed(INFO, error=on_purpose(DELIBERATE_CRASH).to_history())
@@ -269,6 +298,7 @@ class SimulatedClient:
     def _die(self) -> None:
         """Drop everything as a killed process would: nothing flushed, aborted or left gracefully."""
         self._reader.drop()
+        self._scanner.close()
         self._drop_producers()
 
     def _drop_producers(self) -> None:

@@ -9,7 +9,7 @@ from broker.sim.client.errors import ClientError
 from broker.sim.client.producer import Producer
 from harness.client import Now
 from harness.clients.micro_ops import Work
-from harness.clients.payload import Stamp, encode
+from harness.clients.payload import Outgoing, is_copy, outgoing
 from harness.clients.sender import UNTOLD, split
 from harness.clients.simulated.failures import failed
 from harness.clients.simulated.reader import Reader
@@ -26,30 +26,26 @@ class MicroOps:
 
     async def do(self, work: Work, position: int, producer: Producer | None, deadline_ms: float) -> None:
         """Do one micro-op and note in `work` what came of it, also when it raises FailedError."""
-        begun = self._now()
+        if work.is_left_over(position):
+            return
+        begun, micro_op = self._now(), work.value[position]
         try:
-            match work.value[position]:
-                case ["send", str(key), int(v)]:
-                    assert producer is not None, "who sends has a producer"
-                    stamp = Stamp(key, self._process, self._sequence, v)
-                    self._sequence += 1
-                    offset = await _send(producer, key, encode(stamp), deadline_ms)
-                    work.value[position] = ["send", key, v if offset is None else [offset, v]]
-                case ["poll"]:
-                    await self._poll(work, position)
-                case other:
-                    raise ValueError(f'a micro-op is ["send", key, integer] or ["poll"], not {other!r}')
+            if micro_op == ["poll"]:
+                await self._poll(work, position)
+            else:
+                assert producer is not None, "who sends has a producer"
+                source = work.uncopied.popleft() if is_copy(micro_op) else None
+                record = outgoing(micro_op, self._process, self._sequence, source)
+                self._sequence += 1
+                work.value[position] = record.sent(None)
+                work.value[position] = record.sent(await _send(producer, record, deadline_ms))
         finally:
             work.times.append([begun, self._now()])
 
     async def _poll(self, work: Work, position: int) -> None:
         work.polls += 1
         work.isolation = self._reader.isolation
-        polled = await self._reader.poll()
-        work.value[position] = ["poll", [[key, records] for key, records in polled.items()]]
-        for key, records in polled.items():
-            work.first.setdefault(key, records[0][0])
-            work.next[key] = records[-1][0] + 1
+        work.saw(position, await self._reader.poll(work.limit))
 
     def seen(self, work: Work) -> Mapping[str, Any]:
         """Return the fields of a completion that tell of its polls."""
@@ -58,11 +54,11 @@ class MicroOps:
         return {"isolation": work.isolation, "positions": self._reader.shown_positions()}
 
 
-async def _send(producer: Producer, key: str, value: bytes, deadline_ms: float) -> int | None:
+async def _send(producer: Producer, record: Outgoing, deadline_ms: float) -> int | None:
     """Send one record and await its report. Raises FailedError at stage PRODUCE (never queued) or DELIVERY."""
-    topic, partition = split(key)
+    topic, partition = split(record.key)
     try:
-        report = producer.produce(topic, partition, value)
+        report = producer.produce(topic, partition, record.value, record.record_key, record.headers)
     except ClientError as error:
         raise failed(Stage.PRODUCE, error) from error
     try:

@@ -11,6 +11,7 @@ from typing import Any
 
 from broker.sim.client.consumer import BEGINNING, Consumer
 from broker.sim.client.errors import ClientError
+from broker.sim.client.fetched import ConsumedRecord
 from broker.sim.client.group import Change
 from broker.sim.client.metadata import Partition
 from broker.sim.client.transactional import GroupMetadata
@@ -26,6 +27,12 @@ from harness.scenario import Isolation
 
 Records = dict[str, list[list[Any]]]
 """Per key what was read, in the order in which it came."""
+
+
+def entry_of(record: ConsumedRecord) -> list[Any]:
+    """Return the history's entry for a record that was read."""
+    key = f"{record.topic}/{record.partition}"
+    return written(key, record.offset, record.value, record.leader_epoch, record.key, record.headers)
 
 
 def key_of(partition: Partition) -> str:
@@ -83,14 +90,13 @@ class Reader:
         self._consumer = self._new_consumer(isolation)
         self.isolation, self.subscribed = isolation, subscribed
 
-    async def poll(self) -> Records:
-        """Return what comes within about POLL_S, by key."""
+    async def poll(self, most: int) -> Records:
+        """Return what comes within about POLL_S, `most` records, by key."""
         found: Records = {}
         if self._consumer is None:
             return found
-        for record in await self._consumer.poll(settings.POLL_S * 1000, settings.MAX_POLL_RECORDS):
-            key = f"{record.topic}/{record.partition}"
-            found.setdefault(key, []).append(written(key, record.offset, record.value, record.leader_epoch))
+        for record in await self._consumer.poll(settings.POLL_S * 1000, most):
+            found.setdefault(f"{record.topic}/{record.partition}", []).append(entry_of(record))
         return found
 
     def rewind(self, first: Mapping[str, int]) -> None:

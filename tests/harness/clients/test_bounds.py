@@ -162,10 +162,10 @@ def test_close_from_another_thread_does_not_touch_an_op_that_is_out(client, monk
     inside, leave, done = threading.Event(), threading.Event(), []
     poll = client._reader.poll
 
-    def slow_poll():
+    def slow_poll(most):
         inside.set()
         leave.wait(10)
-        return poll()
+        return poll(most)
 
     monkeypatch.setattr(client._reader, "poll", slow_poll)
     worker = threading.Thread(target=lambda: done.append(client.invoke(POLL)))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.clients.payload import Damage, Stamp, decode, encode, written
+from harness.clients.payload import Damage, Stamp, decode, encode, outgoing, written
 
 TOPIC = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-", min_size=1, max_size=20)
 KEYS = st.builds("{}/{}".format, TOPIC, st.integers(0, 10**6))
@@ -57,3 +58,16 @@ def test_foreign_bytes_are_undecodable_and_shown(value):
 def test_a_value_is_one_readable_line():
     assert encode(Stamp("t0/3", 17, 5, 1234)).startswith(b"h1 t0/3 17 5 1234 ")
     assert len(encode(Stamp("t0/3", 17, 5, 1234))) == 26
+
+
+def test_a_copy_says_what_it_was_made_from():
+    sent = outgoing(["send", "t1/0", [None, 9, {"copy": True}]], 4, 0, ["t0/3", 17])
+    assert sent.sent(5) == ["send", "t1/0", [5, 9, {"source": ["t0/3", 17]}]]
+    assert written("t1/0", 5, sent.value, None, None, sent.headers) == [5, 9, {"source": ["t0/3", 17]}]
+    assert written("t1/0", 5, sent.value, None, None, [("source", b"nonsense")])[2]["source"] is None
+
+
+def test_what_is_no_send_is_refused():
+    for wrong in (["send", "t0/0"], ["pull"], ["send", "t0/0", [None, 1, {"copy": True}]]):
+        with pytest.raises(ValueError, match="a micro-op is"):
+            outgoing(wrong, 0, 0)

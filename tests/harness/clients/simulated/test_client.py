@@ -175,3 +175,80 @@ def test_impossible_settings_are_refused():
     with pytest.raises(UsageError):
         OpScene(acks="1")
     assert Scenario().transaction_protocol == 2
+
+
+KEYED = ["send", K0, [None, 1, {"record-key": "k"}]]
+DELETED = ["send", K0, [None, 2, {"record-key": "k", "tombstone": True}]]
+
+
+def test_a_scan_reads_keys_and_deletions_to_the_end():
+    scene = OpScene()
+    client = scene.open()
+    assert scene.do(client, "send", [KEYED, DELETED, ["send", K0, 3]]).value[1] == [
+        "send",
+        K0,
+        [1, 2, {"record-key": "k", "tombstone": True}],
+    ]
+    done = scene.do(client, "scan", K0)
+    assert (done.type, done.extra, done.isolation) == ("ok", {"end": 3, "key": K0}, "read_committed")
+    assert done.value == [
+        [
+            "poll",
+            [
+                [
+                    K0,
+                    [
+                        [0, 1, {"epoch": 0, "record-key": "k"}],
+                        [1, 2, {"epoch": 0, "record-key": "k", "tombstone": True}],
+                        [2, 3, {"epoch": 0}],
+                    ],
+                ]
+            ],
+        ]
+    ]
+    assert scene.do(client, "scan", K1).value == [["poll", [[K1, []]]]]
+    scene.do(client, "send", [["send", K1, 4]])
+    assert records(scene.do(client, "scan", K1)) == {K1: [[0, 4]]}
+
+
+def test_a_scan_of_a_partition_without_a_leader_fails_within_its_bound():
+    scene = OpScene()
+    client = scene.open()
+    for node in scene.cluster.nodes.values():
+        node.kill()
+    done = scene.do(client, "scan", K0)
+    assert (done.type, done.error["name"], done.error["stage"]) == ("fail", "_TIMED_OUT", "poll")
+
+
+def test_a_read_at_an_offset_says_what_is_there_or_that_it_is_out_of_range():
+    scene = OpScene()
+    client = scene.open()
+    scene.do(client, "send", [["send", K0, 1], ["send", K0, 2]])
+    there = scene.do(client, "read-at", [K0, 1])
+    assert (there.type, records(there), there.extra["told"]) == ("ok", {K0: [[1, 2]]}, None)
+    at_end = scene.do(client, "read-at", [K0, 2])
+    assert (at_end.type, at_end.value, at_end.extra["told"]) == ("ok", [["poll", []]], None)
+    beyond = scene.do(client, "read-at", [K0, 9])
+    assert (beyond.type, beyond.value, beyond.extra["told"]) == ("ok", [["poll", []]], "_AUTO_OFFSET_RESET")
+
+
+COPIES = [["poll"], ["send", K1, [None, 10, {"copy": True}]], ["send", K1, [None, 11, {"copy": True}]]]
+
+
+def test_copies_name_what_they_were_made_from_and_what_is_left_over_is_not_begun():
+    scene = OpScene(sub_via=("subscribe",))
+    client = scene.open()
+    scene.do(client, "send", [["send", K0, 1], ["send", K0, 2], ["send", K0, 3]])
+    scene.do(client, "assign", [K0])
+    first = scene.do(client, "txn", COPIES)
+    assert first.type == "ok"
+    assert first.value[1:] == [
+        ["send", K1, [0, 10, {"source": [K0, 0]}]],
+        ["send", K1, [1, 11, {"source": [K0, 1]}]],
+    ]
+    second = scene.do(client, "txn", [["poll"], ["send", K1, [None, 12, {"copy": True}]], COPIES[2]])
+    assert second.value[1:] == [["send", K1, [3, 12, {"source": [K0, 2]}]]]
+    assert len(second.times) == len(second.value)
+    scene.do(client, "assign", [K1])
+    found = scene.do(client, "poll", [["poll"]]).value[0][1][0][1]
+    assert [(record[1], record[2]["source"]) for record in found] == [(10, [K0, 0]), (11, [K0, 1]), (12, [K0, 2])]

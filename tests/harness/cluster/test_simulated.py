@@ -1,0 +1,41 @@
+"""The simulated cluster answers the nemesis as a real one does."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.cluster.api import ClusterSpec
+from harness.cluster.simulated import SimulatedCluster, SimulatedObserver
+from harness.scenario import Scenario
+from harness.simulation import SimulatedEquipment
+
+KEY = "t0/0"
+SCENARIO = Scenario(cluster="simulated", topics=1, partitions=1)
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    made = SimulatedCluster(ClusterSpec(name="s", folder=tmp_path, seed=3))
+    made.up()
+    yield made
+    made.down()
+
+
+def test_the_preferred_leader_is_elected_when_somebody_asks(cluster):
+    SimulatedEquipment(cluster).prepare(SCENARIO, cluster)
+    observer, loop = SimulatedObserver(cluster, ("t0",)), cluster.world.loop
+
+    def led_by():
+        return observer.partitions((KEY,))[0].leader
+
+    def wait(until):
+        assert loop.run_until(loop.now_ns + 60 * 10**9, until)
+
+    first = observer.partitions((KEY,))[0].replicas[0]
+    cluster.kill(first)
+    wait(lambda: led_by() not in {None, first})
+    cluster.start(first)
+    wait(observer.full_isr)
+    assert led_by() != first
+    assert observer.elect_preferred("t0") == ""
+    wait(lambda: led_by() == first)
