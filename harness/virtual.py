@@ -47,6 +47,16 @@ class Task(Protocol):
         ...
 
 
+class Future(Protocol):
+    """A value to come."""
+
+    done: bool
+
+    def set(self, value: Any) -> None:
+        """Give the value."""
+        ...
+
+
 class Clock(Protocol):
     """The virtual clock and its loop; `broker.sim.loop.Loop` is one."""
 
@@ -64,8 +74,12 @@ class Clock(Protocol):
         """Begin a coroutine."""
         ...
 
-    def run_until(self, limit_ns: int, stop: Callable[[], bool] = ...) -> bool:
-        """Run until the condition holds (True), or to a time."""
+    def future(self) -> Future:
+        """Return a value to come."""
+        ...
+
+    def run_until(self, limit_ns: int, stop: Callable[[], bool] | Any = ...) -> bool:
+        """Run until the condition holds or a future of this clock is done (True), or to a time."""
         ...
 
 
@@ -112,7 +126,8 @@ class VirtualInterpreter:
         self._clients: dict[Process, AsyncClient] = {}
         self._posted: deque[Op] = deque()
         self._busy = 0
-        self._is_done = self._is_closing = self._will_pump = False
+        self._end = clock.future()
+        self._is_closing = self._will_pump = False
         self._timer: Timer | None = None
         self._began_ns = clock.now_ns
 
@@ -129,7 +144,7 @@ class VirtualInterpreter:
         """Run to the generator's end, then give ops that are still out a bounded time. Raises RuntimeError."""
         self._began_ns = self._clock.now_ns
         self._look_again()
-        if not self._clock.run_until(self._began_ns + LIMIT_S * SECOND_NS, lambda: self._is_done):
+        if not self._clock.run_until(self._began_ns + LIMIT_S * SECOND_NS, self._end):
             raise RuntimeError("the generator waits for an event, but nothing is due: it would wait for ever")
         self._clock.run_until(self._clock.now_ns + LAST_CALLS_S * SECOND_NS, lambda: not self._busy)
         self._is_closing = True
@@ -161,7 +176,7 @@ class VirtualInterpreter:
             self._timer = None
         if not self._is_closing:
             self.take_posted()
-        while not self._is_done:
+        while not self._end.done:
             match self._scheduler.next(self.now()):
                 case Dispatch(op):
                     self._record(op)
@@ -174,7 +189,7 @@ class VirtualInterpreter:
                         self._timer = self._clock.at(self._began_ns + until_ns, self._look_again)
                     return
                 case Done():
-                    self._is_done = True
+                    self._end.set(None)
 
     def _begin(self, op: Op) -> None:
         task = self._clock.spawn(self._invoke(op), f"{op.process} {op.f}")

@@ -313,9 +313,9 @@ class Broker:
     def _talk_to_self(self, now_ms: int) -> bool:
         """Carry requests and answers of this node to itself; return whether there were any."""
         me, out = self.config.node_id, self._out
-        if not self._own_open and not out.requests:
+        requests = [request for request in out.requests if request.peer == me] if out.requests else []
+        if not self._own_open and not requests:
             return False
-        requests = [request for request in out.requests if request.peer == me]
         heard = [reply for reply in out.replies if not isinstance(reply.id, _Unheard)]
         replies = [reply for reply in heard if isinstance(reply.id, _Own)]
         self._own_open += len(requests) - len(replies) - (len(out.replies) - len(heard))

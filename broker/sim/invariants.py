@@ -244,17 +244,18 @@ def _touched(broker: Broker, life: _Life, event: Event, ready: Ready) -> Iterabl
     """Return the replicas whose log or high watermark the step may have moved."""
     found: dict[str, Replica] = {}
     for write in ready.writes:
-        if isinstance(write, Append | Truncate | DropLog) and write.log in life.by_log:
+        if isinstance(write, (Append, Truncate, DropLog)) and write.log in life.by_log:
             found[write.log] = life.by_log[write.log]
-    message = event.message if isinstance(event, Request | PeerReply) else None
-    topics: Iterable[tuple[str, int]] = ()
-    if isinstance(message, FetchRequest) and isinstance(event, Request) and event.internal:
-        topics = ((topic.topic_id.hex(), part.partition) for topic in message.topics for part in topic.partitions)
-    elif isinstance(message, FetchResponse):
-        topics = (
-            (topic.topic_id.hex(), part.partition_index) for topic in message.responses for part in topic.partitions
-        )
-    for key in topics:
+    keys: list[Key] = []
+    if isinstance(event, Request):
+        if event.internal and isinstance(event.message, FetchRequest):
+            keys = [
+                (topic.topic_id.hex(), part.partition) for topic in event.message.topics for part in topic.partitions
+            ]
+    elif isinstance(event, PeerReply) and isinstance(event.message, FetchResponse):
+        responses = event.message.responses
+        keys = [(topic.topic_id.hex(), part.partition_index) for topic in responses for part in topic.partitions]
+    for key in keys:
         replica = broker.replicas.get(key)
         if replica is not None:
             found[replica.log.name] = replica

@@ -17,10 +17,10 @@ not move all others.
 from __future__ import annotations
 
 import heapq
-import itertools
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
+from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 T = TypeVar("T")
@@ -152,7 +152,7 @@ class Task(Future[T]):
             self.fail(error)
         else:
             self._waits_for = future
-            future.when_done(lambda: self._wake(future))
+            future.when_done(partial(self._wake, future))
 
 
 class Loop:
@@ -162,8 +162,8 @@ class Loop:
         self.seed = seed
         self.now_ns = 0
         self._ready: deque[Callable[[], None]] = deque()
-        self._timers: list[tuple[int, int, Timer]] = []
-        self._order = itertools.count()
+        self._timers: list[tuple[int, int, Timer | Callable[[], None]]] = []
+        self._order = 0
         self._errors: dict[Future[Any], BaseException] = {}
         self._randoms: dict[str, random.Random] = {}
 
@@ -193,8 +193,14 @@ class Loop:
     def at(self, at_ns: int, call: Callable[[], None]) -> Timer:
         """Call it at a time; at once (soon) if that is past."""
         timer = Timer(max(at_ns, self.now_ns), call)
-        heapq.heappush(self._timers, (timer.at_ns, next(self._order), timer))
+        self._order += 1
+        heapq.heappush(self._timers, (timer.at_ns, self._order, timer))
         return timer
+
+    def surely_at(self, at_ns: int, call: Callable[[], None]) -> None:
+        """Call it at a time that is not past, as `at` does; it can't be cancelled, and costs less."""
+        self._order += 1
+        heapq.heappush(self._timers, (at_ns, self._order, call))
 
     def later(self, delay_ms: float, call: Callable[[], None]) -> Timer:
         """Call it after a while."""
@@ -213,21 +219,22 @@ class Loop:
     def sleep(self, delay_ms: float) -> Future[None]:
         """Return what is done after a while: `await loop.sleep(5)`."""
         future: Future[None] = Future(self)
-        self.later(delay_ms, lambda: future.set(None))
+        self.later(delay_ms, partial(future.set, None))
         return future
 
     def sleep_until(self, at_ns: int) -> Future[None]:
         """Return what is done at a time."""
         future: Future[None] = Future(self)
-        self.at(at_ns, lambda: future.set(None))
+        self.at(at_ns, partial(future.set, None))
         return future
 
     async def within(self, future: Future[T], timeout_ms: float) -> T:
         """Await a future for a bounded time; raises TimedOutError. A task is not cancelled by that."""
         if not future.done:
             either: Future[None] = Future(self)
-            timer = self.later(timeout_ms, lambda: either.set(None))
-            future.when_done(lambda: either.set(None))
+            end = partial(either.set, None)
+            timer = self.later(timeout_ms, end)
+            future.when_done(end)
             await either
             timer.cancel()
             if not future.done:
@@ -260,26 +267,48 @@ class Loop:
 
     # Running.
 
-    def run_until(self, limit_ns: int, stop: Callable[[], bool] = lambda: False) -> bool:
-        """Run until the condition holds, or to a time; return whether it holds."""
-        ready, timers = self._ready, self._timers
+    def run_until(self, limit_ns: int, stop: Callable[[], bool] | Future[Any] = lambda: False) -> bool:
+        """Run until the condition holds (or the future is done), or to a time; return whether it holds."""
+        if isinstance(stop, Future):
+            return self._run_to(stop, limit_ns)
+        ready = self._ready
         while not stop():
             if ready:
                 ready.popleft()()
-            elif timers and timers[0][0] <= limit_ns:
-                at_ns, _, timer = heapq.heappop(timers)
-                call, timer._call = timer._call, None
-                if call is not None:
-                    self.now_ns = at_ns
-                    call()
-            else:
+            elif not self._tick(limit_ns):
                 self.now_ns = max(self.now_ns, limit_ns)
                 return stop()
+        return True
+
+    def _run_to(self, future: Future[Any], limit_ns: int) -> bool:
+        """Run until the future is done: to look at that costs less than to ask a condition, and a run asks often."""
+        ready = self._ready
+        while not future.done:
+            if ready:
+                ready.popleft()()
+            elif not self._tick(limit_ns):
+                self.now_ns = max(self.now_ns, limit_ns)
+                return future.done
+        return True
+
+    def _tick(self, limit_ns: int) -> bool:
+        """Let the earliest timer go off, unless there is none up to the limit."""
+        timers = self._timers
+        if not timers or timers[0][0] > limit_ns:
+            return False
+        at_ns, _, timer = heapq.heappop(timers)
+        if isinstance(timer, Timer):
+            call, timer._call = timer._call, None
+            if call is None:
+                return True
+            timer = call
+        self.now_ns = at_ns
+        timer()
         return True
 
     def run(self, coro: Awaitable[T] | Coroutine[Any, Any, T], limit_ns: int = 1 << 62) -> T:
         """Run a coroutine to its end (for tests). Raises TimedOutError when nothing is left that could end it."""
         task = coro if isinstance(coro, Task) else self.spawn(cast("Coroutine[Any, Any, T]", coro))
-        if not self.run_until(limit_ns, lambda: task.done):
+        if not self.run_until(limit_ns, task):
             raise TimedOutError(f"the coroutine still waits at {self.now_ns} ns")
         return cast("T", task.result())

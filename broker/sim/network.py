@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from broker.sim.loop import MS_NS, Future, Loop, TimedOutError
@@ -115,8 +116,8 @@ class _Direction:
 
     def send(self, item: Any) -> None:
         """Send in order."""
-        network, loop = self._network, self._network.loop
-        weather, rng = network.weather, network.rng
+        network = self._network
+        loop, weather, rng = network.loop, network.weather, network.rng
         delay_ms = rng.uniform(*weather.latency_ms)
         if weather.stall_chance and rng.random() < weather.stall_chance:
             delay_ms += rng.uniform(*weather.stall_ms)
@@ -132,7 +133,7 @@ class _Direction:
                 shape.pieces += not shape.delay_ms
                 self._lost = self._standstill = True
         self._at_ns = max(self._at_ns, loop.now_ns + int(delay_ms * MS_NS))
-        loop.at(self._at_ns, lambda: self._arrive(item))
+        loop.surely_at(self._at_ns, partial(self._arrive, item))
 
     def _arrive(self, item: Any) -> None:
         if self._lost or self._held or self._network.is_cut(self.links):
@@ -275,7 +276,7 @@ class Connection:
         """Send a request; `on_reply` gets the answer, or None once the connection is lost. None: it has no answer."""
         if not self.is_open:
             if on_reply is not None:
-                self.loop.soon(lambda: on_reply(None))
+                self.loop.soon(partial(on_reply, None))
             return
         if on_reply is not None:
             self._waiting.append(on_reply)
@@ -302,7 +303,7 @@ class Connection:
             self.is_open = False
             waiting, self._waiting = self._waiting, deque()
             for on_reply in waiting:
-                self.loop.soon(lambda on_reply=on_reply: on_reply(None))  # type: ignore[misc]
+                self.loop.soon(partial(on_reply, None))
 
 
 class Network:

@@ -78,6 +78,7 @@ class Node:
         self.lives = 0
         self.process: Process | None = None
         self._rng = loop.random(f"node/{self.name}")
+        self._epoch_ms, self._rate = EPOCH_MS + speed.clock_offset_ms, speed.clock_rate
 
     @property
     def broker(self) -> Broker | None:
@@ -86,7 +87,7 @@ class Node:
 
     def now_ms(self) -> int:
         """Return the node's wall clock."""
-        return EPOCH_MS + self.speed.clock_offset_ms + int(self.loop.now_ns * self.speed.clock_rate) // MS_NS
+        return self._epoch_ms + int(self.loop.now_ns * self._rate) // MS_NS
 
     def sync_ns(self) -> int:
         """Draw how long a sync takes."""
@@ -144,6 +145,7 @@ class Process:
         self._requests: list[PeerRequest] = []
         self._syncing = False
         self._timer: Timer | None = None
+        self._timer_ms = 0
         self._questions: dict[int, Incoming] = {}
         self._next_question = -1  # the core's tokens are positive
 
@@ -247,15 +249,18 @@ class Process:
         self._perform(event, ready)
 
     def _perform(self, event: Event, ready: Ready) -> None:
-        try:
-            self.node.disk.write_all(ready.writes)
-        except OSError as error:
-            self.end(str(error))
-            return
+        if ready.writes:
+            try:
+                self.node.disk.write_all(ready.writes)
+            except OSError as error:
+                self.end(str(error))
+                return
         for log in ready.sync:
             self._sync[log] = None
-        self._replies += ready.replies
-        self._requests += ready.requests
+        if ready.replies:
+            self._replies += ready.replies
+        if ready.requests:
+            self._requests += ready.requests
         if ready.wake_at_ms is not None:
             self._arm(ready.wake_at_ms)
         self.node.watch.stepped(self.node, event, ready)
@@ -264,23 +269,23 @@ class Process:
 
     def _arm(self, wake_at_ms: int) -> None:
         """Set the timer, unless it goes off early enough: then the core will be asked again."""
-        node = self.node
-        rate = node.speed.clock_rate
-        at_ns = int((wake_at_ms - EPOCH_MS - node.speed.clock_offset_ms) * MS_NS / rate) + MS_NS // 1000
         if self._timer is not None:
-            if self._timer.at_ns <= at_ns:
+            if self._timer_ms <= wake_at_ms:
                 return
             self._timer.cancel()
-        self._timer = node.loop.at(at_ns, self._wake)
+        node, speed = self.node, self.node.speed
+        at_ns = int((wake_at_ms - EPOCH_MS - speed.clock_offset_ms) * MS_NS / speed.clock_rate) + MS_NS // 1000
+        self._timer, self._timer_ms = node.loop.at(at_ns, self._wake), wake_at_ms
 
     # Syncs and sends.
 
     def _flush(self) -> None:
         """Send what is collected, after what must be durable before it."""
-        logs, self._sync = self._sync, {}
-        if not logs:
-            self._send()
+        if not self._sync:
+            if self._replies or self._requests or self.broker.is_stopped:
+                self._send()
             return
+        logs, self._sync = self._sync, {}
         self._syncing = True
         replies, self._replies = self._replies, []
         requests, self._requests = self._requests, []
@@ -300,7 +305,7 @@ class Process:
             self._replies, self._requests = later
             self._flush()
 
-        self.node.loop.at(self.node.loop.now_ns + self.node.sync_ns(), synced)
+        self.node.loop.surely_at(self.node.loop.now_ns + self.node.sync_ns(), synced)
 
     def _send(self) -> None:
         replies, self._replies = self._replies, []
@@ -321,6 +326,8 @@ class Process:
 
     def _resolved(self, message: FetchResponse) -> FetchResponse | None:
         """Put bytes in place of regions; None when one is not there any more."""
+        if not any(isinstance(data.records, Region) for topic in message.responses for data in topic.partitions):
+            return message
         responses = []
         for topic in message.responses:
             partitions = []

@@ -139,12 +139,8 @@ class World:
 
 
 def _label(event: Event) -> str:
-    match event:
-        case Request(message=message, client_id=client):
-            return f"{type(message).__name__} from {client}"
-        case PeerReply(message=message):
-            return f"answer {type(message).__name__}"
-        case PeerFailed():
-            return "failed"
-        case _:
-            return "tick"
+    if isinstance(event, Request):
+        return f"{type(event.message).__name__} from {event.client_id}"
+    if isinstance(event, PeerReply):
+        return f"answer {type(event.message).__name__}"
+    return "failed" if isinstance(event, PeerFailed) else "tick"

@@ -66,7 +66,10 @@ class Leadership:
     @property
     def deadline_ms(self) -> int:
         """When `release`, `silent` and `has_majority` want to be asked."""
-        return min([self._check_at_ms, *(parked.deadline_ms for parked in self._parked)])
+        deadline_ms = self._check_at_ms
+        for parked in self._parked:
+            deadline_ms = min(deadline_ms, parked.deadline_ms)
+        return deadline_ms
 
     def progress(self) -> list[tuple[int, Progress, bool]]:
         """Return (replica, progress, is voter) for DescribeQuorum."""

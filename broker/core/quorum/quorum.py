@@ -127,10 +127,8 @@ class Quorum:
     @property
     def deadline_ms(self) -> int:
         """When `tick` has something to do."""
-        deadlines = [self._deadline_ms, *self._retry_at_ms.values()]
-        if self.leadership is not None:
-            deadlines.append(self.leadership.deadline_ms)
-        return min(deadlines)
+        deadline_ms = self._deadline_ms if self.leadership is None else self.leadership.deadline_ms
+        return min(deadline_ms, *self._retry_at_ms.values()) if self._retry_at_ms else deadline_ms
 
     @property
     def _peers(self) -> list[int]:

@@ -49,7 +49,9 @@ class Deleting:
     @property
     def deadline_ms(self) -> int:
         """When the next request times out."""
-        return min((pending.deadline_ms for pending in self._waiting), default=1 << 62)
+        if not self._waiting:
+            return 1 << 62
+        return min(pending.deadline_ms for pending in self._waiting)
 
     def handle(self, request_id: object, request: DeleteRecordsRequest, now_ms: int) -> None:
         """Raise the starts; answer when the followers have followed."""

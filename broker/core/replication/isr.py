@@ -53,8 +53,9 @@ class IsrKeeper:
     @property
     def deadline_ms(self) -> int:
         """When followers are checked for lag, or wishes are due."""
-        due = self._retry_at_ms if self._wishes and self._flight is None else 1 << 62
-        return min(due, self._check_at_ms)
+        if self._wishes and self._flight is None:
+            return min(self._retry_at_ms, self._check_at_ms)
+        return self._check_at_ms
 
     def fetched(self, replica: Replica, follower: int) -> None:
         """A follower has just fetched: it may join the ISR."""
@@ -78,8 +79,10 @@ class IsrKeeper:
 
     def send(self, now_ms: int) -> None:
         """Send the open wishes, if none are on their way and a controller is known."""
+        if not self._wishes or self._flight is not None or now_ms < self._retry_at_ms:
+            return
         target = self._controller()
-        if not self._wishes or self._flight is not None or now_ms < self._retry_at_ms or target < 0:
+        if target < 0:
             return
         topics: dict[str, list[AlterPartitionData]] = {}
         self._asked = {}

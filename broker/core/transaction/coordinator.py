@@ -93,9 +93,10 @@ class TransactionCoordinator:
         """When `tick` has something to do."""
         if self._loading:
             return 0
-        patience = self._patience[0][0] if self._patience else 1 << 62
-        sweep = self._sweep_at_ms if self._shards else 1 << 62
-        return min(sweep, patience, self.markers.deadline_ms)
+        deadline_ms = self.markers.deadline_ms
+        if self._shards:
+            deadline_ms = min(deadline_ms, self._sweep_at_ms)
+        return min(deadline_ms, self._patience[0][0]) if self._patience else deadline_ms
 
     def role_changed(self, replica: Replica) -> None:
         """Load a partition of the state topic that this node now leads, let go of one that it does not."""

@@ -76,7 +76,7 @@ class MarkerSender:
 
     def send(self, now_ms: int) -> None:
         """Send what can be sent, complete what is done."""
-        if now_ms < self._retry_at_ms:
+        if not self._jobs or now_ms < self._retry_at_ms:
             return
         markers: dict[int, list[WritableTxnMarker]] = {}
         for producer_id, job in list(self._jobs.items()):
