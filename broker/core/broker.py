@@ -206,8 +206,10 @@ class Broker:
                 self._request(event, now_ms)
             case PeerReply(token, message):
                 self._answered(token, message, now_ms)
-            case PeerFailed(token):
+            case PeerFailed(token, gone):
                 self._failed(token, now_ms)
+                if gone >= 0:
+                    self._gone(gone, now_ms)
             case Tick():
                 self._tick(now_ms)
 
@@ -278,6 +280,12 @@ class Broker:
             if asker.owns(token):
                 asker.failed(token, now_ms)
                 return
+
+    def _gone(self, peer: int, now_ms: int) -> None:
+        """A node's process has ended: nobody needs to wait until it was silent for long enough."""
+        self.quorum.gone(peer, now_ms)
+        if self.controller is not None:
+            self.controller.gone(peer, now_ms)
 
     def _tick(self, now_ms: int) -> None:
         self.quorum.tick(now_ms)

@@ -159,9 +159,14 @@ class PeerReply(msgspec.Struct, frozen=True, gc=False):
 
 
 class PeerFailed(msgspec.Struct, frozen=True, gc=False):
-    """Event: no answer will come. The request may have been executed."""
+    """Event: no answer will come. The request may have been executed.
+
+    `gone`: the peer, if nobody listens at its door any more. A node that is slow, stopped or cut off still listens: its
+    kernel does.
+    """
 
     token: int
+    gone: int = -1
 
 
 class Tick(msgspec.Struct, frozen=True, gc=False):

@@ -4,6 +4,11 @@ Every token is answered once: a `PeerReply`, or a `PeerFailed` when there is no 
 the oldest request on it has passed its time-out; then all that wait on that connection fail with it, since answers come
 in order. All nodes of a cluster run the same software: versions are not negotiated, the highest one that can carry the
 message is spoken (a client's forwarded request may be in the words of an older one).
+
+A node whose process has ended is told from one that is slow, stopped or cut off (`PeerFailed.gone`): its kernel refuses
+the connection, where that of the others accepts it. Something that stands in between and accepts in its place (the
+harness's links, a proxy) closes what it can't pass on: a connection that ends at once is looked into with another one,
+on which nothing is said; a node that lives leaves it open.
 """
 
 from __future__ import annotations
@@ -28,6 +33,10 @@ from broker.wire.message import Request
 from broker.wire.messages.fetch import FetchRequest
 
 MAX_CORRELATION = 1 << 31
+EARLY_S = 0.1
+"""A connection that ends sooner, without an answer, may be to nobody; on one that stalls the end comes later."""
+LOOK_S = 0.1
+"""How long a look at a node's door may take; on one machine the end of a connection comes within milliseconds."""
 
 
 class _Waiting(msgspec.Struct, frozen=True, gc=False):
@@ -65,7 +74,9 @@ class Peers:
             if address is None:
                 asyncio.get_running_loop().call_soon(self._deliver, PeerFailed(request.token))
                 return
-            channel = self._channels[key] = Channel(address, self._client_id, self._deliver, self._context)
+            channel = self._channels[key] = Channel(
+                request.peer, address, self._client_id, self._deliver, self._context
+            )
         try:
             channel.send(request)
         except WireError:
@@ -82,13 +93,16 @@ class Channel:
 
     def __init__(
         self,
+        peer: int,
         address: tuple[str, int],
         client_id: str,
         deliver: Callable[[Event], None],
         context: ssl.SSLContext | None = None,
     ) -> None:
         self.context = context
-        self._address, self._client_id, self._deliver = address, client_id, deliver
+        self._peer, self._address = peer, address
+        self._client_id, self._deliver = client_id, deliver
+        self._look_task: asyncio.Task[None] | None = None
         self._link: _Link | None = None
         self._waiting: deque[_Waiting] = deque()
         self._next_id = 0
@@ -126,17 +140,27 @@ class Channel:
 
     def lost(self, link: _Link) -> None:
         """The connection is gone; unless we have given it up before, all that waits fails."""
-        if link is self._link:
-            self._fail()
+        if link is not self._link:
+            return
+        if link.ended_early and self._waiting and not self._closed:
+            self._look_task = asyncio.get_running_loop().create_task(self._look(link))
+        else:
+            self._fail(gone=link.refused)
 
-    def _fail(self) -> None:
+    async def _look(self, link: _Link) -> None:
+        """Find out whether anybody is at the peer's door, then fail all that waits."""
+        gone = await _nobody_at(self._address)
+        if link is self._link:
+            self._fail(gone=gone)
+
+    def _fail(self, *, gone: bool = False) -> None:
         link, self._link = self._link, None
         if link is not None:
             link.abort()
         waiting, self._waiting = self._waiting, deque()
         if not self._closed:
             for one in waiting:
-                self._deliver(PeerFailed(one.token))
+                self._deliver(PeerFailed(one.token, self._peer if gone else -1))
 
     def received(self, link: _Link, payload: memoryview) -> None:
         """Match an answer with the oldest request. Raises WireError."""
@@ -154,6 +178,8 @@ class Channel:
     def close(self) -> None:
         """Send what is written, and close."""
         self._closed = True
+        if self._look_task is not None:
+            self._look_task.cancel()
         if self._timer is not None:
             self._timer.cancel()
         if self._link is not None:
@@ -181,22 +207,23 @@ class _Link:
         self._stream: AnyStream | None = None
         self._inbox = Inbox(MAX_FRAME_BYTES)
         self._unsent: list[Chunk] = []
+        self._opened_s = self._ended_s = 0.0
+        self.refused = self._has_heard = False
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether the connection stood, and ended at once without an answer."""
+        return bool(self._opened_s) and not self._has_heard and self._ended_s - self._opened_s < EARLY_S
 
     async def connect(self, address: tuple[str, int]) -> None:
         loop = asyncio.get_running_loop()
         try:
-            found = await loop.getaddrinfo(*address, type=socket.SOCK_STREAM) if _is_name(address[0]) else None
-            family = found[0][0] if found else socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-            connection = socket.socket(family, socket.SOCK_STREAM)
-            connection.settimeout(0)
-            try:
-                await loop.sock_connect(connection, found[0][4] if found else address)
-            except BaseException:
-                connection.close()
-                raise
-        except OSError:
+            connection = await _connected(address)
+        except OSError as error:
+            self.refused = isinstance(error, ConnectionRefusedError)
             self._channel.lost(self)
             return
+        self._opened_s = loop.time()
         self._stream = open_stream(loop, connection, self, self._channel.context, is_server=False)
         if self._unsent:
             self._stream.write(self._unsent)
@@ -226,6 +253,7 @@ class _Link:
         return self._inbox.space()
 
     def received(self, count: int) -> None:
+        self._has_heard = True
         try:
             for payload in self._inbox.take(count):
                 self._channel.received(self, payload)
@@ -239,7 +267,41 @@ class _Link:
         """Nothing was paused."""
 
     def lost(self) -> None:
+        self._ended_s = asyncio.get_running_loop().time()
         self._channel.lost(self)
+
+
+async def _connected(address: tuple[str, int]) -> socket.socket:
+    """Return a socket that is connected to the address. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(*address, type=socket.SOCK_STREAM) if _is_name(address[0]) else None
+    family = found[0][0] if found else socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    connection = socket.socket(family, socket.SOCK_STREAM)
+    connection.settimeout(0)
+    try:
+        await loop.sock_connect(connection, found[0][4] if found else address)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+async def _nobody_at(address: tuple[str, int]) -> bool:
+    """Return whether a connection to the address is refused, or ended at once though nothing was said on it."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(LOOK_S):
+            connection = await _connected(address)
+            try:
+                return not await loop.sock_recv(connection, 1)
+            finally:
+                connection.close()
+    except TimeoutError:
+        return False
+    except (ConnectionRefusedError, ConnectionResetError):
+        return True
+    except OSError:
+        return False
 
 
 def _is_name(host: str) -> bool:

@@ -71,7 +71,7 @@ class _Channel:
 
         def refused(_: ConnectionLostError) -> None:
             if self._attempt is attempt:
-                self._fail()
+                self._fail(gone=True)
 
         self._network.open(self._name, self._peer, connected, refused, internal=True)
 
@@ -102,14 +102,14 @@ class _Channel:
         else:
             self._timer = self._loop.at(first_ns, self._expire)
 
-    def _fail(self) -> None:
+    def _fail(self, *, gone: bool = False) -> None:
         connection, self._connection, self._attempt = self._connection, None, None
         if connection is not None:
             connection.close()
         waiting, self._waiting = self._waiting, deque()
         if not self._is_closed:
             for request, _ in waiting:
-                self._deliver(PeerFailed(request.token))
+                self._deliver(PeerFailed(request.token, self._peer if gone else -1))
 
     def close(self) -> None:
         """Close; nothing is delivered any more."""

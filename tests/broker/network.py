@@ -125,7 +125,7 @@ class Network:
                 request_id = ("peer", node, incarnation, request.token, request.peer)
                 self.step(request.peer, Request(request_id, request.message, f"node-{node}", internal=True))
             else:
-                self._fail(node, incarnation, request.token)
+                self._fail(node, incarnation, request.token, gone=-1 if request.peer in self.nodes else request.peer)
 
         self.later(self.rng.randrange(8), arrive, order)
         self.later(request.timeout_ms, lambda: self._fail(node, incarnation, request.token))
@@ -147,8 +147,8 @@ class Network:
             answered.add((to, incarnation, event.token))
             self.step(to, event)
 
-    def _fail(self, node, incarnation, token):
-        self._answer(node, incarnation, PeerFailed(token))
+    def _fail(self, node, incarnation, token, gone=-1):
+        self._answer(node, incarnation, PeerFailed(token, gone))
 
     def _resolve(self, node, message):
         """Turn regions into bytes, as a driver's socket does."""

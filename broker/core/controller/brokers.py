@@ -1,7 +1,7 @@
 """Registration, heartbeats and fencing of nodes (KIP-631; unclean stops KIP-966).
 
     absent -> fenced (registered) -> active -> stopping -> fenced
-                        ^______________|  silent for the session time-out, or it asks for it
+                        ^______________|  silent for the session time-out, or its process has ended, or it asks for it
 
 A fenced or stopping node leaves all ISRs and leads nothing. A node that registers anew without having stopped in order
 has lost what was not synced: it leaves the eligible replicas too. Sessions are soft state: a new controller gives every
@@ -110,6 +110,14 @@ class Brokers:
             if broker_id in partition.isr or partition.leader == broker_id or (unclean and broker_id in partition.elr):
                 isr = tuple(replica for replica in partition.isr if replica != broker_id)
                 self._pipeline.change(partition, isr=isr, unclean=broker_id if unclean else None)
+
+    def gone(self, broker_id: int, now_ms: int) -> None:
+        """Fence a node whose process has ended, without waiting for its session; its next life may register at once."""
+        self._contacted.pop(broker_id, None)
+        broker = self._pipeline.image.brokers.get(broker_id)
+        if broker is not None and not broker.fenced:
+            self._fence(broker)
+            self._pipeline.commit(now_ms)
 
     def tick(self, now_ms: int) -> None:
         """Fence the nodes that were silent for too long."""

@@ -202,6 +202,10 @@ class Controller:
         self._pipeline.commit(now_ms)
         return AllocateProducerIdsResponse(producer_id_start=start, producer_id_len=PRODUCER_ID_BLOCK)
 
+    def gone(self, broker_id: int, now_ms: int) -> None:
+        """A node's process has ended."""
+        self._brokers.gone(broker_id, now_ms)
+
     def committed(self) -> None:
         """More is committed: answer those who waited for it."""
         self._pipeline.release()

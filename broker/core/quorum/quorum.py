@@ -103,7 +103,7 @@ class Quorum:
         self.leadership: Leadership | None = None
         self.followership: Followership | None = None
         self._votes: dict[int, bool] = {}
-        self._deadline_ms = now_ms + self._election_timeout()
+        self._deadline_ms = now_ms + self._election_timeout() - config.election_timeout_ms  # nobody was heard yet
         self._inflight: dict[int, tuple[int, int]] = {}  # token -> (peer, epoch)
         self._retry_at_ms: dict[int, int] = {}  # peer -> when to ask it again
 
@@ -449,6 +449,12 @@ class Quorum:
         peer, epoch = self._inflight.pop(token)
         if epoch == self.epoch and self.role in {Role.PROSPECTIVE, Role.CANDIDATE, Role.FOLLOWER}:
             self._retry_later(peer, now_ms)
+
+    def gone(self, peer: int, now_ms: int) -> None:
+        """A peer's process has ended: nobody waits for a dead leader. Whom others hear, their pre-votes keep."""
+        if self.role is Role.FOLLOWER and peer == self.leader_id:
+            patience_ms = self.config.retry_backoff_ms + self._rng.randrange(self.config.election_timeout_ms // 3 + 1)
+            self._deadline_ms = min(self._deadline_ms, now_ms + patience_ms)
 
     def tick(self, now_ms: int) -> None:
         """Do what is due."""

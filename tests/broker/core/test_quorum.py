@@ -64,8 +64,9 @@ class Node:
                     quorum.append([value], now_ms)
             case PeerReply(token, message):
                 quorum.answered(token, message, now_ms)
-            case PeerFailed(token):
+            case PeerFailed(token, gone):
                 quorum.failed(token, now_ms)
+                quorum.gone(gone, now_ms)
             case Tick():
                 quorum.tick(now_ms)
         return self.out.take(max(quorum.deadline_ms, now_ms + 1))
@@ -90,7 +91,8 @@ class Invariants:
 
 def make(voters, **settings):
     def start(node_id, disk, seed, now_ms):
-        config = QuorumConfig(node_id=node_id, voters=voters, election_timeout_ms=100, fetch_timeout_ms=200, **settings)
+        times = {"election_timeout_ms": 100, "fetch_timeout_ms": 200, **settings}
+        config = QuorumConfig(node_id=node_id, voters=voters, **times)
         return Node(config, disk, seed, now_ms)
 
     return start
@@ -170,6 +172,27 @@ def test_a_leader_without_a_majority_resigns():
         network.cut(who, other)
         network.cut(other, who)
     assert network.run(until=lambda: not network.nodes[who].quorum.is_leader, limit_ms=1000)
+
+
+def test_a_dead_leader_is_not_waited_for():
+    voters = (1, 2, 3)
+    network = Network(voters, make(voters, fetch_timeout_ms=20_000), seed=8, check=Invariants())
+    assert network.run(until=lambda: settled(network))
+    who = leader(network)
+    network.crash(who)
+    assert network.run(until=lambda: leader(network) not in {None, who}, limit_ms=2000)
+
+
+def test_a_leader_that_does_not_answer_is_not_taken_for_dead():
+    voters = (1, 2, 3)
+    network = Network(voters, make(voters, fetch_timeout_ms=20_000), seed=8, check=Invariants())
+    assert network.run(until=lambda: settled(network))
+    who = leader(network)
+    epoch = network.nodes[who].quorum.epoch
+    for other in {1, 2, 3} - {who}:
+        network.cut(other, who)
+    network.run(5000)
+    assert [node.quorum.epoch for node in network.nodes.values()] == [epoch] * 3
 
 
 def test_a_resigning_leader_hands_over_before_any_time_out():

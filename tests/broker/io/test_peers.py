@@ -97,7 +97,7 @@ def test_all_that_wait_fail_when_the_connection_breaks_and_the_next_gets_a_new_o
         assert {(await events.get()).token, (await events.get()).token} == {1, 2}
         peers.send(beat(3))
         assert await events.get() == PeerReply(3, BrokerHeartbeatResponse(is_caught_up=True))
-        assert peer.connections == 2
+        assert peer.connections == 3, "the one that broke, a look at the door, and a new one"
 
     def answer(header):
         return next(answers)(header)
@@ -108,11 +108,40 @@ def test_all_that_wait_fail_when_the_connection_breaks_and_the_next_gets_a_new_o
 def test_a_peer_that_is_not_there_fails_the_request():
     async def scenario(peers, events, _peer):
         peers.send(beat(1))
-        assert await events.get() == PeerFailed(1)
+        assert await events.get() == PeerFailed(1, gone=2)
         peers.send(PeerRequest(2, 99, 0, BrokerHeartbeatRequest(), 1000))
         assert await events.get() == PeerFailed(2), "nobody knows node 99"
 
     talking(None, scenario)
+
+
+def test_a_connection_that_nobody_takes_further_says_that_the_peer_is_gone():
+    """The harness's links accept in the place of a node, and reset what they can't pass on."""
+
+    async def scenario(peers, events, _peer):
+        peers.send(beat(1))
+        assert await events.get() == PeerFailed(1, gone=2)
+
+    async def run():
+        (port,) = ports.choose(1)
+        events = asyncio.Queue()
+        peers = Peers(1, {2: ("127.0.0.1", port)}, events.put_nowait)
+        server = await asyncio.start_server(lambda _, writer: writer.transport.abort(), "127.0.0.1", port)
+        try:
+            await asyncio.wait_for(scenario(peers, events, None), WITHIN_S)
+        finally:
+            peers.close()
+            server.close()
+
+    asyncio.run(run())
+
+
+def test_a_living_peer_that_breaks_a_connection_is_not_gone():
+    async def scenario(peers, events, _peer):
+        peers.send(beat(1))
+        assert await events.get() == PeerFailed(1)
+
+    talking(lambda _: None, scenario)
 
 
 def test_a_peer_that_does_not_answer_in_time_fails_the_request():
