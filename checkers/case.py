@@ -61,6 +61,27 @@ class Case:
         return np.asarray(self.view.calls.isolation[self.view.records.call] == READ_COMMITTED)
 
     @cached_property
+    def beside(self) -> Bools:
+        """Per record row: read_uncommitted, in the final drain of a run of ours that reads read_committed too.
+
+        Such reads are held against the others and stand for nothing else: they may show what was aborted, and what
+        only they show is lost for everybody else.
+        """
+        final = self.final_reader & (self.view.calls.isolation != READ_COMMITTED)
+        if not final.any() or not (self.final_reader & ~final).any():
+            return np.zeros(len(self.view.records.call), np.bool_)
+        return np.asarray(final[self.view.records.call])
+
+    @cached_property
+    def ok_read(self) -> Bools:
+        """Per vid: some ok call polled it, other than `beside`."""
+        if not self.beside.any():
+            return self.placement.ok_read
+        seen = np.zeros(self.placement.vids.size, np.bool_)
+        seen[self.placement.record_vid[self.reader_is_ok & ~self.beside]] = True
+        return seen
+
+    @cached_property
     def log_start(self) -> Ints:
         """Per key: the highest log start that any probe saw, 0 without probes."""
         starts = np.zeros(len(self.view.keys), np.int64)

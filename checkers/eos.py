@@ -114,7 +114,7 @@ def _complete(case: Case, findings: Findings) -> bool:
         done = bool(case.phases.drains) and all(drain.complete for drain in case.phases.drains.values())
     else:
         ok = case.view.calls.type[case.view.sends.call] == TYPE_OK
-        done = bool(case.placement.ok_read[case.placement.send_vid[ok]].all())
+        done = bool(case.ok_read[case.placement.send_vid[ok]].all())
     if not done:
         findings.not_checked.append("eos-loss")
     return done

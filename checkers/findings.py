@@ -21,6 +21,8 @@ class Findings:
         self._examples: dict[str, list[Example]] = {}
         self._counts: dict[str, int] = {}
         self._permitted: dict[str, str] = {}
+        self.legal: set[str] = set()
+        """Classes of which everything found is what Kafka promises to whoever was told so."""
         self.reasons: list[str] = []
         """Sentences why the verdict is `unknown`."""
         self.vacuous: list[str] = []

@@ -119,7 +119,7 @@ def _judge_queue(case: Case, options: CheckOptions, warnings: list[str], started
         raise HistoryError(f"{case.view.name}: no operations: an empty history can't be judged")
     findings = Findings()
     judge_case(case, findings, mapper)
-    legal = allowed(options)
+    legal = allowed(options) | findings.legal
     chosen = [a for a in findings.anomalies() if not options.anomalies or a.name in options.anomalies]
     found = sorted(chosen, key=lambda anomaly: place(anomaly.name))
     invalidating = tuple(anomaly for anomaly in found if anomaly.name not in legal)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from checkers.evidence import because
 from checkers.verdict import Anomaly, Validity
 
 
@@ -39,12 +40,13 @@ class Judgement:
     """Measures that are no anomalies: realtime-lag, version orders, ..."""
 
     def verdict_json(self) -> dict[str, Any]:
-        """Return the verdict as HISTORY.md fixes it, plus "reasons"."""
+        """Return the verdict as HISTORY.md fixes it, plus "reasons" and "not-checked-because"."""
         return {
             "valid": self.validity.wire,
             "anomalies": {anomaly.name: anomaly_json(anomaly) for anomaly in self.anomalies},
             "allowed": {anomaly.name: anomaly_json(anomaly) for anomaly in self.allowed},
             "not-checked": list(self.not_checked),
+            "not-checked-because": because(self.not_checked),
             "models": self.models,
             "ops": self.ops,
             "seconds": self.seconds,

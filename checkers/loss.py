@@ -31,10 +31,8 @@ def lost_writes(case: Case, findings: Findings) -> Ints:
     sent = writer >= 0
     committed[sent] = placement.committed_rc[case.view.sends.call[writer[sent]]]
     judged = committed & (placement.last != NOWHERE) & ~case.vid_gone & _within(case)
-    lost = judged & ~placement.ok_read & (placement.last <= bound[key])
-    vanished = (
-        judged & placement.ok_read & ~_finally_read(case) & case.drained[key] if case.phases.ours else lost & False
-    )
+    lost = judged & ~case.ok_read & (placement.last <= bound[key])
+    vanished = judged & case.ok_read & ~_finally_read(case) & case.drained[key] if case.phases.ours else lost & False
     found = np.flatnonzero(lost)
     for vid in found[: findings.room("lost-write")]:
         _lost(case, findings, int(vid), int(bound[key[vid]]))
@@ -50,7 +48,7 @@ def unseen(case: Case, findings: Findings) -> None:
     view, placement = case.view, case.placement
     ok_sent = np.zeros(placement.vids.size, np.bool_)
     ok_sent[placement.send_vid[view.calls.type[view.sends.call] == TYPE_OK]] = True
-    missing = ok_sent & ~placement.ok_read & case.drained[placement.vids.first] & ~case.vid_gone
+    missing = ok_sent & ~case.ok_read & case.drained[placement.vids.first] & ~case.vid_gone
     if not case.phases.ours:
         missing |= _first_touched_last(case, ok_sent)
     vids = np.flatnonzero(missing)
@@ -115,7 +113,7 @@ def _bounds(case: Case) -> Ints:
     """Return per key the highest place (of first appearance) that an ok call read; -1 where none did."""
     placement = case.placement
     bound = np.full(len(case.view.keys), -1, np.int64)
-    read = np.flatnonzero(placement.ok_read & (placement.first != NOWHERE))
+    read = np.flatnonzero(case.ok_read & (placement.first != NOWHERE))
     np.maximum.at(bound, placement.vids.first[read], placement.first[read])
     return bound
 
@@ -134,7 +132,7 @@ def _within(case: Case) -> Bools:
 def _finally_read(case: Case) -> Bools:
     """Return per vid whether an ok call of the final drain polled it."""
     seen = np.zeros(case.placement.vids.size, np.bool_)
-    seen[case.placement.record_vid[case.final_reader[case.view.records.call]]] = True
+    seen[case.placement.record_vid[case.final_reader[case.view.records.call] & ~case.beside]] = True
     return seen
 
 

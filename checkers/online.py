@@ -143,7 +143,8 @@ class Online:
 
     def _polls(self, op: Op, process: int, micro_ops: Any, own: set[_Named]) -> None:  # noqa: C901, PLR0912  hot
         ok, index = op.type == OK, op.index
-        committed = self._isolation.get(process, self._options.isolation) == READ_COMMITTED
+        isolation = self._isolation.get(process, self._options.isolation)
+        committed, usual = isolation == READ_COMMITTED, isolation == self._options.isolation
         exempt = {key for change in op.rebalance_log or () for key in change["keys"]}
         known = self._positions.setdefault((process, "poll"), {})
         now: dict[Any, tuple[int | None, int]] = {}
@@ -165,7 +166,7 @@ class Online:
                     fact = self._facts.get(name) or self._fact(name)
                     if offset != fact.offset and offset is not None:
                         self._placed(fact, key, offset, value, index)
-                    if ok and fact.read < 0:
+                    if ok and fact.read < 0 and (committed or usual):
                         fact.read = index
                     if committed and fact.read_committed < 0 and name not in own:
                         fact.read_committed = index

@@ -154,6 +154,8 @@ def _permissions(case: Case, findings: Findings) -> None:
             findings.permit(name, setting)
     if findings.has("G1a") and reads.only_uncommitted_saw_aborted(case):
         findings.permit("G1a", "read_uncommitted")
+        if case.options.isolation == "read_committed":  # its readers asked for more than the others
+            findings.legal.add("G1a")
 
 
 def _doubts(view: LogView, case: Case, findings: Findings) -> None:

@@ -65,7 +65,7 @@ def aborted_reads(case: Case, findings: Findings) -> None:
     """Report `G1a` (an ok call polled a value whose send failed) and `aborted-read` (other read_committed readers)."""
     view, placement = case.view, case.placement
     failed = writes_of_type(view, placement, TYPE_FAIL)
-    g1a = case.reader_is_ok & failed[placement.record_vid]
+    g1a = case.reader_is_ok & ~case.beside & failed[placement.record_vid]
     _aborted(case, findings, "G1a", g1a)
     never = np.zeros(placement.vids.size, np.bool_)
     writer = placement.writer
@@ -77,7 +77,7 @@ def aborted_reads(case: Case, findings: Findings) -> None:
 
 
 def only_uncommitted_saw_aborted(case: Case) -> bool:
-    """Return whether every ok reader of a failed send's value is read_uncommitted: legal for Kafka."""
+    """Return whether every ok reader of a failed send's value is read_uncommitted: what it asked for."""
     failed = writes_of_type(case.view, case.placement, TYPE_FAIL)[case.placement.record_vid]
     return not (case.reader_is_ok & case.reader_is_rc & failed).any()
 

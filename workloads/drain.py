@@ -5,19 +5,21 @@ within a bound; its answer holds each key's [LSO, HW], the frozen ends. Then eac
 process), assigns its share of the keys from their beginning and polls until its *position* reaches each end: the last
 record may be a control record or compacted away. One `drain` point event per key says how far the reading came:
 `complete` only if the position reached the high watermark. A key whose end nobody could tell is reported at once.
-Last, each consumer group is asked once for its `committed` offsets.
+Each consumer group is asked once for its `committed` offsets. After transactions everything is read once more, by fresh
+read_uncommitted processes: held against the first reading it shows whether that left out aborted data and nothing else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from harness.generator import SECOND_NS, Answer, Context, Emit, Generator, Pending, invoke
 from harness.history import HARNESS, INFO, NEMESIS, Op, Process
 
 AWAIT_STABLE = "await-stable"
+UNCOMMITTED: Literal["read_uncommitted"] = "read_uncommitted"
 READ_BOUND_S = 120.0
 """Bound of the reading itself; past it the missing keys are reported incomplete and the verdict says so."""
 TXN_SWEEP_S = 10.0
@@ -36,6 +38,10 @@ class Drain:
     keys: tuple[str, ...]
     bound_s: float
     groups: tuple[str, ...] = ()
+    again: bool = False
+    """Everything is read once more, read_uncommitted."""
+    isolation: Literal["read_uncommitted"] | None = None
+    """What the readers ask for; None: the run's."""
     asked: bool = False
     ends: Mapping[str, tuple[int, int] | None] | None = None
     """Per key (LSO, HW); None for a key: nobody could say. None: not known yet."""
@@ -63,11 +69,20 @@ class Drain:
         for key in self.keys:
             if key not in self.reported and (self._is_read(key) or ctx.time_ns >= self.deadline_ns):
                 return Emit(self._report(ctx, key), replace(self, reported=self.reported | {key}))
-        return self._read(ctx) if len(self.reported) < len(self.keys) else self._ask_groups(ctx)
+        over = ctx.time_ns >= self.deadline_ns
+        unread = self.isolation is not None and not over and not all(map(self._is_read, self.keys))
+        if len(self.reported) < len(self.keys) or unread:
+            return self._read(ctx)
+        if self.groups and not over:
+            return self._ask_groups(ctx)
+        return self._read_again().op(ctx) if self.again else None
+
+    def _read_again(self) -> Drain:
+        """Return the second reading; nothing is reported of it, and past its bound it is simply over."""
+        nobody = frozenset[int]()
+        return replace(self, again=False, isolation=UNCOMMITTED, groups=(), reading=None, fresh=nobody, assigned=nobody)
 
     def _ask_groups(self, ctx: Context) -> Answer:
-        if not self.groups or ctx.time_ns >= (self.deadline_ns or 0):
-            return None
         free: list[Process] = [p for p in ctx.free if isinstance(p, int)]
         if not free:
             return Pending(self.deadline_ns, self)
@@ -113,7 +128,7 @@ class Drain:
             if thread not in self.fresh:
                 return Emit(invoke(alone, "crash"), replace(self, fresh=self.fresh | {thread}))
             if thread not in self.assigned:
-                op = invoke(alone, "assign", keys, seek_to_beginning=True)
+                op = invoke(alone, "assign", keys, seek_to_beginning=True, isolation=self.isolation)
                 return Emit(op, replace(self, assigned=self.assigned | {thread}))
             return Emit(invoke(alone, "poll", [["poll"]]), self)
         return Pending(self.deadline_ns, self)

@@ -31,7 +31,7 @@ from harness.history import NEMESIS, OK, Op
 from harness.random import Rng
 from harness.scenario import Scenario, group_of
 from workloads.api import Workload
-from workloads.drain import Drain, stable_bound_s
+from workloads.drain import UNCOMMITTED, Drain, stable_bound_s
 
 PROBE_INTERVAL_S = 0.2
 """Mean time between two questions to one node: with six partitions each is seen about once a second."""
@@ -99,7 +99,8 @@ def whole_run(
     # The clients never pause for the nemesis's phases: no patience between its end and the wait for progress.
     main_and_heal = While(main=Phases((process(NEMESIS, nemesis), progress), patience_ns=0), side=clients(ops))
     groups = (group_of(scenario),) if "subscribe" in scenario.sub_via else ()
-    final = Drain(keys, stable_bound_s(scenario.transaction_timeout_s), groups)
+    again = workload.transactional and scenario.isolation != UNCOMMITTED
+    final = Drain(keys, stable_bound_s(scenario.transaction_timeout_s), groups, again)
     road = Phases((main_and_heal, Log("phase", "drain"), final))
     return While(
         main=On(road, clients=True, names=frozenset((NEMESIS,))),

@@ -64,6 +64,13 @@ class Judged:
         """Return what was not checked, a line each."""
         return [str(line) for line in self.verdict.get("not-checked") or ()]
 
+    @property
+    def not_checked_because(self) -> Sequence[str]:
+        """Return the same, each with what it would need."""
+        needs = self.verdict.get("not-checked-because")
+        known = needs if isinstance(needs, Mapping) else {}
+        return [f"{name}: {known[name]}" if name in known else name for name in self.not_checked]
+
     def silent(self, classes: Sequence[str]) -> Sequence[str]:
         """Return which of the classes were checked and found nothing."""
         spoken = {*self.anomalies, *self.allowed, *(line.replace(":", " ").split(" ")[0] for line in self.not_checked)}

@@ -75,7 +75,7 @@ def content(source: Source) -> dict[str, Any]:
             }
             for name, entry in judged.allowed.items()
         ],
-        "not_checked": judged.not_checked if judged.verdict else ("everything: there is no verdict",),
+        "not_checked": judged.not_checked_because if judged.verdict else ("everything: there is no verdict",),
         "models": _models(judged),
         "notes": [*(judged.notes if judged.verdict else ()), *source.notes],
         "faults": [_fault(fault, source) for fault in source.faults],

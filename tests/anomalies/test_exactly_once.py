@@ -184,6 +184,28 @@ def committed_scan_lacks_an_aborted_value(story):
 
 
 @golden()
+def aborted_value_shows_in_the_uncommitted_reading_after_the_drain(story):
+    story.phase("main")
+    story.ok(0, "txn", [send("x", 1, 0)], commit_time=1)
+    story.fail(0, "txn", [send("x", 2, 2)], commit_time=None)
+    story.phase("drain")
+    scan(story, 1, RC, (0, 1))
+    story.drain("x", 4)
+    scan(story, 2, RU, (0, 1), (2, 2))
+
+
+@planted("isolation-mismatch", "lost-write", "unseen")
+def only_the_uncommitted_reading_after_the_drain_shows_a_value(story):
+    story.phase("main")
+    story.ok(0, "send", [send("x", 1, 0)])
+    story.ok(0, "send", [send("x", 2, 1)])
+    story.phase("drain")
+    scan(story, 1, RC, (1, 2))
+    story.drain("x", 2)
+    scan(story, 2, RU, (0, 1), (1, 2))
+
+
+@golden()
 def committed_scan_has_not_come_to_the_value(story):
     story.ok(0, "send", [send("x", 1, 0), send("x", 2, 1)])
     scan(story, 1, RU, (0, 1), (1, 2))

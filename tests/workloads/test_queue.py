@@ -117,6 +117,31 @@ def test_the_workload_goes_on_while_the_nemesis_heals_and_shows_progress_after_i
     assert {"txn", "poll"} <= {op.f for op in ops[heal:drain] if op.type == OK}
 
 
+def test_after_transactions_everything_is_read_once_more_uncommitted_by_other_fresh_processes():
+    log, ops = whole()
+    last = max(op.index for op in ops if op.f == "drain")
+    committed = {op.process for op in ops[:last] if isinstance(op.process, int)}
+    assigns = [op for op in ops[last:] if op.f == "assign" and op.type == INVOKE]
+    assert {op.isolation for op in assigns} == {"read_uncommitted"}
+    assert all(op.seek_to_beginning and op.process not in committed for op in assigns)
+    seen = {
+        (key, *record)
+        for op in ops[last:]
+        if op.type == OK and op.f == "poll"
+        for _, polled in op.value
+        for key, records in polled
+        for record in map(tuple, records)
+    }
+    assert seen == {(key, o, v) for key in KEYS for o, v in enumerate(log.logs[key])}
+
+
+@pytest.mark.parametrize(("workload", "isolation"), [(SEND_POLL, "read_committed"), (TXN, "read_uncommitted")])
+def test_what_could_not_differ_is_read_once(workload, isolation):
+    _, ops = whole(workload, isolation=isolation)
+    last = max(op.index for op in ops if op.f == "drain")
+    assert not [op for op in ops[last:] if op.f in {"assign", "poll"} and op.type == INVOKE]
+
+
 def test_the_nemesis_heals_before_the_drain_begins():
     _, ops = whole()
     order = [op.f for op in ops if op.process == NEMESIS and op.type == INFO]

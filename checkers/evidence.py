@@ -1,0 +1,63 @@
+"""What each class needs to be judged, in words: told of those that a history gives no evidence for.
+
+`not-checked` of a verdict holds their names, `not-checked-because` these words beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+_SERVICE = "judged by no checker: what it is about is no part of Kafka itself"
+_SCANS = "needs whole reads (`scan`) of a topic with cleanup.policy"
+_GROUP_COPIES = "needs copies that name their `source` and whose transactions carry the group's offsets"
+_RECORD_KEYS = "of a topic that drops records by itself it needs record keys"
+NEEDS: Mapping[str, str] = {
+    "phantom-read": "what was sent before the history began is unknown",
+    "poll-skip": _RECORD_KEYS,
+    "int-poll-skip": _RECORD_KEYS,
+    "nonmonotonic-poll": _RECORD_KEYS,
+    "int-nonmonotonic-poll": _RECORD_KEYS,
+    "lost-write": _RECORD_KEYS,
+    "unseen": _RECORD_KEYS,
+    "torn-transaction": _RECORD_KEYS,
+    "dirty-read": "needs the `times` of polls and the `commit-time` of transactions whose values they show",
+    "wrong-partition": "needs records with `record-key`, `partitioner` and `partitions`",
+    "zombie-commit": "needs transactions with `txn-id` and `init-time`",
+    "cross-transaction": "needs two transactions of one `txn-id`",
+    "isolation-mismatch": "needs a read from the beginning and readers of the other isolation level",
+    "stale-poll": "needs --fresh, acknowledgements whose epoch is known, and ends asked for or read afterwards",
+    "deposed-leader-ack": "needs acks=all and the leader epochs of records",
+    "min-isr-violation": "needs acks=all, min.insync.replicas and `Metadata` probes with `isr` and `partition-epoch`",
+    "replica-divergence": "needs `ReplicaLog` probes of two replicas",
+    "metadata-divergence": "needs `DescribeQuorum` probes, or `Metadata` ones with topic ids",
+    "time-index-wrong": "needs `ListOffsets` probes by timestamp and records with `ts`",
+    "hw-regression": "needs `ListOffsets` probes that name their leader epoch",
+    "lso-regression": "needs `ListOffsets` probes that name their leader epoch",
+    "log-start-regression": "needs `ListOffsets` probes that name their leader epoch",
+    "read-past-hw": "needs `Fetch` probes",
+    "two-leaders": "needs `Metadata` probes that name a leader epoch",
+    "epoch-regression": "needs `Metadata` probes that name a leader epoch",
+    "committed-offset-regression": "needs `commit`s or `offsets`, and `committed` reads",
+    "fenced-commit-applied": "needs `commit`s or `offsets`, and `committed` reads",
+    "nonlinearizable": "needs --fresh and `committed` reads",
+    "double-ownership": "needs the consumers' `rebalance` events",
+    "resume-gap": "needs the consumers' `rebalance` events, and `commit`s or `offsets`",
+    "stuck-consumer": "needs invocations and consumers that assigned their partitions themselves",
+    "eos-duplicate": _GROUP_COPIES,
+    "eos-loss": _GROUP_COPIES,
+    "eos-reorder": _GROUP_COPIES,
+    "compaction-lost-latest": f"{_SCANS}=compact",
+    "compaction-reordered": f"{_SCANS}=compact",
+    "compaction-too-early": f"{_SCANS}=compact and min.compaction.lag.ms",
+    "tombstone-resurrected": f"{_SCANS}=compact and delete.retention.ms",
+    "premature-deletion": f"{_SCANS}=delete and retention.ms",
+    "offset-reset-silent": "needs reads at offsets that are gone (`read-at`)",
+    "incompatible-schema": _SERVICE,
+    "state-divergence": _SERVICE,
+    "dlq-loss": _SERVICE,
+}
+
+
+def because(names: Iterable[str]) -> dict[str, str]:
+    """Return name -> what it needs, of the classes that were not checked."""
+    return {name: NEEDS[name] for name in names if name in NEEDS}
