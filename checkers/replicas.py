@@ -5,14 +5,18 @@
 * `ReplicaLog` answers hold a replica's log start, high watermark and batches `[base, last, checksum]`. Two replicas of
   the last in-sync set hold the same batches at the offsets at or above both log starts and below both high watermarks;
   a hole in one of them counts only on topics that are not compacted.
-* `DescribeQuorum` answers name one leader for an epoch of the metadata quorum.
+* `DescribeQuorum` answers name one leader for an epoch of the metadata quorum, and its high watermark never falls with
+  time in one epoch or towards a later one: what was committed stays. Two replicas of the metadata log agree as others.
+* `Metadata` answers: one `topic-id` never has two names, and in a run of ours, which deletes no topic, one topic never
+  has two ids.
 * `ListOffsets` answers to a `timestamp` name the least retained offset with that timestamp or a later one: never one
   whose record is older, never one behind a record that fits and was read again afterwards.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
+from bisect import bisect_left
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -23,6 +27,7 @@ from checkers.findings import Findings
 from checkers.probes import Sample, samples_of
 
 REPLICAS, METADATA, TIMES = "replica-divergence", "metadata-divergence", "time-index-wrong"
+METADATA_LOG = "__cluster_metadata"
 Batches = dict[int, tuple[int, Any]]
 """Base offset -> (last offset, checksum)."""
 
@@ -31,7 +36,13 @@ def nodes(case: Case, findings: Findings) -> None:
     """Report the three classes."""
     samples = samples_of(case)
     _replicas(case, findings, [s for s in samples if s.value.get("api") == "ReplicaLog"])
-    _quorum(findings, [s for s in samples if s.value.get("api") == "DescribeQuorum"])
+    quorum = [s for s in samples if s.value.get("api") == "DescribeQuorum"]
+    named = [s for s in samples if s.value.get("api") == "Metadata" and isinstance(s.value.get("topic-id"), str)]
+    if not quorum and not named:
+        findings.not_checked.append(METADATA)
+    _quorum(findings, quorum)
+    _committed(findings, quorum)
+    _topics(findings, named, ours=case.phases.ours)
     _times(case, findings, [s for s in samples if s.value.get("api") == "ListOffsets" and "timestamp" in s.value])
 
 
@@ -48,7 +59,7 @@ def _replicas(case: Case, findings: Findings, samples: list[Sample]) -> None:
             found = _differ(one, other, holes=not case.options.compacted)
             if found is not None:
                 findings.add(
-                    REPLICAS,
+                    METADATA if str(key).startswith(METADATA_LOG) else REPLICAS,
                     [one.index, other.index],
                     f"{one.node} (op {one.index}) and {other.node} (op {other.index}), both in sync, hold different "
                     f"batches at offset {found} of {key}, below both high watermarks.",
@@ -73,9 +84,60 @@ def _differ(one: Sample, other: Sample, *, holes: bool) -> int | None:
     return None
 
 
+def _committed(findings: Findings, samples: list[Sample]) -> None:
+    """Report a high watermark of the quorum that fell; a deposed leader may answer."""
+    known = [s for s in samples if isinstance(s.value.get("hw"), int) and isinstance(s.value.get("epoch"), int)]
+    for epoch in dict.fromkeys(s.value["epoch"] for s in known):
+        earlier = [s for s in known if s.value["epoch"] <= epoch]  # in order of their answers
+        highest = list(accumulate(earlier, _higher))
+        ended = [s.ended for s in earlier]
+        for low in [s for s in known if s.value["epoch"] == epoch and s.value["hw"] > 0]:
+            place = bisect_left(ended, low.begun)
+            high = highest[place - 1] if place else low
+            if high.value["hw"] > low.value["hw"]:
+                findings.add(
+                    METADATA,
+                    [high.index, low.index],
+                    f"The metadata quorum had committed up to offset {high.value['hw']} in epoch {high.value['epoch']} "
+                    f"({high.node}, op {high.index}), but asked later, in epoch {epoch}, {low.node} answered "
+                    f"{low.value['hw']} (op {low.index}): what was committed is gone.",
+                    epoch=epoch,
+                )
+                break
+
+
+def _higher(one: Sample, other: Sample) -> Sample:
+    return other if other.value["hw"] > one.value["hw"] else one
+
+
+def _topics(findings: Findings, samples: list[Sample], *, ours: bool) -> None:
+    """Report topic ids that changed or are shared."""
+    of_id: dict[str, tuple[str, Sample]] = {}
+    of_name: dict[str, Sample] = {}
+    told: set[str] = set()
+    for sample in samples:
+        name, topic_id = str(sample.value.get("key")).rpartition("/")[0], sample.value["topic-id"]
+        other, first = of_id.setdefault(topic_id, (name, sample))
+        before = of_name.setdefault(name, sample) if ours else sample
+        if name in told:
+            continue
+        if other != name:
+            what, witness = f"{topic_id} is the id of {other}", first
+        elif before.value["topic-id"] != topic_id:
+            what, witness = f"{name} has the id {before.value['topic-id']}", before
+        else:
+            continue
+        told.add(name)
+        findings.add(
+            METADATA,
+            [witness.index, sample.index],
+            f"{what} ({witness.node}, op {witness.index}), but {name} has the id {topic_id} ({sample.node}, op "
+            f"{sample.index}).",
+            topic=name,
+        )
+
+
 def _quorum(findings: Findings, samples: list[Sample]) -> None:
-    if not samples:
-        findings.not_checked.append(METADATA)
     leader: dict[int, Sample] = {}
     for sample in samples:
         epoch, name = sample.value.get("epoch"), sample.value.get("leader")

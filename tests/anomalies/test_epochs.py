@@ -207,6 +207,75 @@ def nodes_know_older_quorum_epochs(story):
     probe(story, "n3", "DescribeQuorum", key="__cluster_metadata", leader=None, epoch=4)
 
 
+def quorum(story, node, **answer):
+    probe(story, node, "DescribeQuorum", key="__cluster_metadata", leader=node, **answer)
+
+
+@planted("metadata-divergence")
+def committed_metadata_are_gone_under_a_later_leader(story):
+    sent(story, (1, 0, 3))
+    seen(story, (1, 0, 3))
+    quorum(story, "n1", epoch=4, hw=90)
+    quorum(story, "n2", epoch=5, hw=80)
+
+
+@golden()
+def quorum_leader_that_was_deposed_or_knows_no_watermark_yet_answers(story):
+    sent(story, (1, 0, 3))
+    seen(story, (1, 0, 3))
+    quorum(story, "n1", epoch=4, hw=90)
+    quorum(story, "n2", epoch=5, hw=-1)
+    quorum(story, "n2", epoch=5, hw=95)
+    quorum(story, "n1", epoch=4, hw=90)
+
+
+@golden()
+def quorum_answers_overlap(story):
+    sent(story, (1, 0, 3))
+    seen(story, (1, 0, 3))
+    asked = {"api": "DescribeQuorum", "key": "__cluster_metadata"}
+    story.event("probe/n2", "invoke", "probe", asked)
+    quorum(story, "n1", epoch=4, hw=95)
+    story.event("probe/n2", "ok", "probe", asked | {"leader": "n2", "epoch": 5, "hw": 90})
+
+
+@planted("metadata-divergence")
+def metadata_logs_differ_below_both_watermarks(story):
+    sent(story, (1, 0, 3))
+    seen(story, (1, 0, 3))
+    probe(story, "n1", "ReplicaLog", key="__cluster_metadata/0", hw=7, log_start=0, batches=BATCHES)
+    other = [[*BATCHES[0][:2], "other"], *BATCHES[1:]]
+    probe(story, "n2", "ReplicaLog", key="__cluster_metadata/0", hw=7, log_start=0, batches=other)
+
+
+def topic(story, node, topic_id, key="x/0"):
+    probe(story, node, "Metadata", key=key, leader="n1", epoch=3, isr=["n1"], topic_id=topic_id)
+
+
+@planted("metadata-divergence")
+def topic_of_our_run_has_two_ids(story):
+    story.phase("main")
+    topic(story, "n1", "A")
+    topic(story, "n2", "B")
+
+
+@planted("metadata-divergence")
+def two_topics_share_an_id(story):
+    sent(story, (1, 0, 3))
+    seen(story, (1, 0, 3))
+    topic(story, "n1", "A")
+    topic(story, "n2", "A", key="y/0")
+
+
+@golden()
+def somebody_may_have_made_the_topic_anew(story):
+    sent(story, (1, 0, 3))
+    seen(story, (1, 0, 3))
+    topic(story, "n1", "A")
+    topic(story, "n1", "A", key="x/1")
+    topic(story, "n2", "B")
+
+
 def timed(story, process=9):
     records = [[0, 1, {"ts": 100, "epoch": 3}], [1, 2, {"ts": 200, "epoch": 3}], [2, 3, {"ts": 150, "epoch": 3}]]
     story.ok(process, "poll", [poll(("x", records))])
