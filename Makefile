@@ -45,7 +45,7 @@ test-fast: $(READY)
 	@$(PYTEST) -q -m '$(FAST)'
 
 demo: $(READY)
-	@$(BIN)/harness run --nemesis kill-leader --nemesis-length 0.5 --time-limit 30
+	@$(BIN)/harness run --nemesis kill-leader --nemesis-length 0.5 --nemesis-interval 0.5 --time-limit 30
 
 jars: $(READY)
 	@$(BIN)/python -c 'from harness.cluster.distribution import ensure; print(ensure("4.1.1")); print(ensure("3.7.1"))'
