@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import threading
 
@@ -185,7 +186,14 @@ def test_the_table_fits_into_eighty_columns(bad_run) -> None:
     assert "INVALID" in text
     assert "lost-write" in text
     assert "2 of 3 bit (kill-leader)" in text
-    assert "not checked" in text
+    assert "kinds of anomaly: this run holds nothing that shows them" in " ".join(text.split())
+
+
+@pytest.mark.parametrize(("count", "shown"), [(2, "2: class-0; class-1"), (7, "7 kinds of anomaly")])
+def test_a_few_unchecked_kinds_are_named_and_many_are_counted(bad_run, count: int, shown: str) -> None:
+    names = tuple(f"class-{at}" for at in range(count))
+    judgement = dataclasses.replace(judge(bad_run / "history.jsonl"), not_checked=names)
+    assert f"not checked {shown}" in " ".join(printed(judgement).split())
 
 
 def test_the_table_names_the_report_and_the_command_unbroken(bad_run) -> None:
