@@ -27,6 +27,7 @@ from broker.core.lifecycle import Life, Lifecycle
 from broker.core.metadata.image import Image, load
 from broker.core.metadata.records import (
     BrokerChanged,
+    BrokerForgotten,
     BrokerRegistered,
     ConfigSet,
     PartitionState,
@@ -378,7 +379,7 @@ class Broker:
                 self._dirty[record.topic_id, record.index] = None
             elif isinstance(record, ConfigSet):
                 self.replicas.reconfigure(self.image, record.name if record.kind == "topic" else "")
-            elif isinstance(record, BrokerRegistered | BrokerChanged):
+            elif isinstance(record, BrokerRegistered | BrokerChanged | BrokerForgotten):
                 self._brokers_changed()
         if self.controller is not None:
             self.controller.committed()

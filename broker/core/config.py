@@ -23,8 +23,11 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     node_id: int
     voters: tuple[int, ...]
+    is_broker: bool = True
+    """Whether the node holds partitions; one that only votes (process.roles=controller) never registers."""
     cluster_id: str = "cluster"
     endpoints: tuple[Endpoint, ...] = ()
+    """The clients' listener, then the nodes'."""
     rack: str | None = None
     rack_aware: bool = False
     """Consumers are sent to a replica in their rack, and followers serve them (KIP-392)."""

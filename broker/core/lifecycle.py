@@ -4,7 +4,7 @@
 
 One request to the active controller is on its way at a time; without an answer it is repeated after a back-off, perhaps
 to another controller. A heartbeat goes out at once when there is news (registered, own record applied, stop wanted).
-Kafka: BrokerLifecycleManager.
+A node that is a controller only has nothing to register, and stops at once. Kafka: BrokerLifecycleManager.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from broker.wire.messages.broker_registration import BrokerRegistrationRequest, 
 
 CHANNEL = 3
 """Heartbeats must not wait behind anything."""
+NEVER_MS = 1 << 62
 
 
 class Life(enum.Enum):
@@ -70,6 +71,9 @@ class Lifecycle:
     def tick(self, now_ms: int) -> None:
         """Send what is due."""
         if now_ms < self.deadline_ms or self._flight is not None or self.life is Life.STOPPED:
+            return
+        if not self._config.is_broker:
+            self.deadline_ms = NEVER_MS
             return
         target = self._controller()
         if target < 0:

@@ -82,7 +82,9 @@ class Node:
         seed = random.SystemRandom().getrandbits(64)
         self.broker = Broker(settings.core, self.disk, seed, self.now_ms())
         self._security = settings.security
-        self._peers = Peers(settings.core.node_id, settings.peers, self._peer_event, settings.security.to_nodes)
+        self._peers = Peers(
+            settings.core.node_id, settings.peers, self._peer_event, settings.security.to_nodes, self._registered
+        )
         self._throttle = Throttle(lambda: self.broker.image, self.now_ms)
         self._sync: dict[str, None] = {}
         self._replies: list[Reply] = []
@@ -105,14 +107,14 @@ class Node:
         """Serve until the node has stopped in order."""
         loop = asyncio.get_running_loop()
         settings = self.settings
-        listeners = [
-            Listener(loop, settings.node_address, lambda one: self._connected(one, to_nodes=True)),
-            Listener(loop, settings.client_address, lambda one: self._connected(one, to_nodes=False)),
-        ]
+        listeners = [Listener(loop, settings.node_address, lambda one: self._connected(one, to_nodes=True))]
+        if settings.client_address is not None:
+            to_clients = Listener(loop, settings.client_address, lambda one: self._connected(one, to_nodes=False))
+            listeners.append(to_clients)
         self.step(Tick())
         idle = loop.call_later(IDLE_CHECK_S, self._close_idle)
-        host, port = settings.client_address
-        self.log.info("Kafka Server started: clients %s:%d, nodes %s:%d", host, port, *settings.node_address)
+        for_clients = "{}:{}".format(*settings.client_address) if settings.client_address else "not served"
+        self.log.info("Kafka Server started: clients %s, nodes %s:%d", for_clients, *settings.node_address)
         try:
             await self._ended.wait()
         finally:
@@ -125,6 +127,12 @@ class Node:
             await asyncio.sleep(0)
             self.disk.close()
         self.log.info("stopped%s", "" if self.broker.is_stopped else " without handing over: nobody answered in time")
+
+    def _registered(self, peer: int) -> tuple[str, int] | None:
+        """Return where a node listens for nodes, by its registration."""
+        broker = self.broker.image.brokers.get(peer)
+        inner = broker.endpoints[1:2] if broker is not None else ()
+        return (inner[0].host, inner[0].port) if inner else None
 
     def _connected(self, connection: socket.socket, *, to_nodes: bool) -> None:
         guard = self._security.nodes if to_nodes else self._security.clients

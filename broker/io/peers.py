@@ -2,8 +2,9 @@
 
 Every token is answered once: a `PeerReply`, or a `PeerFailed` when there is no connection, when it breaks, or when
 the oldest request on it has passed its time-out; then all that wait on that connection fail with it, since answers come
-in order. All nodes of a cluster run the same software: versions are not negotiated, the highest one that can carry the
-message is spoken (a client's forwarded request may be in the words of an older one).
+in order. Where a peer is reached is fixed by the configuration, or else asked each time: a node that was added later is
+where it has registered. All nodes of a cluster run the same software: versions are not negotiated, the highest one that
+can carry the message is spoken (a client's forwarded request may be in the words of an older one).
 
 A node whose process has ended is told from one that is slow, stopped or cut off (`PeerFailed.gone`): its kernel refuses
 the connection, where that of the others accepts it. Something that stands in between and accepts in its place (the
@@ -58,9 +59,10 @@ class Peers:
         addresses: Mapping[int, tuple[str, int]],
         deliver: Callable[[Event], None],
         context: ssl.SSLContext | None = None,
+        registered: Callable[[int], tuple[str, int] | None] = lambda _: None,
     ) -> None:
-        """context: the other nodes' doors speak TLS."""
-        self._context = context
+        """context: the other nodes' doors speak TLS. registered: where a node is that has no fixed address."""
+        self._context, self._registered = context, registered
         self._client_id = f"node-{node_id}"
         self._addresses, self._deliver = addresses, deliver
         self._channels: dict[tuple[int, int], Channel] = {}
@@ -68,15 +70,18 @@ class Peers:
     def send(self, request: PeerRequest) -> None:
         """Send a request, or answer it with PeerFailed (later, never from here)."""
         key = (request.peer, request.channel)
-        channel = self._channels.get(key)
+        channel = self._channels.pop(key, None)
+        fixed = self._addresses.get(request.peer)
+        address = fixed or self._registered(request.peer)
+        if channel is not None and fixed is None and channel.address != address:
+            asyncio.get_running_loop().call_soon(channel.give_up)
+            channel = None
         if channel is None:
-            address = self._addresses.get(request.peer)
             if address is None:
                 asyncio.get_running_loop().call_soon(self._deliver, PeerFailed(request.token))
                 return
-            channel = self._channels[key] = Channel(
-                request.peer, address, self._client_id, self._deliver, self._context
-            )
+            channel = Channel(request.peer, address, self._client_id, self._deliver, self._context)
+        self._channels[key] = channel
         try:
             channel.send(request)
         except WireError:
@@ -100,7 +105,7 @@ class Channel:
         context: ssl.SSLContext | None = None,
     ) -> None:
         self.context = context
-        self._peer, self._address = peer, address
+        self._peer, self.address = peer, address
         self._client_id, self._deliver = client_id, deliver
         self._look_task: asyncio.Task[None] | None = None
         self._link: _Link | None = None
@@ -121,7 +126,7 @@ class Channel:
         self._waiting.append(_Waiting(request.token, self._next_id, message.api, version, deadline_s))
         if self._link is None:
             self._link = _Link(self)
-            self._link.task = loop.create_task(self._link.connect(self._address))
+            self._link.task = loop.create_task(self._link.connect(self.address))
         self._link.write(frame(payload))
         if self._timer is None:
             self._timer = loop.call_at(deadline_s, self._expire)
@@ -134,7 +139,7 @@ class Channel:
         loop = asyncio.get_running_loop()
         first = min(one.deadline_s for one in self._waiting)
         if loop.time() >= first:
-            self._fail()
+            self.give_up()
         else:
             self._timer = loop.call_at(first, self._expire)
 
@@ -145,15 +150,16 @@ class Channel:
         if link.ended_early and self._waiting and not self._closed:
             self._look_task = asyncio.get_running_loop().create_task(self._look(link))
         else:
-            self._fail(gone=link.refused)
+            self.give_up(gone=link.refused)
 
     async def _look(self, link: _Link) -> None:
         """Find out whether anybody is at the peer's door, then fail all that waits."""
-        gone = await _nobody_at(self._address)
+        gone = await _nobody_at(self.address)
         if link is self._link:
-            self._fail(gone=gone)
+            self.give_up(gone=gone)
 
-    def _fail(self, *, gone: bool = False) -> None:
+    def give_up(self, *, gone: bool = False) -> None:
+        """Drop the connection: all that waits fails."""
         link, self._link = self._link, None
         if link is not None:
             link.abort()

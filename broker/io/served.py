@@ -93,6 +93,7 @@ from broker.wire.messages.sasl_authenticate import SaslAuthenticateRequest, Sasl
 from broker.wire.messages.sasl_handshake import SaslHandshakeRequest, SaslHandshakeResponse
 from broker.wire.messages.sync_group import SyncGroupRequest, SyncGroupResponse
 from broker.wire.messages.txn_offset_commit import TxnOffsetCommitRequest, TxnOffsetCommitResponse
+from broker.wire.messages.unregister_broker import UnregisterBrokerRequest, UnregisterBrokerResponse
 from broker.wire.messages.update_features import UpdateFeaturesRequest, UpdateFeaturesResponse
 from broker.wire.messages.write_txn_markers import WriteTxnMarkersRequest, WriteTxnMarkersResponse
 
@@ -160,6 +161,7 @@ SERVED: dict[int, Served] = {
         Served(OffsetDeleteRequest, OffsetDeleteResponse, 0, 0),
         Served(OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, 2, 4),
         Served(UpdateFeaturesRequest, UpdateFeaturesResponse, 0, 2),
+        Served(UnregisterBrokerRequest, UnregisterBrokerResponse, 0, 0),
         Served(ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, 0, 1),
         Served(ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, 0, 1),
         Served(WriteTxnMarkersRequest, WriteTxnMarkersResponse, 1, 1, nodes_only=True),

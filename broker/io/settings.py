@@ -3,10 +3,16 @@
     node.id, process.roles, listeners, advertised.listeners, controller.listener.names, controller.quorum.voters,
     log.dirs (one folder), broker.rack, and the times and sizes of `TIMES` and `SIZES`
 
-Roles are combined: every node votes and serves. The cluster's id stands in `meta.properties` in the data folder, as a
-formatted Kafka folder has it. `harness.peer.N=host:port` says how this node reaches peer N when that is not where peer
-N listens: through a link that can be cut. `harness.bug=NAME` makes the node wrong on purpose (`broker.bugs`). Topic
-defaults (`log.*`, `min.insync.replicas`, ...) are the core's to read.
+    process.roles        votes, as one of the voters   listener for nodes               listener for clients
+    broker,controller    yes                           controller.listener.names        the other one
+    controller           yes                           controller.listener.names        none
+    broker               no                            inter.broker.listener.name       the other one
+
+A node that only holds partitions needs a listener for other nodes too: clients' doors let nobody follow. It is
+registered beside the clients', so that nodes find one another that do not vote. The cluster's id stands in
+`meta.properties` in the data folder, as a formatted Kafka folder has it. `harness.peer.N=host:port` says how this node
+reaches peer N when that is not where peer N listens: through a link that can be cut. `harness.bug=NAME` makes the node
+wrong on purpose (`broker.bugs`). Topic defaults (`log.*`, `min.insync.replicas`, ...) are the core's to read.
 A property of Kafka that acts on threads or memory that this broker does not have is checked and has no effect; a name
 that nobody knows is reported and has none either, as in Kafka.
 
@@ -89,7 +95,7 @@ class Settings:
 
     core: BrokerConfig
     folder: Path
-    client_address: tuple[str, int]
+    client_address: tuple[str, int] | None
     node_address: tuple[str, int]
     peers: Mapping[int, tuple[str, int]]
     limits: Limits = Limits()
@@ -112,19 +118,17 @@ def settings(values: Mapping[str, str]) -> Settings:
     """Return the settings that these properties mean; raises SettingsError."""
     given = Properties(values)
     node_id = given.number("node.id", lowest=0)
-    _check_roles(given)
+    roles = _roles(given)
     voters = _voters(given)
-    if node_id not in voters:
-        raise SettingsError(f"controller.quorum.voters: node.id={node_id} is not among {sorted(voters)}")
+    if ("controller" in roles) != (node_id in voters):
+        what = "is not among" if "controller" in roles else "votes nothing and is among"
+        raise SettingsError(f"controller.quorum.voters: node.id={node_id} {what} {sorted(voters)}")
     for name in sorted(WITHOUT_EFFECT & values.keys()):
         given.number(name)
     folder = _folder(given)
     controller_name = given.text("controller.listener.names", "CONTROLLER")
-    clients, nodes = _listeners(given, controller_name)
-    (name, client_address), *_ = clients.items()
-    advertised = given.addresses("advertised.listeners", f"{name}://{client_address[0]}:{client_address[1]}")
-    if name not in advertised:
-        raise SettingsError(f"advertised.listeners: the listener {name} is missing")
+    nodes_name = controller_name if "controller" in roles else given.text("inter.broker.listener.name", "")
+    name, client_address, node_address = _listeners(given, nodes_name, serves="broker" in roles)
     numbers: dict[str, Any] = {
         field: given.number(key, lowest=0 if key in MAY_BE_ZERO else 1)
         for key, field in {**TIMES, **SIZES}.items()
@@ -132,12 +136,13 @@ def settings(values: Mapping[str, str]) -> Settings:
     }
     numbers |= {field: given.one_of(key, values_) for key, (field, values_) in CHOICES.items() if key in values}
     numbers |= {field: given.switch(key) for key, field in SWITCHES.items() if key in values}
-    guard = security(given, name, controller_name)
+    guard = security(given, name, nodes_name)
     core = BrokerConfig(
         node_id=node_id,
         voters=tuple(sorted(voters)),
         cluster_id=_cluster_id(folder, node_id),
-        endpoints=(Endpoint(name, *advertised[name]),),
+        is_broker="broker" in roles,
+        endpoints=_endpoints(given, (name, client_address), (nodes_name, node_address)),
         rack=values.get("broker.rack"),
         rack_aware=_is_rack_aware(values.get(SELECTOR, "")),
         has_authorizer=guard.authorizer is not None,
@@ -145,14 +150,14 @@ def settings(values: Mapping[str, str]) -> Settings:
         **numbers,
     )
     peers = {peer: address for peer, address in voters.items() if peer != node_id}
-    for peer in peers:
-        if f"{PEER_PREFIX}{peer}" in values:
-            peers[peer] = address_of(f"{PEER_PREFIX}{peer}", values[f"{PEER_PREFIX}{peer}"])
+    for key, value in values.items():
+        if key.startswith(PEER_PREFIX) and key.removeprefix(PEER_PREFIX).isdecimal():
+            peers[int(key.removeprefix(PEER_PREFIX))] = address_of(key, value)
     return Settings(
         core=core,
         folder=folder,
         client_address=client_address,
-        node_address=nodes[controller_name],
+        node_address=node_address,
         peers=peers,
         limits=_limits(given),
         security=guard,
@@ -174,10 +179,11 @@ def _bug(name: str) -> str:
     return name
 
 
-def _check_roles(given: Properties) -> None:
+def _roles(given: Properties) -> frozenset[str]:
     roles = given.words("process.roles", "broker,controller")
-    if sorted(roles) != ["broker", "controller"]:
-        raise SettingsError(f"process.roles={','.join(roles)}: only broker,controller is supported (combined roles)")
+    if not roles or len(set(roles)) != len(roles) or not {"broker", "controller"}.issuperset(roles):
+        raise SettingsError(f"process.roles={','.join(roles)}: it must be broker, controller, or both with a comma")
+    return frozenset(roles)
 
 
 def _voters(given: Properties) -> dict[int, tuple[str, int]]:
@@ -198,16 +204,33 @@ def _folder(given: Properties) -> Path:
 
 
 def _listeners(
-    given: Properties, controller_name: str
-) -> tuple[dict[str, tuple[str, int]], dict[str, tuple[str, int]]]:
-    """Return the clients' and the nodes' listeners."""
+    given: Properties, nodes_name: str, *, serves: bool
+) -> tuple[str, tuple[str, int] | None, tuple[str, int]]:
+    """Return the clients' listener, its name first ("" and None where clients are not served), and the nodes'."""
     listeners = given.addresses("listeners")
-    if controller_name not in listeners:
-        raise SettingsError(f"listeners: the listener {controller_name} (controller.listener.names) is missing")
-    nodes = {controller_name: listeners.pop(controller_name)}
-    if len(listeners) != 1:
+    if nodes_name not in listeners:
+        why = "controller.listener.names, or of a node that is no controller: inter.broker.listener.name"
+        raise SettingsError(f"listeners: the listener {nodes_name} for other nodes ({why}) is missing")
+    nodes = listeners.pop(nodes_name)
+    if not serves and listeners:
+        raise SettingsError(f"listeners: a node with process.roles=controller serves no clients at {sorted(listeners)}")
+    if serves and len(listeners) != 1:
         raise SettingsError(f"listeners: one listener for clients is supported, not {sorted(listeners)}")
-    return listeners, nodes
+    (name, clients), *_ = listeners.items() or (("", None),)
+    return name, clients, nodes
+
+
+def _endpoints(
+    given: Properties, clients: tuple[str, tuple[str, int] | None], nodes: tuple[str, tuple[str, int]]
+) -> tuple[Endpoint, ...]:
+    """Return where clients and nodes are told to find this node."""
+    name, address = clients
+    if address is None:
+        return ()
+    advertised = given.addresses("advertised.listeners", f"{name}://{address[0]}:{address[1]}")
+    if name not in advertised:
+        raise SettingsError(f"advertised.listeners: the listener {name} is missing")
+    return Endpoint(name, *advertised[name]), Endpoint(nodes[0], *advertised.get(nodes[0], nodes[1]))
 
 
 def _cluster_id(folder: Path, node_id: int) -> str:

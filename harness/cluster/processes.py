@@ -25,8 +25,11 @@ from harness.cluster.api import CLIENTS, ClusterError, ClusterSpec, Node, UsageE
 from harness.cluster.group import Grouped, NodeGroup
 from harness.cluster.jvm_node import last_words, tail
 from harness.cluster.properties import (
+    BROKER,
     BUG,
+    CONTROLLER,
     CONTROLLER_LISTENER,
+    NODES_LISTENER,
     Listener,
     Member,
     node_properties,
@@ -74,7 +77,10 @@ class Handles:
     control: int
     """The port on which the wires take commands."""
     ports: dict[str, dict[str, int]]
-    """By node: `broker` and `controller` (where it listens), `clients` (where clients reach it), `to-n2` and so on."""
+    """By node: `broker` and `controller` (where it listens for clients and nodes), `clients` (where clients reach it),
+    `to-n2` and so on; a controller of its own has neither `broker` nor `clients`."""
+    controllers: int = 0
+    """Nodes that vote and hold no partition; 0: every node does both."""
     links: bool = True
     """Whether connections run through the wires; without, they go to the nodes directly, and nothing can be cut."""
     bug: str = ""
@@ -91,14 +97,15 @@ class EmbeddedCluster(Grouped, Linked):
     def __init__(self, spec: ClusterSpec) -> None:
         """Plan the cluster: reserve the ports, claim the folder. Raises UsageError; nothing runs yet."""
         refuse_owned(spec.broker_config)
-        if spec.controllers:
-            raise UsageError("embedded nodes have combined roles: leave the number of controllers at 0")
-        members = plan(spec.nodes, 0)
+        members = plan(spec.nodes, spec.controllers)
         cluster_id = random_id()
         _claim(spec.folder, cluster_id, members)
         names = [member.name for member in members]
-        linked = {name: ["clients", *_to(name, names)] if spec.links else [] for name in names}
-        roles = {name: ["broker", "controller", *linked[name]] for name in names}
+        roles = {}
+        for member in members:
+            serves = BROKER in member.roles
+            linked = [*(["clients"] if serves else []), *_to(member.name, names)] if spec.links else []
+            roles[member.name] = [*(["broker"] if serves else []), "controller", *linked]
         try:
             reserved = iter(ports.reserve(1 + sum(map(len, roles.values())), spec.folder))
         except UsageError:
@@ -110,6 +117,7 @@ class EmbeddedCluster(Grouped, Linked):
                 cluster_id=cluster_id,
                 folder=str(spec.folder.resolve()),
                 nodes=spec.nodes,
+                controllers=spec.controllers,
                 broker_config=dict(spec.broker_config),
                 bug=spec.bug,
                 control=next(reserved),
@@ -130,7 +138,7 @@ class EmbeddedCluster(Grouped, Linked):
     def _set(self, handles: Handles) -> None:
         self.name, self._handles = handles.name, handles
         self._folder = Path(handles.folder)
-        self._members = {member.name: member for member in plan(handles.nodes, 0)}
+        self._members = {member.name: member for member in plan(handles.nodes, handles.controllers)}
         self._wires = Wires(handles.cluster_id, handles.control) if handles.links else None
         self._carrier: subprocess.Popen[bytes] | None = None
         self._was_ready = False
@@ -170,15 +178,15 @@ class EmbeddedCluster(Grouped, Linked):
             self._carrier = None
 
     def nodes(self) -> Sequence[Node]:
-        """Return all nodes; the addresses are those of their clients' wires."""
+        """Return all nodes; the addresses are those of their clients' wires, or of a controller's door for nodes."""
         return [
             Node(member.name, member.id, _address(self._clients_port(member.name)), member.roles)
             for member in self._members.values()
         ]
 
     def bootstrap(self) -> str:
-        """Return the nodes' addresses."""
-        return ",".join(node.address for node in self.nodes())
+        """Return the brokers' addresses."""
+        return ",".join(node.address for node in self.nodes() if BROKER in node.roles)
 
     def describe(self) -> dict[str, Any]:
         """Return provider, version, cluster id and the handles, as JSON values; complete before `up`."""
@@ -206,6 +214,8 @@ class EmbeddedCluster(Grouped, Linked):
 
     def _clients_port(self, name: str) -> int:
         own = self._handles.ports[name]
+        if "broker" not in own:
+            return own["controller"]
         return own["clients"] if self._handles.links else own["broker"]
 
     def _prepare(self, member: Member) -> None:
@@ -219,18 +229,22 @@ class EmbeddedCluster(Grouped, Linked):
 
     def _properties(self, member: Member) -> dict[str, str]:
         own = self._handles.ports[member.name]
-        listeners = (
-            Listener(
-                name=_CLIENT_LISTENER,
-                bind=_address(own["broker"]),
-                advertised=_address(self._clients_port(member.name)),
-            ),
-            Listener(name=CONTROLLER_LISTENER, bind=_address(own["controller"])),
-        )
+        listeners, inner = [], _address(own["controller"])
+        if BROKER in member.roles:
+            advertised = _address(self._clients_port(member.name))
+            listeners.append(Listener(name=_CLIENT_LISTENER, bind=_address(own["broker"]), advertised=advertised))
+        if CONTROLLER in member.roles:
+            listeners.append(Listener(name=CONTROLLER_LISTENER, bind=inner))
+        else:
+            listeners.append(Listener(name=NODES_LISTENER, bind=inner, advertised=inner))
         properties = node_properties(
             member,
             listeners=listeners,
-            voters={one.id: _address(self._handles.ports[one.name]["controller"]) for one in self._members.values()},
+            voters={
+                one.id: _address(self._handles.ports[one.name]["controller"])
+                for one in self._members.values()
+                if CONTROLLER in one.roles
+            },
             brokers=self._handles.nodes,
             log_dir=str(_data_folder(self._folder / member.name)),
             version=LEVEL,
@@ -246,7 +260,8 @@ class EmbeddedCluster(Grouped, Linked):
     def _plan(self) -> list[Wire]:
         wires = []
         for name, own in self._handles.ports.items():
-            wires.append(Wire(source=CLIENTS, target=name, port=own["clients"], to=own["broker"]))
+            if "clients" in own:
+                wires.append(Wire(source=CLIENTS, target=name, port=own["clients"], to=own["broker"]))
             for other in _others(name, list(self._members)):
                 to = self._handles.ports[other]["controller"]
                 wires.append(Wire(source=name, target=other, port=own[f"to-{other}"], to=to))

@@ -15,6 +15,8 @@ from harness.cluster.api import UsageError
 
 BROKER, CONTROLLER = "broker", "controller"
 CONTROLLER_LISTENER = "CONTROLLER"
+NODES_LISTENER = "NODES"
+"""Where other nodes reach one of our own nodes that is no controller."""
 BUG = "harness.bug"
 """Our own broker's property for the bug that it shall have."""
 INTERNAL_TOPIC_PARTITIONS = 5
@@ -109,8 +111,9 @@ def node_properties(
 ) -> dict[str, str]:
     """Return the properties of one node.
 
-    listeners: its own, clients' first; a broker speaks to other brokers through the first one. The controller's is
-    named `CONTROLLER_LISTENER`. voters: host:port of every controller's listener by node id.
+    listeners: its own, clients' first; a broker speaks to other brokers through the first one, or through the one named
+    `NODES_LISTENER`. The controller's is named `CONTROLLER_LISTENER`. voters: host:port of every controller's listener
+    by node id.
     Raises UsageError when an override touches what the provider owns.
     """
     refuse_owned(overrides)
@@ -126,7 +129,8 @@ def node_properties(
     properties["listener.security.protocol.map"] = ",".join(f"{name}:PLAINTEXT" for name in sorted(names))
     if BROKER in member.roles:
         clients = [listener for listener in listeners if listener.name != CONTROLLER_LISTENER]
-        properties["inter.broker.listener.name"] = clients[0].name
+        inner = [listener for listener in clients if listener.name == NODES_LISTENER]
+        properties["inter.broker.listener.name"] = (*inner, *clients)[0].name
     told = [f"{one.name}://{one.advertised}" for one in listeners if one.advertised is not None]
     if told:
         properties["advertised.listeners"] = ",".join(told)

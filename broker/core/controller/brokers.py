@@ -13,9 +13,10 @@ from __future__ import annotations
 from broker.core.controller.pipeline import Pipeline
 from broker.core.errors import Code
 from broker.core.metadata.image import Broker
-from broker.core.metadata.records import NO_LEADER, BrokerChanged, BrokerRegistered, Endpoint
+from broker.core.metadata.records import NO_LEADER, BrokerChanged, BrokerForgotten, BrokerRegistered, Endpoint
 from broker.wire.messages.broker_heartbeat import BrokerHeartbeatRequest, BrokerHeartbeatResponse
 from broker.wire.messages.broker_registration import BrokerRegistrationRequest, BrokerRegistrationResponse
+from broker.wire.messages.unregister_broker import UnregisterBrokerRequest, UnregisterBrokerResponse
 
 
 class Brokers:
@@ -92,6 +93,19 @@ class Brokers:
         pipeline.commit(now_ms)
         fenced = pipeline.image.brokers[broker.id].fenced
         return BrokerHeartbeatResponse(is_caught_up=caught_up, is_fenced=fenced, should_shut_down=not leads)
+
+    def unregister(self, request: UnregisterBrokerRequest, now_ms: int) -> UnregisterBrokerResponse:
+        """Forget a node: it leaves all ISRs. One that still lives registers anew with its next heartbeat."""
+        pipeline, broker_id = self._pipeline, request.broker_id
+        if broker_id not in pipeline.image.brokers:
+            message = f"Broker ID {broker_id} is not currently registered"
+            return UnregisterBrokerResponse(error_code=Code.BROKER_ID_NOT_REGISTERED, error_message=message)
+        self._heard_ms.pop(broker_id, None)
+        self._contacted.pop(broker_id, None)
+        pipeline.stage(BrokerForgotten(broker_id))
+        self._leave(broker_id, unclean=True)
+        pipeline.commit(now_ms)
+        return UnregisterBrokerResponse()
 
     def _unfence(self, broker: Broker) -> None:
         self._pipeline.stage(BrokerChanged(broker.id, broker.epoch, fenced=False))

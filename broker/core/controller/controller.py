@@ -56,6 +56,7 @@ from broker.wire.messages.incremental_alter_configs import (
     IncrementalAlterConfigsRequest,
     IncrementalAlterConfigsResponse,
 )
+from broker.wire.messages.unregister_broker import UnregisterBrokerRequest, UnregisterBrokerResponse
 from broker.wire.messages.update_features import UpdateFeaturesRequest, UpdateFeaturesResponse
 from broker.wire.primitives import NO_UUID
 
@@ -72,6 +73,7 @@ ControllerRequest = (
     | IncrementalAlterConfigsRequest
     | AlterConfigsRequest
     | UpdateFeaturesRequest
+    | UnregisterBrokerRequest
     | CreateAclsRequest
     | DeleteAclsRequest
     | AlterUserScramCredentialsRequest
@@ -121,6 +123,7 @@ _REFUSALS: dict[type, Callable[[Any, Code], Any]] = {
         )
     ),
     UpdateFeaturesRequest: lambda _, code: UpdateFeaturesResponse(error_code=code),
+    UnregisterBrokerRequest: lambda _, code: UnregisterBrokerResponse(error_code=code),
     CreateAclsRequest: lambda message, code: CreateAclsResponse(
         results=(AclCreationResult(error_code=code),) * len(message.creations)
     ),
@@ -167,6 +170,7 @@ class Controller:
             IncrementalAlterConfigsRequest: self._configs.alter,
             AlterConfigsRequest: self._configs.replace,
             UpdateFeaturesRequest: Features(self._pipeline).update,
+            UnregisterBrokerRequest: self._brokers.unregister,
             CreateAclsRequest: security.create_acls,
             DeleteAclsRequest: security.delete_acls,
             AlterUserScramCredentialsRequest: security.alter_scram,

@@ -14,6 +14,7 @@ import msgspec
 from broker.core.metadata.records import (
     AclSet,
     BrokerChanged,
+    BrokerForgotten,
     BrokerRegistered,
     ConfigSet,
     Endpoint,
@@ -116,6 +117,8 @@ class Image(msgspec.Struct):
                 broker = self.brokers.get(broker_id)
                 if broker is not None and broker.epoch == epoch:
                     self.brokers[broker_id] = msgspec.structs.replace(broker, fenced=fenced, stopping=stopping)
+            case BrokerForgotten(broker_id):
+                self.brokers.pop(broker_id, None)
             case TopicCreated(topic_id, name):
                 self.topics[topic_id] = Topic(topic_id, name)
                 self.topic_ids[name] = topic_id

@@ -41,6 +41,12 @@ class BrokerChanged(msgspec.Struct, frozen=True, tag="broker-state"):
     stopping: bool = False
 
 
+class BrokerForgotten(msgspec.Struct, frozen=True, tag="no-broker"):
+    """A node is not registered any more."""
+
+    broker_id: int
+
+
 class TopicCreated(msgspec.Struct, frozen=True, tag="topic"):
     """A topic with its id; its partitions follow."""
 
@@ -118,6 +124,7 @@ class QuotaSet(msgspec.Struct, frozen=True, tag="quota"):
 Record = (
     BrokerRegistered
     | BrokerChanged
+    | BrokerForgotten
     | TopicCreated
     | TopicDeleted
     | PartitionState

@@ -43,6 +43,16 @@ class Outcome(msgspec.Struct, frozen=True):
     snapshot: Snapshot | None = None
 
 
+def leader_named(message: FetchResponse, peer: int, epoch: int) -> tuple[int, int]:
+    """Return (epoch, leader) as an answer names them; the peer itself, if it has answered as our epoch's leader."""
+    data = message.responses[0].partitions[0] if message.responses and message.responses[0].partitions else None
+    if data is None or message.error_code:
+        return epoch, -1
+    if data.error_code:
+        return data.current_leader.leader_epoch, data.current_leader.leader_id
+    return epoch, peer
+
+
 class Followership:
     """Lives while this node follows one leader in one epoch."""
 

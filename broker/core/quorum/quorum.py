@@ -9,6 +9,7 @@ that the leader counts is durable there; the leader's own is durable before anyt
     higher epoch               we join it first (unattached, or follower if the sender names its leader), then look
     no leader's answer for the fetch time-out        prospective -> candidate -> leader
     no majority fetching for 1.5 fetch time-outs     a leader resigns
+    a node that does not vote (an observer)          never stands; without a leader it asks voters who leads
 
 `Listener` is told of committed records, in order, and of leadership. Kafka: KafkaRaftClient, QuorumState, LeaderState.
 """
@@ -16,14 +17,15 @@ that the leader counts is durable there; the leader's own is durable before anyt
 from __future__ import annotations
 
 import random
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from broker.core.errors import Code
-from broker.core.quorum.follower import Followership
+from broker.core.quorum.follower import Followership, leader_named
 from broker.core.quorum.leader import Leadership, refusal, snapshot_refusal
-from broker.core.quorum.metadata_log import LOG, Entry, MetadataLog, Snapshot
+from broker.core.quorum.listener import Listener
+from broker.core.quorum.metadata_log import LOG, MetadataLog
 from broker.core.quorum.state import QuorumConfig, Role, Vote
 from broker.core.ready import Outbox, Reply, Save
 from broker.core.storage import Storage
@@ -54,30 +56,6 @@ CHANNEL = 0
 STATE_FILE = f"{LOG}/quorum-state"
 
 
-class Listener(Protocol):
-    """The state machine above the log."""
-
-    def committed(self, entry: Entry, now_ms: int) -> None:
-        """Apply one committed batch."""
-        ...
-
-    def restored(self, snapshot: Snapshot, now_ms: int) -> None:
-        """Replace the whole state."""
-        ...
-
-    def dump(self) -> bytes:
-        """Return the state as a snapshot."""
-        ...
-
-    def leads(self, epoch: int, now_ms: int) -> None:
-        """This node leads and may append in `epoch`."""
-        ...
-
-    def follows(self, leader_id: int, epoch: int, now_ms: int) -> None:
-        """This node does not lead (any more); `leader_id` is -1 while nobody is known."""
-        ...
-
-
 class Quorum:
     """See the module. Every method takes the time; `deadline_ms` says when `tick` wants to be called."""
 
@@ -103,7 +81,9 @@ class Quorum:
         self.leadership: Leadership | None = None
         self.followership: Followership | None = None
         self._votes: dict[int, bool] = {}
-        self._deadline_ms = now_ms + self._election_timeout() - config.election_timeout_ms  # nobody was heard yet
+        self._observes = config.node_id not in config.voters
+        patience_ms = self._election_timeout() - config.election_timeout_ms  # nobody was heard yet
+        self._deadline_ms = now_ms if self._observes else now_ms + patience_ms
         self._inflight: dict[int, tuple[int, int]] = {}  # token -> (peer, epoch)
         self._retry_at_ms: dict[int, int] = {}  # peer -> when to ask it again
 
@@ -396,6 +376,20 @@ class Quorum:
         self._retry_at_ms.pop(leader, None)
         self._send(leader, self.followership.next_request())
 
+    def _search(self, now_ms: int) -> None:
+        """Ask a voter who leads; an observer is told of no election."""
+        if self.role is not Role.UNATTACHED:
+            self._become_unattached(self.epoch, now_ms)
+        self._deadline_ms = now_ms + self.config.fetch_timeout_ms
+        peer = self._rng.choice(self.config.voters)
+        if (peer, self.epoch) not in self._inflight.values():
+            self._send(peer, Followership(self.config, self.epoch, self.metadata).next_request())
+
+    def _found(self, peer: int, message: FetchResponse, now_ms: int) -> None:
+        self._learn(*leader_named(message, peer, self.epoch), now_ms)
+        if self.role is Role.UNATTACHED:
+            self._deadline_ms = now_ms + self.config.retry_backoff_ms
+
     def _fetched(self, message: FetchResponse | FetchSnapshotResponse, now_ms: int) -> None:
         followership = self.followership
         assert followership is not None
@@ -437,6 +431,8 @@ class Quorum:
         if isinstance(message, (FetchResponse, FetchSnapshotResponse)):
             if current and self.followership is not None and peer == self.leader_id:
                 self._fetched(message, now_ms)
+            elif self._observes and self.role is Role.UNATTACHED and isinstance(message, FetchResponse):
+                self._found(peer, message, now_ms)
             return
         answer = only(message.topics)
         if answer is not None:
@@ -449,6 +445,8 @@ class Quorum:
         peer, epoch = self._inflight.pop(token)
         if epoch == self.epoch and self.role in {Role.PROSPECTIVE, Role.CANDIDATE, Role.FOLLOWER}:
             self._retry_later(peer, now_ms)
+        elif self._observes and self.role is Role.UNATTACHED:
+            self._deadline_ms = min(self._deadline_ms, now_ms + self.config.retry_backoff_ms)
 
     def gone(self, peer: int, now_ms: int) -> None:
         """A peer's process has ended: nobody waits for a dead leader. Whom others hear, their pre-votes keep."""
@@ -467,7 +465,9 @@ class Quorum:
         if self.leadership is not None:
             self._tick_leader(self.leadership, now_ms)
         elif now_ms >= self._deadline_ms:
-            if self.role in {Role.UNATTACHED, Role.FOLLOWER}:
+            if self._observes:
+                self._search(now_ms)
+            elif self.role in {Role.UNATTACHED, Role.FOLLOWER}:
                 self._become_prospective(now_ms)
             else:
                 self._lose(now_ms)

@@ -77,6 +77,7 @@ from broker.wire.messages import (
     produce,
     sync_group,
     txn_offset_commit,
+    unregister_broker,
     update_features,
 )
 from broker.wire.messages.alter_user_scram_credentials import AlterUserScramCredentialsRequest
@@ -213,6 +214,9 @@ RULES: dict[type[Request], Rule] = {
     ),
     list_partition_reassignments.ListPartitionReassignmentsRequest: whole(
         *_DESCRIBE_CLUSTER, error(list_partition_reassignments.ListPartitionReassignmentsResponse)
+    ),
+    unregister_broker.UnregisterBrokerRequest: whole(
+        *_ALTER_CLUSTER, error(unregister_broker.UnregisterBrokerResponse)
     ),
     update_features.UpdateFeaturesRequest: whole(*_ALTER_CLUSTER, error(update_features.UpdateFeaturesResponse)),
     describe_quorum.DescribeQuorumRequest: whole(*_DESCRIBE_CLUSTER, error(describe_quorum.DescribeQuorumResponse)),

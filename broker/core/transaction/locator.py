@@ -54,7 +54,7 @@ def _nobody(key: str, code: Code, message: str) -> Coordinator:
 def _internal_topic(config: BrokerConfig, name: str) -> CreatableTopic:
     transactions = name == TRANSACTION_TOPIC
     wanted = config.transaction_replication_factor if transactions else config.offsets_replication_factor
-    factor = min(wanted, len(config.voters))
+    factor = min(wanted, len(config.voters)) if config.node_id in config.voters else wanted
     settings = {"cleanup.policy": "compact"}
     if transactions:
         settings["min.insync.replicas"] = str(min(config.transaction_min_isr, factor))

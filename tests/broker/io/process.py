@@ -27,17 +27,20 @@ def until(condition, within_s=WITHIN_S, what="it"):
 class NodeProcess:
     """`start` returns when the node serves."""
 
-    def __init__(self, folder, **properties):
-        self.folder = folder
+    def __init__(self, folder, joins=None, **properties):
+        """joins: the node whose cluster this one joins as a broker, with id 2; else it is alone, with both roles."""
+        self.folder, self.joins = folder, joins
         self.port, self._quorum = ports.choose(2)
         self.data = folder / "data"
         self.data.mkdir(parents=True)
-        (self.data / "meta.properties").write_text("version=1\nnode.id=1\ncluster.id=one\n")
+        node_id, inner = (1, "CONTROLLER") if joins is None else (2, "NODES")
+        (self.data / "meta.properties").write_text(f"version=1\nnode.id={node_id}\ncluster.id=one\n")
         given = {
-            "node.id": 1,
-            "process.roles": "broker,controller",
-            "listeners": f"CLIENT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self._quorum}",
-            "controller.quorum.voters": f"1@127.0.0.1:{self._quorum}",
+            "node.id": node_id,
+            "process.roles": "broker,controller" if joins is None else "broker",
+            "listeners": f"CLIENT://127.0.0.1:{self.port},{inner}://127.0.0.1:{self._quorum}",
+            "controller.quorum.voters": f"1@127.0.0.1:{(joins or self)._quorum}",
+            "inter.broker.listener.name": inner,
             "log.dirs": self.data,
             "broker.heartbeat.interval.ms": 50,
             **{name.replace("_", "."): value for name, value in properties.items()},
@@ -60,7 +63,7 @@ class NodeProcess:
         assert self.process.poll() is None, self.log()
         try:
             with Probe("127.0.0.1", self.port) as probe:
-                return len(probe.metadata(()).brokers) == 1
+                return len(probe.metadata(()).brokers) == (1 if self.joins is None else 2)
         except ProbeError:
             return False
 

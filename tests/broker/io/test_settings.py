@@ -32,7 +32,10 @@ def test_kafkas_names_reach_the_core(given_):
     assert (node.core.node_id, node.core.voters, node.core.cluster_id) == (2, (1, 2, 3), "the-cluster")
     assert node.core.session_timeout_ms == 600
     assert node.core.heartbeat_interval_ms == 2000, "Kafka's default"
-    assert [(one.name, one.host, one.port) for one in node.core.endpoints] == [("CLIENT", "127.0.0.1", 19092)]
+    assert [(one.name, one.host, one.port) for one in node.core.endpoints] == [
+        ("CLIENT", "127.0.0.1", 19092),
+        ("CONTROLLER", "127.0.0.1", 9093),
+    ]
     assert (node.client_address, node.node_address) == (("127.0.0.1", 9092), ("127.0.0.1", 9093))
     assert node.core.properties["min.insync.replicas"] == "2"
     assert node.unknown == ()
@@ -40,6 +43,23 @@ def test_kafkas_names_reach_the_core(given_):
 
 def test_a_peer_is_reached_through_its_link_and_else_where_it_listens(given_):
     assert settings(given_).peers == {1: ("127.0.0.1", 9193), 3: ("127.0.0.1", 7003)}
+
+
+def test_a_controller_has_one_door_and_a_broker_has_one_for_nodes_too(given_):
+    voter = settings(given_ | {"process.roles": "controller", "listeners": "CONTROLLER://127.0.0.1:9093"})
+    assert (voter.client_address, voter.node_address) == (None, ("127.0.0.1", 9093))
+    assert (voter.core.is_broker, voter.core.endpoints) == (False, ())
+    alone = given_ | {"process.roles": "broker", "controller.quorum.voters": "1@127.0.0.1:9193"}
+    with pytest.raises(SettingsError, match=r"inter\.broker\.listener\.name"):
+        settings(alone | {"listeners": "CLIENT://127.0.0.1:9092"})
+    holder = settings(
+        alone
+        | {"listeners": "CLIENT://127.0.0.1:9092,NODES://127.0.0.1:9094", "inter.broker.listener.name": "NODES"}
+        | {"harness.peer.3": "127.0.0.1:7003"}
+    )
+    assert (holder.client_address, holder.node_address) == (("127.0.0.1", 9092), ("127.0.0.1", 9094))
+    assert [one.port for one in holder.core.endpoints] == [19092, 9094]
+    assert holder.peers == {1: ("127.0.0.1", 9193), 3: ("127.0.0.1", 7003)}, "a link to one that does not vote"
 
 
 def test_an_unknown_property_is_reported_and_has_no_effect(given_):
@@ -52,7 +72,10 @@ def test_an_unknown_property_is_reported_and_has_no_effect(given_):
         ("node.id", "two", "node.id=two: it must be a whole number"),
         ("node.id", None, "node.id is missing"),
         ("node.id", "7", "node.id=7 is not among"),
-        ("process.roles", "broker", "combined roles"),
+        ("process.roles", "broker", "votes nothing and is among"),
+        ("process.roles", "broker,broker", "broker, controller, or both"),
+        ("process.roles", "observer", "broker, controller, or both"),
+        ("process.roles", "controller", "serves no clients at .'CLIENT'"),
         ("listeners", "CLIENT://127.0.0.1:9092", "CONTROLLER .* is missing"),
         ("listeners", "127.0.0.1:9092", "NAME://host:port"),
         ("listeners", "CLIENT://:9092,CONTROLLER://127.0.0.1:9093", "is not host:port"),

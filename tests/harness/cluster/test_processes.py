@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from harness.cluster import pids, ports, processes
@@ -123,6 +123,36 @@ def test_a_killed_leader_is_replaced_and_its_successor_acknowledges_the_next_rec
     until(observer.full_isr)
 
 
+def test_controllers_of_their_own_hold_nothing_and_what_they_decide_outlives_them(made):
+    cluster = made(nodes=2, controllers=1)
+    assert [sorted(node.roles) for node in cluster.nodes()] == [["broker"], ["broker"], ["controller"]]
+    assert len(cluster.bootstrap().split(",")) == 2
+    cluster.up()
+    assert processes.from_handles(json.loads(json.dumps(cluster.describe()))).nodes() == cluster.nodes()
+    admin = AdminClient({"bootstrap.servers": cluster.bootstrap(), "log_level": 0})
+    for created in admin.create_topics([NewTopic("t", 2, 2)]).values():
+        created.result(WITHIN_S)
+    observer = ClusterObserver(cluster, ["t"])
+    until(observer.full_isr)
+    cluster.kill("c1")
+    acked = []
+    producer = Producer({"bootstrap.servers": cluster.bootstrap(), "acks": "all", "log_level": 0})
+    producer.produce("t", b"without", on_delivery=lambda error, _: acked.append(error))
+    assert producer.flush(WITHIN_S) == 0
+    cluster.start("c1")
+    assert acked == [None]
+
+    def created():
+        try:
+            admin.create_topics([NewTopic("u", 1, 2)])["u"].result(WITHIN_S)
+        except KafkaException as error:
+            return error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS
+        return True
+
+    until(created)
+    until(ClusterObserver(cluster, ["t", "u"]).full_isr)
+
+
 def test_what_a_harness_killed_in_mid_start_leaves_is_removed_by_its_handles(tmp_path):
     harness = subprocess.Popen(
         [sys.executable, "-c", CUT_SHORT, str(tmp_path / "cluster")],
@@ -154,8 +184,6 @@ def test_a_start_that_failed_keeps_the_logs_that_its_error_names(made, tmp_path)
 
 
 def test_what_it_can_not_do_is_refused_before_anything_runs(made, tmp_path):
-    with pytest.raises(UsageError, match="combined roles"):
-        made(controllers=3)
     made(nodes=1)
     with pytest.raises(UsageError, match="another cluster lives in"):
         EmbeddedCluster(ClusterSpec(name="third", folder=tmp_path / "cluster0"))
