@@ -153,7 +153,20 @@ def vacuity(case: Case, findings: Findings) -> None:
         for missed in injections:
             if not missed.bit:
                 findings.notes.append(f"The injection of {name} in op {missed.injected} missed.")
-        _window_progress(case, findings, name, [f for f in injections if f.bit and f.expects == "progress"])
+        free = [f for f in injections if f.bit and f.expects == "progress" and not _is_stalled(case, f)]
+        _window_progress(case, findings, name, free)
+
+
+def _is_stalled(case: Case, window: Fault) -> bool:
+    """Return whether a fault that is expected to stall everything held in the window, too: then it says nothing."""
+    end = _last_time(case) if window.end_ns is None else window.end_ns
+    return any(
+        other.bit
+        and other.expects == "stall"
+        and other.begin_ns < end
+        and (other.healed_ns is None or other.healed_ns > window.begin_ns)
+        for other in case.phases.faults
+    )
 
 
 def _window_progress(case: Case, findings: Findings, name: str, windows: list[Fault]) -> None:

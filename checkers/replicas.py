@@ -2,7 +2,8 @@
 
 `replica-divergence` (R3), `metadata-divergence` (M1), `time-index-wrong` (S4).
 
-* `ReplicaLog` answers hold a replica's log start, high watermark and batches `[base, last, checksum]`. Two replicas of
+* `ReplicaLog` answers hold a replica's log start, high watermark and batches `[base, last, checksum]`. Where not all
+  were read, there are those from offset `from` on, and the high watermark is the end of what was read. Two replicas of
   the last in-sync set hold the same batches at the offsets at or above both log starts and below both high watermarks;
   a hole in one of them counts only on topics that are not compacted.
 * `DescribeQuorum` answers name one leader for an epoch of the metadata quorum, and its high watermark never falls with
@@ -70,7 +71,7 @@ def _replicas(case: Case, findings: Findings, samples: list[Sample]) -> None:
 
 def _differ(one: Sample, other: Sample, *, holes: bool) -> int | None:
     """Return the first base offset at which two replicas differ."""
-    start = max(int(s.value.get("log-start") or 0) for s in (one, other))
+    start = max(int(s.value.get("from") or s.value.get("log-start") or 0) for s in (one, other))
     end = min(int(s.value["hw"]) for s in (one, other))
     a, b = (
         {int(x[0]): (int(x[1]), x[2]) for x in s.value["batches"] if start <= x[0] and x[1] < end} for s in (one, other)

@@ -42,10 +42,13 @@ FAULTS = (
     "pause-followers+kill-leader",
     "pause-leader+kill-random",
     "partition-leader+kill-random",
-    "slow-links+kill-leader",
-    "lossy-links+kill-leader",
+    "slow-links+kill-follower",
+    "lossy-links+kill-follower",
     "lose-power+kill-random",
     "kill-follower+lose-power",
+    "kill-leaders",
+    "slow-follower+kill-leaders",
+    "slow-follower+kill-leaders",
 )
 FORGOTTEN_MS = "120000"
 MOST_FAULTS = 2

@@ -1,4 +1,4 @@
-"""Faults of links that stay: slow-links, lossy-links, cut-clients. They need links in user space (`Shapeable`).
+"""Faults of links that stay: slow-links, slow-follower, lossy-links, cut-clients. They need links in user space.
 
 Late and lost packets don't take a node away: elections, sessions and clients' time-outs run while everything answers,
 only later, or after another try. Bytes never go missing, as TCP would not let them: what is lost stalls its connection,
@@ -26,7 +26,7 @@ from harness.cluster.api import (
     Smooth,
 )
 from nemesis.actions import inverses
-from nemesis.aiming import answers_within, bitten, isr_size, led, missed, no_leader, per_node
+from nemesis.aiming import answers_within, bitten, followers, isr_size, led, missed, no_leader, per_node
 from nemesis.fault import Act, Aim, Ask, Expects, Heal, Inject, Injection, Power, Step, Until
 
 SHOWS_DEADLINE_S = 5.0
@@ -35,6 +35,8 @@ REJOIN_DEADLINE_S = 20.0
 """For a node to answer again after it was healed."""
 DELAY_MS = (10, 80)
 """Each way. Twice the longest is a third of the shortest time after which our nodes give one another up (500 ms)."""
+FOLLOWER_MS = (60, 180)
+"""Each way, of a follower that lags and yet stays in sync: a round trip is well below every lag and session time."""
 LOSS_PPM = (2_000, 10_000)
 """At some hundred pieces a second and link: a reset every second or so."""
 
@@ -51,7 +53,7 @@ def _shapes(ends: Iterable[str], node: str, *, delay_ms: int = 0, loss_ppm: int 
 
 
 class _Shaping:
-    """What slow and lossy links have in common: the links of one leader, and how they heal."""
+    """What slow and lossy links have in common: the links of one node, and how they heal."""
 
     needs: frozenset[Power] = frozenset({"shape"})
     expects: Expects = "progress"
@@ -59,12 +61,11 @@ class _Shaping:
     def _ends(self, state: PartitionState, aim: Aim) -> tuple[str, ...]:
         return tuple(node for node in (aim.every or aim.nodes) if node != state.leader)
 
-    def _inject(self, aim: Aim, state: PartitionState, shapes: tuple[Shape, ...], told: dict[str, Any]) -> Inject:
+    def _inject(self, aim: Aim, node: str, shapes: tuple[Shape, ...], told: dict[str, Any]) -> Inject:
         if not shapes:
-            return missed(aim, f"{state.leader} has no link to another node")
+            return missed(aim, f"{node} has no link to another node")
         yield Act(shapes)
-        assert state.leader is not None
-        injection = Injection(nodes=(state.leader,), keys=aim.keys, evidence=told, bit=True, undo=inverses(shapes))
+        injection = Injection(nodes=(node,), keys=aim.keys, evidence=told, bit=True, undo=inverses(shapes))
         return bitten(injection, (yield from _pieces(shapes)))
 
     def heal(self, injection: Injection) -> Heal:
@@ -96,7 +97,30 @@ class SlowLinks(_Shaping):
             return no_leader(aim)
         delay_ms = _within(DELAY_MS, aim.draw)
         shapes = _shapes(self._ends(state, aim), state.leader, delay_ms=delay_ms)
-        return (yield from self._inject(aim, state, shapes, {"delay_ms": delay_ms}))
+        return (yield from self._inject(aim, state.leader, shapes, {"delay_ms": delay_ms}))
+
+
+class SlowFollower(_Shaping):
+    """Makes all links between one follower in the ISR and the other nodes late, both ways, by a delay from the draw.
+
+    The leader waits for it, the other followers do not: they have what it lacks. Bit: something was late.
+    """
+
+    name = "slow-follower"
+    summary = "make every link between a follower of a partition, in sync, and the other nodes slow"
+
+    def inject(self, aim: Aim) -> Inject:
+        """Slow the links down, and wait until something was late."""
+        state = yield from led(aim)
+        if state is None or state.leader is None:
+            return no_leader(aim)
+        behind = [node for node in followers(state, aim) if node in state.isr]
+        if not behind:
+            return missed(aim, f"{aim.keys[0]} has no follower in sync to slow down", isr=list(state.isr))
+        place, rest = divmod(aim.draw * len(behind), 1)
+        node, delay_ms = behind[int(place)], _within(FOLLOWER_MS, rest)
+        shapes = _shapes([end for end in (aim.every or aim.nodes) if end != node], node, delay_ms=delay_ms)
+        return (yield from self._inject(aim, node, shapes, {"delay_ms": delay_ms}))
 
 
 class LossyLinks(_Shaping):
@@ -115,7 +139,7 @@ class LossyLinks(_Shaping):
             return no_leader(aim)
         loss_ppm = _within(LOSS_PPM, aim.draw)
         shapes = _shapes((CLIENTS, *self._ends(state, aim)), state.leader, loss_ppm=loss_ppm)
-        return (yield from self._inject(aim, state, shapes, {"loss_ppm": loss_ppm}))
+        return (yield from self._inject(aim, state.leader, shapes, {"loss_ppm": loss_ppm}))
 
 
 class CutClients:

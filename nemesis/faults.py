@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from nemesis.away import ReplicaAway
-from nemesis.bad_links import CutClients, LossyLinks, SlowLinks
+from nemesis.bad_links import CutClients, LossyLinks, SlowFollower, SlowLinks
 from nemesis.controllers import KillController
 from nemesis.fault import Fault
-from nemesis.kills import KillAll, KillFollower, KillLeader, KillRandom
+from nemesis.kills import KillAll, KillFollower, KillLeader, KillLeaders, KillRandom
 from nemesis.partitions import PartitionLeader
 from nemesis.pauses import PauseFollowers, PauseLeader
 from nemesis.power import LosePower, LosePowerAll
@@ -35,6 +35,8 @@ _KINDS: tuple[Fault, ...] = (
     CutClients(),
     KillController(),
     LosePowerAll(),
+    KillLeaders(),
+    SlowFollower(),
 )
 
 FAULTS: Mapping[str, Fault] = MappingProxyType({fault.name: fault for fault in _KINDS})

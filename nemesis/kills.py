@@ -1,4 +1,4 @@
-"""Faults that end nodes: kill-leader, kill-follower, kill-random, kill-all (SIGKILL).
+"""Faults that end nodes: kill-leader, kill-leaders, kill-follower, kill-random, kill-all (SIGKILL).
 
 Each aims, kills, and then shows from outside that it bit: the process is gone by the operating system's word, and where
 the fault is about leadership, the cluster's own metadata noticed. Healing starts the processes that are not running and
@@ -9,9 +9,10 @@ may only be able to act before that.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from typing import Any
 
-from harness.cluster.api import Action, IsrShrunk, Kill, Pid, Start
+from harness.cluster.api import Action, IsrShrunk, Kill, LeaderElected, Pid, Start
 from nemesis.actions import inverses
 from nemesis.aiming import (
     answers_within,
@@ -26,10 +27,16 @@ from nemesis.aiming import (
     no_leader,
     per_node,
 )
-from nemesis.fault import Act, Aim, Expects, Heal, Inject, Injection, Power, Step, Until
+from nemesis.fault import Act, Aim, Ask, Expects, Heal, Inject, Injection, Power, Step, Until
 
 SHRINK_DEADLINE_S = 15.0
 """For the ISR to lose a dead follower: its session ends after 3 s, the replica lag time after another 3 s at most."""
+
+REIGN_S = (0.05, 0.5)
+"""How long the successor leads: clients find it within less, and a follower that is slow has not followed it yet."""
+
+NEXT_DEADLINE_S = 10.0
+"""For somebody to lead when two of the leaders were killed: a node starts, the quorum elects, a session ends."""
 
 START_DEADLINE_S = 60.0
 """For a started node to answer: measured 7-35 s from start to serving, with all nodes starting at once."""
@@ -77,6 +84,52 @@ class KillLeader:
     def heal(self, injection: Injection) -> Heal:
         """Start it again."""
         return start_again(injection)
+
+
+def _within(span: tuple[float, float], draw: float) -> float:
+    return span[0] + draw * (span[1] - span[0])
+
+
+class KillLeaders:
+    """Kills the node that leads the aimed partition, and its successor a moment after it leads.
+
+    Clients have just found the successor; what it took over or decided alone dies with it. The first one starts first,
+    so that somebody else leads before the successor is back. Of three nodes
+    with combined roles one is left, without a quorum. Bit: both processes were there and are gone.
+    """
+
+    name = "kill-leaders"
+    summary = "SIGKILL the leader of a partition and, at once, the next one; starts them again, one after the other"
+    needs = _KILL
+    expects: Expects = "stall"
+
+    def inject(self, aim: Aim) -> Inject:
+        """Kill the leader, wait for the next one, kill it, too."""
+        state = yield from led(aim)
+        if state is None or state.leader is None:
+            return no_leader(aim)
+        first, gone = yield from kill_nodes(aim, (state.leader,))
+        if not gone:
+            return first
+        evidence = yield from leader_moved(aim, state.leader)
+        successor = evidence["new-leader"]
+        if successor is None or successor in aim.spare:
+            return bitten(first, evidence | {"reason": "nobody else led who may be killed"})
+        others = frozenset({state.leader, successor})
+        yield Until(LeaderElected(aim.keys[0], others), _within(REIGN_S, aim.draw))  # unless it has lost the lead again
+        second, _ = yield from kill_nodes(aim, (successor,))
+        both = replace(second, nodes=first.nodes + second.nodes, undo=second.undo + first.undo)
+        pids = {node: one.evidence.get("pid") for one in (first, second) for node in one.nodes}
+        return bitten(both, evidence | {"pid": pids})
+
+    def heal(self, injection: Injection) -> Heal:
+        """Start the first one, wait for somebody to lead, start the other."""
+        starts = [action for action in injection.undo if isinstance(action, Start)]
+        if len(starts) == 2 and (yield Ask(Pid(starts[1].node))) is None:
+            successor, first = starts
+            yield Act((first,))
+            yield Until(LeaderElected(injection.keys[0], frozenset({successor.node})), NEXT_DEADLINE_S)
+        return (yield from start_again(injection))
 
 
 class KillFollower:

@@ -4,7 +4,7 @@ main   the workload's ops, paced; faults by the schedule; ends by time limit or 
 heal   the workload goes on while the nemesis heals what is left and waits for full ISRs, and until each operation kind
        was seen ok again, within the recovery bound: this is where recovery after the last fault is measured
 drain  the final reads (workloads.drain)
-Each begins with a `phase` point event. Probes ask every node all the time; they end with the run.
+Each begins with a `phase` point event. Probes ask every node all the time; at the end, once more, for its replicas.
 """
 
 from __future__ import annotations
@@ -35,6 +35,11 @@ from workloads.drain import UNCOMMITTED, Drain, stable_bound_s
 
 PROBE_INTERVAL_S = 0.2
 """Mean time between two questions to one node: with six partitions each is seen about once a second."""
+OFTEN = 3
+"""Questions about leaders and ends between two of the rarer ones."""
+ISOLATIONS = ("read_uncommitted", "read_committed")
+PROBED_S = 5
+"""How long the end waits for probes that are still out: a question has a second."""
 MIN_SETTLE_S = 2.0
 """The heal phase lasts at least so long after everything is healed, so that recovery shows."""
 
@@ -61,12 +66,21 @@ class UntilProgress(msgspec.Struct, frozen=True, gc=False):
 
 
 def probes(nodes: tuple[str, ...], keys: tuple[str, ...], seed: int) -> Generator:
-    """Ask each node in turn for each key: who leads (Metadata), where the log ends (ListOffsets)."""
-    questions = [(api, key) for key in keys for api in ("Metadata", "ListOffsets")]
+    """Ask each node in turn for each key: who leads, where the log ends, and every few keys one of the rarer things."""
+    often = [{"api": api, "key": key} for key in keys for api in ("Metadata", "ListOffsets")]
+    seldom = [
+        {"api": "DescribeQuorum"},
+        *({"api": "OffsetForLeaderEpoch", "key": key} for key in keys),
+        *({"api": "Fetch", "key": key, "isolation": level} for key in keys for level in ISOLATIONS),
+    ]
 
     def question(count: int, rng: Rng, ctx: Context) -> tuple[Op, Rng]:
-        api, key = questions[count % len(questions)]
-        return invoke(ctx, "probe", {"api": api, "key": key}), rng
+        turn, place = divmod(count, OFTEN + 1)
+        if place < OFTEN:
+            value = often[(turn * OFTEN + place) % len(often)]
+        else:  # the quorum every other time: it changes hands within less than a round
+            value = seldom[0] if turn % 2 else seldom[1 + turn // 2 % (len(seldom) - 1)]
+        return invoke(ctx, "probe", value), rng
 
     parts: list[Generator] = []
     for node in nodes:
@@ -74,6 +88,16 @@ def probes(nodes: tuple[str, ...], keys: tuple[str, ...], seed: int) -> Generato
         stream = Stagger(int(PROBE_INTERVAL_S * SECOND_NS), Repeat(question, rng), rng)
         parts.append(process(f"probe/{node}", stream))
     return Together(tuple(parts))
+
+
+def replica_logs(nodes: tuple[str, ...], keys: tuple[str, ...]) -> Generator:
+    """Ask each node for its replica of each key, once."""
+    return Together(
+        tuple(
+            process(f"probe/{node}", Phases(tuple(Once("probe", {"api": "ReplicaLog", "key": key}) for key in keys)))
+            for node in nodes
+        )
+    )
 
 
 def whole_run(
@@ -102,7 +126,10 @@ def whole_run(
     again = workload.transactional and scenario.isolation != UNCOMMITTED
     final = Drain(keys, stable_bound_s(scenario.transaction_timeout_s), groups, again)
     road = Phases((main_and_heal, Log("phase", "drain"), final))
-    return While(
+    asked = While(
         main=On(road, clients=True, names=frozenset((NEMESIS,))),
         side=probes(nodes, keys, scenario.seed),
     )
+    if "compact" in scenario.topic_config.get("cleanup.policy", ""):
+        return asked  # replicas compact independently: their batches differ, lawfully
+    return Phases((asked, replica_logs(nodes, keys)), patience_ns=PROBED_S * SECOND_NS)

@@ -75,7 +75,7 @@ def later(broker: Broker) -> Later:
         if message.topics and message.topics[0].topic_id == METADATA_TOPIC_ID:
             broker.quorum.fetch(request.id, message, now_ms)
         else:
-            broker.fetching.handle(request.id, message, now_ms)
+            broker.fetching.handle(request.id, message, request.version, now_ms)
 
     def produce(request: Request, now_ms: int) -> None:
         broker.producing.handle(request.id, request.message, request.version, now_ms)

@@ -1,8 +1,8 @@
 """The client of the process "probe/NODE": what one node says of one partition, taken into the history.
 
-Ops: f `probe`, value `{"api": "Metadata", "key": "t0/1"}` adds leader, epoch and isr (node names) as this node knows
-them; `"ListOffsets"` adds hw, lso, log-start, epoch (only the leader answers). A question that is not answered is a
-`fail`: a probe changes nothing. Answers come within a second; `invoke` never raises for what a node does.
+Ops: f `probe`, value `{"api": "Metadata", "key": "t0/1"}`; the completion adds what `harness.clients.questions` names.
+A question that is not answered is a `fail`: a probe changes nothing. Each request is answered within a second or
+fails; `invoke` never raises for what a node does.
 """
 
 from __future__ import annotations
@@ -11,16 +11,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from harness.client import Client, Now
+from harness.clients.questions import QUESTIONS, Asking, Fields, UnansweredError
 from harness.cluster.api import Cluster, Node
-from harness.cluster.probe import (
-    EARLIEST,
-    READ_COMMITTED,
-    READ_UNCOMMITTED,
-    Probe,
-    ProbeError,
-    error_name,
-    split_address,
-)
+from harness.cluster.probe import Probe, ProbeError, split_address
 from harness.history import FAIL, OK, Op, Process
 
 TIMEOUT_S: Final = 1.0
@@ -34,46 +27,31 @@ class ProbeClient:
         """Connect later. names: node names by Kafka's node id; probe: another way to ask the node."""
         self._names = names
         self._probe = probe or Probe(*split_address(node.address), timeout_s=TIMEOUT_S)
-        self._questions = {"Metadata": self._metadata, "ListOffsets": self._list_offsets}
 
     def invoke(self, op: Op) -> Op:
         """Ask; ok with the answer's fields added to the value, or fail."""
         value = dict(op.value)
-        question = self._questions.get(value["api"])
+        question = QUESTIONS.get(value["api"])
         if question is None:
-            return op.completed(FAIL, error=_error("UNKNOWN_API", f"a probe can't ask for {value['api']}"))
-        topic, _, index = value["key"].rpartition("/")
+            return op.completed(FAIL, error=unanswered("UNKNOWN_API", f"a probe can't ask for {value['api']}"))
         try:
-            return op.completed(OK, value=value | question(topic, int(index)))
-        except ProbeError as error:
-            return op.completed(FAIL, error=_error("_PROBE", str(error)))
+            return op.completed(OK, value=value | self._ask(question(value, self._name)))
+        except (ProbeError, UnansweredError) as error:
+            return op.completed(FAIL, error=unanswered("_PROBE", f"{self._probe.address}: {error}"))
+
+    def _ask(self, asking: Asking) -> Fields:
+        request = next(asking)
+        while True:
+            answer = self._probe.ask(request)
+            try:
+                request = asking.send(answer)
+            except StopIteration as end:
+                fields: Fields = end.value
+                return fields
 
     def close(self) -> None:
         """Close the connection."""
         self._probe.close()
-
-    def _metadata(self, topic: str, index: int) -> dict[str, Any]:
-        for found in self._probe.metadata((topic,)).topics:
-            for part in found.partitions:
-                if part.partition_index == index:
-                    leader = self._name(part.leader_id) if part.leader_id >= 0 else None
-                    return {"leader": leader, "epoch": part.leader_epoch, "isr": [*map(self._name, part.isr_nodes)]}
-        raise ProbeError(f"METADATA to {self._probe.address}: it does not know {topic}/{index}")
-
-    def _list_offsets(self, topic: str, index: int) -> dict[str, Any]:
-        lso = self._offset(topic, index, READ_COMMITTED)
-        high = self._offset(topic, index, READ_UNCOMMITTED)
-        start = self._offset(topic, index, READ_UNCOMMITTED, timestamp=EARLIEST)
-        return {"lso": lso[0], "hw": high[0], "log-start": start[0], "epoch": high[1]}
-
-    def _offset(self, topic: str, index: int, isolation_level: int, **timestamp: int) -> tuple[int, int]:
-        """Return an offset and its leader epoch."""
-        answer = self._probe.list_offsets([(topic, index)], isolation_level=isolation_level, **timestamp)
-        part = answer.get((topic, index))
-        if part is None or part.error_code != 0:
-            name = error_name(part.error_code) if part else "no answer for the partition"
-            raise ProbeError(f"LIST_OFFSETS to {self._probe.address}: {name}")
-        return part.offset, part.leader_epoch
 
     def _name(self, node_id: int) -> str:
         return self._names.get(node_id, f"id{node_id}")
@@ -91,5 +69,6 @@ class ProbeClients:
         return ProbeClient(self._node, {node.id: node.name for node in self._cluster.nodes()})
 
 
-def _error(name: str, message: str) -> dict[str, Any]:
+def unanswered(name: str, message: str) -> dict[str, Any]:
+    """Return the error of a question without an answer."""
     return {"code": None, "name": name, "message": message, "retriable": True}

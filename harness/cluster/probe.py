@@ -13,8 +13,8 @@ from __future__ import annotations
 import itertools
 import socket
 import time
-from collections.abc import Iterable, Sequence
-from typing import Final, Self, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Self, TypeVar
 
 from broker.wire import codec
 from broker.wire.apis import Api
@@ -25,6 +25,7 @@ from broker.wire.message import Request, Response
 from broker.wire.messages.api_versions import ApiVersionsRequest, ApiVersionsResponse
 from broker.wire.messages.describe_quorum import DescribeQuorumRequest, DescribeQuorumResponse, PartitionData
 from broker.wire.messages.elect_leaders import ElectLeadersRequest, ElectLeadersResponse, TopicPartitions
+from broker.wire.messages.fetch import FetchResponse
 from broker.wire.messages.find_coordinator import (
     GROUP,
     TRANSACTION,
@@ -43,6 +44,7 @@ from broker.wire.messages.list_offsets import (
     ListOffsetsTopic,
 )
 from broker.wire.messages.metadata import MetadataRequest, MetadataRequestTopic, MetadataResponse
+from broker.wire.messages.offset_for_leader_epoch import OffsetForLeaderEpochResponse
 
 __all__ = [
     "EARLIEST",
@@ -71,6 +73,19 @@ FIRST_VERSION: Final = 3
 ELECTION_NOT_NEEDED: Final = 84
 """The replica leads already."""
 COORDINATOR_KINDS: Final = {"group": GROUP, "transaction": TRANSACTION}
+
+
+ANSWERS: Final[Mapping[Api, type[Response]]] = {
+    kind.api: kind
+    for kind in (
+        MetadataResponse,
+        ListOffsetsResponse,
+        DescribeQuorumResponse,
+        OffsetForLeaderEpochResponse,
+        FetchResponse,
+    )
+}
+"""What `ask` may ask for."""
 
 
 class ProbeError(Exception):
@@ -150,6 +165,10 @@ class Probe:
         codes += [part.error_code for one in answer.replica_election_results for part in one.partition_result]
         code = next((code for code in codes if code not in {0, ELECTION_NOT_NEEDED}), 0)
         return error_name(code) if code else ""
+
+    def ask(self, request: Request) -> Any:
+        """Return the answer to any request of `ANSWERS`, as it is."""
+        return self._call(request, ANSWERS[request.api])
 
     def close(self) -> None:
         """Close the connection; the next call opens another."""

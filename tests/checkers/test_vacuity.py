@@ -46,6 +46,26 @@ def test_window_without_progress_is_vacuous_when_progress_was_expected():
     assert judge(run(inside=False, expects="stall").ops).validity is Validity.VALID
 
 
+def test_window_that_a_stalling_fault_overlaps_is_not_held_to_progress():
+    def story(*, overlapped):
+        made = Story()
+        made.phase("main")
+        made.ok(0, "send", [send("x", 1, 0)])
+        made.fault(1, "kill-controller", bit=True, expects="progress")
+        if overlapped:
+            made.fault(2, "kill-all", bit=True, expects="stall")
+        made.heal(1)
+        if overlapped:
+            made.heal(2)
+        made.phase("drain")
+        made.ok(2, "poll", [poll(("x", [[0, 1]]))])
+        made.drain("x", 1)
+        return judge(made.ops)
+
+    assert story(overlapped=True).validity is Validity.VALID
+    assert story(overlapped=False).validity is Validity.VACUOUS
+
+
 def test_kind_of_operation_that_never_succeeded_is_vacuous():
     story = run()
     story.ops.insert(0, story.ops.pop(0))

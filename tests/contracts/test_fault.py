@@ -21,7 +21,7 @@ from tests.nemesis.fake import FakeCluster, holds, nemesis
 
 KEY = "t0/0"
 AIM = {"keys": [KEY], "draw": 0.4}
-STALLING = {"kill-all", "lose-power-all", "pause-followers", "cut-clients"}
+STALLING = {"kill-all", "kill-leaders", "lose-power-all", "pause-followers", "cut-clients"}
 INJURE = {"kill", "pause", "cut", "shape", "blackout"}
 
 every_fault = pytest.mark.parametrize("fault", list(FAULTS.values()), ids=list(FAULTS))
@@ -233,11 +233,13 @@ def test_plan_given_up_after_any_step_is_healed_from_the_journal(fault, tmp_path
                             perform(action, cluster)
                     case Ask(question):
                         result = answer(question, cluster, cluster)
-                    case Until(condition):
+                    case Until(condition, deadline_s):
                         began_s = cluster.now_s()
-                        while not holds(condition, cluster, cluster):
+                        while (
+                            not (held := holds(condition, cluster, cluster)) and cluster.now_s() - began_s < deadline_s
+                        ):
                             cluster.wait(0.2)
-                        result = (cluster.now_s() - began_s) * 1000
+                        result = (cluster.now_s() - began_s) * 1000 if held else None
         journal.heal(folder, cluster)
         assert cluster.whole(), stop
         assert journal.outstanding(folder / JOURNAL) == []

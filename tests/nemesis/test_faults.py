@@ -125,6 +125,47 @@ def test_nothing_to_kill_is_a_miss(name, tmp_path):
     assert value["nodes"] == []
 
 
+def test_kill_leaders_kills_the_leader_and_its_successor_and_starts_the_first_one_first(tmp_path):
+    cluster = FakeCluster(nodes=5)
+    client = nemesis(cluster, tmp_path)
+    value = invoked(client, "kill-leaders", AIM).value
+    assert killed(cluster) == value["nodes"] == ["n1", "n2"]
+    assert value["evidence"]["new-leader"] == "n2"
+    assert sorted(value["evidence"]["pid"]) == ["n1", "n2"]
+    invoked(client, "heal", {"fault-id": 1})
+    assert [node for what, *nodes in cluster.calls if what == "start" for node in nodes] == ["n1", "n2"]
+    assert cluster.whole()
+
+
+def test_kill_leaders_without_a_successor_has_not_bitten_and_is_healed(tmp_path):
+    cluster = FakeCluster(replication=1)
+    client = nemesis(cluster, tmp_path)
+    value = invoked(client, "kill-leaders", AIM).value
+    assert value["bit"] is False
+    assert killed(cluster) == value["nodes"] == ["n1"]
+    invoked(client, "heal", {"fault-id": 1})
+    assert cluster.whole()
+
+
+def test_slow_follower_slows_one_that_is_in_sync_by_the_draw(tmp_path):
+    cluster = FakeCluster()
+    cluster.partitions_by_key[KEY].isr = ["n1", "n3"]
+    cluster.machines["n2"].fenced = True
+    value = invoked(nemesis(cluster, tmp_path), "slow-follower", {"keys": [KEY], "draw": 0.5}).value
+    assert value["nodes"] == ["n3"]
+    assert value["evidence"]["delay_ms"] == 120
+    assert {end for link in cluster.shapes for end in link} == {"n1", "n2", "n3"}
+    assert all("n3" in link for link in cluster.shapes)
+
+
+def test_slow_follower_without_a_follower_in_sync_is_a_miss(tmp_path):
+    cluster = FakeCluster()
+    cluster.partitions_by_key[KEY].isr = ["n1"]
+    value = invoked(nemesis(cluster, tmp_path), "slow-follower", AIM).value
+    assert value["bit"] is False
+    assert "no follower in sync" in value["evidence"]["reason"]
+
+
 def test_lose_power_all_takes_the_power_of_every_broker(tmp_path):
     cluster = FakeCluster()
     value = invoked(nemesis(cluster, tmp_path), "lose-power-all", AIM).value

@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from harness.clients.questions import QUESTIONS
 from harness.combinators import TimeLimit
 from harness.generator import NOTHING, SECOND_NS, Once, clients
 from harness.history import FAIL, HARNESS, INFO, INVOKE, NEMESIS, OK
@@ -172,7 +173,15 @@ def test_probes_ask_every_node_until_the_end():
     asked = Counter(op.process for op in ops if op.f == "probe" and op.type == INVOKE)
     assert set(asked) == {"probe/n1", "probe/n2"}
     assert min(asked.values()) > 50
-    assert {op.value["api"] for op in ops if op.f == "probe"} == {"Metadata", "ListOffsets"}
+    assert {op.value["api"] for op in ops if op.f == "probe"} == set(QUESTIONS)
+    for node in asked:
+        last = [op.value for op in ops if op.process == node and op.type == INVOKE][-len(KEYS) :]
+        assert last == [{"api": "ReplicaLog", "key": key} for key in KEYS]
+
+
+def test_replicas_of_compacted_topics_are_not_compared():
+    _, ops = whole(topic_config={"cleanup.policy": "compact"})
+    assert "ReplicaLog" not in {op.value["api"] for op in ops if op.f == "probe"}
 
 
 def test_deliberate_aborts_fail():

@@ -312,13 +312,14 @@ class GroupCoordinator:
                         partition.committed_leader_epoch,
                         partition.committed_metadata or "",
                         self._now_ms,
+                        shard.log.replica.log.end,
                     )
                 results.append((partition.partition_index, code))
             answers.append((topic, results))
 
         def done(code: Code) -> None:
             if not code:
-                shard.offsets.update(offsets)
+                shard.commit(offsets)
             topics = tuple(
                 OffsetCommitResponseTopic(
                     name=topic.name,

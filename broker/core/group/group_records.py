@@ -20,12 +20,13 @@ _OFFSET_KEY, _GROUP_KEY, _VALUE = 1, 2, 3
 
 
 class Offset(msgspec.Struct, frozen=True):
-    """A committed offset."""
+    """A committed offset. `at`: where its batch stands in the log, so that the later of two can be told."""
 
     offset: int
     leader_epoch: int
     metadata: str
     timestamp_ms: int
+    at: int = -1
 
 
 class OffsetKey(msgspec.Struct, frozen=True):
@@ -114,12 +115,12 @@ def encode_offset(value: Offset) -> bytes:
     return head + _text(value.metadata) + struct.pack(">q", value.timestamp_ms)
 
 
-def decode_offset(data: bytes) -> Offset | None:
+def decode_offset(data: bytes, at: int = -1) -> Offset | None:
     """Return the value, None of an unknown version."""
     reader = _Reader(data)
     if reader.take(">h") != _VALUE:
         return None
-    return Offset(reader.take(">q"), reader.take(">i"), reader.text(), reader.take(">q"))
+    return Offset(reader.take(">q"), reader.take(">i"), reader.text(), reader.take(">q"), at)
 
 
 def encode_group(group: Group, now_ms: int) -> bytes:

@@ -79,13 +79,13 @@ class GroupShard:
             group.apply(key, value)
 
     def _apply_offset(self, header: BatchHeader, key: OffsetKey, data: bytes | None) -> None:
-        value = None if data is None else decode_offset(data)
+        value = None if data is None else decode_offset(data, header.base_offset)
         if value is None:
             self.offsets.pop(key, None)
         elif header.is_transactional:
             self.hold(header.producer_id, {key: value})
         else:
-            self.offsets[key] = value
+            self.commit({key: value})
 
     def _apply_group(self, name: str, item: record.Record) -> None:
         self.groups.pop(name, None)
@@ -112,4 +112,14 @@ class GroupShard:
         """A transaction has ended: its offsets count, or are gone."""
         offsets = self.pending.pop(producer_id, {})
         if commit:
-            self.offsets.update(offsets)
+            self.commit(offsets)
+
+    def commit(self, offsets: Mapping[OffsetKey, Offset]) -> None:
+        """Let offsets count, unless the log holds later ones: a transaction's marker comes long after its offsets.
+
+        Kafka: OffsetMetadataManager.replayEndTransactionMarker.
+        """
+        for key, offset in offsets.items():
+            known = self.offsets.get(key)
+            if known is None or known.at < offset.at:
+                self.offsets[key] = offset

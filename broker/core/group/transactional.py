@@ -111,6 +111,7 @@ class TransactionalOffsets:
                 partition.committed_leader_epoch,
                 partition.committed_metadata or "",
                 now_ms,
+                shard.log.replica.log.end,
             )
             for topic in message.topics
             for partition in topic.partitions

@@ -38,6 +38,9 @@ from broker.wire.messages.fetch import (
 )
 from broker.wire.primitives import NO_UUID
 
+ANYWHERE_VERSION = 11
+"""Of Fetch: from then on followers answer consumers with what they know to be committed."""
+
 
 class _Parked(msgspec.Struct):
     """A fetch that waits. `keys` are its partitions."""
@@ -47,15 +50,20 @@ class _Parked(msgspec.Struct):
     replica_id: int
     deadline_ms: int
     keys: list[Key]
+    anywhere: bool = False
     open: bool = True
 
 
 class _Reader(msgspec.Struct, frozen=True):
-    """Who reads: a replica (its id) or a consumer (-1), whether only committed data, and in which rack it is."""
+    """Who reads: a replica (its id) or a consumer (-1), whether only committed data, and in which rack it is.
+
+    `anywhere`: it may read from a follower, too (KIP-392: whoever speaks version 11, asked for or not).
+    """
 
     replica_id: int
     committed: bool
     rack: str = ""
+    anywhere: bool = False
 
 
 class _Result(msgspec.Struct):
@@ -95,8 +103,9 @@ class Fetching:
         """How many fetches wait for records."""
         return sum(parked.open for _, _, parked in self._deadlines) + self._sessions.parked
 
-    def handle(self, request_id: object, request: FetchRequest, now_ms: int) -> None:
+    def handle(self, request_id: object, request: FetchRequest, version: int, now_ms: int) -> None:
         """Answer, or park."""
+        anywhere = version >= ANYWHERE_VERSION
         state = request.replica_state
         replica_id = state.replica_id if state.replica_id >= 0 else request.replica_id
         if state.replica_id >= 0 and request.session_epoch >= FULL_EPOCH:
@@ -110,12 +119,12 @@ class Fetching:
             for topic in request.topics:
                 for ask in topic.partitions:
                     self.note(self._key(topic, ask), (replica_id, state.replica_epoch), ask, now_ms)
-        result = self._read_all(request, replica_id)
+        result = self._read_all(request, replica_id, anywhere=anywhere)
         if result.urgent or result.size >= request.min_bytes or request.max_wait_ms <= 0:
             self._out.replies.append(Reply(request_id, FetchResponse(responses=tuple(result.responses))))
             return
         keys = [self._key(topic, ask) for topic in request.topics for ask in topic.partitions]
-        parked = _Parked(request_id, request, replica_id, now_ms + request.max_wait_ms, keys)
+        parked = _Parked(request_id, request, replica_id, now_ms + request.max_wait_ms, keys, anywhere)
         for key in keys:
             self._waiting.setdefault(key, []).append(parked)
         heapq.heappush(self._deadlines, (parked.deadline_ms, next(self._order), parked))
@@ -140,9 +149,9 @@ class Fetching:
             self.wake(replica)
         self._progressed(replica, replica_id)
 
-    def _read_all(self, request: FetchRequest, replica_id: int) -> _Result:
+    def _read_all(self, request: FetchRequest, replica_id: int, *, anywhere: bool) -> _Result:
         result = _Result([])
-        reader = _Reader(replica_id, request.isolation_level == 1, request.rack_id)
+        reader = _Reader(replica_id, request.isolation_level == 1, request.rack_id, anywhere)
         for topic in request.topics:
             answers = []
             for ask in topic.partitions:
@@ -247,7 +256,8 @@ class Fetching:
         """Return the leader's part, None at a follower that may serve this reader; raises Refused."""
         leader = replica.leader
         if leader is None:
-            if reader.replica_id < 0 and self._replicas.config.rack_aware and replica.state is not None:
+            may_read = reader.anywhere or self._replicas.config.rack_aware
+            if reader.replica_id < 0 and may_read and replica.state is not None:
                 return None
             raise Refused(Code.NOT_LEADER_OR_FOLLOWER)
         if reader.replica_id >= 0 and reader.replica_id not in leader.followers:
@@ -309,7 +319,7 @@ class Fetching:
             for parked in self._waiting.pop(key, []):
                 if not parked.open:
                     continue
-                result = self._read_all(parked.request, parked.replica_id)
+                result = self._read_all(parked.request, parked.replica_id, anywhere=parked.anywhere)
                 if result.urgent or result.size >= parked.request.min_bytes:
                     self._answer(parked, result)
                 else:
@@ -332,4 +342,4 @@ class Fetching:
         self._sessions.tick(now_ms)
         while self._own_deadline_ms <= now_ms:
             parked = heapq.heappop(self._deadlines)[2]
-            self._answer(parked, self._read_all(parked.request, parked.replica_id))
+            self._answer(parked, self._read_all(parked.request, parked.replica_id, anywhere=parked.anywhere))

@@ -13,7 +13,7 @@ from broker.wire.messages.txn_offset_commit import (
     TxnOffsetCommitRequestTopic,
 )
 from tests.broker.core.test_broker import cluster, create, healthy
-from tests.broker.core.test_group_coordinator import SETTINGS, coordinator, joined, patiently
+from tests.broker.core.test_group_coordinator import SETTINGS, commit, coordinator, joined, patiently
 from tests.broker.core.test_transactions import Producer, RefusedError, both
 
 
@@ -84,6 +84,20 @@ def test_the_next_group_coordinator_knows_what_is_pending(v2):
     assert network.run(until=lambda: healthy(network), limit_ms=10_000)
     producer.end(commit=True)
     assert fetched(network) == (Code.NONE, 7)
+
+
+@both
+def test_a_commit_made_while_the_transaction_was_open_is_the_later_one_and_stays(v2):
+    network, key = ready()
+    producer = Producer(network, "x", v2=v2, timeout_ms=20_000).init()
+    producer.send(key, b"a")
+    send_offset(producer, 7)
+    assert commit(network, 9) == Code.NONE
+    producer.end(commit=True)
+    assert fetched(network) == (Code.NONE, 9)
+    old = coordinator(network)
+    network.crash(old, power=False)
+    assert fetched(network) == (Code.NONE, 9)
 
 
 @both

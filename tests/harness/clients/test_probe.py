@@ -53,7 +53,7 @@ def test_a_node_that_does_not_lead_is_a_fail_with_kafkas_name():
 def test_an_unknown_partition_and_an_unknown_api_are_fails():
     with cluster_of({"n1": View()}) as cluster:
         assert ask(cluster, "Metadata").type == FAIL
-        assert ask(cluster, "Fetch").error["name"] == "UNKNOWN_API"
+        assert ask(cluster, "Gossip").error["name"] == "UNKNOWN_API"
 
 
 def test_a_dead_node_is_a_fail():

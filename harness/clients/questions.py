@@ -1,0 +1,226 @@
+"""What a probe asks one node, and what it reads from the answers: pure, for probes on sockets and on the virtual clock.
+
+A question is a generator: it yields requests, is sent the responses, and returns the fields that HISTORY.md names for
+its API. `Unanswered` says why there are none. Who performs it negotiates versions, keeps time, and turns every failure
+into a `fail`: a probe changes nothing.
+
+    Metadata             leader, epoch and ISR as this node knows them
+    ListOffsets          LSO, high watermark and log start (only the leader answers)
+    DescribeQuorum       leader, epoch and high watermark of the metadata quorum (asked of its leader, whoever is asked)
+    OffsetForLeaderEpoch where the epoch before its own ended, as the leader of `epoch` says (E2, E3)
+    Fetch                the last offset of one answer, beside the high watermark and LSO of the same answer (R1)
+    ReplicaLog           the batches of this node's replica, leader or not, that it knows to be committed (R3)
+
+A follower answers a consumer's Fetch of version 11 or later from its own log, up to its own high watermark (KIP-392):
+that is how a replica's log is read from outside, on any cluster. The checksum of a batch does not cover the leader
+epoch, so it is the same on all replicas as long as nobody compacts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from typing import Any, Final
+
+from broker.wire import batch
+from broker.wire.batch import CorruptBatchError
+from broker.wire.errors import error_name
+from broker.wire.message import Request
+from broker.wire.messages.describe_quorum import DescribeQuorumRequest
+from broker.wire.messages.fetch import FetchPartition, FetchRequest, FetchTopic, PartitionData
+from broker.wire.messages.list_offsets import (
+    EARLIEST,
+    LATEST,
+    READ_COMMITTED,
+    READ_UNCOMMITTED,
+    ListOffsetsPartition,
+    ListOffsetsRequest,
+    ListOffsetsTopic,
+)
+from broker.wire.messages.metadata import MetadataRequest, MetadataRequestTopic, MetadataResponsePartition
+from broker.wire.messages.offset_for_leader_epoch import (
+    OffsetForLeaderEpochRequest,
+    OffsetForLeaderPartition,
+    OffsetForLeaderTopic,
+)
+
+Fields = dict[str, Any]
+Asking = Generator[Request, Any, Fields]
+"""Yields requests, is sent their responses, returns the answer's fields."""
+
+OUT_OF_RANGE: Final = 1
+NEWEST: Final = 50
+"""How far before its end a leader's log is looked at by `Fetch`."""
+LOOKED_AT: Final = 5000
+"""Offsets of a replica that `ReplicaLog` looks at, the newest; a line of the history stays below about 150 KB."""
+FETCH_BYTES: Final = 1 << 20
+MOST_FETCHES: Final = 200
+"""Bound of one `ReplicaLog`: batches of LOOKED_AT offsets, in answers of a megabyte and of one segment each."""
+
+
+class UnansweredError(Exception):
+    """The node answered, but not what was asked."""
+
+
+def metadata(value: Mapping[str, Any], names: Callable[[int], str]) -> Asking:
+    """Ask for the partition's leader."""
+    found, _ = yield from _partition(*_place(value))
+    leader = names(found.leader_id) if found.leader_id >= 0 else None
+    return {"leader": leader, "epoch": found.leader_epoch, "isr": [*map(names, found.isr_nodes)]}
+
+
+def list_offsets(value: Mapping[str, Any], names: Callable[[int], str]) -> Asking:  # noqa: ARG001 - as all questions
+    """Ask for the partition's ends: the LSO first, so that LSO <= HW whatever happens in between."""
+    place = _place(value)
+    lso = yield from _offset(*place, READ_COMMITTED, LATEST)
+    high = yield from _offset(*place, READ_UNCOMMITTED, LATEST)
+    start = yield from _offset(*place, READ_UNCOMMITTED, EARLIEST)
+    return {"lso": lso[0], "hw": high[0], "log-start": start[0], "epoch": high[1]}
+
+
+def describe_quorum(value: Mapping[str, Any], names: Callable[[int], str]) -> Asking:
+    """Ask who leads the metadata quorum."""
+    del value
+    answer = yield DescribeQuorumRequest()
+    _refuse(answer.error_code, "DESCRIBE_QUORUM")
+    for topic in answer.topics:
+        for part in topic.partitions:
+            _refuse(part.error_code, "DESCRIBE_QUORUM")
+            leader = names(part.leader_id) if part.leader_id >= 0 else None
+            return {"leader": leader, "epoch": part.leader_epoch, "hw": part.high_watermark}
+    raise UnansweredError("DESCRIBE_QUORUM: an answer without the quorum's partition")
+
+
+def epoch_end(value: Mapping[str, Any], names: Callable[[int], str]) -> Asking:  # noqa: ARG001 - as all questions
+    """Ask the leader where the epoch before its own ended; its own epoch is proven by asking for no other."""
+    topic, index = _place(value)
+    found, _ = yield from _partition(topic, index)
+    asked = found.leader_epoch - 1
+    if asked < 0:
+        raise UnansweredError(f"{topic}/{index} had no epoch before {found.leader_epoch}")
+    part = OffsetForLeaderPartition(partition=index, current_leader_epoch=found.leader_epoch, leader_epoch=asked)
+    answer = yield OffsetForLeaderEpochRequest(
+        replica_id=-1, topics=(OffsetForLeaderTopic(topic=topic, partitions=(part,)),)
+    )
+    end = answer.topics[0].partitions[0]
+    _refuse(end.error_code, "OFFSET_FOR_LEADER_EPOCH")
+    if end.end_offset < 0:
+        raise UnansweredError(f"{topic}/{index}: the leader knows no end of epoch {asked}")
+    return {"asked": asked, "epoch": found.leader_epoch, "end": end.end_offset}
+
+
+def fetch(value: Mapping[str, Any], names: Callable[[int], str]) -> Asking:  # noqa: ARG001 - as all questions
+    """Read the newest records as a consumer; the isolation is that of `value`."""
+    topic, index = _place(value)
+    found, topic_id = yield from _partition(topic, index)
+    high = yield from _offset(topic, index, READ_UNCOMMITTED, LATEST)
+    start = yield from _offset(topic, index, READ_UNCOMMITTED, EARLIEST)
+    offset = max(start[0], high[0] - NEWEST)
+    level = READ_COMMITTED if value.get("isolation") == "read_committed" else READ_UNCOMMITTED
+    data = yield from _read((topic, topic_id, index), offset, level, found.leader_epoch)
+    _refuse(data.error_code, "FETCH")
+    last = max((header.last_offset for header in _headers(data)), default=None)
+    fields = {"hw": data.high_watermark, "lso": data.last_stable_offset}
+    return fields if last is None else fields | {"last-offset": last}
+
+
+def replica_log(value: Mapping[str, Any], names: Callable[[int], str]) -> Asking:
+    """Read the newest batches of the node's own replica."""
+    topic, index = _place(value)
+    found, topic_id = yield from _partition(topic, index)
+    place = topic, topic_id, index
+    data = yield from _read(place, 0, READ_UNCOMMITTED)
+    start = max(data.high_watermark - LOOKED_AT, data.log_start_offset, 0)
+    if start > 0 or data.error_code == OUT_OF_RANGE:
+        data = yield from _read(place, start, READ_UNCOMMITTED)
+    batches: list[list[int]] = []
+    end = start
+    for _ in range(MOST_FETCHES):
+        _refuse(data.error_code, "FETCH")
+        new = [[one.base_offset, one.last_offset, one.crc] for one in _headers(data) if one.last_offset >= end]
+        batches += new
+        if not new or new[-1][1] + 1 >= data.high_watermark:
+            break
+        end = new[-1][1] + 1
+        data = yield from _read(place, end, READ_UNCOMMITTED)
+    read_to = batches[-1][1] + 1 if batches else start
+    return {
+        "log-start": max(data.log_start_offset, 0),
+        "from": start,
+        "hw": min(read_to, data.high_watermark),
+        "batches": batches,
+        "isr": [*map(names, found.isr_nodes)],
+    }
+
+
+QUESTIONS: Final[Mapping[str, Callable[[Mapping[str, Any], Callable[[int], str]], Asking]]] = {
+    "Metadata": metadata,
+    "ListOffsets": list_offsets,
+    "DescribeQuorum": describe_quorum,
+    "OffsetForLeaderEpoch": epoch_end,
+    "Fetch": fetch,
+    "ReplicaLog": replica_log,
+}
+"""By the name of the `api` in a probe's value."""
+
+
+def _place(value: Mapping[str, Any]) -> tuple[str, int]:
+    topic, _, index = value["key"].rpartition("/")
+    return topic, int(index)
+
+
+def _partition(topic: str, index: int) -> Generator[Request, Any, tuple[MetadataResponsePartition, bytes]]:
+    """Return what the node's metadata say of the partition, and the topic's id."""
+    answer = yield MetadataRequest(topics=(MetadataRequestTopic(name=topic),), allow_auto_topic_creation=False)
+    for found in answer.topics:
+        for part in found.partitions:
+            if part.partition_index == index:
+                return part, found.topic_id
+    raise UnansweredError(f"METADATA: it does not know {topic}/{index}")
+
+
+def _offset(topic: str, index: int, level: int, timestamp: int) -> Generator[Request, Any, tuple[int, int]]:
+    """Return an offset and its leader epoch."""
+    asked = (ListOffsetsPartition(partition_index=index, timestamp=timestamp),)
+    answer = yield ListOffsetsRequest(isolation_level=level, topics=(ListOffsetsTopic(name=topic, partitions=asked),))
+    for one in answer.topics:
+        for part in one.partitions:
+            _refuse(part.error_code, "LIST_OFFSETS")
+            return part.offset, part.leader_epoch
+    raise UnansweredError("LIST_OFFSETS: no answer for the partition")
+
+
+def _read(
+    place: tuple[str, bytes, int], offset: int, level: int, epoch: int = -1
+) -> Generator[Request, Any, PartitionData]:
+    """Return one partition's part of a Fetch answer."""
+    topic, topic_id, index = place
+    part = FetchPartition(
+        partition=index, current_leader_epoch=epoch, fetch_offset=offset, partition_max_bytes=FETCH_BYTES
+    )
+    answer = yield FetchRequest(
+        max_bytes=FETCH_BYTES,
+        isolation_level=level,
+        topics=(FetchTopic(topic=topic, topic_id=topic_id, partitions=(part,)),),
+    )
+    _refuse(answer.error_code, "FETCH")
+    for one in answer.responses:
+        for data in one.partitions:
+            assert isinstance(data, PartitionData)
+            return data
+    raise UnansweredError("FETCH: no answer for the partition")
+
+
+def _headers(data: PartitionData) -> list[batch.BatchHeader]:
+    """Return the headers of the answer's whole batches."""
+    if not data.records:
+        return []
+    assert not hasattr(data.records, "generation"), "a region is the broker's own matter"
+    try:
+        return [header for _, header in batch.parse(data.records)]
+    except CorruptBatchError as error:
+        raise UnansweredError(f"FETCH: {error}") from error
+
+
+def _refuse(code: int, api: str) -> None:
+    if code:
+        raise UnansweredError(f"{api}: {error_name(code)}")
