@@ -99,7 +99,8 @@ class PerThread(msgspec.Struct, frozen=True, gc=False):
 
 
 def _soonest(times: list[int | None]) -> int | None:
-    return min((t for t in times if t is not None), default=None)
+    known = [t for t in times if t is not None]
+    return min(known) if known else None
 
 
 class Together(msgspec.Struct, frozen=True, gc=False):
@@ -114,17 +115,17 @@ class Together(msgspec.Struct, frozen=True, gc=False):
         until: list[int | None] = []
         parts = list(self.parts)
         for index, part in enumerate(self.parts):
-            match part.op(ctx):
-                case Emit() as answer:
-                    if best is None or answer.op.time < best.op.time:
-                        best, best_index = answer, index
-                    if answer.op.time <= ctx.time_ns:
-                        break
-                case Pending(at, successor):
-                    parts[index] = successor
-                    until.append(at)
-                case None:
-                    parts[index] = NOTHING
+            answer = part.op(ctx)
+            if isinstance(answer, Pending):
+                parts[index] = answer.successor
+                until.append(answer.until_ns)
+            elif answer is None:
+                parts[index] = NOTHING
+            else:
+                if best is None or answer.op.time < best.op.time:
+                    best, best_index = answer, index
+                if answer.op.time <= ctx.time_ns:
+                    break
         if best is not None:
             parts[best_index] = best.successor
             return Emit(best.op, Together(tuple(parts)))
@@ -132,8 +133,10 @@ class Together(msgspec.Struct, frozen=True, gc=False):
 
     def _with(self, parts: list[Generator]) -> Together:
         """Return itself where nothing changed: most of the time nothing does, and a run asks often."""
-        same = all(new is old for new, old in zip(parts, self.parts, strict=True))
-        return self if same else Together(tuple(parts))
+        for new, old in zip(parts, self.parts, strict=True):
+            if new is not old:
+                return Together(tuple(parts))
+        return self
 
     def update(self, ctx: Context, event: Op) -> Generator:
         """Pass the event to every part."""
@@ -152,6 +155,11 @@ class While(msgspec.Struct, frozen=True, gc=False):
         if main is None:
             return None
         side = self.side.op(ctx)
+        if isinstance(main, Pending) and isinstance(side, Pending):
+            until_ns = main.until_ns
+            if until_ns is None or (side.until_ns is not None and side.until_ns < until_ns):
+                until_ns = side.until_ns
+            return Pending(until_ns, self._with(main.successor, side.successor))
         if isinstance(side, Emit) and not (isinstance(main, Emit) and main.op.time <= side.op.time):
             return Emit(side.op, While(main.successor if isinstance(main, Pending) else self.main, side.successor))
         rest = NOTHING if side is None else self.side if isinstance(side, Emit) else side.successor
@@ -318,15 +326,16 @@ class Phases(msgspec.Struct, frozen=True, gc=False):
                 if len(ctx.free) < len(ctx.processes) and ctx.time_ns < patience_over_ns:
                     return Pending(patience_over_ns, Phases(rest, self.patience_ns, ended))
                 ended = None
-            match rest[0].op(ctx):
-                case Emit(op, successor):
-                    return Emit(op, Phases((successor, *rest[1:]), self.patience_ns))
-                case Pending(until, successor):
-                    if successor is self.rest[0] and self.ended_ns is None:
-                        return Pending(until, self)
-                    return Pending(until, Phases((successor, *rest[1:]), self.patience_ns))
-                case None:
-                    rest, ended = rest[1:], ctx.time_ns
+            answer = rest[0].op(ctx)
+            if answer is None:
+                rest, ended = rest[1:], ctx.time_ns
+                continue
+            successor = answer.successor
+            if isinstance(answer, Emit):
+                return Emit(answer.op, Phases((successor, *rest[1:]), self.patience_ns))
+            if successor is self.rest[0] and self.ended_ns is None:
+                return Pending(answer.until_ns, self)
+            return Pending(answer.until_ns, Phases((successor, *rest[1:]), self.patience_ns))
         return None
 
     def update(self, ctx: Context, event: Op) -> Generator:

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from harness.generator import Context, Emit, Generator, Pending
+from harness.generator import Context, Generator, Pending
 from harness.history import HARNESS, INFO, Op, Process
 
 
@@ -74,25 +74,24 @@ class Scheduler:
         """Return what to do now."""
         if self._generator is None:
             return Done(tuple(self._busy))
-        match self._generator.op(self._context(time_ns)):
-            case None:
-                self._generator = None
-                return Done(tuple(self._busy))
-            case Pending(until, successor):
-                self._generator = successor
-                return Wait(until)
-            case Emit(op, _) if op.time > time_ns:
-                return Wait(op.time)
-            case Emit(op, successor):
-                op = self._stamp(op, time_ns)
-                if op.process == HARNESS:
-                    self._generator = successor.update(self._context(time_ns), op)
-                    return Point(op)
-                assert op.process in self._free, f"the generator chose {op.process!r}, which is not free: {op}"
-                del self._free[op.process]
-                self._busy[op.process] = None
-                self._generator = successor.update(self._context(time_ns), op)
-                return Dispatch(op)
+        answer = self._generator.op(self._context(time_ns))
+        if isinstance(answer, Pending):
+            self._generator = answer.successor
+            return Wait(answer.until_ns)
+        if answer is None:
+            self._generator = None
+            return Done(tuple(self._busy))
+        if answer.op.time > time_ns:
+            return Wait(answer.op.time)
+        op = self._stamp(answer.op, time_ns)
+        if op.process == HARNESS:
+            self._generator = answer.successor.update(self._context(time_ns), op)
+            return Point(op)
+        assert op.process in self._free, f"the generator chose {op.process!r}, which is not free: {op}"
+        del self._free[op.process]
+        self._busy[op.process] = None
+        self._generator = answer.successor.update(self._context(time_ns), op)
+        return Dispatch(op)
 
     def complete(self, time_ns: int, completion: Op) -> tuple[Op, Process | None]:
         """Take a completion; return it stamped, and the thread's new process number if the old one is used up."""

@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 from harness.client import AsyncClient, AsyncClients, Client, Clients, Now
 from harness.generator import SECOND_NS, Generator
 from harness.history import INFO, Op, Process
-from harness.scheduler import Dispatch, Done, Point, Scheduler, Wait
+from harness.scheduler import Dispatch, Done, Scheduler, Wait
 
 LAST_CALLS_S: Final = 20
 """As in `harness.interpreter`: how long the end of a run waits for ops that are still out."""
@@ -177,19 +177,18 @@ class VirtualInterpreter:
         if not self._is_closing:
             self.take_posted()
         while not self._end.done:
-            match self._scheduler.next(self.now()):
-                case Dispatch(op):
-                    self._record(op)
-                    self._busy += 1
-                    self._begin(op)
-                case Point(op):
-                    self._record(op)
-                case Wait(until_ns):
-                    if until_ns is not None:
-                        self._timer = self._clock.at(self._began_ns + until_ns, self._look_again)
-                    return
-                case Done():
-                    self._end.set(None)
+            due = self._scheduler.next(self._clock.now_ns - self._began_ns)
+            if isinstance(due, Wait):
+                if due.until_ns is not None:
+                    self._timer = self._clock.at(self._began_ns + due.until_ns, self._look_again)
+                return
+            if isinstance(due, Done):
+                self._end.set(None)
+                return
+            self._record(due.op)
+            if isinstance(due, Dispatch):
+                self._busy += 1
+                self._begin(due.op)
 
     def _begin(self, op: Op) -> None:
         task = self._clock.spawn(self._invoke(op), f"{op.process} {op.f}")

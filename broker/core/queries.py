@@ -83,6 +83,7 @@ _SIMPLE: dict[type, Callable[[Broker, Any], Response | None]] = {
     DescribeUserScramCredentialsRequest: lambda broker, message: security.describe_scram(broker.image, message),
 }
 """Questions that need the node's state, but neither its disk nor the time."""
+_OTHERS = {MetadataRequest, ListOffsetsRequest, ListTransactionsRequest, DescribeQuorumRequest}
 
 
 def answer(broker: Broker, storage: Storage, message: Request, now_ms: int) -> Response | None:
@@ -90,6 +91,8 @@ def answer(broker: Broker, storage: Storage, message: Request, now_ms: int) -> R
     simple = _SIMPLE.get(type(message))
     if simple is not None:
         return simple(broker, message)
+    if type(message) not in _OTHERS:
+        return None
     match message:
         case MetadataRequest() if not missing(broker.config, broker.image, message):
             return broker.metadata(message)

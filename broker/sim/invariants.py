@@ -126,6 +126,8 @@ class Invariants:
             self._strong_isr(node, replica)
         elif log.end < life.read_to.get(replica.key, 0):
             self._cut_in_isr(node, broker, replica)
+        if log.high_watermark == life.read_to.get(replica.key, -1) <= log.end:
+            return  # nothing is committed here that was not before
         wrong = self._follow(node, life, replica.key, log, compacted=self._is_compacted(replica))
         if wrong:
             self._violate("LogMatchingProperty", node, _name(replica), wrong)

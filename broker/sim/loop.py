@@ -192,9 +192,10 @@ class Loop:
 
     def at(self, at_ns: int, call: Callable[[], None]) -> Timer:
         """Call it at a time; at once (soon) if that is past."""
-        timer = Timer(max(at_ns, self.now_ns), call)
+        at_ns = max(at_ns, self.now_ns)
+        timer = Timer(at_ns, call)
         self._order += 1
-        heapq.heappush(self._timers, (timer.at_ns, self._order, timer))
+        heapq.heappush(self._timers, (at_ns, self._order, timer))
         return timer
 
     def surely_at(self, at_ns: int, call: Callable[[], None]) -> None:

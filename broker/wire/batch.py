@@ -125,12 +125,13 @@ def parse(buffer: Buffer, position: int = 0) -> Iterator[tuple[int, BatchHeader]
         header = parse_header(buffer, position)
         if header.magic != MAGIC:
             raise CorruptBatchError(f"magic {header.magic} at byte {position}: only format v2 is supported")
-        if header.size < HEADER_SIZE:
-            raise CorruptBatchError(f"batch of {header.size} bytes at byte {position} is shorter than its header")
-        if position + header.size > end:
+        size = header.batch_length + LENGTH_OVERHEAD
+        if size < HEADER_SIZE:
+            raise CorruptBatchError(f"batch of {size} bytes at byte {position} is shorter than its header")
+        if position + size > end:
             return
         yield position, header
-        position += header.size
+        position += size
 
 
 def check(buffer: Buffer, position: int, header: BatchHeader) -> None:

@@ -49,6 +49,8 @@ def put_varint(out: bytearray, number: int) -> None:
 
 def take_varint(buffer: Buffer, position: int, limit: int = _VARLONG_MAX_BYTES) -> tuple[int, int]:
     """Return (number, position behind it). Raise CorruptBatchError where there is none."""
+    if position < len(buffer) and (zigzag := buffer[position]) < 0x80:  # most are small
+        return (zigzag >> 1) ^ -(zigzag & 1), position + 1
     zigzag = 0
     for index in range(limit):
         if position >= len(buffer):

@@ -109,12 +109,12 @@ class Replica:
 
     def next_fetch(self, max_bytes: int) -> FetchPartition:
         """Return what to ask the leader for."""
-        log = self.log
+        log, end = self.log, self.log.end
         return FetchPartition(
             partition=self.key[1],
             current_leader_epoch=self.leader_epoch,
-            fetch_offset=log.end,
-            last_fetched_epoch=log.epochs.epoch_at(log.end - 1) if log.end > log.start else -1,
+            fetch_offset=end,
+            last_fetched_epoch=log.epochs.epoch_at(end - 1) if end > log.start else -1,
             log_start_offset=log.start,
             partition_max_bytes=max_bytes,
         )
