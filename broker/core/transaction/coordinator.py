@@ -4,6 +4,10 @@ What a request does is decided by `state`, made durable by the id's `Shard`, and
 has one change on its way at a time. EndTxn is answered when the markers are written (a client would otherwise run into
 CONCURRENT_TRANSACTIONS and lose tens of milliseconds), or after `PATIENCE_MS` if a partition can't take its marker;
 requests that meet a busy id wait as long. Timed-out transactions are aborted by a sweep.
+
+That all markers are written is known in memory first, and written to the log `UNSAVED_MS` later, or never when the next
+change comes before: who finds the decision alone in the log writes the markers again, which does no harm. No producer
+waits for that record, and one that goes on at once saves it.
 """
 
 from __future__ import annotations
@@ -42,6 +46,8 @@ TOPIC = "__transaction_state"
 OFFSETS_TOPIC = "__consumer_offsets"
 PATIENCE_MS = 100
 """How long a request may wait for markers: longer than replication takes, shorter than a client's retry loop bears."""
+UNSAVED_MS = 500
+"""Longer than a busy producer takes to its next transaction; markers that a failover repeats are few."""
 V2_FROM_END_TXN = 5
 """EndTxn says by its version which protocol the client speaks."""
 
@@ -83,6 +89,7 @@ class TransactionCoordinator:
         self._shards: dict[int, Shard] = {}
         self._loading: list[Shard] = []
         self._patience: list[tuple[int, int, Entry]] = []
+        self._unsaved: dict[Entry, tuple[Shard, int]] = {}  # completed in memory only, and when to write that
         self._order = count()
         self._sweep_at_ms = 0
         self._now_ms = 0  # of the last tick; the node ticks in every step, so it is the step's
@@ -96,6 +103,11 @@ class TransactionCoordinator:
         deadline_ms = self.markers.deadline_ms
         if self._shards:
             deadline_ms = min(deadline_ms, self._sweep_at_ms)
+        for _, due_ms in self._unsaved.values():
+            deadline_ms = min(deadline_ms, due_ms)
+            break  # the first is the oldest
+        while self._patience and not self._patience[0][2].waiting:
+            heapq.heappop(self._patience)
         return min(deadline_ms, self._patience[0][0]) if self._patience else deadline_ms
 
     def role_changed(self, replica: Replica) -> None:
@@ -106,6 +118,7 @@ class TransactionCoordinator:
             del self._shards[index]
             self._loading = [loading for loading in self._loading if loading is not shard]
             self.markers.drop(shard)
+            self._unsaved = {entry: item for entry, item in self._unsaved.items() if item[0] is not shard}
             for entry in shard.entries.values():
                 self._retry(entry, 1 << 61)
             shard = None
@@ -216,17 +229,30 @@ class TransactionCoordinator:
         except Refused:
             entry.busy = False
             raise
+        self._unsaved.pop(entry, None)
         self._replicas.appended(shard.log.replica, now_ms)
 
     def _completed(self, shard: Shard, entry: Entry, now_ms: int) -> None:
-        """All markers are written: note it, and let those who wait go on."""
+        """All markers are written: let those who wait go on; the log hears of it later."""
         assert entry.value is not None
+        entry.value = state.complete(entry.value)
         entry.busy = False
-        try:
-            self._change(shard, entry, state.complete(entry.value), now_ms, lambda _: None)
-        except Refused:
-            entry.busy = True
-            self.markers.start(shard, entry)  # markers may be written twice; the state may not stay undecided
+        self._unsaved[entry] = (shard, now_ms + UNSAVED_MS)
+        self._retry(entry, now_ms)
+
+    def _save_completed(self, now_ms: int) -> None:
+        """Write down the completions that no later change has overtaken."""
+        due = [entry for entry, (_, due_ms) in self._unsaved.items() if due_ms <= now_ms]
+        for entry in due:
+            shard, _ = self._unsaved.pop(entry)
+            assert entry.value is not None
+            try:
+                if not entry.busy:  # else an id is being fetched for it
+                    self._change(shard, entry, entry.value, now_ms, lambda _: None)
+                    continue
+            except Refused:
+                pass
+            self._unsaved[entry] = (shard, now_ms + UNSAVED_MS)
 
     # InitProducerId.
 
@@ -432,6 +458,8 @@ class TransactionCoordinator:
             self._sweep_at_ms = now_ms + self._config.transaction_sweep_ms
             self._sweep(now_ms)
         self.markers.send(now_ms)
+        if self._unsaved:
+            self._save_completed(now_ms)
 
     def _resume(self, shard: Shard) -> None:
         """Go on with what the last coordinator had decided."""
