@@ -7,8 +7,9 @@ A request header is key, version, correlation id and client id (a legacy string 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from broker.wire.apis import is_known, request_header_version, response_header_version
 from broker.wire.errors import WireError
@@ -19,8 +20,7 @@ _CORRELATION: Final = struct.Struct(">i")
 _read_client_id, _write_client_id = sized(read_int16_length, write_int16_length, text=True, nullable=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestHeader:
+class RequestHeader(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The header of a request. `body_at` is where the body begins in the payload that it was read from."""
 
     api_key: int

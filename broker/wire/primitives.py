@@ -56,6 +56,8 @@ def write_uuid(out: bytearray, value: bytes) -> None:
 
 def read_uvarint(data: Buffer, at: int) -> tuple[int, int]:
     """Read an unsigned varint of at most 32 bits."""
+    if at < len(data) and data[at] < 0x80:  # nearly always
+        return data[at], at + 1
     value = shift = 0
     for position in range(at, at + MAX_VARINT_BYTES):
         if position >= len(data):
@@ -72,6 +74,9 @@ def read_uvarint(data: Buffer, at: int) -> tuple[int, int]:
 
 def write_uvarint(out: bytearray, value: int) -> None:
     """Write an unsigned varint."""
+    if 0 <= value < 0x80:  # nearly always
+        out.append(value)
+        return
     if not 0 <= value < 1 << 32:
         raise WireError(f"{value} does not fit an unsigned varint of 32 bits")
     while value >= 0x80:

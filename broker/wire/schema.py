@@ -7,15 +7,19 @@ only the version has is skipped when read and written as its default, what only 
 kio's own decoder is not used on bytes from outside: on an array length that lies it asks for as much memory as the
 length says and *aborts the process*; readers here check every length against the bytes that are left. Tests compare
 both on valid messages. Schemas are imported lazily, one per API key, kind and version that is really used.
+
+Numbers that follow one another are read and written in one go, as a *run*: most of a message are such.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import struct
 import typing
 from collections.abc import Callable, Mapping
 from functools import cache
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -42,19 +46,22 @@ from broker.wire.primitives import (
     write_uvarint,
 )
 
+_LAYOUTS: Final[Mapping[str, str]] = {
+    "bool": "?",
+    "int8": "b",
+    "int16": "h",
+    "uint16": "H",
+    "int32": "i",
+    "uint32": "I",
+    "int64": "q",
+    "float64": "d",
+    "error_code": "h",
+    "timedelta_i32": "i",
+    "timedelta_i64": "q",
+    "datetime_i64": "q",
+}
 _FIXED: Final[Mapping[str, tuple[Reader, Writer]]] = {
-    "bool": fixed(">?"),
-    "int8": fixed(">b"),
-    "int16": fixed(">h"),
-    "uint16": fixed(">H"),
-    "int32": fixed(">i"),
-    "uint32": fixed(">I"),
-    "int64": fixed(">q"),
-    "float64": fixed(">d"),
-    "error_code": fixed(">h"),
-    "timedelta_i32": fixed(">i"),
-    "timedelta_i64": fixed(">q"),
-    "datetime_i64": fixed(">q"),
+    **{name: fixed(f">{layout}") for name, layout in _LAYOUTS.items()},
     "uuid": (read_uuid, write_uuid),
 }
 _TIMES: Final = frozenset({"timedelta_i32", "timedelta_i64", "datetime_i64"})
@@ -73,6 +80,8 @@ class _Field(NamedTuple):
     default: Any
     ours: bool
     """Whether our class has the field."""
+    layout: str = ""
+    """Of a number, in `struct` notation."""
 
 
 def compiled(ours: type[Part] | None, theirs: type) -> tuple[Reader, Writer]:
@@ -94,16 +103,49 @@ def _compiled(ours: type[Part] | None, theirs: Any) -> tuple[Reader, Writer]:
     )
 
 
+def _runs(fields: list[_Field]) -> list[list[_Field]]:
+    """Return the fields in their order; numbers of ours that follow one another are together."""
+    runs: list[list[_Field]] = []
+    for one in fields:
+        if one.layout and one.ours and runs and runs[-1][0].layout and runs[-1][0].ours:
+            runs[-1].append(one)
+        else:
+            runs.append([one])
+    return runs
+
+
+def _packed(run: list[_Field]) -> struct.Struct:
+    return struct.Struct(">" + "".join(one.layout for one in run))
+
+
+def _run_reader(run: list[_Field]) -> Reader:
+    """Return what reads several numbers at once, as a tuple."""
+    packed = _packed(run)
+    size, unpack_from = packed.size, packed.unpack_from
+
+    def read(data: Buffer, at: int) -> tuple[Any, int]:
+        return unpack_from(data, at), at + size
+
+    return read
+
+
 def _reader(build: Callable[..., Part] | None, plain: list[_Field], tagged: list[_Field], *, flexible: bool) -> Reader:
-    steps = [(one.name, one.read, one.ours) for one in plain]
+    steps: list[tuple[str | tuple[str, ...] | None, Reader]] = []
+    for run in _runs(plain):
+        if len(run) > 1:
+            steps.append((tuple(one.name for one in run), _run_reader(run)))
+        else:
+            steps.append((run[0].name if run[0].ours else None, run[0].read))
     by_tag = {one.tag: one for one in tagged}
 
     def read(data: Buffer, at: int) -> tuple[Part | None, int]:
         values: dict[str, Any] = {}
-        for name, read_field, wanted in steps:
+        for name, read_field in steps:
             value, at = read_field(data, at)
-            if wanted:
+            if name.__class__ is str:
                 values[name] = value
+            elif name is not None:
+                values.update(zip(name, value, strict=True))
         if flexible:
             at = _read_tags(data, at, by_tag, values)
         return build(**values) if build else None, at
@@ -113,6 +155,8 @@ def _reader(build: Callable[..., Part] | None, plain: list[_Field], tagged: list
 
 def _read_tags(data: Buffer, at: int, by_tag: Mapping[int | None, _Field], values: dict[str, Any]) -> int:
     count, at = read_uvarint(data, at)
+    if not count:
+        return at
     if count > len(data) - at:
         raise WireError(f"truncated: {count} tagged fields where {len(data) - at} bytes are left")
     for _ in range(count):
@@ -132,28 +176,40 @@ def _read_tags(data: Buffer, at: int, by_tag: Mapping[int | None, _Field], value
     return at
 
 
+def _run_writer(run: list[_Field]) -> Writer:
+    """Return what writes several numbers at once, from a tuple."""
+    pack = _packed(run).pack
+
+    def write(out: bytearray, values: Any) -> None:
+        out += pack(*values)
+
+    return write
+
+
 def _writer(
     plain: list[_Field], tagged: list[_Field], lost: list[tuple[str, Any]], *, what: str, flexible: bool
 ) -> Writer:
-    steps: list[tuple[str, Writer, bytes | None]] = []
-    for one in plain:
-        constant = None
-        if not one.ours:
+    steps: list[tuple[Callable[[Any], Any] | None, Writer | bytes]] = []
+    for run in _runs(plain):
+        if len(run) > 1:
+            steps.append((attrgetter(*(one.name for one in run)), _run_writer(run)))
+        elif run[0].ours:
+            steps.append((attrgetter(run[0].name), run[0].write))
+        else:
             out = bytearray()
-            one.write(out, one.default)
-            constant = bytes(out)
-        steps.append((one.name, one.write, constant))
+            run[0].write(out, run[0].default)
+            steps.append((None, bytes(out)))
     tags = [one for one in tagged if one.ours]
 
     def write(out: bytearray, message: Any) -> None:
         for name, default in lost:
             if getattr(message, name) != default:
                 raise WireError(f"{what} can't carry {name}")
-        for name, write_field, constant in steps:
-            if constant is None:
-                write_field(out, getattr(message, name))
+        for get, write_field in steps:
+            if get is None:
+                out += write_field  # type: ignore[arg-type]  # a constant
             else:
-                out += constant
+                write_field(out, get(message))  # type: ignore[operator]
         if flexible:
             _write_tags(out, message, tags)
 
@@ -161,6 +217,9 @@ def _writer(
 
 
 def _write_tags(out: bytearray, message: Any, tags: list[_Field]) -> None:
+    if not tags:
+        out.append(0)
+        return
     present = [(one, value) for one in tags if (value := getattr(message, one.name)) != one.default]
     write_uvarint(out, len(present))
     for one, value in present:
@@ -197,7 +256,8 @@ def _field(
         lengths = (read_compact_length, write_compact_length) if flexible else (read_int32_length, write_int32_length)
         read, write = array((read, write), *lengths, nullable=nullable)
     default = defaults[name] if wanted else _their_default(one, kafka_type, nullable=nullable, is_array=is_array)
-    return _Field(name, one.metadata.get("tag"), read, write, default, wanted)
+    layout = "" if is_array or nullable else _LAYOUTS.get(kafka_type, "")
+    return _Field(name, one.metadata.get("tag"), read, write, default, wanted, layout)
 
 
 def _primitive(kafka_type: str, *, flexible: bool, nullable: bool) -> tuple[Reader, Writer]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 
 
+@lru_cache(maxsize=1024)
 def partition_for(name: str, partitions: int) -> int:
     """Return the partition index that Kafka would take (`Utils.abs(name.hashCode) % partitions`)."""
     code = 0
