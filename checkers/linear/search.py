@@ -124,6 +124,7 @@ class _Plan:
         self.passive: list[list[_Entry]] = []
         """Those that change nothing: they take effect at the first moment at which they can, which never hurts."""
         self.active: list[list[_Entry]] = []
+        returns, bits, reads = self.returns, self.bits, model.reads
         passive, active = dict[int, _Entry](), dict[int, _Entry]()
         still, moving = list[_Entry](), list[_Entry]()
         free: list[int] = []
@@ -132,8 +133,8 @@ class _Plan:
         twins: dict[Any, int] = {}
         for _, is_return, number in events:
             if is_return:
-                self.returns.append(number)
-                self.bits.append(bit[number])
+                returns.append(number)
+                bits.append(bit[number])
                 self.passive.append(still)
                 self.active.append(moving)
                 if number in passive:
@@ -145,18 +146,19 @@ class _Plan:
                 free.append(bit[number])
                 continue
             if free:
-                bit[number] = free.pop()
+                mine = free.pop()
             else:
-                bit[number] = 1 << slots
+                mine = 1 << slots
                 slots += 1
+            bit[number] = mine
             op = operations[number]
             before = 0
             if op.ret == NEVER:
                 key = (op.f, repr(op.input))
                 before = bit[twins[key]] if key in twins else 0
                 twins[key] = number
-            entry = (bit[number], before, op)
-            if model.changes_nothing(op):
+            entry = (mine, before, op)
+            if op.f in reads or (op.output is False and model.changes_nothing(op)):
                 passive[number] = entry
                 still = [*still, entry]
             else:
