@@ -46,11 +46,11 @@ class Judgement:
             "anomalies": {anomaly.name: anomaly_json(anomaly) for anomaly in self.anomalies},
             "allowed": {anomaly.name: anomaly_json(anomaly) for anomaly in self.allowed},
             "not-checked": list(self.not_checked),
-            "not-checked-because": because(self.not_checked),
             "models": self.models,
             "ops": self.ops,
             "seconds": self.seconds,
             "reasons": list(self.reasons),
+            "not-checked-because": because(self.not_checked),
         }
 
 

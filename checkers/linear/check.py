@@ -123,7 +123,7 @@ def _judged(part: _Part, findings: Findings) -> bool:
     if model.name == "log" and not part.options.fresh:
         findings.reasons.append("Values of a log must be unique to be judged without --fresh.")
         return True
-    outcome = search(model, part.table.operations(exact=model.exact), part.budget)
+    outcome = search(model, part.table.operations(exact=model.exact), part.budget, compiled=not part.monitored)
     tell(model, part.key, outcome, findings)
     return outcome.answer is not Answer.UNDECIDED
 

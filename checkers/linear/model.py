@@ -69,9 +69,14 @@ class Model:
     exact: bool = False
     """Values are compared and never calculated with: 1, 1.0 and true are given to `step` as different ones."""
 
+    @property
+    def is_register(self) -> bool:
+        """Whether its state is one value that is written, read and swapped."""
+        return self.step is _register
+
     def changes_nothing(self, op: Operation) -> bool:
         """Return whether the state after an operation is the one before it, whatever the state."""
-        return op.f in self.reads or (self.step is _register and op.f == "cas" and op.output is False)
+        return op.f in self.reads or (self.is_register and op.f == "cas" and op.output is False)
 
 
 def _register(state: Any, op: Operation) -> Any:

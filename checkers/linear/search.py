@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
 
 from checkers.linear.model import IMPOSSIBLE, NEVER, Model, Operation
 
@@ -43,17 +43,38 @@ class Outcome:
     """States that were possible just before (a few of them)."""
 
 
-def search(model: Model, operations: Sequence[Operation], budget: int) -> Outcome:
-    """Search for a linearization of the operations (of one key)."""
-    return Search(model, operations).run(budget)
+def search(model: Model, operations: Sequence[Operation], budget: int, *, compiled: bool = False) -> Outcome:
+    """Search for a linearization of the operations (of one key).
+
+    `compiled`: by the kernel that Numba compiles, where there is one for the model; it finds the same.
+    """
+    return Search(model, operations, compiled=compiled).run(budget)
+
+
+class Racer(Protocol):
+    """One of the two orders."""
+
+    taken: int
+    """Steps of the last `run`."""
+    furthest: int
+    """The last event that was reached."""
+
+    def run(self, steps: int) -> Answer:
+        """Take up to so many steps."""
+        ...
+
+    def states(self, event: int) -> list[Any]:
+        """Return the states in which an event was reached."""
+        ...
 
 
 class Search:
     """A search that can be gone on with; the two orders race in it."""
 
-    def __init__(self, model: Model, operations: Sequence[Operation]) -> None:
+    def __init__(self, model: Model, operations: Sequence[Operation], *, compiled: bool = False) -> None:
         self._plan = _Plan(model, [op for op in operations if op.ret != NEVER or op.f not in model.reads])
-        self._racers = [_Racer(self._plan, returning_first=True), _Racer(self._plan, returning_first=False)]
+        made = _compiled(self._plan) if compiled and model.is_register else None
+        self._racers: Sequence[Racer] = made or [_Racer(self._plan, returning_first=first) for first in (True, False)]
         self.taken = 0
 
     def run(self, budget: int) -> Outcome:
@@ -99,14 +120,45 @@ def search_keys(model: Model, by_key: Mapping[Any, Sequence[Operation]], budget:
 STATES_SHOWN = 4
 
 
-def _outcome(plan: _Plan, racer: _Racer, answer: Answer, taken: int) -> Outcome:
+def _outcome(plan: _Plan, racer: Racer, answer: Answer, taken: int) -> Outcome:
     if answer is Answer.LINEARIZABLE:
         return Outcome(answer, taken)
     event = racer.furthest
     stuck = plan.operations[plan.returns[event]]
     pending = tuple(op for _, _, op in (*plan.passive[event], *plan.active[event]) if op is not stuck)
-    states = tuple({state: None for at, _, state in racer.seen if at == event})
-    return Outcome(answer, taken, stuck, pending, states[:STATES_SHOWN])
+    return Outcome(answer, taken, stuck, pending, tuple(racer.states(event)[:STATES_SHOWN]))
+
+
+class _Compiled:
+    """A racer of `checkers.linear.compiled`."""
+
+    def __init__(self, racer: Any) -> None:
+        self._racer = racer
+        self.taken = self.furthest = 0
+
+    def run(self, steps: int) -> Answer:
+        answer = _ANSWERS[self._racer.run(steps)]
+        self.taken, self.furthest = self._racer.taken, self._racer.furthest
+        return answer
+
+    def states(self, event: int) -> list[Any]:
+        states: list[Any] = self._racer.states(event)
+        return states
+
+
+_ANSWERS = (Answer.LINEARIZABLE, Answer.NOT, Answer.UNDECIDED)
+
+
+def _compiled(plan: _Plan) -> list[_Compiled] | None:
+    """Return compiled racers; None where Numba is missing, or too many operations are under way at one time."""
+    try:
+        from checkers.linear import compiled  # noqa: PLC0415  Numba is heavy, and few searches are long enough for it
+    except ImportError:
+        return None
+    if not compiled.fits(plan):
+        return None
+    registers = compiled.Registers(plan, plan.model.initial)
+    return [_Compiled(compiled.Racer(registers, returning_first=first)) for first in (True, False)]
 
 
 class _Plan:
@@ -180,6 +232,10 @@ class _Racer:
         self.furthest = 0
         self.seen: set[tuple[int, int, Any]] = set()
         self._stack: list[tuple[int, int, Any]] = [(0, 0, plan.model.initial)]
+
+    def states(self, event: int) -> list[Any]:
+        """Return the states in which an event was reached."""
+        return sorted({state for at, _, state in self.seen if at == event}, key=repr)
 
     def run(self, steps: int) -> Answer:  # noqa: C901, PLR0912  the hot loop stays one
         """Take up to so many steps."""

@@ -14,7 +14,7 @@ from checkers.mapping import InTurn
 from checkers.options import CheckOptions
 from harness.history import HistoryError, Op
 from tests.anomalies.test_planted import PLANTED
-from tests.checkers import mutations, mutations_of_evidence, mutations_of_order
+from tests.checkers import mutations, mutations_of_evidence, mutations_of_forgetting, mutations_of_order
 from tests.checkers.kafka_model import run
 from tests.checkers.linear.test_search import generate
 from tests.checkers.mutating import MUTATIONS, PLAYED_BY, apply
@@ -22,6 +22,7 @@ from tests.checkers.story import Story
 
 assert mutations  # importing them fills the table
 assert mutations_of_evidence
+assert mutations_of_forgetting
 assert mutations_of_order
 
 
