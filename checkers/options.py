@@ -77,7 +77,7 @@ def options_of_scenario(scenario: Mapping[str, Any]) -> CheckOptions:
     defaults = CheckOptions()
     workload = str(scenario.get("workload", KAFKA))
     return CheckOptions(
-        workload=KAFKA if workload in {"txn", "send-poll", "compaction", "retention", "groups"} else workload,
+        workload=KAFKA if workload in {"txn", "send-poll", "copy", "compaction", "retention", "groups"} else workload,
         isolation=scenario.get("isolation", defaults.isolation),
         sub_via=tuple(scenario.get("sub_via", defaults.sub_via)),
         acks=scenario.get("acks", defaults.acks),

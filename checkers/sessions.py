@@ -5,12 +5,13 @@ how often its EndTxn was sent (`end-attempts`). Sessions are init_transactions c
 
 A transaction is a zombie's if it is visible although its commit was first called after a later session of the same
 transactional.id had been initialized: that session fenced it. What was committed before is legal, whatever the fenced
-client was told.
+client was told. Of two sessions one is later if the operation that initialized it was invoked when the other's
+init_transactions had returned; of two that overlap nobody knows who fenced whom.
 
 An EndTxn that was sent more than once, or given up, may reach the coordinator after its transaction ended, and end the
 next one. `cross-transaction` is told as the cause of what such an end leaves behind: a transaction that aborted and is
 visible, after one that committed; one that committed and of which members are missing, after one that aborted. It is
-never told without such a consequence.
+never told without such a consequence. Where topics forget (compaction, retention), what is missing proves nothing.
 """
 
 from __future__ import annotations
@@ -37,17 +38,7 @@ def zombie_commits(case: Case, findings: Findings) -> None:
     if not len(known):
         findings.not_checked.append(ZOMBIE)
         return
-    order = known[np.lexsort((init[known], calls.txn_id[known]))]
-    last = np.append(calls.txn_id[order][1:] != calls.txn_id[order][:-1], True)
-    successor = np.full(calls.size, NONE, np.int64)
-    following = NONE
-    for place in range(len(order) - 1, -1, -1):
-        call = int(order[place])
-        if last[place]:
-            following = NONE
-        elif init[order[place + 1]] > init[call]:
-            following = int(order[place + 1])
-        successor[call] = following
+    successor = _successors(calls.txn_id, init, view.invoke_time(), known)
     fenced = successor[known] != NONE
     suspects = known[fenced]
     suspects = suspects[calls.commit_time[suspects] > init[successor[suspects]]]
@@ -57,6 +48,22 @@ def zombie_commits(case: Case, findings: Findings) -> None:
         seen = rows[visible[case.placement.send_vid[rows]]]
         if len(seen):
             _tell_zombie(case, findings, int(call), int(successor[call]), int(init[successor[call]]), int(seen[0]))
+
+
+def _successors(txn_id: Ints, init: Ints, invoked: Ints, known: Ints) -> Ints:
+    """Return per call the first call of the session that was the first to be initialized after the call's own."""
+    successor = np.full(len(init), NONE, np.int64)
+    for each in np.unique(txn_id[known]):
+        mine = known[txn_id[known] == each]
+        firsts: dict[int, int] = {}
+        for call in mine[np.argsort(invoked[mine], kind="stable")].tolist():
+            firsts.setdefault(int(init[call]), call)
+        sessions = np.array(sorted(firsts.values(), key=lambda call: init[call]), np.int64)
+        for place, session in enumerate(sessions.tolist()):
+            later = np.flatnonzero(invoked[sessions[place + 1 :]] > init[session])
+            if len(later):
+                successor[mine[init[mine] == init[session]]] = sessions[place + 1 + later[0]]
+    return successor
 
 
 def _tell_zombie(  # noqa: PLR0917  the transaction, what fenced it, when, and what shows it
@@ -95,7 +102,8 @@ def cross_transactions(case: Case, findings: Findings) -> None:
     suspects = np.flatnonzero((before >= 0) & doubtful[np.maximum(before, 0)])
     if not len(suspects):
         return
-    visible, missing = _visible(case), _missing(case)
+    visible = _visible(case)
+    missing = np.zeros_like(visible) if case.options.forgets else _missing(case)
     for call in suspects.tolist():
         earlier = int(before[call])
         rows = np.flatnonzero(view.sends.call == call)

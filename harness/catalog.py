@@ -15,6 +15,7 @@ from broker.bugs.registry import Bug
 from harness.cluster.api import Cluster, ClusterSpec, UsageError
 from workloads.api import Workload
 from workloads.compaction import COMPACTION
+from workloads.copy import COPY
 from workloads.groups import GROUPS
 from workloads.queue import SEND_POLL, TXN
 from workloads.retention import RETENTION
@@ -22,7 +23,7 @@ from workloads.retention import RETENTION
 T = TypeVar("T")
 
 WORKLOADS: Mapping[str, Workload] = {
-    workload.name: workload for workload in (TXN, SEND_POLL, COMPACTION, RETENTION, GROUPS)
+    workload.name: workload for workload in (TXN, SEND_POLL, COPY, COMPACTION, RETENTION, GROUPS)
 }
 
 

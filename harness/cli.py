@@ -54,6 +54,9 @@ def run(
     keep_producers: Annotated[
         bool, typer.Option("--keep-producers", help="Go on with producers that aborted unreported records.")
     ] = False,
+    id_sharers: Annotated[
+        int, typer.Option(help="Client processes that share a transactional id and fence each other.", min=1)
+    ] = 1,
     idempotence: Annotated[
         bool, typer.Option("--idempotence/--no-idempotence", help="Idempotent producers (off: send-poll only).")
     ] = True,
@@ -122,6 +125,7 @@ def run(
         acks=acks,
         idempotence=idempotence,
         keep_producers=keep_producers,
+        id_sharers=id_sharers,
         sub_via=sub_via,
         topics=topics,
         partitions=partitions,

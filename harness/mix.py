@@ -18,7 +18,7 @@ from nemesis.plan import LEAST_S
 
 T = TypeVar("T")
 
-WORKLOADS = ("txn", "txn", "send-poll", "send-poll", "groups", "compaction", "retention")
+WORKLOADS = ("txn", "txn", "send-poll", "send-poll", "groups", "copy", "compaction", "retention")
 FAULTS = (
     "kill-leader",
     "kill-follower",
@@ -140,8 +140,10 @@ def scenario(seed: int, bug: str = "") -> Scenario:
         "topic_config": topic,
         "broker_config": broker,
         "rate": draws.between(20, 80),
+        "abort_rate": draws.one_of(0.05, 0.2, 0.5),
         "transaction_timeout_s": draws.between(3, 6),
         "crash_interval_s": draws.one_of(0.0, draws.between(2, 20)),
+        "id_sharers": draws.one_of(1, 1, 2) if workload in TRANSACTIONAL else 1,
     }
     return Scenario(
         workload=workload,
@@ -151,7 +153,6 @@ def scenario(seed: int, bug: str = "") -> Scenario:
         bug=bug,
         time_limit_s=round(draws.between(1, 4) * _time_of(nemesis, length_s, interval_s), 3),
         isolation="read_uncommitted" if dirty else "read_committed",
-        abort_rate=draws.one_of(0.05, 0.2, 0.5),
         transaction_protocol=draws.one_of(1, 2),
         fault_length_s=length_s,
         fault_interval_s=interval_s,

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from harness import mix
+from harness import catalog, mix
 from harness.scenario import Scenario
 
 
@@ -27,7 +27,7 @@ class Permit:
     topic: Mapping[str, str] = field(default_factory=dict)
 
 
-_PLAIN: Mapping[str, Any] = {"workload": "send-poll", "isolation": "read_committed"}
+_PLAIN: Mapping[str, Any] = {"workload": "send-poll", "isolation": "read_committed", "id_sharers": 1}
 
 PERMITS: Mapping[str, Permit] = {
     permit.name: permit
@@ -61,4 +61,6 @@ def scenario(seed: int, name: str) -> Scenario:
     """Return the mix's scenario of the seed with the setting, on three nodes."""
     permit, base = PERMITS[name], mix.scenario(seed)
     fields: dict[str, Any] = {"nodes": 3, "replication": 3, "min_isr": 2, **permit.changes}
-    return msgspec.structs.replace(base, topic_config={**base.topic_config, **permit.topic}, **fields)
+    own = catalog.workload(base.workload).topic_config if "workload" in permit.changes else {}
+    topic = {name: value for name, value in base.topic_config.items() if name not in own}
+    return msgspec.structs.replace(base, topic_config={**topic, **permit.topic}, **fields)

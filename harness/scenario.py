@@ -41,6 +41,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     crash_interval_s: float = 30.0
     """Mean time between deliberate client crashes of one process; 0: none."""
     transaction_timeout_s: float = 10.0
+    id_sharers: int = 1
+    """So many client threads share one transactional id; each one's session fences the last."""
     transaction_protocol: Literal[1, 2] = 2
     """What simulated clients speak: 1 as librdkafka, 2 as Java 4.x (KIP-890). On other clusters it is always 1."""
     fault_length_s: float = 2.0

@@ -2,16 +2,25 @@
 
 Sends and polls of a consumer group's members: a poll commits what it read. Much more often than in `send-poll` a member
 subscribes anew or dies, so that the group rebalances all the time; and now and then somebody asks for what the group
-has committed. Judged are ownership, positions after a rebalance, and committed offsets.
+has committed. And a member stalls: for so long that a rebalance goes on without it, it does nothing, and then commits
+what it polled last, not knowing that it is no member any more (G3). Judged are ownership, positions after a rebalance,
+and committed offsets.
+
+How long a rebalance waits is the client's matter (max.poll.interval.ms): 4 s on `simulated`, 5 minutes with librdkafka,
+where the stalled one still is a member, and its commit is an ordinary one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
 import msgspec
 from msgspec.structs import replace
 
-from harness.generator import Answer, Context, Emit, Generator, Pending, invoke
-from harness.history import Op
+from harness.generator import SECOND_NS, Answer, Context, Emit, Generator, Pending, invoke
+from harness.history import INFO, INVOKE, OK, Op
 from harness.random import Rng
 from harness.scenario import Scenario, group_of
 from workloads.api import Workload
@@ -21,24 +30,56 @@ ASKS = 0.05
 """Share of questions for committed offsets."""
 RETAKES = 0.03
 """Share of ops at which a member subscribes anew."""
+STALLS = 0.05
+"""Share of ops at which a member stalls instead."""
+STALL_S = (4.0, 9.0)
+MOST_STALLED = 2
+"""Members that stall at one time: the others go on."""
+
+
+class Stall(msgspec.Struct, frozen=True, gc=False):
+    """A process that does nothing until a time (ns), and then commits."""
+
+    process: int
+    until_ns: int
+    offsets: list[Any]
 
 
 class GroupOps(msgspec.Struct, frozen=True, gc=False):
-    """The generator: the ops of `send-poll`, with questions and fresh subscriptions between them."""
+    """The generator: the ops of `send-poll`, with questions, fresh subscriptions and stalls between them."""
 
     inner: QueueOps
     rng: Rng
+    stalls: tuple[Stall, ...] = ()
+    polled: Mapping[int, list[Any]] = MappingProxyType({})
+    """Per process what its last poll has committed: [[key, next offset], ...]."""
 
     def op(self, ctx: Context) -> Answer:
         """Emit the next op."""
-        if not ctx.free:
-            return Pending(None, self)
+        for stall in self.stalls:
+            if stall.until_ns <= ctx.time_ns and stall.process in ctx.free:
+                rest = tuple(other for other in self.stalls if other is not stall)
+                return Emit(invoke(ctx.of([stall.process], []), "commit", stall.offsets), replace(self, stalls=rest))
+        stalled = {stall.process for stall in self.stalls}
+        free = [process for process in ctx.free if process not in stalled]
+        if not free:
+            return Pending(min((stall.until_ns for stall in self.stalls), default=None), self)
+        return self._next(ctx.of(free, list(ctx.processes)))
+
+    def _next(self, ctx: Context) -> Answer:
         number, rng = self.rng.draw()
-        here = replace(self, rng=rng)
+        here, process = replace(self, rng=rng), ctx.free[0]
+        assert isinstance(process, int)
         if number < ASKS:
             return Emit(invoke(ctx, "committed", {"group": group_of(self.inner.scenario)}), here)
         if number < ASKS + RETAKES:
             return here._of(self.inner.retake(ctx))
+        offsets = self.polled.get(process)
+        if number < ASKS + RETAKES + STALLS and offsets and len(self.stalls) < MOST_STALLED:
+            share, rng = rng.draw()
+            until_ns = ctx.time_ns + int((STALL_S[0] + share * (STALL_S[1] - STALL_S[0])) * SECOND_NS)
+            stalls = (*self.stalls, Stall(process, until_ns, offsets))
+            return Pending(ctx.time_ns, replace(here, rng=rng, stalls=stalls))
         return here._of(self.inner.op(ctx))
 
     def _of(self, answer: Answer) -> Answer:
@@ -47,10 +88,17 @@ class GroupOps(msgspec.Struct, frozen=True, gc=False):
         return replace(answer, successor=replace(self, inner=answer.successor))
 
     def update(self, ctx: Context, event: Op) -> Generator:
-        """Let the inner ops learn."""
-        inner = self.inner.update(ctx, event)
+        """Let the inner ops learn; remember what a member has polled, until it is told to give it up."""
+        inner, process = self.inner.update(ctx, event), event.process
         assert isinstance(inner, QueueOps)
-        return self if inner is self.inner else replace(self, inner=inner)
+        here = self if inner is self.inner else replace(self, inner=inner)
+        if not isinstance(process, int) or event.type == INVOKE:
+            return here
+        if event.type == OK and event.f == "poll" and event.offsets:
+            return replace(here, polled={**self.polled, process: event.offsets})
+        if process in self.polled and (event.f in {"subscribe", "assign"} or event.type == INFO or event.rebalance_log):
+            return replace(here, polled={other: said for other, said in self.polled.items() if other != process})
+        return here
 
 
 def _ops(scenario: Scenario, keys: tuple[str, ...]) -> Generator:

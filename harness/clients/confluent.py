@@ -91,15 +91,19 @@ class ConfluentClients:
 
     def transactional_id(self, process: int) -> str:
         """Return the transactional id of the worker thread that the process runs on."""
-        worker = process % self.scenario.concurrency
+        worker = self._owner(process)
         with self._lock:
             return f"{self.run_id}-{worker}-{self._generations.get(worker, 0)}"
 
     def orphan(self, process: int) -> None:
         """Leave the process's transactional id, with its open transaction, to the coordinator."""
-        worker = process % self.scenario.concurrency
+        worker = self._owner(process)
         with self._lock:
             self._generations[worker] = self._generations.get(worker, 0) + 1
+
+    def _owner(self, process: int) -> int:
+        """Return the number in the process's transactional id: that of its thread, or of the threads that share it."""
+        return process % self.scenario.concurrency // self.scenario.id_sharers
 
 
 class ConfluentClient:
@@ -115,10 +119,12 @@ class ConfluentClient:
         self._micro_ops = MicroOps(process, self._reader, now)
         self._scanner = Scanner(lambda: clients.consumer_config(process, clients.scenario.isolation), now)
         self._plain: Sender | None = None
+        self._txn_id = clients.transactional_id(process)
+        """Of the transactional producer: that of its thread may be another by now."""
         self._transactions = Transactions(
             self._micro_ops,
             self._reader,
-            lambda: clients.new_sender(process, clients.transactional_id(process)),
+            self._new_transactional,
             now,
             keep=clients.scenario.keep_producers,
         )
@@ -193,9 +199,12 @@ class ConfluentClient:
             self._plain = self._clients.new_sender(self._process, None)
         return self._plain
 
+    def _new_transactional(self) -> Sender:
+        self._txn_id = self._clients.transactional_id(self._process)
+        return self._clients.new_sender(self._process, self._txn_id)
+
     def _txn(self, op: Op, deadline: Deadline) -> Op:
         work = Work(list(op.value))
-        txn_id = self._clients.transactional_id(self._process)
         attempt = self._transactions.attempt(op, work, deadline)
         seen = self._micro_ops.seen(work)
         if op.crash:
@@ -209,8 +218,9 @@ class ConfluentClient:
             error=error_of(attempt.course),
             commit_time=attempt.commit_time,
             offsets=attempt.offsets,
-            txn_id=txn_id,
+            txn_id=self._txn_id,
             group=group,
+            extra=attempt.session(),
             **(seen if op.crash else {}),
         )
 

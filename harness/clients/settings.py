@@ -50,8 +50,10 @@ CLOSE_S: Final = 2.0
 Overrides = Mapping[str, Any]
 """Settings of librdkafka by name, put over ours."""
 
-TRANSACTIONAL: Final = frozenset({"txn", "compaction"})
+TRANSACTIONAL: Final = frozenset({"txn", "compaction", "copy"})
 """The workloads that need a transactional producer."""
+LEAST_COPIED: Final = 2
+"""Topics of the workload `copy`."""
 
 
 _SILENT: Final = logging.getLogger("harness.librdkafka")
@@ -81,6 +83,7 @@ def refuse_impossible(scenario: Scenario) -> None:
         raise UsageError(f"--acks {acks} needs --no-idempotence: an idempotent producer needs acks=all")
     if not scenario.sub_via or not set(scenario.sub_via) <= {"assign", "subscribe"}:
         raise UsageError(f"--sub-via {','.join(scenario.sub_via)}: it is assign, subscribe or both")
+    _refuse_impossible_shape(scenario)
     if scenario.transaction_timeout_s * 1000 < SOCKET_TIMEOUT_MS:
         least_s = SOCKET_TIMEOUT_MS / 1000
         raise UsageError(f"a transaction time-out of {scenario.transaction_timeout_s} s: {least_s} s at least")
@@ -90,6 +93,13 @@ def refuse_impossible(scenario: Scenario) -> None:
         raise UsageError(f"--min-isr {scenario.min_isr} must be between 1 and --replication {scenario.replication}")
     if scenario.bootstrap is None and scenario.replication > scenario.nodes:
         raise UsageError(f"--replication {scenario.replication}: the cluster has only {scenario.nodes} nodes")
+
+
+def _refuse_impossible_shape(scenario: Scenario) -> None:
+    if scenario.workload == "copy" and (scenario.topics < LEAST_COPIED or "subscribe" not in scenario.sub_via):
+        raise UsageError("--workload copy needs --topics 2, to copy from and to, and --sub-via subscribe")
+    if scenario.id_sharers > 1 and scenario.workload not in TRANSACTIONAL:
+        raise UsageError(f"--id-sharers is about transactional ids: --workload {scenario.workload} has none")
 
 
 def common(bootstrap: str, client_id: str) -> dict[str, Any]:

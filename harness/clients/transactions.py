@@ -44,6 +44,15 @@ class Attempt:
     commit_time: int | None = None
     offsets: list[Any] | None = None
     """[[key, next_offset], ...] for which send_offsets returned ok."""
+    init_time: int | None = None
+    """ns at which init_transactions of the producer's session had returned."""
+    end_attempts: int = 0
+    """How often EndTxn was sent, where the client can tell."""
+
+    def session(self) -> dict[str, Any] | None:
+        """Return the fields of a completion that tell of its session; they come with a transaction's only."""
+        said = {"init-time": self.init_time, "end-attempts": self.end_attempts or None}
+        return {name: value for name, value in said.items() if value is not None} or None
 
 
 class Transactions:
@@ -59,9 +68,14 @@ class Transactions:
         self._new_sender = new_sender
         self._now = now
         self._sender: Sender | None = None
+        self._init_time: int | None = None
 
     def attempt(self, op: Op, work: Work, deadline: Deadline) -> Attempt:
         """Run one transaction to its end, or up to where a crash leaves it; the caller then drops the producer."""
+        attempt = self._attempt(op, work, deadline)
+        return replace(attempt, init_time=self._init_time)
+
+    def _attempt(self, op: Op, work: Work, deadline: Deadline) -> Attempt:
         body = deadline.sooner(settings.OP_GRACE_S)
         offsets = None
         try:
@@ -91,6 +105,7 @@ class Transactions:
         """Return the producer, which has its transactional id."""
         if self._sender is not None:
             return self._sender
+        self._init_time = None
         try:
             sender = self._new_sender()
         except KafkaException as error:  # settings that librdkafka refuses
@@ -100,7 +115,7 @@ class Transactions:
         except FailedError:
             sender.drop(0)
             raise
-        self._sender = sender
+        self._sender, self._init_time = sender, self._now()
         return sender
 
     def _send_offsets(self, sender: Sender, work: Work, deadline: Deadline) -> list[Any] | None:

@@ -23,6 +23,7 @@ _FLAGS = {
     "rate": "--rate",
     "isolation": "--isolation",
     "acks": "--acks",
+    "id_sharers": "--id-sharers",
     "sub_via": "--sub-via",
     "topics": "--topics",
     "partitions": "--partitions",
@@ -64,7 +65,7 @@ def repeat_parts(scenario: Scenario, folder: Path | None = None) -> list[str]:
     parts, default = ["harness run"], Scenario()
     if scenario.cluster == swarm.SIMULATED:
         if swarm.is_drawn(scenario):
-            default = msgspec.structs.replace(default, **swarm.draw(scenario.seed, scenario.nemesis))
+            default = msgspec.structs.replace(default, **swarm.draw(scenario.seed, scenario.nemesis, scenario.workload))
         else:
             parts.append("--no-swarm")
     for name, flag in _FLAGS.items():

@@ -113,6 +113,17 @@ def fenced_session_commits(story):
 
 
 @golden()
+def sessions_whose_initializations_overlap_fence_each_other_in_any_order(story):
+    story.begin(1, "txn", [["send", "x", 1]], txn_id="t")
+    story.begin(2, "txn", [["send", "x", 2]], txn_id="t")
+    story.event(2, "fail", "txn", [["send", "x", 2]], commit_time=None, txn_id="t", extra={"init-time": story.now + 1})
+    story.now += 10
+    fields = {"commit_time": story.now, "txn_id": "t", "extra": {"init-time": story.now - 10}}
+    story.event(1, "ok", "txn", [send("x", 1, 0)], **fields)
+    story.ok(9, "poll", [poll(("x", [[0, 1]]))])
+
+
+@golden()
 def session_had_committed_before_it_was_fenced(story):
     session(story, 1, "info", [send("x", 1, 0)], 50, 10)
     session(story, 2, "ok", [send("x", 2, 2)], 80, 60)

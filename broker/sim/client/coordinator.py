@@ -20,6 +20,8 @@ class Coordinator:
     def __init__(self, contact: Contact, kind: int, key: str) -> None:
         """Prepare; nobody is asked yet."""
         self._contact, self._kind, self._key = contact, kind, key
+        self.asked = 0
+        """How many requests were made, in all."""
         self._node: int | None = None
         self._channel = "group" if kind == GROUP else ""
 
@@ -44,6 +46,7 @@ class Coordinator:
                 node = await self._find(deadline_ms)
                 left_ms = deadline_ms - contact.loop.now_ms
                 wait_ms = contact.config.request_timeout_ms if timeout_ms is None else timeout_ms
+                self.asked += 1
                 answer = await contact.call(node, message, version, max(min(wait_ms, left_ms), 1), self._channel)
                 code = code_of(answer)
                 if not code:

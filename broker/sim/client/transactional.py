@@ -96,6 +96,8 @@ class TransactionalProducer(Producer):
         self._touched = False
         """Whether the coordinator may know of the transaction."""
         self._needs_bump = False
+        self.end_attempts = 0
+        """How often the end of this transaction was asked for."""
 
     # The transaction's steps.
 
@@ -108,7 +110,7 @@ class TransactionalProducer(Producer):
     def begin(self) -> None:
         """Begin a transaction; nothing is sent."""
         self._expect(Phase.READY)
-        self._phase, self._touched, self._added = Phase.OPEN, False, {}
+        self._phase, self._touched, self._added, self.end_attempts = Phase.OPEN, False, {}, 0
 
     async def send_offsets(self, offsets: Mapping[Partition, int], group: GroupMetadata, deadline_ms: float) -> None:
         """Commit next offsets for a group with the transaction."""
@@ -190,12 +192,15 @@ class TransactionalProducer(Producer):
                 committed=commit,
             )
             self._phase = Phase.ENDING if commit else Phase.OPEN
+            before = self._coordinator.asked
             try:
                 answer = await self._coordinator.ask(
                     ask, END_VERSIONS[self._version], deadline_ms, lambda one: one.error_code, BUSY
                 )
             except ClientError as error:
                 raise self._ended_badly(error) from error
+            finally:
+                self.end_attempts += self._coordinator.asked - before
             if self._version == 2:
                 self.identity = (answer.producer_id, answer.producer_epoch)
                 self._needs_bump = False

@@ -105,10 +105,10 @@ class SimulatedClients:
         common = settings.client(self.scenario, self.nodes, self.name_of(process))
         return Producer(self.loop, self.network, settings.producer(self.scenario, common, None))
 
-    def new_transactional(self, process: int) -> TransactionalProducer:
-        """Return a producer with the transactional id of the process's thread."""
+    def new_transactional(self, process: int, transactional_id: str) -> TransactionalProducer:
+        """Return a producer with a transactional id."""
         common = settings.client(self.scenario, self.nodes, self.name_of(process))
-        config = settings.producer(self.scenario, common, self.transactional_id(process))
+        config = settings.producer(self.scenario, common, transactional_id)
         return TransactionalProducer(self.loop, self.network, config)
 
     def new_consumer(self, process: int, isolation: Isolation) -> Consumer:
@@ -124,13 +124,17 @@ class SimulatedClients:
 
     def transactional_id(self, process: int) -> str:
         """Return the transactional id of the thread that the process runs on."""
-        worker = process % self.scenario.concurrency
+        worker = self._owner(process)
         return f"{self.run_id}-{worker}-{self._generations.get(worker, 0)}"
 
     def orphan(self, process: int) -> None:
         """Leave the process's transactional id, with its open transaction, to the coordinator."""
-        worker = process % self.scenario.concurrency
+        worker = self._owner(process)
         self._generations[worker] = self._generations.get(worker, 0) + 1
+
+    def _owner(self, process: int) -> int:
+        """Return the number in the process's transactional id: that of its thread, or of the threads that share it."""
+        return process % self.scenario.concurrency // self.scenario.id_sharers
 
 
 class SimulatedClient:
@@ -145,9 +149,9 @@ class SimulatedClient:
         self._micro_ops = MicroOps(process, self._reader, now)
         self._scanner = Scanner(lambda reset: clients.new_scanner(process, reset), now)
         self._plain: Producer | None = None
-        self._transactions = Transactions(
-            self._micro_ops, self._reader, lambda: clients.new_transactional(process), now
-        )
+        self._txn_id = clients.transactional_id(process)
+        """Of the transactional producer: that of its thread may be another by now."""
+        self._transactions = Transactions(self._micro_ops, self._reader, self._new_transactional, now)
         self._performers: dict[str, Performer] = {
             "send": self._plain_micro_ops,
             "poll": self._plain_micro_ops,
@@ -211,9 +215,12 @@ class SimulatedClient:
             self._plain = self._clients.new_producer(self._process)
         return self._plain
 
+    def _new_transactional(self) -> TransactionalProducer:
+        self._txn_id = self._clients.transactional_id(self._process)
+        return self._clients.new_transactional(self._process, self._txn_id)
+
     async def _txn(self, op: Op, deadline_ms: float) -> Op:
         work = Work(list(op.value))
-        txn_id = self._clients.transactional_id(self._process)
         attempt = await self._transactions.attempt(op, work, deadline_ms)
         seen = self._micro_ops.seen(work)
         if op.crash:
@@ -227,8 +234,9 @@ class SimulatedClient:
             error=error_of(attempt.course),
             commit_time=attempt.commit_time,
             offsets=attempt.offsets,
-            txn_id=txn_id,
+            txn_id=self._txn_id,
             group=group,
+            extra=attempt.session(),
             **(seen if op.crash else {}),
         )
 

@@ -12,7 +12,7 @@ from harness.clients import settings
 from harness.scenario import Isolation, Scenario, group_of
 
 ACKS: Final = {"all": -1, "1": 1, "0": 0}
-REBALANCE_TIMEOUT_MS: Final = 10_000
+REBALANCE_TIMEOUT_MS: Final = 4000
 """How long a rebalance waits for a member that does not poll. librdkafka's default, 5 minutes, outlasts most runs."""
 
 

@@ -35,9 +35,18 @@ class Transactions:
         """Prepare; `new_producer` makes one with the process's transactional id."""
         self._micro_ops, self._reader, self._new_producer, self._now = micro_ops, reader, new_producer, now
         self._producer: TransactionalProducer | None = None
+        self._used: TransactionalProducer | None = None
+        """Of the transaction under way."""
+        self._init_time: int | None = None
 
     async def attempt(self, op: Op, work: Work, deadline_ms: float) -> Attempt:
         """Run one transaction to its end, or up to where a crash leaves it; the caller then drops the producer."""
+        self._used = None
+        attempt = await self._attempt(op, work, deadline_ms)
+        ends = 0 if self._used is None else self._used.end_attempts
+        return replace(attempt, init_time=self._init_time, end_attempts=ends)
+
+    async def _attempt(self, op: Op, work: Work, deadline_ms: float) -> Attempt:
         body_ms = deadline_ms - settings.OP_GRACE_S * 1000
         offsets = None
         try:
@@ -67,13 +76,14 @@ class Transactions:
     async def _ready(self, deadline_ms: float) -> TransactionalProducer:
         """Return the producer, which has its transactional id."""
         if self._producer is None:
-            producer = self._new_producer()
+            producer, self._init_time = self._new_producer(), None
             try:
                 await _call(Stage.INIT, producer.init(deadline_ms))
             except FailedError:
                 producer.close()
                 raise
-            self._producer = producer
+            self._producer, self._init_time = producer, self._now()
+        self._used = self._producer
         return self._producer
 
     async def _send_offsets(self, producer: TransactionalProducer, work: Work, deadline_ms: float) -> list[Any] | None:

@@ -252,3 +252,26 @@ def test_copies_name_what_they_were_made_from_and_what_is_left_over_is_not_begun
     scene.do(client, "assign", [K1])
     found = scene.do(client, "poll", [["poll"]]).value[0][1][0][1]
     assert [(record[1], record[2]["source"]) for record in found] == [(10, [K0, 0]), (11, [K0, 1]), (12, [K0, 2])]
+
+
+def test_threads_that_share_a_transactional_id_fence_each_other_and_say_since_when():
+    scene = OpScene(id_sharers=2, concurrency=2)
+    one, other = scene.open(0), scene.open(1)
+    first = scene.do(one, "txn", [["send", K0, 1]])
+    second = scene.do(other, "txn", [["send", K0, 2]], process=1)
+    assert first.txn_id == second.txn_id == "harness-0-0"
+    assert first.extra["init-time"] < first.commit_time < second.extra["init-time"] < second.commit_time
+    assert first.extra["end-attempts"] >= 1
+    fenced = scene.do(one, "txn", [["send", K0, 3]])
+    assert (fenced.type, fenced.error["name"]) == ("fail", "_FENCED")
+    again = scene.do(one, "txn", [["send", K0, 4]])
+    assert (again.type, again.extra["init-time"] > second.extra["init-time"]) == ("ok", True)
+
+
+def test_a_completion_names_the_transactional_id_that_its_producer_has():
+    scene = OpScene(id_sharers=2, concurrency=2)
+    one, other = scene.open(0), scene.open(1)
+    assert scene.do(one, "txn", [["send", K0, 1]]).txn_id == "harness-0-0"
+    assert scene.do(other, "txn", [["send", K0, 2]], process=1, crash=True).txn_id == "harness-0-0"
+    assert scene.do(one, "txn", [["send", K0, 3]]).txn_id == "harness-0-0"
+    assert scene.do(scene.open(3), "txn", [["send", K0, 4]], process=3).txn_id == "harness-0-1"
