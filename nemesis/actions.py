@@ -1,8 +1,8 @@
 """What is done to nodes: performing an action on a cluster, its inverse, and its form in JSON.
 
-Injuries (`Kill`, `Pause`, `Cut`, `Shape`) have an inverse; the inverses (`Start`, `Resume`, `Join`, `Smooth`) have
-none: a cluster that is whole needs no undoing. `undo` performs an inverse only where it is still needed, so that it may
-be done twice, or for an injury that was written down and never done.
+Injuries (`Kill`, `Stop`, `Pause`, `Cut`, `Shape`) have an inverse; the inverses (`Start`, `Resume`, `Join`, `Smooth`)
+have none: a cluster that is whole needs no undoing. `undo` performs an inverse only where it is still needed, so that
+it may be done twice, or for an injury that was written down and never done.
 """
 
 from __future__ import annotations
@@ -29,11 +29,14 @@ from harness.cluster.api import (
     Shapeable,
     Smooth,
     Start,
+    Stop,
+    Stoppable,
 )
 from nemesis.fault import Power
 
 _NAMES: dict[str, type[Action]] = {
     "kill": Kill,
+    "stop": Stop,
     "blackout": Blackout,
     "start": Start,
     "pause": Pause,
@@ -49,6 +52,7 @@ def powers(kind: type[Cluster]) -> frozenset[Power]:
     """Return what can be done to the nodes of a provider's clusters."""
     needed: dict[Power, type] = {
         "kill": Killable,
+        "stop": Stoppable,
         "pause": Pausable,
         "partition": Partitionable,
         "shape": Shapeable,
@@ -60,7 +64,7 @@ def powers(kind: type[Cluster]) -> frozenset[Power]:
 def inverse(action: Action) -> Action | None:
     """Return what undoes the action; None where there is nothing to undo."""
     match action:
-        case Kill(node) | Blackout(node):
+        case Kill(node) | Stop(node) | Blackout(node):
             return Start(node)
         case Pause(node):
             return Resume(node)
@@ -86,18 +90,20 @@ def nodes_of(actions: Iterable[Action]) -> tuple[str, ...]:
         match action:
             case Cut(source, target) | Join(source, target) | Shape(source, target) | Smooth(source, target):
                 found |= {end: None for end in (source, target) if end != CLIENTS}
-            case Kill(node) | Blackout(node) | Start(node) | Pause(node) | Resume(node):
+            case Kill(node) | Stop(node) | Blackout(node) | Start(node) | Pause(node) | Resume(node):
                 found[node] = None
             case _:
                 assert_never(action)
     return tuple(found)
 
 
-def perform(action: Action, cluster: Cluster) -> None:
+def perform(action: Action, cluster: Cluster) -> None:  # noqa: C901 - one flat case per kind of action
     """Do it now. Raises ClusterError when the provider can't."""
     match action:
         case Kill(node):
             _killable(cluster).kill(node)
+        case Stop(node):
+            _stoppable(cluster).stop(node)
         case Blackout(node):
             _powered(cluster).blackout(node)
         case Start(node):
@@ -127,7 +133,7 @@ def undo(action: Action, cluster: Cluster) -> bool:
             needed = _pausable(cluster).paused(node)
         case Join() | Smooth():
             needed = True  # both are safe when not needed, and a cut that has dropped nothing looks like none
-        case Kill() | Blackout() | Pause() | Cut() | Shape():
+        case Kill() | Stop() | Blackout() | Pause() | Cut() | Shape():
             raise ValueError(f"{action} undoes nothing")
         case _:
             assert_never(action)
@@ -139,6 +145,12 @@ def undo(action: Action, cluster: Cluster) -> bool:
 def _killable(cluster: Cluster) -> Killable:
     if not isinstance(cluster, Killable):
         raise ClusterError(f"cluster {cluster.name}: its nodes can't be killed or started")
+    return cluster
+
+
+def _stoppable(cluster: Cluster) -> Stoppable:
+    if not isinstance(cluster, Stoppable):
+        raise ClusterError(f"cluster {cluster.name}: its nodes can't be stopped in order")
     return cluster
 
 
@@ -173,7 +185,7 @@ def to_json(action: Action) -> dict[str, Any]:
             return {"shape": [source, target, delay_ms, loss_ppm]}
         case Cut(source, target) | Join(source, target) | Smooth(source, target):
             return {type(action).__name__.lower(): [source, target]}
-        case Kill(node) | Blackout(node) | Start(node) | Pause(node) | Resume(node):
+        case Kill(node) | Stop(node) | Blackout(node) | Start(node) | Pause(node) | Resume(node):
             return {type(action).__name__.lower(): node}
         case _:
             assert_never(action)
@@ -186,7 +198,7 @@ def from_json(document: dict[str, Any]) -> Action:
             return Shape(source, target, delay_ms, loss_ppm)
         case (("cut" | "join" | "smooth" as name, [str() as source, str() as target]),):
             return _NAMES[name](source, target)  # type: ignore[call-arg]
-        case (("kill" | "blackout" | "start" | "pause" | "resume" as name, str() as node),):
+        case (("kill" | "stop" | "blackout" | "start" | "pause" | "resume" as name, str() as node),):
             return _NAMES[name](node)  # type: ignore[call-arg]
         case _:
             raise ValueError(f"not an action: {document!r}")

@@ -13,6 +13,7 @@ from nemesis.kills import KillAll, KillFollower, KillLeader, KillLeaders, KillRa
 from nemesis.partitions import PartitionLeader
 from nemesis.pauses import PauseFollowers, PauseLeader
 from nemesis.power import LosePower, LosePowerAll
+from nemesis.rolling import RestartRolling
 
 NONE = "none"
 """The name that asks for no fault at all; it stands alone."""
@@ -37,6 +38,7 @@ _KINDS: tuple[Fault, ...] = (
     LosePowerAll(),
     KillLeaders(),
     SlowFollower(),
+    RestartRolling(),
 )
 
 FAULTS: Mapping[str, Fault] = MappingProxyType({fault.name: fault for fault in _KINDS})

@@ -91,6 +91,15 @@ class Killable(Protocol):
 
 
 @runtime_checkable
+class Stoppable(Protocol):
+    """A cluster whose nodes can be stopped in order (SIGTERM): they hand over what they lead. `start` as Killable."""
+
+    def stop(self, node: str) -> None:
+        """Ask the node to stop; returns when it is gone, or after a bound although it is not. Safe when it is dead."""
+        ...
+
+
+@runtime_checkable
 class Powered(Protocol):
     """A cluster whose nodes can lose power: the process ends, and what was not synced is gone. `start` as Killable."""
 
@@ -197,6 +206,13 @@ class Kill:
 
 
 @dataclass(frozen=True, slots=True)
+class Stop:
+    """SIGTERM the node, and wait until it has gone in order."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
 class Blackout:
     """Let the node lose power."""
 
@@ -259,7 +275,7 @@ class Smooth:
     target: str
 
 
-Action = Kill | Blackout | Start | Pause | Resume | Cut | Join | Shape | Smooth
+Action = Kill | Stop | Blackout | Start | Pause | Resume | Cut | Join | Shape | Smooth
 
 
 @dataclass(frozen=True, slots=True)

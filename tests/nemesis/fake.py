@@ -132,6 +132,10 @@ class FakeCluster:
         if self._does("kill", node):
             self.machines[node] = _Machine(None, heard_for_s=0.0, fenced=self.machines[node].fenced)
 
+    def stop(self, node: str) -> None:
+        if self._does("stop", node):
+            self.machines[node] = _Machine(None, heard_for_s=0.0, fenced=self.machines[node].fenced)
+
     def blackout(self, node: str) -> None:
         if self._does("blackout", node):
             self.machines[node] = _Machine(None, heard_for_s=0.0, fenced=self.machines[node].fenced)
