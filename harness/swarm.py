@@ -32,7 +32,7 @@ _SESSIONS = (("600", "100"), ("600", "100"), ("1500", "250"), ("3000", "500"))
 """(broker.session.timeout.ms, broker.heartbeat.interval.ms)"""
 _BROKER: Mapping[str, tuple[str | None, ...]] = {
     "controller.quorum.election.timeout.ms": (None, None, "300", "1000"),
-    "controller.quorum.fetch.timeout.ms": (None, None, "1000", "2000"),
+    "controller.quorum.fetch.timeout.ms": ("500", "500", "1000", "2000"),
     "metadata.log.max.record.bytes.between.snapshots": (None, None, "4096"),
     "replica.fetch.max.bytes": (None, None, "2048"),
     "replica.fetch.wait.max.ms": (None, None, "50", "500"),

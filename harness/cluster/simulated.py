@@ -38,8 +38,9 @@ PROVIDER: Final = "simulated"
 TIMINGS: Final = {
     **embedded.TIMINGS,
     # Heartbeats and empty fetches are most of the steps of a quiet cluster: less of them is more simulated time.
-    "broker.heartbeat.interval.ms": "250",
+    "broker.heartbeat.interval.ms": "500",
     "broker.session.timeout.ms": "1500",
+    "controller.quorum.fetch.timeout.ms": "1000",
     "replica.fetch.wait.max.ms": "500",
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
 }
