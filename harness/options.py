@@ -54,7 +54,9 @@ def scenario(*, fixed: frozenset[str] | None = None, by_hand: frozenset[str] = f
     asked = WORKLOADS.get(given["workload"])
     fields |= {name: value for name, value in (asked.shape.items() if asked else ()) if name not in by_hand}
     for name in ("topic_config", "broker_config"):
-        own = {} if asked is None else getattr(asked, name)
+        # A cluster that runs already keeps its own broker settings, whatever the workload would choose.
+        foreign = name == "broker_config" and given["cluster"] == EXISTING
+        own = {} if asked is None or foreign else getattr(asked, name)
         fields[name] = {**own, **pairs(f"--{name.replace('_', '-')}", given[name])}
     made = Scenario(**fields)
     if fixed is not None and made.cluster == SIMULATED:

@@ -53,6 +53,14 @@ def test_what_is_given_wins():
     assert (made.seed, made.fault_interval_s, made.sub_via) == (7, 5.0, ("assign", "subscribe"))
 
 
+def test_a_cluster_that_runs_already_keeps_its_broker_settings():
+    theirs = scenario(**GIVEN | {"workload": "compaction", "cluster": "existing", "bootstrap": "127.0.0.1:9092"})
+    ours = scenario(**GIVEN | {"workload": "compaction"})
+    assert theirs.topic_config == ours.topic_config == {**ours.topic_config, "cleanup.policy": "compact"}
+    assert theirs.broker_config == {}
+    assert ours.broker_config["log.cleaner.backoff.ms"] == "200"
+
+
 @pytest.mark.parametrize(
     ("given", "named"),
     [
