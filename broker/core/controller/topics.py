@@ -157,11 +157,24 @@ class Topics:
         return self._spread(partitions, factor)
 
     def _spread(self, partitions: int, factor: int) -> list[tuple[int, ...]]:
-        alive = sorted(broker.id for broker in self._pipeline.image.brokers.values() if broker.is_active)
-        if not 0 < factor <= len(alive):
-            raise Refused(Code.INVALID_REPLICATION_FACTOR, f"replication factor {factor} with {len(alive)} live nodes")
+        """Place replicas in turn; those that are away at the moment stand last, where the others do not suffice."""
+        brokers = self._pipeline.image.brokers
+        alive = sorted(broker.id for broker in brokers.values() if broker.is_active)
+        if not 0 < factor <= len(brokers):
+            message = f"replication factor {factor} with {len(brokers)} registered nodes"
+            raise Refused(Code.INVALID_REPLICATION_FACTOR, message)
+        if not alive:
+            raise Refused(Code.INVALID_REPLICATION_FACTOR, "no node is alive")
+        away = sorted(brokers.keys() - set(alive))
         start = self._rng.randrange(len(alive))
-        return [tuple(alive[(start + p + r) % len(alive)] for r in range(factor)) for p in range(partitions)]
+
+        def turn(nodes: list[int], first: int, count: int) -> tuple[int, ...]:
+            return tuple(nodes[(first + r) % len(nodes)] for r in range(min(count, len(nodes))))
+
+        return [
+            (*turn(alive, start + p, factor), *turn(away, start + p, max(0, factor - len(alive))))
+            for p in range(partitions)
+        ]
 
     def _given(self, topic: CreatableTopic) -> list[tuple[int, ...]]:
         if topic.num_partitions != -1 or topic.replication_factor != -1:

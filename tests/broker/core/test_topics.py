@@ -141,3 +141,20 @@ def test_every_default_is_a_value_of_its_setting():
         topic_settings.check(name, value)
     with pytest.raises(Refused):
         topic_settings.check("retention.ms", "-2")
+
+
+def test_a_topic_is_made_although_a_node_is_away_which_stands_last_and_joins_later():
+    network = cluster()
+    network.crash(3, power=False)
+    assert network.run(until=lambda: image(network).brokers[3].fenced, limit_ms=5000)
+    assert created(network, num_partitions=3) == Code.NONE
+    assert created(network, name="y", num_partitions=2, replication_factor=2) == Code.NONE
+    states = list(image(network).partitions())
+    wide = [state for state in states if len(state.replicas) == 3]
+    assert len(wide) == 3
+    assert {state.replicas[-1] for state in wide} == {3}
+    assert {state.leader for state in wide} == {1, 2}
+    assert all(3 not in state.replicas for state in states if len(state.replicas) == 2), "it is not needed there"
+    network.start(3)
+    assert network.run(until=lambda: healthy(network), limit_ms=5000)
+    assert created(network, name="z", replication_factor=4) == Code.INVALID_REPLICATION_FACTOR
