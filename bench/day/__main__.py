@@ -7,7 +7,7 @@ cluster that lives all the time, each judged run by run. Meanwhile a node is kil
 paused, or cut off from the others, drawn from the seed; the next fault comes when every partition has its full ISR
 again, within a bound. Memory of the nodes and their data folders are looked at every five seconds: at the end the last
 third is compared with the middle one. What would take a week grows and shrinks within minutes here: segments of 1 MB,
-offsets kept for two minutes, producers for two, a metadata snapshot every 256 KB.
+offsets kept for two minutes, producers and transactional ids for two, a metadata snapshot every 256 KB.
 
 JSON lines: runs, faults, samples, and the sum. The exit status is 1 where a run was invalid, a fault was not got over,
 or memory or disk have grown by more than a quarter and by more than the slack.
@@ -45,6 +45,7 @@ NODE_CONFIG = {
     "offsets.retention.minutes": "2",
     "offsets.retention.check.interval.ms": "10000",
     "producer.id.expiration.ms": "120000",
+    "transactional.id.expiration.ms": "120000",
 }
 SAMPLE_S = 5.0
 LOAD_ENDS_S = 240.0

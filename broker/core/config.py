@@ -48,6 +48,7 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):
     default_replication_factor: int = 1
     transaction_max_timeout_ms: int = 15 * 60 * 1000
     transaction_sweep_ms: int = 10_000
+    transactional_id_expiration_ms: int = 7 * 24 * 3600 * 1000
     transaction_partitions: int = 50
     transaction_replication_factor: int = 3
     transaction_min_isr: int = 2

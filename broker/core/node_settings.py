@@ -26,6 +26,7 @@ TIMES = {
     "request.timeout.ms": "request_timeout_ms",
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "transaction_sweep_ms",
     "transaction.max.timeout.ms": "transaction_max_timeout_ms",
+    "transactional.id.expiration.ms": "transactional_id_expiration_ms",
 }
 SIZES = {
     "default.replication.factor": "default_replication_factor",

@@ -56,6 +56,7 @@ WITHOUT_EFFECT = frozenset(
         "num.replica.fetchers",
         "socket.receive.buffer.bytes",
         "socket.send.buffer.bytes",
+        "transaction.remove.expired.transaction.cleanup.interval.ms",
     }
 )
 """Whole numbers that Kafka knows and that mean nothing here; a value that is none is refused all the same."""

@@ -29,6 +29,7 @@ from broker.core.transaction.markers import MarkerSender
 from broker.core.transaction.producer_ids import ProducerIds
 from broker.core.transaction.shard import Entry, Shard, Waiting
 from broker.core.transaction.state import Place, State, Transaction
+from broker.core.transaction.sweeper import Sweeper
 from broker.core.transaction.transaction_hash import partition_for
 from broker.wire.messages.add_offsets_to_txn import AddOffsetsToTxnRequest, AddOffsetsToTxnResponse
 from broker.wire.messages.add_partitions_to_txn import (
@@ -91,6 +92,7 @@ class TransactionCoordinator:
         self._patience: list[tuple[int, int, Entry]] = []
         self._unsaved: dict[Entry, tuple[Shard, int]] = {}  # completed in memory only, and when to write that
         self._order = count()
+        self._sweeper = Sweeper(config, replicas, out, change=self._change, retry=self._retry)
         self._sweep_at_ms = 0
         self._now_ms = 0  # of the last tick; the node ticks in every step, so it is the step's
         self.markers = MarkerSender(config, out, image=image, completed=self._completed)
@@ -215,7 +217,7 @@ class TransactionCoordinator:
             entry.busy = False
             lost = code is Code.NOT_LEADER_OR_FOLLOWER
             if not lost:  # replicated; that the ISR is too small now does not undo it
-                entry.value = value
+                entry.value, entry.changed_ms = value, now_ms
                 if value.state.is_prepared:
                     entry.busy = True
                     self.markers.start(shard, entry)
@@ -456,7 +458,7 @@ class TransactionCoordinator:
             self._retry(heapq.heappop(self._patience)[2], now_ms)
         if now_ms >= self._sweep_at_ms:
             self._sweep_at_ms = now_ms + self._config.transaction_sweep_ms
-            self._sweep(now_ms)
+            self._sweeper.sweep(self._shards.values(), self._unsaved.keys(), now_ms)
         self.markers.send(now_ms)
         if self._unsaved:
             self._save_completed(now_ms)
@@ -467,19 +469,3 @@ class TransactionCoordinator:
             if entry.value is not None and entry.value.state.is_prepared:
                 entry.busy = True
                 self.markers.start(shard, entry)
-
-    def _sweep(self, now_ms: int) -> None:
-        """Abort what has been open for too long."""
-        for shard in self._shards.values():
-            for entry in shard.entries.values():
-                value = entry.value
-                if value is None or entry.busy or value.state is not State.ONGOING:
-                    continue
-                if now_ms - value.start_ms >= value.timeout_ms:
-                    try:
-                        self._change(shard, entry, state.timed_out(value), now_ms, lambda _: None)
-                    except Refused:
-                        return  # the next sweep tries again
-                    who = f"{value.id!r} (producer {value.producer_id}, epoch {value.epoch})"
-                    open_ms = now_ms - value.start_ms
-                    self._out.warnings.append(f"{who}: the transaction was open for {open_ms} ms: aborted")

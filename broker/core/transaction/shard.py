@@ -30,8 +30,9 @@ class Waiting(msgspec.Struct, frozen=True):
 class Entry:
     """One transactional id. `value` is None until its first record is replicated."""
 
-    def __init__(self, value: Transaction | None) -> None:
+    def __init__(self, value: Transaction | None, changed_ms: int = -1) -> None:
         self.value = value
+        self.changed_ms = changed_ms
         self.busy = False
         self.unmarked: dict[Place, None] = {}
         self.waiting: list[Waiting] = []
@@ -51,12 +52,11 @@ class Shard:
 
     def apply(self, header: BatchHeader, item: record.Record) -> None:
         """Take a record of the log."""
-        del header
         name = (item.key or b"").decode()
         if item.value is None:
             self.entries.pop(name, None)
         else:
-            self.entries[name] = Entry(msgspec.json.decode(item.value, type=Transaction))
+            self.entries[name] = Entry(msgspec.json.decode(item.value, type=Transaction), header.max_timestamp)
 
     def end(self, header: BatchHeader, *, commit: bool) -> None:
         """Take a marker: this log has none."""
@@ -65,3 +65,7 @@ class Shard:
         """Append the new value; `done` is told when it is replicated, or why that is unknown. Raise Refused at once."""
         data = record.batch_of([(value.id.encode(), msgspec.json.encode(value))], timestamp_ms=now_ms)
         self.log.write(data, now_ms, done)
+
+    def forget(self, name: str, now_ms: int, done: Callable[[Code], None]) -> None:
+        """Append that an id is gone; as `write`."""
+        self.log.write(record.batch_of([(name.encode(), None)], timestamp_ms=now_ms), now_ms, done)
