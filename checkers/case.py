@@ -53,12 +53,12 @@ class Case:
     @cached_property
     def reader_is_ok(self) -> Bools:
         """Per record row: the polling call is ok."""
-        return np.asarray(self.view.calls.type[self.view.records.call] == TYPE_OK)
+        return np.asarray((self.view.calls.type == TYPE_OK)[self.view.records.call])
 
     @cached_property
     def reader_is_rc(self) -> Bools:
         """Per record row: the polling process is read_committed."""
-        return np.asarray(self.view.calls.isolation[self.view.records.call] == READ_COMMITTED)
+        return np.asarray((self.view.calls.isolation == READ_COMMITTED)[self.view.records.call])
 
     @cached_property
     def beside(self) -> Bools:

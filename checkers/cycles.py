@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from checkers.case import Case
-from checkers.columns import Ints, same_as_before
+from checkers.columns import ROWS_AT_ONCE, Ints, same_as_before
 from checkers.findings import Findings
 from checkers.graph import (
     FOREVER,
@@ -33,6 +33,7 @@ from checkers.graph import (
     shortest_cycle,
 )
 from checkers.log_view import DATA_KINDS, TYPE_FAIL, TYPE_OK
+from checkers.placement import NOWHERE
 
 EDGES_TRIED = 64
 """Edges of one component that are tried as the start of a cycle."""
@@ -80,15 +81,19 @@ def _related(case: Case) -> tuple[Ints, Ints]:
         edges = _dependencies(case)
         return edges.source, edges.target
     placement, view = case.placement, case.view
-    row = placement.writer[placement.record_vid]
-    known = row >= 0
-    reader = view.records.call
-    if not known.all():
-        row, reader = row[known], reader[known]
-    writer = view.sends.call[row]
-    del row, known
-    other = writer != reader
-    return writer[other], reader[other]
+    sender = np.full(placement.vids.size, NOWHERE, np.int64)
+    sent = placement.writer != NOWHERE
+    sender[sent] = view.sends.call[placement.writer[sent]]
+    ends = np.empty((2, len(view.records.call)), np.int64)
+    count = 0
+    for start in range(0, len(view.records.call), ROWS_AT_ONCE):
+        reader = view.records.call[start : start + ROWS_AT_ONCE]
+        writer = sender[placement.record_vid[start : start + ROWS_AT_ONCE]]
+        other = (writer != NOWHERE) & (writer != reader)
+        size = int(np.count_nonzero(other))
+        ends[0, count : count + size], ends[1, count : count + size] = writer[other], reader[other]
+        count += size
+    return ends[0, :count], ends[1, :count]
 
 
 def _dependencies(case: Case) -> Edges:

@@ -13,7 +13,7 @@ import numpy as np
 from checkers.case import Case
 from checkers.columns import Bools, Ints
 from checkers.findings import Findings, shorten
-from checkers.log_view import DATA_KINDS, READ_COMMITTED, TYPE_OK
+from checkers.log_view import DATA_KINDS, TYPE_OK
 from checkers.placement import NOWHERE
 
 _HIGHEST = np.iinfo(np.int64).max
@@ -182,8 +182,6 @@ def _vanished(case: Case, findings: Findings, vid: int) -> None:
 
 def rc_ok_reads(case: Case) -> Bools:
     """Return per vid whether an ok call of a read_committed process polled it."""
-    view = case.view
     seen = np.zeros(case.placement.vids.size, np.bool_)
-    call = view.records.call
-    seen[case.placement.record_vid[case.reader_is_ok & (view.calls.isolation[call] == READ_COMMITTED)]] = True
+    seen[case.placement.record_vid[case.reader_is_ok & case.reader_is_rc]] = True
     return seen

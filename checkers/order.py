@@ -18,7 +18,7 @@ import numpy as np
 from checkers.case import Case
 from checkers.columns import Bools, Ints, rank, same_as_before
 from checkers.findings import Findings, shorten
-from checkers.log_view import READ_COMMITTED, READS, TYPE_FAIL, TYPE_OK
+from checkers.log_view import READS, TYPE_FAIL, TYPE_OK
 from checkers.ownership import dealt
 from checkers.placement import NOWHERE
 
@@ -49,7 +49,7 @@ def polls(case: Case, findings: Findings) -> None:
     """Report poll skips and nonmonotonic polls."""
     view, placement = case.view, case.placement
     records = view.records
-    rc = view.calls.isolation[records.call] == READ_COMMITTED
+    rc = case.reader_is_rc
     place = np.where(rc, placement.rc_order[placement.record_vid], placement.order[placement.record_vid])
     place[case.vid_gone[placement.record_vid]] = NOWHERE
     alone = [code for name in READS if (code := view.kinds.get(name)) is not None]

@@ -76,11 +76,10 @@ def place(view: LogView) -> Placement:
     writer = np.full(vids.size, NOWHERE, np.int64)
     writer[send_vid] = np.arange(count)
 
-    record_type = calls.type[records.call]
-    read_by_ok = record_type == TYPE_OK
+    read_by_ok = (calls.type == TYPE_OK)[records.call]
     ok_read = _flags(vids.size, record_vid[read_by_ok])
     committed = _must_have_committed(view, send_vid, ok_read)
-    rc_reader = calls.isolation[records.call] == READ_COMMITTED
+    rc_reader = (calls.isolation == READ_COMMITTED)[records.call]
     mixed = not rc_reader.all()
     any_rc = bool((calls.isolation == READ_COMMITTED).any())
     committed_rc = committed

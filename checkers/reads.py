@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from checkers.case import Case
-from checkers.columns import Bools, Ints
+from checkers.columns import ROWS_AT_ONCE, Bools, Ints
 from checkers.findings import Findings
 from checkers.log_view import COMMIT_NEVER, TYPE_FAIL, TYPE_INFO
 from checkers.placement import NOWHERE, writes_of_type
@@ -18,9 +18,10 @@ from checkers.placement import NOWHERE, writes_of_type
 def phantom_reads(case: Case, findings: Findings) -> None:
     """Report polled values that nobody sent; not judged while the history's head is missing."""
     placement, records = case.placement, case.view.records
-    rows = np.flatnonzero(placement.writer[placement.record_vid] == NOWHERE)
-    if not len(rows):
+    unsent = placement.writer == NOWHERE
+    if not unsent.any():
         return
+    rows = np.flatnonzero(unsent[placement.record_vid])
     if case.options.topics_existed or case.view.first_index > 0:
         findings.not_checked.append("phantom-read")
         return
@@ -104,13 +105,16 @@ def dirty_reads(case: Case, findings: Findings) -> None:
     """Report read_committed polls that ended before the writer's first call of commit (T2)."""
     view, placement, records = case.view, case.placement, case.view.records
     times = view.micro_times
+    if not len(times.call):
+        findings.not_checked.append("dirty-read")
+        return
     writer = placement.writer
     commit = np.full(placement.vids.size, NOWHERE, np.int64)
     sent = np.flatnonzero(writer >= 0)
     call = view.sends.call[writer[sent]]
     commit[sent] = np.where(view.calls.type[call] == TYPE_FAIL, NOWHERE, view.calls.commit_time[call])
     known = commit[placement.record_vid] >= 0
-    if not len(times.call) or not known.any():
+    if not known.any():
         findings.not_checked.append("dirty-read")
         return
     rows = np.flatnonzero(known & case.reader_is_rc & ~_own(case))
@@ -148,10 +152,14 @@ def _poll_end(case: Case, call: Ints, mop: Ints) -> Ints:
 def _own(case: Case) -> Bools:
     """Return per record whether the polling call itself sent the value."""
     placement, view = case.placement, case.view
-    row = placement.writer[placement.record_vid]
+    own = np.zeros(len(placement.record_vid), np.bool_)
     if not len(view.sends.call):
-        return np.zeros(len(row), np.bool_)
-    return np.asarray((row >= 0) & (view.sends.call[row] == view.records.call))
+        return own
+    sender = np.where(placement.writer >= 0, view.sends.call[placement.writer], NOWHERE)
+    for start in range(0, len(own), ROWS_AT_ONCE):
+        part = slice(start, start + ROWS_AT_ONCE)
+        own[part] = sender[placement.record_vid[part]] == view.records.call[part]
+    return own
 
 
 SENT_AS = ("record-key", "headers", "ts")

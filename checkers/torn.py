@@ -12,7 +12,7 @@ import numpy as np
 
 from checkers.case import Case
 from checkers.findings import Findings
-from checkers.log_view import READ_COMMITTED, TYPE_INFO, TYPE_OK
+from checkers.log_view import TYPE_INFO, TYPE_OK
 from checkers.loss import rc_ok_reads
 
 _HIGHEST = np.iinfo(np.int64).max
@@ -31,7 +31,7 @@ def torn_transactions(case: Case, findings: Findings) -> None:
     member = counts[sends.call] & ~case.vid_gone[placement.send_vid]
     member &= (sends.offset >= 0) | called[sends.call] | (calls.type[sends.call] == TYPE_OK)
     visible = np.zeros(placement.vids.size, np.bool_)
-    rc = calls.isolation[view.records.call] == READ_COMMITTED
+    rc = case.reader_is_rc
     visible[placement.record_vid[rc]] = True
     absent = ~rc_ok_reads(case)[placement.send_vid] & _judged(case)
     seen = np.zeros(calls.size, np.bool_)
