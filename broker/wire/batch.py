@@ -15,7 +15,8 @@ import struct
 from collections.abc import Iterator
 
 import msgspec
-from crc32c import crc32c
+
+from broker.wire.checksum import crc32c
 
 Buffer = bytes | bytearray | memoryview
 

@@ -11,6 +11,7 @@ After an `up` that failed, `down` keeps the nodes' logs and configuration: the e
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from typing import Any, Final, Self
 
 from harness.cluster import pids, ports
 from harness.cluster.api import CLIENTS, ClusterError, ClusterSpec, Node, UsageError
+from harness.cluster.distribution import cache_folder
 from harness.cluster.group import Grouped, NodeGroup
 from harness.cluster.jvm_node import last_words, tail
 from harness.cluster.properties import (
@@ -49,6 +51,9 @@ READY_TIMEOUT_S: Final = 60.0
 _ID_FILE: Final = "cluster-id"
 """Says whose folder it is: nothing is deleted from a folder that does not hold the id of the handles."""
 _CLIENT_LISTENER: Final = "CLIENT"
+_READY_POLL_S: Final = 0.02
+"""A look takes a few milliseconds; the whole start is less than a second."""
+_NO_BYTECODE: Final = "PYTHONDONTWRITEBYTECODE"
 _LOGS: Final = ("server.log",)
 
 TIMINGS: Final = {
@@ -166,6 +171,7 @@ class EmbeddedCluster(Grouped, Linked):
             self._handles.cluster_id,
             check_alive=self._group.check_alive,
             timeout_s=READY_TIMEOUT_S,
+            poll_s=_READY_POLL_S,
         )
         self._was_ready = True
 
@@ -271,7 +277,8 @@ class EmbeddedCluster(Grouped, Linked):
         folder = self._folder / name
         if not folder.is_dir():
             raise ClusterError(f"{name} has no files in {folder}: is the cluster down?")
-        command = [sys.executable, "-X", _mark(self._handles.cluster_id, name), "-m", "broker"]
+        mark = ["-X", _mark(self._handles.cluster_id, name)]
+        command = [sys.executable, *mark, *_keeping_bytecode(), "-m", "broker"]
         with (folder / _LOGS[0]).open("ab") as log:
             return subprocess.Popen(  # noqa: S603 - our own interpreter on our own module
                 [*command, "--config", str(folder / "server.properties")],
@@ -280,6 +287,7 @@ class EmbeddedCluster(Grouped, Linked):
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 cwd=ROOT,
+                env={key: value for key, value in os.environ.items() if key != _NO_BYTECODE},
             )
 
 
@@ -334,6 +342,14 @@ def _claim(folder: Path, cluster_id: str, members: Sequence[Member]) -> None:
 def _mark(cluster_id: str, name: str) -> str:
     """Return the word that only this node's command line holds (an -X option that Python ignores)."""
     return f"harness.node={cluster_id}/{name}"
+
+
+def _keeping_bytecode() -> list[str]:
+    """Return the options with which a node finds its modules compiled; compiling them takes longer than all the rest.
+
+    Where Python is told to leave no bytecode beside the sources it is kept in our cache folder.
+    """
+    return ["-X", f"pycache_prefix={cache_folder() / 'bytecode'}"] if sys.dont_write_bytecode else []
 
 
 def _others(name: str, names: Sequence[str]) -> list[str]:

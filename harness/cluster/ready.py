@@ -19,7 +19,14 @@ READY_TIMEOUT_S: Final = 120.0
 _POLL_S: Final = 0.1
 
 
-def await_ready(nodes: Sequence[Node], cluster_id: str, *, check_alive: Callable[[], None], timeout_s: float) -> None:
+def await_ready(
+    nodes: Sequence[Node],
+    cluster_id: str,
+    *,
+    check_alive: Callable[[], None],
+    timeout_s: float,
+    poll_s: float = _POLL_S,
+) -> None:
     """Return when the cluster is ready; ClusterError with the last reason when the bound passes.
 
     check_alive raises ClusterError when waiting is pointless (a process is dead); it is called before every look.
@@ -32,7 +39,7 @@ def await_ready(nodes: Sequence[Node], cluster_id: str, *, check_alive: Callable
             return
         if time.monotonic() > deadline:
             raise ClusterError(f"the cluster was not ready within {timeout_s:g} s: {reason}")
-        time.sleep(_POLL_S)
+        time.sleep(poll_s)
 
 
 def not_ready(nodes: Sequence[Node], cluster_id: str) -> str | None:
