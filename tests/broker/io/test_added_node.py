@@ -80,6 +80,7 @@ def test_a_broker_joins_takes_a_partition_over_and_is_let_go(nodes):
     move(second, 1)
     until(lambda: replicas(first) == (1, (1,), (1,)), WITHIN_S)
     assert second.stop() == 0
+    assert second.log().rstrip().endswith("stopped"), second.log()
     assert ask(first, UnregisterBrokerRequest(broker_id=2), UnregisterBrokerResponse).error_code == 0
     send(first, 100)
     size = sum(file.stat().st_size for file in (first.data / "t-0").glob("*.log"))
