@@ -81,6 +81,17 @@ def test_kind_of_operation_that_never_succeeded_is_vacuous():
     assert judgement.reasons == ("No txn succeeded in the whole run (1 tried).",)
 
 
+def test_run_whose_late_commits_were_all_refused_tested_something():
+    story = run()
+    refused = Story()
+    refused.phase("main")
+    refused.fail(3, "commit", [["x", 1]], group="g")
+    refused.ops += story.ops[1:]
+    for index, op in enumerate(refused.ops):
+        refused.ops[index] = op.at(index, (index + 1) * 1_000_000)
+    assert judge(refused.ops).validity is Validity.VALID
+
+
 def test_foreign_history_is_never_vacuous():
     story = Story()
     story.fail(1, "txn", [send("x", 2)])
