@@ -3,8 +3,9 @@
     python -m bench.sim [--seconds 60] [--runs 10]
 
 CPU seconds of this process, set-up, drain and judgement included: on a shared machine the wall clock measures the
-neighbours. `minute`: 3 nodes, 5 clients, 20 send-poll operations a second in all, no faults. `short`: runs of about 100
-operations from different seeds, each with its own configuration and a kill. Shares are of a second, profiled run.
+neighbours. `minute`: 3 nodes, 5 clients, 20 send-poll operations a second in all, no faults. `idle`: 3 nodes that
+nobody asks. `short`: runs of about 100 operations from different seeds, each with its own configuration and a kill.
+Shares are of a second, profiled run.
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ from typing import Any
 
 import msgspec
 
+from broker.sim.world import World
 from harness import launch, swarm
+from harness.cluster.processes import LEVEL
+from harness.cluster.properties import cluster_properties
+from harness.cluster.simulated import TIMINGS
 from harness.history import Op
 from harness.options import default_scenario
 from harness.scenario import Scenario
@@ -80,6 +85,17 @@ def run(scenario: Scenario, folder: Path) -> dict[str, Any]:
     }
 
 
+def idle(seconds: float) -> dict[str, float]:
+    """Run a cluster of three that has nothing to do but to stay one."""
+    world = World(1, 3, {**cluster_properties(3, LEVEL), **TIMINGS})
+    world.cluster.start()
+    assert world.cluster.until(world.cluster.is_ready)
+    began, steps = time.process_time(), world.steps
+    world.loop.run_until(world.loop.now_ns + int(seconds * 1e9))
+    cpu_s = time.process_time() - began
+    return {"steps_a_second": round((world.steps - steps) / seconds, 1), "rate": round(seconds / cpu_s)}
+
+
 def shares(scenario: Scenario, folder: Path) -> dict[str, float]:
     profile = cProfile.Profile()
     profile.runcall(run, scenario, folder)
@@ -102,6 +118,7 @@ def main() -> None:
         run(short(0), folder)  # imports
         one = run(minute(arguments.seconds), folder)
         print(json.dumps({"work": "minute", **one, "rate": round(one["simulated_s"] / one["cpu_s"], 1)}))
+        print(json.dumps({"work": "idle", **idle(arguments.seconds)}))
         many = [run(short(seed), folder) for seed in range(1, arguments.runs + 1)]
         cpu_s = sum(row["cpu_s"] for row in many) / len(many)
         worst = sorted({row["verdict"] for row in many})

@@ -12,6 +12,7 @@ import pytest
 from harness import store
 
 pytestmark = pytest.mark.timeout(300)
+SUB_VIA = ("--sub-via", "assign,subscribe")
 
 
 def run(folder: Path, seed: int, hash_seed: str, *more: str) -> tuple[bytes, bytes]:
@@ -32,14 +33,25 @@ def run(folder: Path, seed: int, hash_seed: str, *more: str) -> tuple[bytes, byt
     return (latest / store.HISTORY).read_bytes(), (latest / store.NODES / "trace.txt").read_bytes()
 
 
-@pytest.mark.parametrize("workload", ["txn", "send-poll"])
-def test_a_seed_repeats_byte_by_byte_in_another_process_with_another_hash_seed(tmp_path: Path, workload: str):
-    one = run(tmp_path / "one", 11, "1", "--workload", workload, "--sub-via", "assign,subscribe")
-    other = run(tmp_path / "other", 11, "4242", "--workload", workload, "--sub-via", "assign,subscribe")
+@pytest.fixture(scope="module")
+def send_poll(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("runs") / "one", 11, "1", "--workload", "send-poll", *SUB_VIA)
+
+
+def assert_repeats(one: tuple[bytes, bytes], other: tuple[bytes, bytes]) -> None:
     assert len(one[0]) > 10_000
     assert one[0] == other[0]
     assert one[1] == other[1]
 
 
-def test_another_seed_is_another_run(tmp_path: Path):
-    assert run(tmp_path / "one", 1, "1")[0] != run(tmp_path / "other", 2, "1")[0]
+def test_a_seed_repeats_byte_by_byte_in_another_process_with_another_hash_seed(tmp_path: Path, send_poll):
+    assert_repeats(send_poll, run(tmp_path / "other", 11, "4242", "--workload", "send-poll", *SUB_VIA))
+
+
+def test_a_seed_of_transactions_repeats_byte_by_byte(tmp_path: Path):
+    one = run(tmp_path / "one", 11, "1", "--workload", "txn", *SUB_VIA)
+    assert_repeats(one, run(tmp_path / "other", 11, "4242", "--workload", "txn", *SUB_VIA))
+
+
+def test_another_seed_is_another_run(tmp_path: Path, send_poll):
+    assert run(tmp_path / "other", 12, "1", "--workload", "send-poll", *SUB_VIA)[0] != send_poll[0]
