@@ -6,8 +6,9 @@
   were read, there are those from offset `from` on, and the high watermark is the end of what was read. Two replicas of
   the last in-sync set hold the same batches at the offsets at or above both log starts and below both high watermarks;
   a hole in one of them counts only on topics that are not compacted.
-* `DescribeQuorum` answers name one leader for an epoch of the metadata quorum, and its high watermark never falls with
-  time in one epoch or towards a later one: what was committed stays. Two replicas of the metadata log agree as others.
+* `DescribeQuorum` answers, and what a fault saw of an election (`quorum-epoch`, `new-controller`), name one leader for
+  an epoch of the metadata quorum; its high watermark never falls with time in one epoch or towards a later one: what
+  was committed stays. Two replicas of the metadata log agree as others.
 * `Metadata` answers: one `topic-id` never has two names, and in a run of ours, which deletes no topic, one topic never
   has two ids.
 * `ListOffsets` answers to a `timestamp` name the least retained offset with that timestamp or a later one: never one
@@ -26,6 +27,7 @@ from checkers.case import Case
 from checkers.columns import Bools, Ints
 from checkers.findings import Findings
 from checkers.probes import Sample, samples_of
+from harness.history import NEMESIS
 
 REPLICAS, METADATA, TIMES = "replica-divergence", "metadata-divergence", "time-index-wrong"
 METADATA_LOG = "__cluster_metadata"
@@ -41,7 +43,7 @@ def nodes(case: Case, findings: Findings) -> None:
     named = [s for s in samples if s.value.get("api") == "Metadata" and isinstance(s.value.get("topic-id"), str)]
     if not quorum and not named:
         findings.not_checked.append(METADATA)
-    _quorum(findings, quorum)
+    _quorum(findings, [*quorum, *_elected(case)])
     _committed(findings, quorum)
     _topics(findings, named, ours=case.phases.ours)
     _times(case, findings, [s for s in samples if s.value.get("api") == "ListOffsets" and "timestamp" in s.value])
@@ -136,6 +138,17 @@ def _topics(findings: Findings, samples: list[Sample], *, ours: bool) -> None:
             f"{sample.index}).",
             topic=name,
         )
+
+
+def _elected(case: Case) -> list[Sample]:
+    """Return what faults saw of elections of the quorum: it may be over before a probe asks again."""
+    found = []
+    for row, _, line in case.view.marks:
+        evidence = line.value.get("evidence") if line.process == NEMESIS and isinstance(line.value, dict) else None
+        if isinstance(evidence, dict) and isinstance(evidence.get("quorum-epoch"), int):
+            value = {"leader": evidence.get("new-controller"), "epoch": evidence["quorum-epoch"]}
+            found.append(Sample(int(case.view.index[row]), row, row, NEMESIS, value))
+    return found
 
 
 def _quorum(findings: Findings, samples: list[Sample]) -> None:

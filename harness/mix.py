@@ -38,15 +38,15 @@ FAULTS = (
     "kill-leader+kill-leader",
     "kill-leader+kill-random",
     "kill-controller+kill-all",
+    "kill-controller+kill-all",
     "kill-random+kill-random",
     "pause-followers+kill-leader",
     "pause-leader+kill-random",
     "partition-leader+kill-random",
-    "slow-links+kill-follower",
-    "lossy-links+kill-follower",
     "lose-power+kill-random",
     "kill-follower+lose-power",
     "kill-leaders",
+    "slow-follower+kill-leaders",
     "slow-follower+kill-leaders",
     "slow-follower+kill-leaders",
 )
@@ -125,7 +125,8 @@ def scenario(seed: int, bug: str = "") -> Scenario:
     if workload == "compaction" and draws.number() < 1 / 2:
         nemesis, replication, min_isr = AWAY, 3, 2
     asked = catalog.workload(workload)
-    fields: dict[str, Any] = swarm.draw(seed, nemesis, workload) | dict(asked.shape)
+    few = {"topics": draws.one_of(1, 1, 1, 2, 3), "partitions": draws.one_of(1, 1, 2, 3)}
+    fields: dict[str, Any] = swarm.draw(seed, nemesis, workload) | few | dict(asked.shape)
     topic = {**fields["topic_config"], **draws.table(TOPIC), **asked.topic_config}
     broker = {**fields["broker_config"], **draws.table(BROKER), **asked.broker_config}
     if draws.number() < FAR_SHARE:

@@ -26,7 +26,7 @@ from harness.cluster.api import (
     Smooth,
 )
 from nemesis.actions import inverses
-from nemesis.aiming import answers_within, bitten, followers, isr_size, led, missed, no_leader, per_node
+from nemesis.aiming import answers_within, bitten, isr_size, led, missed, no_leader, per_node
 from nemesis.fault import Act, Aim, Ask, Expects, Heal, Inject, Injection, Power, Step, Until
 
 SHOWS_DEADLINE_S = 5.0
@@ -35,7 +35,7 @@ REJOIN_DEADLINE_S = 20.0
 """For a node to answer again after it was healed."""
 DELAY_MS = (10, 80)
 """Each way. Twice the longest is a third of the shortest time after which our nodes give one another up (500 ms)."""
-FOLLOWER_MS = (60, 180)
+FOLLOWER_MS = (80, 200)
 """Each way, of a follower that lags and yet stays in sync: a round trip is well below every lag and session time."""
 LOSS_PPM = (2_000, 10_000)
 """At some hundred pieces a second and link: a reset every second or so."""
@@ -103,7 +103,8 @@ class SlowLinks(_Shaping):
 class SlowFollower(_Shaping):
     """Makes all links between one follower in the ISR and the other nodes late, both ways, by a delay from the draw.
 
-    The leader waits for it, the other followers do not: they have what it lacks. Bit: something was late.
+    The leader waits for it, the other followers do not: they have what it lacks. It is the last one of the replicas,
+    who leads only where nobody else can. Bit: something was late.
     """
 
     name = "slow-follower"
@@ -114,11 +115,10 @@ class SlowFollower(_Shaping):
         state = yield from led(aim)
         if state is None or state.leader is None:
             return no_leader(aim)
-        behind = [node for node in followers(state, aim) if node in state.isr]
+        behind = [node for node in state.replicas if node in state.isr and node not in {state.leader, *aim.spare}]
         if not behind:
             return missed(aim, f"{aim.keys[0]} has no follower in sync to slow down", isr=list(state.isr))
-        place, rest = divmod(aim.draw * len(behind), 1)
-        node, delay_ms = behind[int(place)], _within(FOLLOWER_MS, rest)
+        node, delay_ms = behind[-1], _within(FOLLOWER_MS, aim.draw)
         shapes = _shapes([end for end in (aim.every or aim.nodes) if end != node], node, delay_ms=delay_ms)
         return (yield from self._inject(aim, node, shapes, {"delay_ms": delay_ms}))
 

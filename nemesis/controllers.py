@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.cluster.api import Controller, ControllerElected
+from harness.cluster.api import Controller, ControllerElected, QuorumLeader
 from nemesis.aiming import ELECTION_DEADLINE_S, bitten, missed
 from nemesis.fault import Aim, Ask, Expects, Heal, Inject, Injection, Power, Until
 from nemesis.kills import kill_nodes, start_again
@@ -41,8 +41,11 @@ class KillController:
         injection, gone = yield from kill_nodes(aim, (controller,))
         if not gone or aim.held:
             return injection
-        after_ms = yield Until(ControllerElected(frozenset({controller})), ELECTION_DEADLINE_S)
-        evidence: dict[str, Any] = {"new-controller": (yield Ask(Controller())), "after_ms": after_ms}
+        after_ms = yield Until(ControllerElected(frozenset({controller})), ELECTION_DEADLINE_S, closely=True)
+        found: tuple[str, int] | None = yield Ask(QuorumLeader())
+        evidence: dict[str, Any] = {"new-controller": None if found is None else found[0], "after_ms": after_ms}
+        if found is not None:
+            evidence["quorum-epoch"] = found[1]
         if after_ms is None:
             evidence["reason"] = f"the quorum had no leader other than {controller} within {ELECTION_DEADLINE_S:g} s"
         return bitten(injection, evidence)

@@ -41,6 +41,8 @@ class Until:
 
     condition: Condition
     deadline_s: float
+    closely: bool = False
+    """Look often: what comes next must not come late."""
 
 
 Step = Act | Ask | Until

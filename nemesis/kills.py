@@ -32,7 +32,7 @@ from nemesis.fault import Act, Aim, Ask, Expects, Heal, Inject, Injection, Power
 SHRINK_DEADLINE_S = 15.0
 """For the ISR to lose a dead follower: its session ends after 3 s, the replica lag time after another 3 s at most."""
 
-REIGN_S = (0.05, 0.5)
+REIGN_S = (0.1, 0.8)
 """How long the successor leads: clients find it within less, and a follower that is slow has not followed it yet."""
 
 NEXT_DEADLINE_S = 10.0

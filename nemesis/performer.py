@@ -24,6 +24,9 @@ T = TypeVar("T")
 POLL_S = 0.2
 """Between two looks at a condition; a look itself costs a metadata request."""
 
+CLOSELY = 10
+"""How many times as often a condition is looked at that what comes next depends on to the moment."""
+
 MAX_STEPS = 1_000
 """Bound of a plan's steps: a fault of ten nodes takes a few hundred at most."""
 
@@ -122,7 +125,7 @@ class Performer:
         for _ in range(MAX_STEPS):
             if isinstance(stop, Ended):
                 return stop.value
-            stop = self.advance(plan, begun, self.until(stop.condition, min(stop.deadline_s, longest_s)))
+            stop = self.advance(plan, begun, self._wait(stop, longest_s))
         raise RuntimeError(f"{begun.fault.name}: a plan of more than {MAX_STEPS} waits")
 
     def advance(self, plan: Generator[Step, Any, T], begun: Begun, result: Any = None) -> Until | Ended[T]:
@@ -148,11 +151,15 @@ class Performer:
         """Return the answer to a question."""
         return self._answer(question, self._observer, self._cluster)
 
-    def until(self, condition: Condition, deadline_s: float) -> float | None:
+    def _wait(self, step: Until, longest_s: float) -> float | None:
+        poll_s = self.poll_s / CLOSELY if step.closely else self.poll_s
+        return self.until(step.condition, min(step.deadline_s, longest_s), poll_s)
+
+    def until(self, condition: Condition, deadline_s: float, poll_s: float | None = None) -> float | None:
         """Poll the condition; return ms waited, None if it wasn't seen before the deadline."""
         began_s = self._clock.now_s()
         while not self.looks(condition):
-            if self._clock.now_s() - began_s >= deadline_s or not self._clock.wait(self.poll_s):
+            if self._clock.now_s() - began_s >= deadline_s or not self._clock.wait(poll_s or self.poll_s):
                 return None
         return round((self._clock.now_s() - began_s) * 1000, 1)
 

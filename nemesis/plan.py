@@ -59,6 +59,9 @@ PAUSED_GAP_S = (1.0, 1.5)
 AT_ONCE_S = (0.0, 0.3)
 """The same where b aims at a successor that has only begun: a replica is caught up, a vote told, within less."""
 
+ELECTED_S = (0.0, 0.03)
+"""The same where b comes at the moment of the quorum's election: its leader has not told anybody yet."""
+
 LEAST_S = {"replica-away": AWAY_S}
 """Faults that mean nothing when they are shorter, nor before something has been written for as long."""
 
@@ -196,7 +199,9 @@ def _entry(
 def _gap(faults: tuple[str, ...]) -> tuple[float, float]:
     if faults[0] == "pause-followers":
         return PAUSED_GAP_S
-    return AT_ONCE_S if faults[0] == "kill-controller" or faults == ("kill-leader", "kill-leader") else GAP_S
+    if faults[0] == "kill-controller":
+        return ELECTED_S
+    return AT_ONCE_S if faults == ("kill-leader", "kill-leader") else GAP_S
 
 
 def _between(span: tuple[float, float], rng: Rng) -> tuple[float, Rng]:

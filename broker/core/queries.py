@@ -55,6 +55,8 @@ from broker.wire.messages.metadata import MetadataRequest
 from broker.wire.messages.offset_for_leader_epoch import OffsetForLeaderEpochRequest
 from broker.wire.messages.quorum import METADATA_TOPIC
 
+UNKNOWN = -1
+"""The quorum's high watermark, until its leader has committed something of its own epoch (Kafka: LeaderState)."""
 MAX_TIMESTAMP = -3
 """Asks for the record with the greatest timestamp (KIP-734)."""
 LOCAL_EARLIEST = -4
@@ -197,7 +199,7 @@ def _describe_quorum(broker: Broker, now_ms: int) -> DescribeQuorumResponse:
     partition = PartitionData(
         leader_id=broker.config.node_id,
         leader_epoch=quorum.epoch,
-        high_watermark=quorum.high_watermark,
+        high_watermark=quorum.high_watermark if quorum.high_watermark > quorum.leadership.epoch_start else UNKNOWN,
         current_voters=tuple(state(*pair) for pair in sorted(voters, key=lambda pair: pair[0])),
         observers=tuple(state(replica, one) for replica, one, votes in others if not votes),
     )

@@ -4,7 +4,7 @@ A question is a generator: it yields requests, is sent the responses, and return
 its API. `Unanswered` says why there are none. Who performs it negotiates versions, keeps time, and turns every failure
 into a `fail`: a probe changes nothing.
 
-    Metadata             leader, epoch and ISR as this node knows them
+    Metadata             leader, epoch and ISR as this node knows them, the topic's id
     ListOffsets          LSO, high watermark and log start (only the leader answers)
     DescribeQuorum       leader, epoch and high watermark of the metadata quorum (asked of its leader, whoever is asked)
     OffsetForLeaderEpoch where the epoch before its own ended, as the leader of `epoch` says (E2, E3)
@@ -42,6 +42,7 @@ from broker.wire.messages.offset_for_leader_epoch import (
     OffsetForLeaderPartition,
     OffsetForLeaderTopic,
 )
+from broker.wire.primitives import NO_UUID
 
 Fields = dict[str, Any]
 Asking = Generator[Request, Any, Fields]
@@ -63,9 +64,10 @@ class UnansweredError(Exception):
 
 def metadata(value: Mapping[str, Any], names: Callable[[int], str]) -> Asking:
     """Ask for the partition's leader."""
-    found, _ = yield from _partition(*_place(value))
+    found, topic_id = yield from _partition(*_place(value))
     leader = names(found.leader_id) if found.leader_id >= 0 else None
-    return {"leader": leader, "epoch": found.leader_epoch, "isr": [*map(names, found.isr_nodes)]}
+    told = {"leader": leader, "epoch": found.leader_epoch, "isr": [*map(names, found.isr_nodes)]}
+    return told | ({"topic-id": topic_id.hex()} if topic_id != NO_UUID else {})
 
 
 def list_offsets(value: Mapping[str, Any], names: Callable[[int], str]) -> Asking:  # noqa: ARG001 - as all questions

@@ -195,6 +195,15 @@ class Observer(Protocol):
         ...
 
 
+@runtime_checkable
+class QuorumObserver(Protocol):
+    """An observer that knows epochs of the metadata quorum, too."""
+
+    def quorum(self) -> tuple[str, int] | None:
+        """Return who leads the quorum, and in which epoch."""
+        ...
+
+
 # What a fault does to nodes. Each action has an inverse, which `harness heal` performs after a crash.
 
 
@@ -314,6 +323,11 @@ class Controller:
 
 
 @dataclass(frozen=True, slots=True)
+class QuorumLeader:
+    """Answer: (node, epoch) of who leads the metadata quorum; None: nobody could say, or the observer can't."""
+
+
+@dataclass(frozen=True, slots=True)
 class Coordinator:
     """Answer: the node that coordinates `name`; kind is "transaction" or "group"; or None."""
 
@@ -358,7 +372,7 @@ class Shaped:
     target: str
 
 
-Question = LeaderOf | Controller | Coordinator | Pid | Stopped | Dropped | Shaped | PreferredElection
+Question = LeaderOf | Controller | QuorumLeader | Coordinator | Pid | Stopped | Dropped | Shaped | PreferredElection
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,8 @@ from harness.cluster.api import (
     PiecesShaped,
     PreferredElection,
     Question,
+    QuorumLeader,
+    QuorumObserver,
     Shapeable,
     Shaped,
     Stable,
@@ -107,9 +109,15 @@ class ClusterObserver:
 
     def controller(self) -> str | None:
         """Return the active controller: the leader of the metadata quorum."""
+        newest = self.quorum()
+        return None if newest is None else newest[0]
+
+    def quorum(self) -> tuple[str, int] | None:
+        """Return the leader of the metadata quorum, and its epoch."""
         quorums = self.ask_brokers(lambda probe: probe.describe_quorum()).values()
         newest = max(quorums, key=lambda quorum: quorum.leader_epoch, default=None)
-        return self._names().get(newest.leader_id) if newest else None
+        name = None if newest is None else self._names().get(newest.leader_id)
+        return None if newest is None or name is None else (name, newest.leader_epoch)
 
     def coordinator(self, kind: str, name: str) -> str | None:
         """Return the coordinator of that transactional.id ("transaction") or group.id ("group"), as most nodes say."""
@@ -243,13 +251,15 @@ def split_key(key: Key) -> tuple[str, int]:
     return topic, int(index)
 
 
-def answer(question: Question, observer: Observer, cluster: Cluster) -> Any:
+def answer(question: Question, observer: Observer, cluster: Cluster) -> Any:  # noqa: PLR0911 - one for each question
     """Return the answer to a question; None where nobody could say, or where the cluster lacks the power."""
     match question:
         case LeaderOf(key):
             return next(iter(observer.partitions((key,))), None)
         case Controller():
             return observer.controller()
+        case QuorumLeader():
+            return observer.quorum() if isinstance(observer, QuorumObserver) else None
         case Coordinator(kind, name):
             return observer.coordinator(kind, name)
         case Pid(node):

@@ -202,6 +202,10 @@ class FakeCluster:
         heard = self._heard()
         return min(heard) if heard else None
 
+    def quorum(self) -> tuple[str, int] | None:
+        controller = self.controller()
+        return None if controller is None else (controller, 7)
+
     def coordinator(self, kind: str, name: str) -> str | None:
         return self.controller()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from broker.sim.client.contact import Contact
@@ -10,6 +10,8 @@ from broker.sim.client.errors import COORDINATOR, LOST, TIMED_OUT, ClientError, 
 from broker.wire.messages.find_coordinator import GROUP, FindCoordinatorRequest
 
 FIND_VERSION = 4
+DOUBT_MS = 500
+"""How long a node may take to say who coordinates; one that is dead or stopped can't."""
 AGAIN = COORDINATOR | LOST
 """What is asked again, at the coordinator that there is by then."""
 
@@ -60,6 +62,23 @@ class Coordinator:
                 raise last
             attempt += 1
             await self._pause(attempt, deadline_ms, last)
+
+    async def is_doubtful(self, nodes: Iterable[int]) -> bool:
+        """Return whether one of the nodes names another coordinator than the one that answered last.
+
+        Who was deposed answers questions until it hears of it: Kafka has no lease, and a read needs no majority.
+        """
+        ask = FindCoordinatorRequest(key_type=self._kind, coordinator_keys=(self._key,))
+        answered = self._node
+        for node in nodes:
+            try:
+                answer = await self._contact.call(node, ask, FIND_VERSION, DOUBT_MS)
+            except ClientError:
+                continue
+            found = answer.coordinators[0]
+            if not found.error_code and found.node_id != answered:
+                return True
+        return False
 
     async def _pause(self, attempt: int, deadline_ms: float, last: ClientError) -> None:
         loop = self._contact.loop

@@ -43,6 +43,8 @@ from harness.outcome import DELIBERATE_CRASH, Failure, Stage, outcome, transacti
 from harness.scenario import Isolation, Scenario, group_of
 
 ISOLATIONS: Final[dict[str, Isolation]] = {i: i for i in get_args(Isolation)}
+DEPOSED: Final = "NOT_COORDINATOR"
+"""What a read of committed offsets fails with when who answered may be a coordinator of the past."""
 UNSUPPORTED: Final = "UNSUPPORTED_OPERATION"
 READY_MS: Final = 60_000
 """How long the topics of a run may take to be made and to have full ISRs, in virtual time."""
@@ -274,12 +276,18 @@ class SimulatedClient:
             settings.client(clients.scenario, clients.nodes, clients.name_of(self._process)),
         )
         try:
-            found = await Offsets(contact, group).committed([split(key) for key in clients.keys], deadline_ms)
+            offsets = Offsets(contact, group)
+            found = await offsets.committed([split(key) for key in clients.keys], deadline_ms)
+            doubtful = await offsets.coordinator.is_doubtful(clients.nodes)
         except ClientError as error:
             failure = failed(Stage.COMMITTED, error).failure
             return op.completed(outcome(failure), error=failure.to_history(), group=group)
         finally:
             contact.close()
+        if doubtful:
+            return op.completed(
+                FAIL, error={"name": DEPOSED, "message": "others know another coordinator"}, group=group
+            )
         return op.completed(OK, value=[[key_of(key), offset] for key, offset in found.items()], group=group)
 
     async def _scan(self, op: Op, deadline_ms: float) -> Op:
