@@ -2,11 +2,14 @@
 
 `up` looks at it: the first address that answers tells of the brokers, and at least one broker must answer under the
 address that it advertises (a cluster behind a wrong `advertised.listeners` would only time out later). Whatever is
-wrong there is the caller's to correct, so it is a `UsageError`, in bounded time.
+wrong there is the caller's to correct, so it is a `UsageError`, in bounded time. A broker that was away then, or has
+been added since, is found when it is there: it may lead by the time when somebody asks who does.
 """
 
 from __future__ import annotations
 
+import math
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +23,8 @@ TIMEOUT_S: Final = 3.0
 """For one address; it may be on another continent."""
 BOUND_S: Final = 10.0
 """For all of `up`."""
+LOOK_EVERY_S: Final = 1.0
+"""How often it is looked for brokers that were not there before."""
 
 
 class ExistingCluster:
@@ -39,6 +44,8 @@ class ExistingCluster:
         self._bootstrap = spec.bootstrap
         self._cluster_id: str | None = None
         self._nodes: tuple[Node, ...] = ()
+        self._look_at_s = math.inf
+        self._lock = threading.Lock()
 
     def up(self) -> None:
         """Look at the cluster; UsageError when nobody answers, or not as Kafka, within about 10 s."""
@@ -51,13 +58,37 @@ class ExistingCluster:
         self._check_advertised(brokers, deadline)
         self._cluster_id = answer.cluster_id
         self._nodes = (*brokers, *self._controllers({node.id for node in brokers}))
+        self._look_at_s = time.monotonic() + LOOK_EVERY_S
 
     def down(self) -> None:
         """Do nothing: it is not ours."""
 
     def nodes(self) -> Sequence[Node]:
-        """Return the brokers that were there at `up`, and the controllers that are none; empty before."""
+        """Return the brokers that were there at `up` or since, and the controllers that are none; empty before `up`."""
+        if time.monotonic() >= self._look_at_s and self._lock.acquire(blocking=False):
+            try:
+                self._look_for_more()
+            finally:
+                self._lock.release()
         return self._nodes
+
+    def _look_for_more(self) -> None:
+        """Add the brokers that whoever answers first lists beside those that are known."""
+        known = {node.id for node in self._nodes if "broker" in node.roles}
+        try:
+            answer = self._first_answer(time.monotonic() + TIMEOUT_S)
+        except UsageError:  # nobody answers at the moment: what is known stays
+            answer = None
+        self._look_at_s = time.monotonic() + LOOK_EVERY_S
+        if answer is None or answer.cluster_id != self._cluster_id:
+            return
+        more = {
+            one.node_id: Node(f"n{one.node_id}", one.node_id, f"{one.host}:{one.port}", frozenset({"broker"}))
+            for one in sorted(answer.brokers, key=lambda one: one.node_id)
+            if one.node_id not in known
+        }
+        rest = [node for node in self._nodes if node.id not in more]  # a voter that was away is a broker too
+        self._nodes = (*rest, *more.values())
 
     def bootstrap(self) -> str:
         """Return the addresses as given."""

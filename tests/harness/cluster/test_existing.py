@@ -44,6 +44,22 @@ def test_voters_that_are_no_brokers_are_nodes_too():
     assert [(node.name, *node.roles) for node in cluster.nodes()] == [("n1", "broker"), ("c9", "controller")]
 
 
+def test_a_broker_that_was_away_is_found_when_it_is_back(monkeypatch):
+    monkeypatch.setattr(existing, "LOOK_EVERY_S", 0.0)
+    view = View(brokers=(1,), controller=(1, 1), voters={1: 1, 2: 1})
+    with cluster_of({"n1": view, "n2": View(silent=True)}) as served:
+        cluster = ExistingCluster(spec(served.nodes()[0].address))
+        cluster.up()
+        assert [(node.name, *node.roles) for node in cluster.nodes()] == [("n1", "broker"), ("c2", "controller")]
+        view.brokers = (1, 2)
+        assert [(node.name, node.address, *node.roles) for node in cluster.nodes()] == [
+            ("n1", served.nodes()[0].address, "broker"),
+            ("n2", served.nodes()[1].address, "broker"),
+        ]
+        view.silent = True
+        assert len(cluster.nodes()) == 2, "what is known stays"
+
+
 def test_one_address_that_answers_is_enough():
     with cluster_of({"n1": VIEW}) as served:
         cluster = ExistingCluster(spec(f"127.0.0.1:{closed_port()}, {served.bootstrap()}"))
