@@ -27,7 +27,8 @@ NEEDS: Mapping[str, str] = {
     "isolation-mismatch": "needs a read from the beginning and readers of the other isolation level",
     "stale-poll": "needs --fresh, acknowledgements whose epoch is known, and ends asked for or read afterwards",
     "deposed-leader-ack": "needs acks=all and the leader epochs of records",
-    "min-isr-violation": "needs acks=all, min.insync.replicas and `Metadata` probes with `isr` and `partition-epoch`",
+    "min-isr-violation": "needs acks=all, min.insync.replicas and probes with `isr` and `partition-epoch`, which no "
+    "client API of Kafka tells",
     "replica-divergence": "needs `ReplicaLog` probes of two replicas",
     "metadata-divergence": "needs `DescribeQuorum` probes, or `Metadata` ones with topic ids",
     "time-index-wrong": "needs `ListOffsets` probes by timestamp and records with `ts`",

@@ -136,9 +136,12 @@ def test_after_transactions_everything_is_read_once_more_uncommitted_by_other_fr
     assert seen == {(key, o, v) for key in KEYS for o, v in enumerate(log.logs[key])}
 
 
-@pytest.mark.parametrize(("workload", "isolation"), [(SEND_POLL, "read_committed"), (TXN, "read_uncommitted")])
-def test_what_could_not_differ_is_read_once(workload, isolation):
-    _, ops = whole(workload, isolation=isolation)
+@pytest.mark.parametrize(
+    ("workload", "fields"),
+    [(SEND_POLL, {}), (TXN, {"isolation": "read_uncommitted"}), (TXN, {"topic_config": {"retention.ms": "3000"}})],
+)
+def test_what_tells_nothing_is_read_once(workload, fields):
+    _, ops = whole(workload, **fields)
     last = max(op.index for op in ops if op.f == "drain")
     assert not [op for op in ops[last:] if op.f in {"assign", "poll"} and op.type == INVOKE]
 

@@ -72,6 +72,13 @@ def test_a_partition_that_nobody_knows_is_a_fail(scene):
         assert answer.error["name"] == "_PROBE"
 
 
+def test_all_nodes_tell_the_same_topic_id():
+    scene = written()
+    told = {ask(scene, node, api="Metadata", key=scene.keys[0]).value["topic-id"] for node in (1, 2, 3)}
+    assert len(told) == 1
+    assert len(told.pop()) == 32
+
+
 def test_the_next_leader_tells_where_the_epoch_before_ended():
     scene = written()
     key, first = scene.keys[0], leader(scene)
