@@ -45,7 +45,7 @@ PERMITS: Mapping[str, Permit] = {
         Permit(
             name="unclean election",
             why="a replica that lacks acknowledged records may lead (A1, KIP-106)",
-            changes={"nemesis": "kill-follower+kill-all,kill-follower+kill-leader"},
+            changes={"nemesis": "kill-follower+kill-leader", "replication": 2, "min_isr": 1},
             topic={"unclean.leader.election.enable": "true"},
         ),
         Permit(
