@@ -24,7 +24,7 @@ import numpy as np
 
 from checkers.columns import Bools, Column, Ints, Rows
 from checkers.interning import FOREIGN, NO_OFFSET, Names, Values
-from checkers.pairing import Line, Mark, Paired, Pairing
+from checkers.pairing import Line, Mark, Paired, Pairing, is_copy
 from checkers.source import Lines
 from harness.history import FAIL, INFO, OK, HistoryError
 
@@ -339,12 +339,12 @@ class ViewBuilder:
         batch.sends.append((self._size, code, NO_OFFSET if offset is None else offset, value, mop))
 
     def _join_invocation(self, batch: _Batch, invoked: Any, completed: Any) -> None:
-        """Add the sends of the invocation that its info completion doesn't show."""
+        """Add the sends of the invocation that its info completion doesn't show; a copy left over is no send."""
         if invoked == completed or not invoked or type(invoked[0]) is not list:
             return
         shown = {_sent(micro) for micro in completed or () if micro[0] == "send"}
         for mop, micro in enumerate(invoked):
-            if micro[0] == "send" and _sent(micro) not in shown:
+            if micro[0] == "send" and _sent(micro) not in shown and not is_copy(micro):
                 self._send(batch, mop, micro)
 
     def _assign(self, call: Paired) -> None:

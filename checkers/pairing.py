@@ -183,3 +183,8 @@ class Pairing:
             f"{self.name}:{number}: process {process} invokes an operation while its {line.f!r} of line {earlier} "
             "has not completed (a process is single-threaded)"
         )
+
+
+def is_copy(micro: list[Any]) -> bool:
+    """Return whether a send of an invocation copies what its operation polls, if there is as much."""
+    return isinstance(micro[2], list) and len(micro[2]) > 2 and "copy" in (micro[2][2] or ())

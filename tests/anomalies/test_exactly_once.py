@@ -124,6 +124,18 @@ def sessions_whose_initializations_overlap_fence_each_other_in_any_order(story):
 
 
 @golden()
+def copies_that_were_left_over_are_no_members_of_a_transaction_that_nobody_knows_the_end_of(story):
+    inputs(story)
+    left = [["send", "out", [None, value, {"copy": True}]] for value in (11, 12)]
+    story.event(1, "invoke", "txn", [["poll"], *left])
+    done = [["poll", [["in", [[0, 1]]]]], ["send", "out", [0, 11, {"source": ["in", 0]}]]]
+    story.event(1, "info", "txn", done, commit_time=story.now, group="g", offsets=[["in", 1]])
+    outputs(story, (0, 11, 0))
+    story.ok(8, "poll", [poll(("in", [[0, 1], [1, 2], [2, 3]]))])
+    committed(story, 5, 1, key="in")
+
+
+@golden()
 def session_had_committed_before_it_was_fenced(story):
     session(story, 1, "info", [send("x", 1, 0)], 50, 10)
     session(story, 2, "ok", [send("x", 2, 2)], 80, 60)
