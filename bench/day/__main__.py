@@ -20,6 +20,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import statistics
 import subprocess
 import sys
@@ -109,7 +110,7 @@ def lane(workload: str, bootstrap: str, options: argparse.Namespace) -> subproce
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-def live(samples: Samples, faults: Faults, options: argparse.Namespace) -> None:
+def live(cluster: EmbeddedCluster, samples: Samples, faults: Faults, options: argparse.Namespace) -> None:
     """Break and look, as long as the day lasts."""
     began = time.monotonic()
     ends, fault_at, sample_at = began + options.minutes * 60, began + options.every, began
@@ -120,6 +121,8 @@ def live(samples: Samples, faults: Faults, options: argparse.Namespace) -> None:
         if now >= fault_at:
             fault_at = now + options.every
             faults.one()
+            if dead := [node.name for node in cluster.nodes() if cluster.pid(node.name) is None]:
+                raise SystemExit(f"bench.day: {', '.join(dead)} ended by itself: see its server.log")
         time.sleep(max(0.0, min(fault_at, sample_at, ends) - time.monotonic()))
 
 
@@ -137,6 +140,7 @@ def day(options: argparse.Namespace, folder: Path) -> int:
     spec = ClusterSpec(name="day", folder=folder, controllers=options.controllers, broker_config=config)
     cluster = EmbeddedCluster(spec)
     lanes: list[subprocess.Popen[str]] = []
+    status = 1
     try:
         cluster.up()
         lanes += [lane(one, cluster.bootstrap(), options) for one in LANES]
@@ -144,17 +148,21 @@ def day(options: argparse.Namespace, folder: Path) -> int:
         for reader in readers:
             reader.start()
         faults, samples = Faults(cluster, random.Random(options.seed), tell), Samples(cluster, folder)
-        live(samples, faults, options)
+        live(cluster, samples, faults, options)
         for one in lanes:
             one.wait(LOAD_ENDS_S)
         for reader in readers:
             reader.join(LOAD_ENDS_S)
+        status = summed_up(rows, faults, samples, crashed=sum(bool(one.returncode) for one in lanes))
     finally:
         for one in lanes:
             if one.poll() is None:
                 one.kill()
+        if status:
+            shutil.copytree(folder, options.results / "cluster", dirs_exist_ok=True)
+            tell(kept=str(options.results / "cluster"))
         cluster.down()
-    return summed_up(rows, faults, samples, crashed=sum(bool(one.returncode) for one in lanes))
+    return status
 
 
 def summed_up(rows: list[dict[str, Any]], faults: Faults, samples: Samples, *, crashed: int) -> int:
