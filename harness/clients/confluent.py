@@ -31,7 +31,7 @@ from harness.client import Now
 from harness.clients import settings
 from harness.clients.completion import error_of, of_many, of_read_at, of_scan
 from harness.clients.errors import FailedError
-from harness.clients.groups import committed_offsets
+from harness.clients.groups import DEPOSED, of_one_coordinator
 from harness.clients.membership import OnEvent
 from harness.clients.micro_ops import MicroOps, Work
 from harness.clients.patience import Deadline
@@ -263,9 +263,10 @@ class ConfluentClient:
         group = asked.get("group", self._reader.group)
         config = self._clients.consumer_config(self._process, "read_committed") | {"group.id": group}
         try:
-            offsets = committed_offsets(config, self._clients.keys, deadline)
+            offsets = of_one_coordinator(config, self._clients.keys, deadline)
         except FailedError as failed:
-            return op.completed(outcome(failed.failure), error=failed.failure.to_history(), group=group)
+            type_ = FAIL if failed.failure.name == DEPOSED else outcome(failed.failure)
+            return op.completed(type_, error=failed.failure.to_history(), group=group)
         return op.completed(OK, value=[[key, offset] for key, offset in offsets.items()], group=group)
 
     def _scan(self, op: Op, deadline: Deadline) -> Op:

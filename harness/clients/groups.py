@@ -2,6 +2,10 @@
 
 Read with a consumer of the group that never joins it. read_committed makes librdkafka ask with require_stable, so that
 offsets of open transactions are waited for and not passed over.
+
+A coordinator that was deposed and has not heard of it answers with the past (Kafka has no lease, and a read needs no
+majority), and librdkafka does not tell who answered. So all nodes are asked who coordinates, before and after: an
+answer counts only if every node that lives named the same one both times.
 """
 
 from __future__ import annotations
@@ -15,14 +19,45 @@ from harness.clients.errors import FailedError, of_error, of_exception, timed_ou
 from harness.clients.membership import key_of
 from harness.clients.patience import Deadline, let_go
 from harness.clients.sender import split
-from harness.outcome import Stage
+from harness.cluster.probe import Probe, ProbeError, split_address
+from harness.outcome import Failure, Stage
 
 MOVING: Final = frozenset(
     {"NOT_COORDINATOR", "COORDINATOR_NOT_AVAILABLE", "COORDINATOR_LOAD_IN_PROGRESS", "_TRANSPORT"}
 )
 """The coordinator is elsewhere by now; librdkafka hands this through instead of looking for it again."""
+DEPOSED: Final = "NOT_COORDINATOR"
+SAYS_WITHIN_S: Final = 1.0
 ASK_AGAIN_S: Final = 0.2
 MAX_QUESTIONS: Final = 100
+
+
+def of_one_coordinator(config: Mapping[str, Any], keys: Sequence[str], deadline: Deadline) -> dict[str, int | None]:
+    """Return what `committed_offsets` does; FailedError (NOT_COORDINATOR) where a deposed one may have answered."""
+    nodes, group = str(config["bootstrap.servers"]).split(","), str(config["group.id"])
+    before = _named(nodes, group, deadline)
+    offsets = committed_offsets(config, keys, deadline) if _is_sure(before) else {}
+    if not _is_sure(before) or _named(nodes, group, deadline) != before:
+        message = "the nodes do not agree on the coordinator: a deposed one may have answered"
+        raise FailedError(Failure(stage=Stage.COMMITTED, name=DEPOSED, message=message, retriable=True))
+    return offsets
+
+
+def _is_sure(named: set[int | None]) -> bool:
+    return len(named) == 1 and None not in named
+
+
+def _named(nodes: Sequence[str], group: str, deadline: Deadline) -> set[int | None]:
+    """Return whom the nodes call the group's coordinator; None among them for a node that is there and says nothing."""
+    named: set[int | None] = set()
+    for node in nodes:
+        try:
+            with Probe(*split_address(node), timeout_s=min(SAYS_WITHIN_S, deadline.left_s())) as probe:
+                named.add(probe.find_coordinator("group", group))
+        except ProbeError as error:
+            if not isinstance(error.__cause__, ConnectionRefusedError):  # nobody listens: it is dead, and tells nothing
+                named.add(None)
+    return named
 
 
 def committed_offsets(config: Mapping[str, Any], keys: Sequence[str], deadline: Deadline) -> dict[str, int | None]:

@@ -6,10 +6,15 @@ test joins once.
 
 from __future__ import annotations
 
+import socket
 import struct
 
+import pytest
+
+from harness.clients import groups
 from harness.clients.confluent import ConfluentClients
 from harness.clients.membership import generation_and_member
+from harness.clients.patience import Deadline
 from tests.harness.clients.conftest import POLL, SCENARIO, join, op, polled, send, until
 from tests.harness.clients.mock_kafka import Api
 
@@ -117,3 +122,33 @@ def test_generation_and_member_are_read_from_librdkafkas_own_bytes():
     assert generation_and_member(b"CGMDv2:" + struct.pack("=i", -1) + b"g\0\0\x01") == (-1, None)
     assert generation_and_member(b"CGMDv9:whatever") == (None, None)
     assert generation_and_member(None) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("told", "type_"),
+    [
+        ([{1}, {1}], "ok"),
+        ([{1}, {2}], "fail"),  # it moved while it was asked
+        ([{1}, {1, 2}], "fail"),  # one that was cut off or stopped calls itself the coordinator
+        ([{1, 2}], "fail"),
+        ([{1, None}], "fail"),  # one is there and says nothing
+        ([set()], "fail"),
+    ],
+)
+def test_committed_counts_only_while_all_nodes_name_one_coordinator(client, monkeypatch, told, type_):
+    answers = iter(told)
+    monkeypatch.setattr(groups, "_named", lambda nodes, group, deadline: next(answers))
+    done = client.invoke(op("committed", {"group": "harness"}))
+    assert (done.type, (done.error or {}).get("name")) == (type_, None if type_ == "ok" else "NOT_COORDINATOR")
+    assert next(answers, None) is None, "a read that can't count is not made"
+
+
+def test_a_dead_node_has_no_say_and_a_silent_one_casts_doubt():
+    dead, silent = socket.socket(), socket.socket()
+    with dead, silent:
+        dead.bind(("127.0.0.1", 0))  # bound, and nobody listens: connections are refused
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        gone, mute = (f"127.0.0.1:{one.getsockname()[1]}" for one in (dead, silent))
+        assert groups._named([gone], "harness", Deadline(5)) == set()
+        assert groups._named([gone, mute], "harness", Deadline(0.2)) == {None}
