@@ -173,6 +173,7 @@ def test_the_same_run_gives_the_same_page(bad_run: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.xdist_group("browser")  # on the worker that makes the long run anyway
+@pytest.mark.timeout(400)  # 20 s on a quiet machine
 def test_a_hundred_thousand_operations_stay_below_five_megabytes(long_run: Path) -> None:
     size_bytes = (long_run / "report.html").stat().st_size
     assert 500_000 < size_bytes < LIMIT_BYTES
