@@ -134,7 +134,7 @@ class ExistingCluster:
         )
 
     def _controllers(self, known: set[int]) -> list[Node]:
-        """Return the quorum's voters that are no brokers; clients can't reach them."""
+        """Return the voters that are no brokers now: clients can't reach them. A broker that is away keeps its name."""
         host, port = self._addresses[0]
         try:
             with Probe(host, port) as probe:
@@ -142,7 +142,7 @@ class ExistingCluster:
         except ProbeError:  # older than KRaft, or not allowed: nobody can say who controls
             return []
         ids = sorted(voter.replica_id for voter in voters if voter.replica_id not in known)
-        return [Node(f"c{one}", one, "", frozenset({"controller"})) for one in ids]
+        return [Node(f"n{one}", one, "", frozenset({"controller"})) for one in ids]
 
 
 def from_handles(handles: Mapping[str, Any]) -> ExistingCluster:

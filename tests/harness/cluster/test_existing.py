@@ -41,7 +41,7 @@ def test_voters_that_are_no_brokers_are_nodes_too():
     with cluster_of({"n1": view}) as served:
         cluster = ExistingCluster(spec(served.bootstrap()))
         cluster.up()
-    assert [(node.name, *node.roles) for node in cluster.nodes()] == [("n1", "broker"), ("c9", "controller")]
+    assert [(node.name, *node.roles) for node in cluster.nodes()] == [("n1", "broker"), ("n9", "controller")]
 
 
 def test_a_broker_that_was_away_is_found_when_it_is_back(monkeypatch):
@@ -50,7 +50,7 @@ def test_a_broker_that_was_away_is_found_when_it_is_back(monkeypatch):
     with cluster_of({"n1": view, "n2": View(silent=True)}) as served:
         cluster = ExistingCluster(spec(served.nodes()[0].address))
         cluster.up()
-        assert [(node.name, *node.roles) for node in cluster.nodes()] == [("n1", "broker"), ("c2", "controller")]
+        assert [(node.name, *node.roles) for node in cluster.nodes()] == [("n1", "broker"), ("n2", "controller")]
         view.brokers = (1, 2)
         assert [(node.name, node.address, *node.roles) for node in cluster.nodes()] == [
             ("n1", served.nodes()[0].address, "broker"),
