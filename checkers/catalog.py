@@ -81,6 +81,8 @@ _WITH_WW_DEPS = frozenset({"G1c", "G1c-process", "G1c-realtime", "PL-2-cycle-exi
 _LOSS = ("lost-write", "unseen", "inconsistent-offsets", "torn-transaction", "rolled-back-offset")
 _AFTER_LOSS = ("nonmonotonic-send", "int-nonmonotonic-send", "hung-transaction")
 _ELECTED = ("deposed-leader-ack", "isolation-mismatch", "resume-gap", "stale-poll", "replica-divergence")
+_REWRITTEN = ("nonmonotonic-poll", "poll-skip", "int-poll-skip", "epoch-regression", "G1a", "aborted-read")
+"""Offsets are written anew in a later epoch, and the marker that ended a transaction may be among what was lost."""
 _WATERMARKS = ("hw-regression", "lso-regression")
 _RETRIES = (
     "duplicate",
@@ -128,11 +130,8 @@ def permitted(options: CheckOptions, *, reads_disagree: bool) -> dict[str, str]:
     if options.keep_producers:
         settings.update(dict.fromkeys(_LOSS, "producers kept after a purge"))
     if options.unclean_election:
-        settings.update(
-            dict.fromkeys(
-                (*_LOSS, *_AFTER_LOSS, *_ELECTED, "nonmonotonic-poll", "poll-skip", *_WATERMARKS), "unclean election"
-            )
-        )
+        consequences = (*_LOSS, *_AFTER_LOSS, *_ELECTED, *_REWRITTEN, *_WATERMARKS)
+        settings.update(dict.fromkeys(consequences, "unclean election"))
     return settings
 
 
