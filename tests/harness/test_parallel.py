@@ -49,7 +49,7 @@ def scheduler():
     """A cluster inside this process: a scheduler and a worker on loopback."""
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None, protocol="inproc://"
+        n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0", protocol="inproc://"
     ) as cluster:
         yield cluster
 
