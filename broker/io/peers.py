@@ -286,7 +286,7 @@ async def _connected(address: tuple[str, int]) -> socket.socket:
     connection.settimeout(0)
     try:
         await loop.sock_connect(connection, found[0][4] if found else address)
-    except BaseException:
+    except BaseException:  # a cancelled attempt too: nobody else holds the socket, and the cause goes on up
         connection.close()
         raise
     return connection

@@ -13,7 +13,8 @@ class Authority:
 
     def __init__(self, folder: Path) -> None:
         if shutil.which("openssl") is None:
-            missing = pytest.fail if os.environ.get("CI") else pytest.skip  # CI must not lose these tests in silence
+            # CI must not lose these tests in silence: .ci/run installs openssl and says that it must be there.
+            missing = pytest.fail if os.environ.get("HARNESS_REQUIRE_OPENSSL") == "1" else pytest.skip
             missing("no openssl on this machine")
         self.folder = folder
         self.trusted = folder / "authority.pem"
