@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from os import PathLike, fspath
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -60,7 +61,7 @@ class Meta(msgspec.Struct, kw_only=True):
 
 def is_columnar(history: object) -> bool:
     """Return whether a history is a folder of columns."""
-    return isinstance(history, PathLike | str) and fspath(history).rstrip("/").endswith(SUFFIX)
+    return isinstance(history, PathLike | str) and Path(history).suffix == SUFFIX and Path(history).is_dir()
 
 
 @contextmanager
@@ -216,7 +217,7 @@ def _write(folder: str, name: str, columns: dict[str, Any], meta: bytes | None =
     table = pa.table({column: pa.array(values) for column, values in columns.items()})
     if meta is not None:
         table = pa.table({"meta": pa.array([meta], pa.large_binary())})
-    parquet.write_table(table, f"{folder}/{name}{SUFFIX}", compression="zstd")
+    parquet.write_table(table, f"{folder}/{name}{SUFFIX}", compression="zstd", write_page_checksum=True)
 
 
 def _read(folder: str, name: str) -> dict[str, Ints]:
@@ -224,7 +225,8 @@ def _read(folder: str, name: str) -> dict[str, Ints]:
     from pyarrow import parquet  # noqa: PLC0415
 
     columns: dict[str, Ints] = {}
-    with parquet.ParquetFile(f"{folder}/{name}{SUFFIX}", memory_map=True) as file:
+    path = f"{folder}/{name}{SUFFIX}"
+    with parquet.ParquetFile(path, memory_map=True, page_checksum_verification=True) as file:
         rows = file.metadata.num_rows
         for field in file.schema_arrow:
             values = np.empty(rows, field.type.to_pandas_dtype())
@@ -244,6 +246,7 @@ def _read(folder: str, name: str) -> dict[str, Ints]:
 def _read_meta(folder: str) -> bytes:
     from pyarrow import parquet  # noqa: PLC0415
 
-    value = parquet.read_table(f"{folder}/meta{SUFFIX}").column("meta")[0].as_py()
+    table = parquet.read_table(f"{folder}/meta{SUFFIX}", page_checksum_verification=True)
+    value = table.column("meta")[0].as_py()
     assert isinstance(value, bytes)
     return value

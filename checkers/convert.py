@@ -1,15 +1,16 @@
-"""From one form of a history to another: JSONL (.gz, .zst), Jepsen's history.edn (read only), a folder of columns.
+"""From one form of a history to another: JSONL (.gz, .zst), Jepsen's history.edn (read only), Parquet, Arrow.
 
-A folder of columns (its name ends with .parquet) holds the lines themselves (`checkers.archive`), so that it can be
-turned back without a loss, and for the queue workload the tables that its checkers start from (`checkers.columnar`).
-Everything is read and written in blocks; what is malformed raises HistoryError and leaves nothing half done behind.
+An Arrow file (.arrow, .feather) holds the lines as columns (`checkers.archive`), for other tools. A folder of columns
+(its name ends with .parquet) holds them too, so that it can be turned back without a loss, and for the queue workload
+the tables that its checkers start from (`checkers.columnar`). Everything is read and written in blocks; what is
+malformed raises HistoryError and leaves nothing half done behind.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from os import PathLike, fspath
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 import msgspec
@@ -18,10 +19,10 @@ from checkers import archive, columnar
 from checkers.judge import collector_paused
 from checkers.log_view import ViewBuilder
 from checkers.options import KAFKA, CheckOptions
-from checkers.source import Lines, blocks_of_file, decode, edn_ops, file_of, lines_of_file, writing
+from checkers.source import Lines, blocks_of, decode, edn_ops, file_of, lines_of_file, writing
 from harness.history import HistoryError
 
-TARGETS = (".jsonl", ".gz", ".zst", archive.SUFFIX)
+TARGETS = frozenset({".jsonl", ".gz", ".zst"}) | archive.COLUMNAR
 EDN = ".edn"
 
 Warn = Callable[[str], None]
@@ -40,25 +41,32 @@ def _convert(source: PathLike[str] | str, target: PathLike[str] | str, options: 
     place = fspath(target).rstrip("/")
     suffix = PurePath(place).suffix
     if suffix not in TARGETS:
-        raise HistoryError(f"{place}: a history is converted to .jsonl, .jsonl.gz, .jsonl.zst or {archive.SUFFIX}")
+        raise HistoryError(
+            f"{place}: a history is converted to .jsonl, .jsonl.gz, .jsonl.zst, .parquet, .arrow or .feather"
+        )
     path = file_of(source)
     if suffix != archive.SUFFIX:
-        with writing(type(path)(place)) as write:
-            return _each(_lines(path, warn, None), lambda line: write(line + b"\n"))
+        with writing(Path(place)) as file:
+            lines = _lines(path, warn, None)
+            return _some(archive.write_arrow(file, lines) if suffix in archive.ARROW else _each(lines, file), path)
     with columnar.making(place):
         builder = ViewBuilder(path.name) if options.workload == KAFKA else None
-        count = archive.write(place, _lines(path, warn, builder))
-        if not count:
-            raise HistoryError(f"{path.name}: no operations: there is nothing to convert")
+        count = _some(archive.write(place, _lines(path, warn, builder)), path)
         columnar.save(place, None if builder is None else builder.finish(options.isolation), options.isolation)
     return count
 
 
-def _each(lines: Iterable[bytes], write: Callable[[bytes], object]) -> int:
+def _each(lines: Iterable[bytes], file: Any) -> int:
     count = 0
     for line in lines:
-        write(line)
+        file.write(line + b"\n")
         count += 1
+    return count
+
+
+def _some(count: int, path: Path) -> int:
+    if not count:
+        raise HistoryError(f"{path.name}: no operations: there is nothing to convert")
     return count
 
 
@@ -76,8 +84,7 @@ def _lines(path: Any, warn: Warn, builder: ViewBuilder | None) -> Iterator[bytes
             yield from map(msgspec.json.encode, ops)
         return
     number = 1
-    blocks = archive.json_blocks(fspath(path)) if path.suffix == archive.SUFFIX else blocks_of_file(path)
-    for block in blocks:
+    for block in blocks_of(path):
         lines, numbers, number = decode(block, number, path.name, warn)
         _feed(builder, (lines, numbers))
         whole = [line for line in map(bytes.strip, block.split(b"\n")) if line]

@@ -40,7 +40,7 @@ def judge(
     *,
     model: Model | None = None,
 ) -> Judgement:
-    """Judge a history: .jsonl[.gz|.zst], .edn, a run's folder, a folder of columns (.parquet), or operations.
+    """Judge a history: .jsonl[.gz|.zst], .edn, .parquet, .arrow, .feather, a run's folder, or operations in memory.
 
     `mapper` does what can be done by key; `model` is one of the caller's own, used instead of the workload's checkers.
     """

@@ -66,7 +66,7 @@ def file_of(history: PathLike[str] | str) -> Path:
 
 
 def lines_of_file(path: Path, warn: Callable[[str], None]) -> Iterator[Lines]:
-    """Yield the decoded lines of a .jsonl, .jsonl.gz, .jsonl.zst, .edn or .parquet file, block by block.
+    """Yield the decoded lines of a .jsonl, .jsonl.gz, .jsonl.zst, .edn, .parquet, .arrow or .feather, block by block.
 
     Raises HistoryError (naming file and line) where the file can't be read or a line is not an operation.
     """
@@ -74,11 +74,15 @@ def lines_of_file(path: Path, warn: Callable[[str], None]) -> Iterator[Lines]:
         for ops, places in edn_ops(path):
             yield _converted(ops, places, path.name), places
         return
-    blocks = archive.json_blocks(str(path)) if path.suffix == archive.SUFFIX else blocks_of_file(path)
     number = 1
-    for block in blocks:
+    for block in blocks_of(path):
         lines, numbers, number = decode(block, number, path.name, warn)
         yield lines, numbers
+
+
+def blocks_of(path: Path) -> Iterator[bytes]:
+    """Yield the lines of any form but EDN as blocks of JSON lines."""
+    return archive.json_blocks(str(path)) if path.suffix in archive.COLUMNAR else blocks_of_file(path)
 
 
 def blocks_of_file(path: Path) -> Iterator[bytes]:
@@ -223,21 +227,35 @@ def _decode_slowly(
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[Callable[[bytes], object]]:
-    """Open a new .jsonl[.gz|.zst] file and yield what writes to it; HistoryError where it exists or can't be made."""
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """Open a new file, compressed as its name says, to write into; it is removed again if the body fails.
+
+    Raises HistoryError where it exists or can't be made.
+    """
     try:
-        with path.open("xb") as file:
+        with path.open("xb") as file, _removed_on_failure(path):
             if path.suffix == ".gz":
                 with gzip.GzipFile(fileobj=file, mode="wb", mtime=0) as zipped:
-                    yield zipped.write
+                    yield cast("BinaryIO", zipped)
             elif path.suffix == ".zst":
                 import zstandard  # noqa: PLC0415  only compressed histories pay for the import
 
                 with zstandard.ZstdCompressor().stream_writer(file, closefd=False) as packed:
-                    yield packed.write
+                    yield packed
             else:
-                yield file.write
+                yield file
     except FileExistsError:
         raise HistoryError(f"{path}: exists already") from None
     except OSError as error:
         raise HistoryError(f"{path}: can't be written: {error}") from error
+
+
+@contextmanager
+def _removed_on_failure(path: Path) -> Iterator[None]:
+    done = False
+    try:
+        yield
+        done = True
+    finally:
+        if not done:
+            path.unlink(missing_ok=True)

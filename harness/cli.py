@@ -189,7 +189,7 @@ def replay_(
 @app.command()
 def check(
     history: Annotated[
-        Path, typer.Argument(help="history.jsonl[.gz|.zst], history.edn, columns (.parquet), or a run's folder.")
+        Path, typer.Argument(help="history.jsonl[.gz|.zst], .edn, .parquet, .arrow, .feather, or a run's folder.")
     ],
     workload: Annotated[str | None, typer.Option(help="kafka, list-append, or a model such as register.")] = None,
     isolation: Annotated[str | None, typer.Option(help="read_committed or read_uncommitted.")] = None,
@@ -371,7 +371,9 @@ def cluster_status(cluster: ClusterName = "embedded", name: ByName = "default", 
 @history_app.command(name="convert")
 def history_convert(
     source: Annotated[Path, typer.Argument(metavar="IN", help="What `harness check` reads.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="A name ending with .jsonl[.gz|.zst] or .parquet.")],
+    target: Annotated[
+        Path, typer.Argument(metavar="OUT", help="A name ending with .jsonl[.gz|.zst], .parquet, .arrow or .feather.")
+    ],
     workload: Annotated[str, typer.Option(help="As of `harness check`: the tables of `kafka` make it fast.")] = "kafka",
     isolation: Annotated[str, typer.Option(help="The default of processes that don't say their own.")] = (
         "read_committed"

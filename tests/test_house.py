@@ -42,7 +42,7 @@ CLOCKS_AND_FILES = frozenset(
     }
 )
 PURE = ("broker/core", "checkers")
-READS_FILES = frozenset({"checkers/source.py", "checkers/columnar.py", "checkers/convert.py", "checkers/judge.py"})
+READS_FILES = frozenset(f"checkers/{name}.py" for name in ("source", "archive", "columnar", "convert", "judge"))
 """The checker modules that open what a user names (a run's folder, a compressed or a foreign history), and the door of
 the checkers, which measures how long the judgement took."""
 VAGUE_NAMES = frozenset({"util.py", "utils.py", "helper.py", "helpers.py", "common.py", "misc.py"})

@@ -8,8 +8,9 @@ import json
 import pyarrow as pa
 import pytest
 import zstandard
-from pyarrow import parquet
+from pyarrow import feather, parquet
 
+from checkers.archive import COLUMNAR
 from checkers.convert import convert
 from checkers.judge import judge
 from checkers.options import CheckOptions
@@ -58,7 +59,9 @@ def test_columns_are_not_overwritten(tmp_path):
 def test_what_is_no_folder_of_columns_is_refused_in_one_line(tmp_path):
     (tmp_path / "empty.parquet").mkdir()
     (tmp_path / "file.parquet").write_text("{}")
-    for name in ("missing.parquet", "empty.parquet", "file.parquet"):
+    (tmp_path / "file.arrow").write_text("{}")
+    parquet.write_table(pa.table({"index": [1]}), tmp_path / "other.parquet")
+    for name in ("missing.parquet", "empty.parquet", "file.parquet", "file.arrow", "missing.arrow", "other.parquet"):
         with pytest.raises(HistoryError) as caught:
             judge(tmp_path / name)
         assert "\n" not in str(caught.value)
@@ -87,12 +90,13 @@ def test_lines_survive_every_form_and_come_back(tmp_path):
     source = tmp_path / "history.jsonl"
     source.write_bytes(FOREIGN)
     before = tmp_path / "history.jsonl"
-    for name in ("a.jsonl.gz", "b.parquet", "c.jsonl.zst", "d.parquet", "e.jsonl"):
+    names = ("a.jsonl.gz", "b.parquet", "c.jsonl.zst", "d.arrow", "e.jsonl", "f.feather", "g.parquet", "h.jsonl")
+    for name in names:
         assert convert(before, tmp_path / name, CheckOptions(), print) == 3
         before = tmp_path / name
-        if before.suffix != ".parquet":
+        if before.suffix not in COLUMNAR:
             assert objects(before) == objects(source), name
-    assert judge(tmp_path / "d.parquet").anomalies == judge(source).anomalies
+        assert judge(before).anomalies == judge(source).anomalies
 
 
 def test_runs_come_back_whole(tmp_path):
@@ -123,11 +127,69 @@ def test_other_workloads_are_judged_from_the_lines(tmp_path):
     assert told(judgement) == told(judge(tmp_path / "history.jsonl", options))
 
 
-def test_malformed_source_leaves_nothing_behind(tmp_path):
-    (tmp_path / "history.jsonl").write_bytes(FOREIGN + b"{\n" + FOREIGN)
-    with pytest.raises(HistoryError, match=r"history\.jsonl:4"):
-        convert(tmp_path / "history.jsonl", tmp_path / "c.parquet", CheckOptions(), print)
-    assert not (tmp_path / "c.parquet").exists()
+@pytest.mark.parametrize("target", ["c.parquet", "c.arrow", "c.feather", "c.jsonl", "c.jsonl.gz", "c.jsonl.zst"])
+def test_malformed_source_leaves_nothing_behind(tmp_path, target):
+    source = tmp_path / "history.jsonl"
+    for content, told_of in ((FOREIGN + b"{\n" + FOREIGN, r"history\.jsonl:4"), (b"", "no operations")):
+        source.write_bytes(content)
+        with pytest.raises(HistoryError, match=told_of):
+            convert(source, tmp_path / target, CheckOptions(), print)
+        assert not (tmp_path / target).exists()
+
+
+@pytest.mark.parametrize("suffix", [".arrow", ".feather"])
+def test_arrow_file_gives_the_same_verdict_and_is_read_by_other_tools(tmp_path, suffix):
+    for seed in range(4):
+        source, target = tmp_path / f"h{seed}.jsonl", tmp_path / f"h{seed}{suffix}"
+        ops = run(seed).ops
+        write(source, ops)
+        convert(source, target, CheckOptions(), print)
+        assert told(judge(target)) == told(judge(source))
+        table = feather.read_table(target)
+        assert table.column_names == ["index", "time", "process", "source", "type", "f", "value", "other"]
+        assert table.column("index").to_pylist() == [op.index for op in ops]
+        feather.write_feather(table, tmp_path / f"packed{seed}{suffix}", compression="zstd")
+        parquet.write_table(table, tmp_path / f"alone{seed}.parquet")
+        for other in (f"packed{seed}{suffix}", f"alone{seed}.parquet"):
+            assert told(judge(tmp_path / other)) == told(judge(source))
+
+
+def test_arrow_file_that_was_cut_off_or_changed_is_refused_or_judged(tmp_path):
+    write(tmp_path / "history.jsonl", run(5).ops)
+    path = tmp_path / "history.arrow"
+    convert(tmp_path / "history.jsonl", path, CheckOptions(), print)
+    whole = path.read_bytes()
+    for cut in range(0, len(whole), 997):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(HistoryError) as caught:
+            judge(path)
+        assert "\n" not in str(caught.value)
+    refusals = 0
+    for place in range(0, len(whole), 499):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        try:
+            assert judge(path).ops
+        except HistoryError as error:
+            refusals += "\n" not in str(error)
+    assert refusals
+
+
+def test_parquet_column_that_was_changed_is_refused_or_says_the_same(tmp_path):
+    write(tmp_path / "history.jsonl", run(5).ops)
+    folder = tmp_path / "history.parquet"
+    convert(tmp_path / "history.jsonl", folder, CheckOptions(), print)
+    whole, path = told(judge(folder)), folder / "records.parquet"
+    content, chunk = path.read_bytes(), parquet.ParquetFile(path).metadata.row_group(0).column(3)
+    refusals = 0
+    for place in range(chunk.dictionary_page_offset, chunk.data_page_offset + 60, 3):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0x55]) + content[place + 1 :])
+        try:
+            judgement = judge(folder)
+        except HistoryError as error:
+            refusals += "\n" not in str(error)
+        else:
+            assert told(judgement) == whole
+    assert refusals
 
 
 HARMS = {
