@@ -5,7 +5,8 @@ BIN = .venv/bin
 READY = .venv/.ready
 FAST = not docker and not jvm and not browser
 # Tests that start a cluster form groups, so two of a kind never run at once (see tests/conftest.py).
-PYTEST = $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder --max-worker-restart 1
+# They start hundreds of interpreters: each should find what the first one compiled, even where bytecode is not wanted.
+PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder --max-worker-restart 1
 
 .PHONY: help setup lint check format test test-fast demo jars bench clean
 

@@ -108,6 +108,11 @@ def pytest_configure(config: pytest.Config) -> None:
         hypothesis.core.global_force_seed = seed
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than cores: tests of clusters wait more than they work."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:

@@ -253,7 +253,8 @@ class FakeCluster:
         """Acknowledged values that the leader's log does not hold."""
         p = self.partitions_by_key[key]
         assert p.leader is not None
-        return [value for value in p.acked if value not in p.logs[p.leader]]
+        held = set(p.logs[p.leader])
+        return [value for value in p.acked if value not in held]
 
     def _is_up(self, name: str) -> bool:
         machine = self.machines[name]
@@ -265,6 +266,8 @@ class FakeCluster:
     def _heard(self) -> list[str]:
         up = [name for name in self.machines if self._is_up(name)]
         majority = len(self.machines) // 2 + 1
+        if not self.cuts:
+            return up if len(up) >= majority else []
         return [n for n in up if 1 + sum(self._linked(n, other) for other in up if other != n) >= majority]
 
     def _tick(self) -> None:
@@ -311,11 +314,16 @@ class FakeCluster:
         if leader is None or not self._is_up(leader):
             return
         self._value += 1
-        p.logs[leader].append(self._value)
+        before, log = p.logs[leader][-1:], p.logs[leader]
+        log.append(self._value)
         took = [leader]
         for name in p.isr:
             if name != leader and self._is_up(name) and self._linked(name, leader):
-                p.logs[name] = list(p.logs[leader])
+                copy = p.logs[name]
+                if len(copy) == len(log) - 1 and copy[-1:] == before:  # no value comes twice: the logs match
+                    copy.append(self._value)
+                else:
+                    p.logs[name] = list(log)
                 took.append(name)
         if self.acks == "1" or (set(took) >= set(p.isr) and len(took) >= self.min_isr):
             p.acked.append(self._value)

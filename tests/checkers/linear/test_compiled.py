@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from checkers import linear
 from checkers.judge import judge
 from checkers.linear import check
 from checkers.linear.model import MODELS, NEVER, UNKNOWN, Operation
@@ -84,6 +85,7 @@ def test_what_has_no_bit_or_no_numba_is_searched_in_python(monkeypatch):
     history = [*many, Operation("read", None, 3, 100, 101, 70)]
     assert search(REGISTER, history, 10**5, compiled=True) == search(REGISTER, history, 10**5)
     short = operations(3)
+    monkeypatch.delattr(linear, "compiled", raising=False)  # there once another test has imported it
     monkeypatch.setitem(sys.modules, "checkers.linear.compiled", None)
     assert search(REGISTER, short, 10**5, compiled=True) == search(REGISTER, short, 10**5)
 
