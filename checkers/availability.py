@@ -18,13 +18,14 @@ from checkers.columns import Ints
 from checkers.findings import Findings
 from checkers.log_view import DATA_KINDS, TYPE_FAIL, TYPE_INFO, TYPE_OK
 from checkers.phases import Fault
+from harness.history import DELETE_RECORDS
 
 SECOND_NS = 1_000_000_000
 NEVER_OK = frozenset({"crash", "debug-topic-partitions"})
 """Kinds that by their nature have no ok."""
-RARE_KINDS = frozenset({"assign", "subscribe", "unsubscribe", "commit", "committed"})
+RARE_KINDS = frozenset({"assign", "subscribe", "unsubscribe", "commit", "committed", DELETE_RECORDS})
 """Kinds that a generator mixes in now and then: a fault window need not hold one."""
-MAY_NEVER_SUCCEED = frozenset({"commit", "committed"})
+MAY_NEVER_SUCCEED = frozenset({"commit", "committed", DELETE_RECORDS})
 """Of these, the ones that a sound run may have none of: the workload `groups` commits when it ought to be refused."""
 
 

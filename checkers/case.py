@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from checkers.columns import Bools, Ints
-from checkers.log_view import READ_COMMITTED, TYPE_NAMES, TYPE_OK, LogView
+from checkers.log_view import READ_COMMITTED, TYPE_FAIL, TYPE_NAMES, TYPE_OK, LogView
 from checkers.options import CheckOptions
 from checkers.phases import Phases
 from checkers.placement import Placement
+from harness.history import DELETE_RECORDS
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,19 @@ class Case:
         return seen
 
     @cached_property
+    def deletions(self) -> tuple[tuple[int, int, int], ...]:
+        """(call, key, offset) of each DeleteRecords that may have been done: what is below the offset may be gone."""
+        view = self.view
+        rows = np.flatnonzero((view.calls.f == view.kinds.get(DELETE_RECORDS)) & (view.calls.type != TYPE_FAIL))
+        found = ((int(call), view.call_extras.get(int(call), {})) for call in rows)
+        return tuple((call, view.keys.code(said["key"]), said["below"]) for call, said in found if said)
+
+    @cached_property
     def log_start(self) -> Ints:
-        """Per key: the highest log start that any probe saw, 0 without probes."""
+        """Per key: the highest log start that any probe saw, or that somebody asked for; else 0."""
         starts = np.zeros(len(self.view.keys), np.int64)
+        for _, key, offset in self.deletions:
+            starts[key] = max(starts[key], offset)
         for _, _, line in self.view.marks:
             if line.f == "probe" and isinstance(line.value, dict):
                 code = self.view.keys.get(line.value.get("key"))

@@ -24,9 +24,9 @@ import numpy as np
 
 from checkers.columns import Bools, Column, Ints, Rows
 from checkers.interning import FOREIGN, NO_OFFSET, Names, Values
-from checkers.pairing import Line, Mark, Paired, Pairing, is_copy
+from checkers.pairing import Line, Mark, Paired, Pairing, is_copy, sent_of
 from checkers.source import Lines
-from harness.history import FAIL, INFO, OK, HistoryError
+from harness.history import DELETE_RECORDS, FAIL, INFO, OK, HistoryError
 
 TYPE_OK, TYPE_FAIL, TYPE_INFO = 0, 1, 2
 TYPE_NAMES = ("ok", "fail", "info")
@@ -164,7 +164,7 @@ class LogView:
     send_extras: dict[int, Any] = field(default_factory=dict)
     """Row of `sends` -> the third element of its completion: epoch, ts, record-key, ..."""
     call_extras: dict[int, dict[str, Any]] = field(default_factory=dict)
-    """Call -> what its completion says of its session: `init-time`, `end-attempts`."""
+    """Call -> what its completion says of its session (`init-time`, `end-attempts`), or of what it read or deleted."""
 
     def op(self, call: int) -> int:
         """Return the index in the history that stands for a call: its completion, else its invocation."""
@@ -243,6 +243,8 @@ class ViewBuilder:
                     role = ANSWERED if f == "committed" else COMMITS
                     if role == COMMITS or (call.completion is not None and line.type == OK):
                         self._group_offsets(line, line.value, role, call.invocation)
+                elif f == DELETE_RECORDS:
+                    self._deletion((call.invocation or line).value)
                 elif f not in OTHER_KINDS:
                     count, first = self.unknown_kinds.get(f, (0, call.number))
                     self.unknown_kinds[f] = (count + 1, first)
@@ -342,9 +344,9 @@ class ViewBuilder:
         """Add the sends of the invocation that its info completion doesn't show; a copy left over is no send."""
         if invoked == completed or not invoked or type(invoked[0]) is not list:
             return
-        shown = {_sent(micro) for micro in completed or () if micro[0] == "send"}
+        shown = {sent_of(micro) for micro in completed or () if micro[0] == "send"}
         for mop, micro in enumerate(invoked):
-            if micro[0] == "send" and _sent(micro) not in shown and not is_copy(micro):
+            if micro[0] == "send" and sent_of(micro) not in shown and not is_copy(micro):
                 self._send(batch, mop, micro)
 
     def _assign(self, call: Paired) -> None:
@@ -358,6 +360,13 @@ class ViewBuilder:
         self._seeks.add((bool(done.seek_to_beginning or (call.invocation and call.invocation.seek_to_beginning)),))
         self._members[0].add([self._size] * len(codes))
         self._members[1].add(codes)
+
+    def _deletion(self, value: Any) -> None:
+        key, offset = value
+        if type(offset) is not int:
+            raise TypeError(f"records are deleted below an offset, not below {offset!r}")
+        self.keys.code(key)
+        self._call_extras[self._size] = {"key": key, "below": offset}
 
     def _group_offsets(self, line: Any, pairs: Any, role: int, invocation: Any) -> None:
         if not isinstance(pairs, list):
@@ -465,15 +474,6 @@ class _Batch:
 def _other(line: Any, name: str) -> Any:
     """Return a field of a completion that `Op` keeps among its extra ones."""
     return getattr(line, name.replace("-", "_")) if type(line) is Line else (line.extra or {}).get(name)
-
-
-def _sent(micro: list[Any]) -> tuple[Any, Any]:
-    """Return key and value of a send micro-op, with or without an offset."""
-    return micro[1], _hashable(micro[2][1] if type(micro[2]) is list else micro[2])
-
-
-def _hashable(value: Any) -> Any:
-    return msgspec.json.encode(value) if isinstance(value, list | dict) else value
 
 
 def _with_isolation(calls: Calls, default: int) -> Calls:

@@ -17,7 +17,7 @@ from typing import Any
 
 from checkers.catalog import allowed, place
 from checkers.options import KAFKA, CheckOptions
-from harness.history import FAIL, INFO, INVOKE, OK, Op
+from harness.history import DELETE_RECORDS, FAIL, INFO, INVOKE, OK, Op
 
 HELD = 50_000
 """Values, and offsets, that are kept at least: some minutes of a fast run, below 100 MB in all."""
@@ -97,6 +97,8 @@ class Online:
             self._pending[process] = op
             if op.f in DATA:
                 self._intended(op.value or ())
+            elif op.f == DELETE_RECORDS:
+                self._trimmed.add(op.value[0])
             return None
         invocation = self._pending.pop(process, None)
         if op.isolation is not None:

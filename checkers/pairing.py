@@ -185,6 +185,15 @@ class Pairing:
         )
 
 
+def sent_of(micro: list[Any]) -> tuple[Any, Any]:
+    """Return key and value of a send micro-op, with or without an offset."""
+    return micro[1], _hashable(micro[2][1] if type(micro[2]) is list else micro[2])
+
+
+def _hashable(value: Any) -> Any:
+    return msgspec.json.encode(value) if isinstance(value, list | dict) else value
+
+
 def is_copy(micro: list[Any]) -> bool:
     """Return whether a send of an invocation copies what its operation polls, if there is as much."""
     return isinstance(micro[2], list) and len(micro[2]) > 2 and "copy" in (micro[2][2] or ())

@@ -37,6 +37,8 @@ class Fault:
     injected: int
     """Index of the injection's completion."""
     begin_ns: int
+    asked_ns: int
+    """Time of the injection's invocation: from then on the nodes may be injured."""
     bit: bool
     expects: str
     keys: tuple[Any, ...] = ()
@@ -79,6 +81,7 @@ def phases_of(view: LogView) -> Phases:
     starts: list[tuple[str, int, int]] = []
     drains: dict[Any, Drain] = {}
     faults: dict[Any, Fault] = {}
+    asked: dict[Any, int] = {}
     for row, time, line in view.marks:
         index = int(view.index[row])
         value = line.value
@@ -98,7 +101,9 @@ def phases_of(view: LogView) -> Phases:
                 if fault.bit and fault.healed_ns is None:
                     _heal(fault, line, index, time)
         elif line.process == NEMESIS and isinstance(value, dict) and "fault-id" in value:
-            _fault_event(faults, line, value, index, time)
+            _fault_event(faults, line, value, index, (asked.pop(line.f, time), time))
+        elif line.process == NEMESIS and line.type == INVOKE:
+            asked.setdefault(line.f, time)
     return Phases(bool(starts), tuple(starts), tuple(faults.values()), drains)
 
 
@@ -111,8 +116,11 @@ def _heal(fault: Fault, line: Any, index: int, time: int) -> None:
         fault.healed_ns = time
 
 
-def _fault_event(faults: dict[Any, Fault], line: Any, value: dict[str, Any], index: int, time: int) -> None:
-    fault_id = value["fault-id"]
+def _fault_event(
+    faults: dict[Any, Fault], line: Any, value: dict[str, Any], index: int, times: tuple[int, int]
+) -> None:
+    """Take an injection or a heal; times: when it was asked for, and now."""
+    fault_id, (asked, time) = value["fault-id"], times
     if line.f == HEAL:
         fault = faults.get(fault_id)
         if fault is None:
@@ -124,6 +132,7 @@ def _fault_event(faults: dict[Any, Fault], line: Any, value: dict[str, Any], ind
             name=line.f,
             injected=index,
             begin_ns=time,
+            asked_ns=asked,
             bit=bool(value.get("bit")),
             expects=str(value.get("expects", "progress")),
             keys=tuple(value.get("keys") or ()),

@@ -15,6 +15,8 @@ from checkers.findings import Findings
 from harness.history import INVOKE, OK
 
 PROBE = "probe"
+LATEST, METADATA = "ListOffsets", "Metadata"
+"""Of what is asked: a partition's ends, of its leader; who leads it, of any node."""
 LATEST_CLASSES = ("hw-regression", "lso-regression", "log-start-regression")
 METADATA_CLASSES = ("epoch-regression", "two-leaders")
 FETCH_CLASSES = ("read-past-hw",)
@@ -55,8 +57,8 @@ def samples_of(case: Case) -> list[Sample]:
 def probes(case: Case, findings: Findings) -> None:
     """Judge all probe classes; those without a sample are not checked."""
     samples = samples_of(case)
-    latest = [s for s in samples if s.value.get("api") == "ListOffsets" and isinstance(s.value.get("epoch"), int)]
-    metadata = [s for s in samples if s.value.get("api") == "Metadata" and isinstance(s.value.get("epoch"), int)]
+    latest = [s for s in samples if s.value.get("api") == LATEST and isinstance(s.value.get("epoch"), int)]
+    metadata = [s for s in samples if s.value.get("api") == METADATA and isinstance(s.value.get("epoch"), int)]
     fetches = [s for s in samples if s.value.get("api") == "Fetch"]
     for found, names in ((latest, LATEST_CLASSES), (metadata, METADATA_CLASSES), (fetches, FETCH_CLASSES)):
         if not found:

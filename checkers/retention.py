@@ -3,7 +3,8 @@
 `premature-deletion`: a record was acknowledged before a scan began; from the invocation of its send to the scan's end
 less than `retention.ms` have passed; the scan went past its offset, and shows nothing so old or older. (A record's
 timestamp is taken after its send was invoked, a segment expires with its youngest record, and whoever deleted it did so
-before the scan's end: all on one host.) A hole above the first record shown is `lost-write`'s or nobody's business.
+before the scan's end: all on one host.) What somebody asked to delete (`delete-records`) may be gone. A hole above the
+first record shown is `lost-write`'s or nobody's business.
 
 `offset-reset-silent`: a consumer that is never moved by itself asked for an offset that had been acknowledged; it was
 given a later record, and no word. Offsets of transactions and of compacted topics are not judged: what is missing there
@@ -34,14 +35,19 @@ def premature_deletions(case: Case, findings: Findings) -> None:
     rows = np.flatnonzero(
         (calls.type[sends.call] == TYPE_OK) & (sends.offset >= 0) & (calls.commit_time[sends.call] == COMMIT_UNKNOWN)
     )
-    begins, dones = view.invoke_time()[sends.call[rows]], view.done_time()[sends.call[rows]]
+    asks = view.invoke_time()
+    begins, dones = asks[sends.call[rows]], view.done_time()[sends.call[rows]]
     for scan in scans:
         first = int(scan.offsets[0]) if len(scan.offsets) else scan.end
         young = scan.done_ns - begins < limit_ms * _MS
+        asked = max(
+            (offset for call, key, offset in case.deletions if key == scan.key and asks[call] < scan.done_ns), default=0
+        )
         missing = rows[
             (sends.key[rows] == scan.key)
             & young
             & (dones < scan.begin_ns)
+            & (sends.offset[rows] >= asked)
             & (sends.offset[rows] < min(first, scan.end))
         ]
         if not len(missing):

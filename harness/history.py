@@ -28,6 +28,8 @@ Process = int | str
 
 NEMESIS = "nemesis"
 HARNESS = "harness"
+DELETE_RECORDS: Final = "delete-records"
+"""The kind of op that raises a log's start: its value is [key, offset]."""
 UNASSIGNED = -1
 
 

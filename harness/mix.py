@@ -62,6 +62,8 @@ BROKER: Mapping[str, tuple[str | None, ...]] = {
     "replica.fetch.max.bytes": (None, "512", "2048"),
     "harness.sim.loss.chance": (None, None, "0.002"),
 }
+KEPT: Mapping[str, str] = {"retention.ms": "60000"}
+"""Of half of the expiring topics: nothing expires in time, so that what is gone was deleted by somebody."""
 FAR: Mapping[str, tuple[str, ...]] = {
     "harness.sim.far.nodes": ("1",),
     "harness.sim.far.ms": ("50-100", "100-200"),
@@ -128,6 +130,8 @@ def scenario(seed: int, bug: str = "") -> Scenario:
     few = {"topics": draws.one_of(1, 1, 1, 2, 3), "partitions": draws.one_of(1, 1, 2, 3)}
     fields: dict[str, Any] = swarm.draw(seed, nemesis, workload) | few | dict(asked.shape)
     topic = {**fields["topic_config"], **draws.table(TOPIC), **asked.topic_config}
+    if workload == "retention" and draws.number() < 1 / 2:
+        topic |= KEPT
     broker = {**fields["broker_config"], **draws.table(BROKER), **asked.broker_config}
     if draws.number() < FAR_SHARE:
         broker |= draws.table(FAR)

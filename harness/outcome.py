@@ -45,6 +45,8 @@ class Stage(StrEnum):
     COMMIT_OFFSETS = "commit-offsets"
     """A consumer's own commit, outside a transaction."""
     COMMITTED = "committed"
+    DELETE_RECORDS = "delete-records"
+    """Its errors have no rows: each may follow a deletion, whole or in part."""
     ASSIGN = "assign"
     SUBSCRIBE = "subscribe"
 

@@ -14,6 +14,7 @@ from broker.core.config import CleanupConfig
 from broker.core.errors import Refused
 from broker.core.log.partition_log import PartitionLog
 from broker.core.log.segment import Segment
+from broker.core.replication.delete_records import Deleting
 from broker.core.replication.leader import Leader
 from broker.core.replication.replica import Replica
 from broker.wire.batch import BatchHeader
@@ -65,13 +66,16 @@ def retention_deletes_unexpired() -> tuple[Replacement, ...]:
 
 
 def log_start_goes_back() -> tuple[Replacement, ...]:
-    """Followers do not take the leader's log start over: what was deleted is there again under the next leader."""
+    """Followers do not take the leader's log start over, and nobody waits for them: under the next one it is back."""
     take = Replica.take
 
     def keeping(self: Replica, data: PartitionData) -> str:
         return take(self, msgspec.structs.replace(data, log_start_offset=-1))
 
-    return (Replacement(Replica, "take", keeping),)
+    def own_start(_self: Deleting, replica: Replica) -> int:
+        return replica.log.start
+
+    return Replacement(Replica, "take", keeping), Replacement(Deleting, "low_watermark", own_start)
 
 
 def out_of_range_silent() -> tuple[Replacement, ...]:

@@ -17,6 +17,7 @@ not move all others.
 from __future__ import annotations
 
 import heapq
+import inspect
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
@@ -121,6 +122,8 @@ class Task(Future[T]):
         """Throw CancelledError into it where it waits; a task that has not begun never does."""
         if not self.done and not self._is_cancelled:
             self._is_cancelled = True
+            if inspect.getcoroutinestate(self._coro) == inspect.CORO_CREATED:
+                self._coro.close()  # the loop may not run again
             self._loop.soon(self._throw)
 
     def _resume(self) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from harness.history import FAIL, INFO, OK, Op, OpType
 from harness.outcome import Course
+
+LOW: Final = "low-watermark"
+"""Of a deletion that was acknowledged: the lowest log start among the live replicas."""
 
 
 def of_many(failed: list[OpType], count: int) -> OpType:

@@ -7,6 +7,7 @@ consumer, each made when an op first needs it. `invoke` returns within `settings
 send, poll         micro-ops outside transactions (`clients.micro_ops`). What a subscribed process polled is committed
                    for the group at once, as in Jepsen; the poll stays ok when that fails (`commit-error`)
 txn                one transaction (`clients.transactions`)
+delete-records     raises a partition's log start (`clients.deleting`)
 read-at            the first record from an offset on, by a consumer that is never moved by itself
 scan               one partition from its beginning to its end (`clients.scanner`)
 assign, subscribe  which keys to read (`clients.reader`)
@@ -29,7 +30,8 @@ from typing import Any, Final, get_args
 
 from harness.client import Now
 from harness.clients import settings
-from harness.clients.completion import error_of, of_many, of_read_at, of_scan
+from harness.clients.completion import LOW, error_of, of_many, of_read_at, of_scan
+from harness.clients.deleting import delete_records
 from harness.clients.errors import FailedError
 from harness.clients.groups import DEPOSED, of_one_coordinator
 from harness.clients.membership import OnEvent
@@ -40,7 +42,7 @@ from harness.clients.scanner import Scanner
 from harness.clients.sender import Sender, split
 from harness.clients.topics import keys as keys_of
 from harness.clients.transactions import Transactions, on_purpose
-from harness.history import FAIL, INFO, OK, Op, OpType, Process
+from harness.history import DELETE_RECORDS, FAIL, INFO, OK, Op, OpType, Process
 from harness.outcome import DELIBERATE_CRASH, Failure, outcome, transaction
 from harness.scenario import Isolation, Scenario, group_of
 
@@ -139,6 +141,7 @@ class ConfluentClient:
             "committed": self._committed,
             "scan": self._scan,
             "read-at": self._read_at,
+            DELETE_RECORDS: self._delete_records,
         }
 
     def invoke(self, op: Op) -> Op:
@@ -284,6 +287,15 @@ class ConfluentClient:
         except FailedError as failed:
             return op.completed(FAIL, error=failed.failure.to_history(), isolation=isolation)
         return of_read_at(op, record, told, isolation)
+
+    def _delete_records(self, op: Op, deadline: Deadline) -> Op:
+        clients, (key, offset) = self._clients, op.value
+        config = settings.common(clients.bootstrap, f"{clients.run_id}-{self._process}-admin")
+        try:
+            low = delete_records(config, key, offset, deadline)
+        except FailedError as failed:
+            return op.completed(outcome(failed.failure), error=failed.failure.to_history())
+        return op.completed(OK, extra={LOW: low})
 
     def _crash(self, op: Op, _: Deadline) -> Op:
         self._die()

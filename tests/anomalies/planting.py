@@ -29,7 +29,7 @@ class Plants:
         plant(story)
         judgement = judge(story.ops, CheckOptions(**options))
         found = (*judgement.anomalies, *judgement.allowed)
-        assert {anomaly.name for anomaly in found} == expected
+        assert {anomaly.name for anomaly in found} == expected, found
         assert not [reason for reason in judgement.reasons if "crashed" in reason]
         for anomaly in found:
             assert anomaly.count >= len(anomaly.examples) >= 1

@@ -7,12 +7,13 @@ import pytest
 
 from checkers.catalog import permitted as allowing
 from checkers.options import options_of_scenario
-from harness import launch, mix, permitted
+from harness import hunting, launch, mix, permitted
 from harness.catalog import BUGS
 from harness.clients.settings import TRANSACTIONAL, refuse_impossible
 from harness.permitted import PERMITS
 
 SEEDS = range(150)
+SEED_OF_A_LOG_START = 22
 
 
 def test_every_seed_gives_a_scenario_that_can_run():
@@ -46,6 +47,14 @@ def test_the_mix_covers_what_there_is():
     faults = {fault for one in made for choice in one.nemesis.split(",") for fault in choice.split("+")}
     assert faults == {name for choice in mix.FAULTS for name in choice.split("+")} | {mix.AWAY}
     assert {(one.replication, one.min_isr) for one in made} == set(mix.REPLICATION)
+
+
+def test_a_log_start_that_goes_back_is_found(tmp_path):
+    """One of the seeds of the mix that delete records where nothing expires by itself."""
+    assert (
+        "log-start-regression"
+        in hunting.attempt(mix.scenario(SEED_OF_A_LOG_START, "log-start-goes-back"), tmp_path).anomalies
+    )
 
 
 @pytest.mark.parametrize("name", PERMITS)

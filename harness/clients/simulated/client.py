@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, get_args
 from broker.sim.client.admin import create_topics
 from broker.sim.client.consumer import Consumer
 from broker.sim.client.contact import Contact
+from broker.sim.client.deleting import delete_records
 from broker.sim.client.errors import ClientError
 from broker.sim.client.offsets import Offsets
 from broker.sim.client.producer import Producer
@@ -23,12 +24,12 @@ from broker.sim.client.transactional import TransactionalProducer
 from broker.sim.loop import Loop
 from broker.sim.network import Network
 from harness.client import Now
-from harness.clients.completion import error_of, of_many, of_read_at, of_scan
+from harness.clients.completion import LOW, error_of, of_many, of_read_at, of_scan
 from harness.clients.errors import FailedError
 from harness.clients.membership import OnEvent
 from harness.clients.micro_ops import Work
 from harness.clients.sender import split
-from harness.clients.settings import POLL_COMMIT_S, op_bound_s, refuse_impossible
+from harness.clients.settings import BROKER_WAIT_MS, POLL_COMMIT_S, op_bound_s, refuse_impossible
 from harness.clients.simulated import settings
 from harness.clients.simulated.failures import failed
 from harness.clients.simulated.micro_ops import MicroOps
@@ -38,7 +39,7 @@ from harness.clients.simulated.transactions import Transactions
 from harness.clients.topics import keys as keys_of
 from harness.clients.topics import topic_names
 from harness.clients.transactions import on_purpose
-from harness.history import FAIL, INFO, OK, Op, OpType, Process
+from harness.history import DELETE_RECORDS, FAIL, INFO, OK, Op, OpType, Process
 from harness.outcome import DELIBERATE_CRASH, Failure, Stage, outcome, transaction
 from harness.scenario import Isolation, Scenario, group_of
 
@@ -165,6 +166,7 @@ class SimulatedClient:
             "committed": self._committed,
             "scan": self._scan,
             "read-at": self._read_at,
+            DELETE_RECORDS: self._delete_records,
         }
 
     async def invoke(self, op: Op) -> Op:
@@ -306,6 +308,21 @@ class SimulatedClient:
         except FailedError as error:
             return op.completed(FAIL, error=error.failure.to_history(), isolation=isolation)
         return of_read_at(op, record, told, isolation)
+
+    async def _delete_records(self, op: Op, deadline_ms: float) -> Op:
+        key, offset = op.value
+        clients, partition = self._clients, split(key)
+        config = settings.client(clients.scenario, clients.nodes, clients.name_of(self._process))
+        contact = Contact(self._loop, clients.network, config)
+        try:
+            leader = await contact.leader(partition, deadline_ms)
+            low = await delete_records(contact, leader.node, partition, offset, BROKER_WAIT_MS)
+        except ClientError as error:
+            failure = failed(Stage.DELETE_RECORDS, error).failure
+            return op.completed(outcome(failure), error=failure.to_history())
+        finally:
+            contact.close()
+        return op.completed(OK, extra={LOW: low})
 
     async def _crash(self, op: Op, _: float) -> Op:
         self._die()

@@ -14,6 +14,10 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from harness.clients import settings
+from harness.clients.deleting import delete_records
+from harness.clients.errors import FailedError
+from harness.clients.patience import Deadline
 from tests.broker.io.process import NodeProcess
 
 WITHIN_S = 60.0
@@ -86,10 +90,14 @@ def test_settings_are_changed_and_told(admin):
     assert broker["group.consumer.heartbeat.interval.ms"].value == "200"
 
 
-def test_deleted_records_raise_the_start(admin):
+def test_deleted_records_raise_the_start(node, admin):
     place = TopicPartition("short", 0, 4)
     (deleted,) = done(admin.delete_records([place])).values()
     assert deleted.low_watermark == 4
+    config = settings.common(node.address, "deleting")
+    assert delete_records(config, "short/0", 3, Deadline(WITHIN_S)) == 4, "a start never goes back"
+    with pytest.raises(FailedError, match="delete-records: OFFSET_OUT_OF_RANGE"):
+        delete_records(config, "short/0", COUNT + 1, Deadline(WITHIN_S))
     (first,) = done(admin.list_offsets({TopicPartition("short", 0): OffsetSpec.earliest()})).values()
     assert first.offset == 4
 

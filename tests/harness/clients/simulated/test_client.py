@@ -232,6 +232,28 @@ def test_a_read_at_an_offset_says_what_is_there_or_that_it_is_out_of_range():
     assert (beyond.type, beyond.value, beyond.extra["told"]) == ("ok", [["poll", []]], "_AUTO_OFFSET_RESET")
 
 
+def test_deleted_records_are_gone_on_all_replicas_and_offsets_beyond_the_end_are_refused():
+    scene = OpScene()
+    client = scene.open()
+    scene.do(client, "send", [["send", K0, 1], ["send", K0, 2]])
+    done = scene.do(client, "delete-records", [K0, 1])
+    assert (done.type, done.value, done.extra) == ("ok", [K0, 1], {"low-watermark": 1})
+    assert records(scene.do(client, "scan", K0)) == {K0: [[1, 2]]}
+    gone = scene.do(client, "read-at", [K0, 0])
+    assert gone.extra["told"] == "_AUTO_OFFSET_RESET"
+    refused = scene.do(client, "delete-records", [K0, 9])
+    assert (refused.type, refused.error["name"]) == ("info", "OFFSET_OUT_OF_RANGE")
+
+
+def test_a_deletion_that_nobody_answers_may_have_been_done():
+    scene = OpScene()
+    client = scene.open()
+    for node in scene.cluster.nodes.values():
+        node.kill()
+    done = scene.do(client, "delete-records", [K0, 0])
+    assert (done.type, done.error["stage"]) == ("info", "delete-records")
+
+
 COPIES = [["poll"], ["send", K1, [None, 10, {"copy": True}]], ["send", K1, [None, 11, {"copy": True}]]]
 
 
