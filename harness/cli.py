@@ -75,6 +75,7 @@ def run(
     transaction_protocol: Annotated[
         int, typer.Option(help="1 as librdkafka, 2 as Java 4 (simulated).", min=1, max=2)
     ] = 2,
+    group_protocol: Annotated[str, typer.Option(help="classic or consumer (KIP-848) groups.")] = "classic",
     nemesis_interval: Annotated[
         float | None, typer.Option(help="Mean seconds from fault to fault (default by cluster).", min=0.1)
     ] = None,
@@ -137,6 +138,7 @@ def run(
         crash_interval_s=crash_interval,
         transaction_timeout_s=transaction_timeout,
         transaction_protocol=transaction_protocol,
+        group_protocol=group_protocol,
         fault_interval_s=nemesis_interval,
         fault_length_s=nemesis_length,
         recovery_bound_s=recovery_bound,

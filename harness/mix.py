@@ -15,6 +15,7 @@ from harness.clients.settings import TRANSACTIONAL
 from harness.random import Rng
 from harness.scenario import Scenario
 from nemesis.plan import LEAST_S
+from workloads.groups import CONSUMER, QUICK_MEMBERS
 
 T = TypeVar("T")
 
@@ -128,11 +129,16 @@ def scenario(seed: int, bug: str = "") -> Scenario:
         nemesis, replication, min_isr = AWAY, 3, 2
     asked = catalog.workload(workload)
     few = {"topics": draws.one_of(1, 1, 1, 2, 3), "partitions": draws.one_of(1, 1, 2, 3)}
+    protocol = draws.one_of("classic", CONSUMER) if workload == "groups" else "classic"
+    if protocol == CONSUMER:
+        few = {"topics": 1, "partitions": draws.one_of(3, 6)}  # they move only where there are enough for everybody
     fields: dict[str, Any] = swarm.draw(seed, nemesis, workload) | few | dict(asked.shape)
     topic = {**fields["topic_config"], **draws.table(TOPIC), **asked.topic_config}
     if workload == "retention" and draws.number() < 1 / 2:
         topic |= KEPT
     broker = {**fields["broker_config"], **draws.table(BROKER), **asked.broker_config}
+    if protocol == CONSUMER:
+        broker |= QUICK_MEMBERS
     if draws.number() < FAR_SHARE:
         broker |= draws.table(FAR)
     if "lose-power" in nemesis:  # lawful only where everything is synced before it is acknowledged
@@ -148,6 +154,7 @@ def scenario(seed: int, bug: str = "") -> Scenario:
         "abort_rate": draws.one_of(0.05, 0.2, 0.5),
         "transaction_timeout_s": draws.between(3, 6),
         "crash_interval_s": draws.one_of(0.0, draws.between(2, 20)),
+        "group_protocol": protocol,
         "id_sharers": draws.one_of(1, 1, 2) if workload in TRANSACTIONAL else 1,
     }
     return Scenario(

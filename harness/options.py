@@ -15,6 +15,7 @@ from harness.clients.settings import refuse_impossible
 from harness.cluster.api import UsageError
 from harness.scenario import Isolation, Scenario
 from harness.swarm import SIMULATED
+from workloads.groups import CONSUMER, QUICK_ALLOWED, QUICK_MEMBERS
 
 EXISTING = "existing"
 OURS = ("embedded", SIMULATED)
@@ -49,6 +50,7 @@ def scenario(*, fixed: frozenset[str] | None = None, by_hand: frozenset[str] = f
         fields["seed"] = secrets.randbits(SEED_BITS)
     fields["isolation"] = _one_of("--isolation", given["isolation"], get_args(Isolation))
     fields["acks"] = _one_of("--acks", given["acks"], ("all", "1", "0"))
+    fields["group_protocol"] = _one_of("--group-protocol", given["group_protocol"], ("classic", CONSUMER))
     ways = tuple(dict.fromkeys(part.strip() for part in given["sub_via"].split(",")))
     fields["sub_via"] = tuple(_one_of("--sub-via", way, ("assign", "subscribe")) for way in ways)
     asked = WORKLOADS.get(given["workload"])
@@ -57,6 +59,8 @@ def scenario(*, fixed: frozenset[str] | None = None, by_hand: frozenset[str] = f
         # A cluster that runs already keeps its own broker settings, whatever the workload would choose.
         foreign = name == "broker_config" and given["cluster"] == EXISTING
         own = {} if asked is None or foreign else getattr(asked, name)
+        if name == "broker_config" and not foreign and given["group_protocol"] == CONSUMER:
+            own = {**own, **QUICK_MEMBERS, **({} if given["cluster"] in OURS else QUICK_ALLOWED)}
         fields[name] = {**own, **pairs(f"--{name.replace('_', '-')}", given[name])}
     made = Scenario(**fields)
     if fixed is not None and made.cluster == SIMULATED:

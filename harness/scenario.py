@@ -45,6 +45,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """So many client threads share one transactional id; each one's session fences the last."""
     transaction_protocol: Literal[1, 2] = 2
     """What simulated clients speak: 1 as librdkafka, 2 as Java 4.x (KIP-890). On other clusters it is always 1."""
+    group_protocol: Literal["classic", "consumer"] = "classic"
+    """How members of a group get their keys: dealt by one of them, or by the coordinator (KIP-848)."""
     fault_length_s: float = 2.0
     fault_interval_s: float = 1.0
     recovery_bound_s: float = 15.0

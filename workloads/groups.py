@@ -26,6 +26,15 @@ from harness.scenario import Scenario, group_of
 from workloads.api import Workload
 from workloads.queue import QueueOps
 
+CONSUMER = "consumer"
+QUICK_MEMBERS: Mapping[str, str] = MappingProxyType(
+    {"group.consumer.session.timeout.ms": "6000", "group.consumer.heartbeat.interval.ms": "1000"}
+)
+"""With the protocol of KIP-848 the brokers say what members of classic groups say themselves: the same times."""
+QUICK_ALLOWED: Mapping[str, str] = MappingProxyType(
+    {"group.consumer.min.session.timeout.ms": "6000", "group.consumer.min.heartbeat.interval.ms": "1000"}
+)
+"""Apache Kafka refuses shorter ones than these, which are longer by default."""
 ASKS = 0.05
 """Share of questions for committed offsets."""
 RETAKES = 0.03

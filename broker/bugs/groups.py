@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from broker.bugs.planting import Replacement
 from broker.core.errors import Code
+from broker.core.group.consumer.group import ConsumerGroup
+from broker.core.group.consumer.places import Place
+from broker.core.group.consumer.reconcile import Reconciler
 from broker.core.group.coordinator import GroupCoordinator
 from broker.core.group.group import Group, State
 from broker.core.group.group_records import OffsetKey
@@ -38,6 +43,24 @@ def former_members_commit() -> tuple[Replacement, ...]:
         return
 
     return (Replacement(GroupCoordinator, "check_commit", check_commit),)
+
+
+def partition_given_before_revoked() -> tuple[Replacement, ...]:
+    """A partition goes to its next owner while the last one still has it (KIP-848)."""
+
+    def is_free(_self: Reconciler, _place: Place, _taken: Collection[Place]) -> bool:
+        return True
+
+    return (Replacement(Reconciler, "is_free", is_free),)
+
+
+def stale_member_epoch_accepted() -> tuple[Replacement, ...]:
+    """Whoever says that it is, or was, a member commits, whatever its epoch (KIP-848)."""
+
+    def check_commit(_self: ConsumerGroup, _member_id: str, _epoch: int) -> None:
+        return
+
+    return (Replacement(ConsumerGroup, "check_commit", check_commit),)
 
 
 def committed_offset_goes_back_on_failover() -> tuple[Replacement, ...]:

@@ -221,6 +221,20 @@ _ALL = (
         module=GROUPS,
     ),
     Bug(
+        name="partition-given-before-revoked",
+        summary="a group's coordinator gives a partition to its next owner while the last one still has it",
+        source="KIP-848 (a partition is given when its owner has let go)",
+        proof=("double-ownership", "committed-offset-regression"),
+        module=GROUPS,
+    ),
+    Bug(
+        name="stale-member-epoch-accepted",
+        summary="offsets are committed for members of a past epoch, and for those that are out (KIP-848)",
+        source="KIP-848 (STALE_MEMBER_EPOCH, UNKNOWN_MEMBER_ID)",
+        proof=("double-ownership", "committed-offset-regression", "fenced-commit-applied"),
+        module=GROUPS,
+    ),
+    Bug(
         name="committed-offset-goes-back-on-failover",
         summary="a new group coordinator keeps the first committed offset instead of the last",
         source="kafka#2436 (offsets not properly loaded on coordinator failover)",

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, get_args
 
 from harness.client import Now
@@ -116,8 +117,9 @@ class ConfluentClient:
         self._clients = clients
         self._process = process
         self._busy = threading.Lock()
-        group = group_of(clients.scenario)
-        self._reader = Reader(lambda i: clients.consumer_config(process, i), process, group, now, clients.on_event)
+        group, protocol = group_of(clients.scenario), clients.scenario.group_protocol
+        config = partial(clients.consumer_config, process)
+        self._reader = Reader(config, process, group, now, clients.on_event, protocol=protocol)
         self._micro_ops = MicroOps(process, self._reader, now)
         self._scanner = Scanner(lambda: clients.consumer_config(process, clients.scenario.isolation), now)
         self._plain: Sender | None = None

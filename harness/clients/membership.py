@@ -34,6 +34,7 @@ class Membership:
         *,
         on_event: OnEvent | None,
         on_keys: Callable[[str, list[str]], None],
+        protocol: str = "classic",
     ) -> None:
         """Prepare; `on_keys` hears ("assigned" | "revoked" | "lost", keys) while this is active."""
         self.active = True
@@ -42,6 +43,7 @@ class Membership:
         self._now = now
         self._on_event = on_event
         self._on_keys = on_keys
+        self._protocol = protocol
         self._member: str | None = None
         self._generation: int | None = None
 
@@ -69,9 +71,15 @@ class Membership:
             "group": self._group,
             "member": self._member,
             "generation": self._generation,
+            **protocol_of(self._protocol),
             **{kind: keys if kind == what else [] for kind in ("assigned", "revoked", "lost")},
         }
         self._on_event(Op(process=GROUP, type=INFO, f="rebalance", value=value, time=self._now()))
+
+
+def protocol_of(name: str) -> dict[str, str]:
+    """Return what a rebalance event says of the group's protocol: nothing of the classic one."""
+    return {} if name == "classic" else {"protocol": name}
 
 
 def key_of(partition: TopicPartition) -> str:

@@ -57,8 +57,11 @@ class Reader:
         group: str,
         now: Now,
         on_event: OnEvent | None,
+        *,
+        protocol: str = "classic",
     ) -> None:
         """Prepare; the consumer is made with the first assign or subscribe."""
+        self._protocol = protocol
         self._config = config
         self._process = process
         self._now = now
@@ -98,7 +101,12 @@ class Reader:
         self._take_consumer(isolation, topics=topics, subscribed=True)
         self._disown()
         self._membership = member = Membership(
-            self._process, self.group, self._now, on_event=self._on_event, on_keys=self._dealt
+            self._process,
+            self.group,
+            self._now,
+            on_event=self._on_event,
+            on_keys=self._dealt,
+            protocol=self._protocol,
         )
         try:
             self.consumer.subscribe(topics, on_assign=member.assigned, on_revoke=member.revoked, on_lost=member.lost)
@@ -228,7 +236,11 @@ class Reader:
 
     def _dealt(self, what: str, keys: list[str]) -> None:
         """Hear of a rebalance: positions of keys that come or go are not ours any more."""
-        self.held = keys if what == "assigned" else [key for key in self.held if key not in keys]
+        left = [key for key in self.held if key not in keys]
+        if what == "assigned":
+            self.held = keys if self._protocol == "classic" else [*left, *keys]  # there what comes is added
+        else:
+            self.held = left
         for key in keys:
             self.positions.pop(key, None)
         self.rebalances.append({"keys": keys, "type": what})

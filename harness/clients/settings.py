@@ -144,17 +144,22 @@ def producer(scenario: Scenario, bootstrap: str, client_id: str, transactional_i
 
 def consumer(scenario: Scenario, bootstrap: str, client_id: str, isolation: Isolation) -> dict[str, Any]:
     """Return a consumer's settings: quick and complete reads, offsets committed only when told to."""
-    return common(bootstrap, client_id) | {
-        "group.id": group_of(scenario),
-        "isolation.level": isolation,
-        "auto.offset.reset": "earliest",
-        "enable.auto.commit": False,
-        "enable.auto.offset.store": False,
-        "enable.partition.eof": True,  # tells the position behind control records and compacted offsets
-        "fetch.wait.max.ms": FETCH_WAIT_MS,
-        "fetch.error.backoff.ms": 50,
-        "fetch.queue.backoff.ms": 10,
-        "session.timeout.ms": SESSION_TIMEOUT_MS,
-        "heartbeat.interval.ms": 1000,
-        "coordinator.query.interval.ms": 5000,
-    }
+    membership: dict[str, Any] = {"session.timeout.ms": SESSION_TIMEOUT_MS, "heartbeat.interval.ms": 1000}
+    if scenario.group_protocol != "classic":
+        membership = {"group.protocol": scenario.group_protocol}  # the brokers set the times
+    return (
+        common(bootstrap, client_id)
+        | membership
+        | {
+            "group.id": group_of(scenario),
+            "isolation.level": isolation,
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "enable.partition.eof": True,  # tells the position behind control records and compacted offsets
+            "fetch.wait.max.ms": FETCH_WAIT_MS,
+            "fetch.error.backoff.ms": 50,
+            "fetch.queue.backoff.ms": 10,
+            "coordinator.query.interval.ms": 5000,
+        }
+    )

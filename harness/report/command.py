@@ -36,6 +36,7 @@ _FLAGS = {
     "transaction_timeout_s": "--transaction-timeout",
     "transaction_protocol": "--transaction-protocol",
     "fault_interval_s": "--nemesis-interval",
+    "group_protocol": "--group-protocol",
     "fault_length_s": "--nemesis-length",
     "recovery_bound_s": "--recovery-bound",
     "nodes": "--nodes",

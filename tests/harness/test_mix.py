@@ -42,7 +42,16 @@ def test_nothing_in_the_mix_permits_an_anomaly():
 
 def test_the_mix_covers_what_there_is():
     made = [mix.scenario(seed) for seed in SEEDS]
-    for field in ("workload", "isolation", "sub_via", "nodes", "concurrency", "abort_rate", "transaction_protocol"):
+    for field in (
+        "workload",
+        "isolation",
+        "sub_via",
+        "nodes",
+        "concurrency",
+        "abort_rate",
+        "transaction_protocol",
+        "group_protocol",
+    ):
         assert len({getattr(one, field) for one in made}) > 1, field
     faults = {fault for one in made for choice in one.nemesis.split(",") for fault in choice.split("+")}
     assert faults == {name for choice in mix.FAULTS for name in choice.split("+")} | {mix.AWAY}

@@ -7,6 +7,7 @@ import pytest
 from harness.cluster.api import UsageError
 from harness.options import duration_s, pairs, scenario
 from harness.scenario import Scenario
+from workloads.groups import QUICK_ALLOWED, QUICK_MEMBERS
 
 GIVEN = {
     "workload": "txn",
@@ -29,6 +30,7 @@ GIVEN = {
     "abort_rate": 0.05,
     "crash_interval_s": 30.0,
     "transaction_timeout_s": 10.0,
+    "group_protocol": "classic",
     "fault_interval_s": None,
     "fault_length_s": None,
     "recovery_bound_s": None,
@@ -51,6 +53,17 @@ def test_the_defaults_are_a_scenario_with_a_seed_and_kafka_timings():
 def test_what_is_given_wins():
     made = scenario(**GIVEN | {"seed": 7, "fault_interval_s": 5.0, "sub_via": "assign,subscribe"})
     assert (made.seed, made.fault_interval_s, made.sub_via) == (7, 5.0, ("assign", "subscribe"))
+
+
+def test_brokers_are_told_the_times_of_members_where_they_decide_them():
+    ours = scenario(**GIVEN | {"group_protocol": "consumer", "cluster": "embedded"})
+    theirs = scenario(**GIVEN | {"group_protocol": "consumer", "cluster": "jvm"})
+    foreign = {"cluster": "existing", "bootstrap": "127.0.0.1:9092"}
+    assert ours.broker_config == QUICK_MEMBERS
+    assert theirs.broker_config == {**QUICK_MEMBERS, **QUICK_ALLOWED}
+    assert scenario(**GIVEN | {"group_protocol": "consumer"} | foreign).broker_config == {}
+    with pytest.raises(UsageError, match="--group-protocol new: it may be classic, consumer"):
+        scenario(**GIVEN | {"group_protocol": "new"})
 
 
 def test_a_cluster_that_runs_already_keeps_its_broker_settings():

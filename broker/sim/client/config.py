@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 RANGE, COOPERATIVE = "range", "cooperative-sticky"
+CLASSIC, CONSUMER = "classic", "consumer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,3 +61,5 @@ class ConsumerConfig:
     heartbeat_interval_ms: int = 1000
     rebalance_timeout_ms: int = 10_000
     assignors: tuple[str, ...] = field(default=(RANGE,))
+    group_protocol: Literal["classic", "consumer"] = "classic"
+    """`consumer`: the coordinator assigns, and says how often to beat and how long a session is (KIP-848)."""

@@ -15,11 +15,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from broker.sim.client.config import ConsumerConfig
+from broker.sim.client.config import CONSUMER, ConsumerConfig
 from broker.sim.client.contact import Contact
 from broker.sim.client.errors import MOVED, ClientError, name_of
 from broker.sim.client.fetched import ConsumedRecord, records_of
 from broker.sim.client.group import Membership, Rebalance
+from broker.sim.client.member import Member
 from broker.sim.client.metadata import Leader, Partition
 from broker.sim.client.offsets import Offsets
 from broker.sim.client.transactional import GroupMetadata
@@ -73,8 +74,10 @@ class Consumer:
         """Prepare; nothing connects yet."""
         self.loop, self.config = loop, config
         self.contact = Contact(loop, network, config.client)
-        self.offsets = Offsets(self.contact, config.group_id) if config.group_id is not None else None
-        self.membership: Membership | None = None
+        self.offsets = (
+            Offsets(self.contact, config.group_id, config.group_protocol) if config.group_id is not None else None
+        )
+        self.membership: Membership | Member | None = None
         self._held: dict[Partition, _Held] = {}
         self._fetching: dict[int, None] = {}
         self._woken: Future[None] | None = None
@@ -104,7 +107,8 @@ class Consumer:
         assert self.offsets is not None, "a consumer that subscribes has a group id"
         if self.membership is None:
             self._held = {}
-            self.membership = Membership(self.contact, self.config, self.offsets.coordinator, self._wake)
+            made = Member if self.config.group_protocol == CONSUMER else Membership
+            self.membership = made(self.contact, self.config, self.offsets.coordinator, self._wake)
         self.membership.subscribe(tuple(topics), listener)
 
     @property

@@ -41,27 +41,41 @@ class Coordinator:
 
         The deadline ends it with _TIMED_OUT, retriable: a request may still be under way then.
         """
-        contact, attempt = self._contact, 0
+        attempt = 0
         while True:
-            last: ClientError
             try:
-                node = await self._find(deadline_ms)
-                left_ms = deadline_ms - contact.loop.now_ms
-                wait_ms = contact.config.request_timeout_ms if timeout_ms is None else timeout_ms
-                self.asked += 1
-                answer = await contact.call(node, message, version, max(min(wait_ms, left_ms), 1), self._channel)
-                code = code_of(answer)
-                if not code:
-                    return answer
-                last = of_code(code)
+                return await self.ask_once(message, version, deadline_ms, code_of, timeout_ms=timeout_ms)
             except ClientError as error:
-                last = error
-            if last.name in AGAIN:
+                if error.name not in AGAIN | again:
+                    raise
+                attempt += 1
+                await self._pause(attempt, deadline_ms, error)
+
+    async def ask_once(
+        self,
+        message: Any,
+        version: int,
+        deadline_ms: float,
+        code_of: Callable[[Any], int],
+        *,
+        timeout_ms: float | None = None,
+    ) -> Any:
+        """Ask one time, as soon as it is known whom; raises ClientError: what was answered, or why nothing was."""
+        contact = self._contact
+        try:
+            node = await self._find(deadline_ms)
+            left_ms = deadline_ms - contact.loop.now_ms
+            wait_ms = contact.config.request_timeout_ms if timeout_ms is None else timeout_ms
+            self.asked += 1
+            answer = await contact.call(node, message, version, max(min(wait_ms, left_ms), 1), self._channel)
+            code = code_of(answer)
+            if code:
+                raise of_code(code)
+        except ClientError as error:
+            if error.name in AGAIN:
                 self._node = None
-            elif last.name not in again:
-                raise last
-            attempt += 1
-            await self._pause(attempt, deadline_ms, last)
+            raise
+        return answer
 
     async def is_doubtful(self, nodes: Iterable[int]) -> bool:
         """Return whether one of the nodes names another coordinator than the one that answered last.

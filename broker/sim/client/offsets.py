@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from broker.sim.client.config import CLASSIC, CONSUMER
 from broker.sim.client.contact import Contact
 from broker.sim.client.coordinator import Coordinator
 from broker.sim.client.metadata import Partition
@@ -21,7 +22,8 @@ from broker.wire.messages.offset_fetch import (
     OffsetFetchRequestTopics,
 )
 
-COMMIT_VERSION: Final = 8
+COMMIT_VERSION: Final = {CLASSIC: 8, CONSUMER: 9}
+"""From 9 on the generation may be a member's epoch (KIP-848)."""
 FETCH_VERSION: Final = 8
 UNSTABLE: Final = frozenset({"UNSTABLE_OFFSET_COMMIT"})
 """A transaction over the offset is open: wait for its end."""
@@ -30,8 +32,9 @@ UNSTABLE: Final = frozenset({"UNSTABLE_OFFSET_COMMIT"})
 class Offsets:
     """Those of one group."""
 
-    def __init__(self, contact: Contact, group_id: str) -> None:
+    def __init__(self, contact: Contact, group_id: str, protocol: str = CLASSIC) -> None:
         """Prepare; the coordinator is found when it is needed."""
+        self._version = COMMIT_VERSION[protocol]
         self.coordinator = Coordinator(contact, GROUP, group_id)
         self._group_id = group_id
 
@@ -53,7 +56,7 @@ class Offsets:
             member_id=who.member_id,
             topics=topics,
         )
-        await self.coordinator.ask(ask, COMMIT_VERSION, deadline_ms, _worst)
+        await self.coordinator.ask(ask, self._version, deadline_ms, _worst)
 
     async def committed(self, keys: Sequence[Partition], deadline_ms: float) -> dict[Partition, int | None]:
         """Return the stable next offsets, None where the group has none; raises ClientError."""

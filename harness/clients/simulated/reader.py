@@ -17,7 +17,7 @@ from broker.sim.client.metadata import Partition
 from broker.sim.client.transactional import GroupMetadata
 from harness.client import Now
 from harness.clients import settings
-from harness.clients.membership import GROUP, OnEvent
+from harness.clients.membership import GROUP, OnEvent, protocol_of
 from harness.clients.payload import written
 from harness.clients.sender import split
 from harness.clients.simulated.failures import failed
@@ -151,6 +151,7 @@ class Reader:
             "group": self.group,
             "member": change.member_id,
             "generation": change.generation,
+            **protocol_of(self.consumer.config.group_protocol),
             **{kind: keys if kind == change.what else [] for kind in ("assigned", "revoked", "lost")},
         }
         self._on_event(Op(process=GROUP, type=INFO, f="rebalance", value=value, time=self._now()))

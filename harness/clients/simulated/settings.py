@@ -52,4 +52,5 @@ def consumer(scenario: Scenario, common: ClientConfig, isolation: Isolation) -> 
         fetch_wait_ms=settings.FETCH_WAIT_MS,
         session_timeout_ms=settings.SESSION_TIMEOUT_MS,
         rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
+        group_protocol=scenario.group_protocol,
     )

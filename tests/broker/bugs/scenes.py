@@ -18,7 +18,7 @@ from broker.sim.disk import Disk
 from broker.wire import batch, record
 from broker.wire.messages.fetch import FetchPartition, PartitionData
 from tests.broker.core import test_compacted_replicas as replicas
-from tests.broker.core import test_group, test_partition_change, test_transaction_state
+from tests.broker.core import test_consumer_group, test_group, test_partition_change, test_transaction_state
 from tests.broker.core.keyed_log import KeyedLog
 from tests.broker.core.test_broker import cluster, create, fetch, healthy, newest_leader, produce
 from tests.broker.core.test_group_coordinator import commit, committed, coordinator, joined
@@ -362,3 +362,17 @@ def out_of_range_silent():
         log.send((b"a", b"1"))
     log.log.advance_start(2)
     return refusal(lambda: log.log.read(0, 3, 1000)), Code.OFFSET_OUT_OF_RANGE
+
+
+def partition_given_before_revoked():
+    network = test_consumer_group.ready()
+    holder = test_consumer_group.Consumer(network, "a").join()
+    holder.stubborn = True
+    other = test_consumer_group.Consumer(network, "b").join()
+    return len(other.told & holder.owned), 0
+
+
+def stale_member_epoch_accepted():
+    network = test_consumer_group.ready()
+    member = test_consumer_group.Consumer(network, "a").join()
+    return member.commit(5, epoch=member.epoch + 1), Code.STALE_MEMBER_EPOCH

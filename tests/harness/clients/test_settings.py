@@ -46,9 +46,11 @@ def test_librdkafka_takes_the_settings_of_a_producer(transactional_id):
     assert Producer(settings.producer(Scenario(), NOWHERE, "c", transactional_id)) is not None
 
 
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
 @pytest.mark.parametrize("isolation", ["read_committed", "read_uncommitted"])
-def test_librdkafka_takes_the_settings_of_a_consumer(isolation):
-    config = settings.consumer(Scenario(prefix="p-"), NOWHERE, "c", isolation)
+def test_librdkafka_takes_the_settings_of_a_consumer(isolation, protocol):
+    config = settings.consumer(Scenario(prefix="p-", group_protocol=protocol), NOWHERE, "c", isolation)
+    assert config.get("group.protocol", "classic") == protocol
     assert (config["group.id"], config["isolation.level"]) == ("p-harness", isolation)
     Consumer(config).close()
 

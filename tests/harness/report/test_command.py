@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from harness import cli, launch
 from harness.report.command import repeat_command, settings
 from harness.scenario import Scenario
+from workloads.groups import QUICK_MEMBERS
 
 
 def read_back(command: str) -> Scenario:
@@ -74,6 +75,11 @@ def test_the_command_line_reads_the_command_back(scenario: Scenario) -> None:
 
 def test_weak_acks_are_repeated() -> None:
     scenario = Scenario(workload="send-poll", acks="1", idempotence=False, seed=7)
+    assert read_back(repeat_command(scenario)) == scenario
+
+
+def test_the_protocol_of_groups_is_repeated_with_what_it_asks_of_the_brokers() -> None:
+    scenario = Scenario(workload="send-poll", group_protocol="consumer", broker_config=dict(QUICK_MEMBERS))
     assert read_back(repeat_command(scenario)) == scenario
 
 

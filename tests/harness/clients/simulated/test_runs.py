@@ -10,6 +10,7 @@ from checkers.options import options_of_scenario
 from harness.generator import NOTHING
 from harness.history import HistoryWriter, read_lines
 from tests.harness.clients.simulated.scene import OpScene
+from workloads.groups import GROUPS
 from workloads.phases import whole_run
 from workloads.queue import SEND_POLL, TXN
 
@@ -18,6 +19,7 @@ CASES = [
     pytest.param(TXN, {"transaction_protocol": 1, "crash_interval_s": 2.0}, id="txn-v1-crashes"),
     pytest.param(TXN, {"sub_via": ("assign", "subscribe")}, id="txn-subscribe"),
     pytest.param(SEND_POLL, {"sub_via": ("subscribe",), "crash_interval_s": 3.0}, id="send-poll-subscribe"),
+    pytest.param(GROUPS, {"sub_via": ("subscribe",), "group_protocol": "consumer"}, id="groups-consumer"),
     pytest.param(SEND_POLL, {"idempotence": False, "acks": "1"}, id="send-poll-acks-1"),
 ]
 
