@@ -34,7 +34,6 @@ from broker.core.metadata.records import (
     TopicDeleted,
     decode,
 )
-from broker.core.quorum.follower import METADATA_TOPIC_ID
 from broker.core.quorum.metadata_log import Entry, Snapshot
 from broker.core.quorum.quorum import Quorum
 from broker.core.quorum.state import QuorumConfig
@@ -55,9 +54,7 @@ from broker.core.transaction.verifier import Verifier
 from broker.wire.message import Response
 from broker.wire.messages.create_topics import CreateTopicsRequest
 from broker.wire.messages.delete_groups import DeleteGroupsRequest
-from broker.wire.messages.fetch import FetchRequest
 from broker.wire.messages.metadata import MetadataRequest, MetadataResponse
-from broker.wire.messages.produce import ProduceRequest
 
 FORWARD_CHANNEL = 4
 """Clients' requests on their way to the controller."""
@@ -79,16 +76,6 @@ class Asker(Protocol):
     def failed(self, token: int, now_ms: int) -> None:
         """No answer will come; the request may have been executed."""
         ...
-
-
-def _is_hot(event: Event) -> bool:
-    """Return whether the event is one of the many: records for a partition, or somebody who asks for them."""
-    if not isinstance(event, Request):
-        return False
-    message = event.message
-    if isinstance(message, FetchRequest):
-        return not message.topics or message.topics[0].topic_id != METADATA_TOPIC_ID
-    return isinstance(message, ProduceRequest)
 
 
 class _Own(msgspec.Struct, frozen=True):
@@ -131,10 +118,6 @@ class Broker:
         self.fetching = Fetching(self.replicas, lambda: self.image, out, self.isr.fetched)
         self.replicas.wake = self.fetching.wake
         self.deleting = Deleting(self.replicas, lambda: self.image, out, raised=self.fetching.wake)
-        self.verifier = Verifier(config, out, lambda: self.image)
-        self.producing = Producing(
-            self.replicas, lambda: self.image, out, appended=self.fetching.wake, verify=self.verifier.ask
-        )
         self.markers = MarkerWriter(
             self.replicas, out, image=lambda: self.image, appended=self.fetching.wake, ended=self._transaction_ended
         )
@@ -142,7 +125,19 @@ class Broker:
             config, out, controller=lambda: self.quorum.leader_id, epoch=lambda: self.lifecycle.epoch
         )
         self.transactions = TransactionCoordinator(
-            config, self.replicas, storage, out, image=lambda: self.image, ids=self.ids
+            config,
+            self.replicas,
+            storage,
+            out,
+            image=lambda: self.image,
+            ids=self.ids,
+            write_marker=self.markers.write,
+        )
+        self.verifier = Verifier(
+            config, out, image=lambda: self.image, join=self.transactions.join, now=lambda: self.replicas.now_ms
+        )
+        self.producing = Producing(
+            self.replicas, lambda: self.image, out, appended=self.fetching.wake, verify=self.verifier.ask
         )
         self.fetchers = Fetchers(config, self.replicas, out)
         self.cleaner = Cleaner(config, self.replicas, storage, out, now_ms)
@@ -181,11 +176,11 @@ class Broker:
         if self._ended:  # nothing may follow the mark of an orderly stop
             return self._out.take(None)
         self.replicas.now_ms = now_ms
-        is_hot = _is_hot(event)
+        is_hot = routes.is_hot(self, event)
         self._handle(event, now_ms)
         for _ in range(MAX_ROUNDS):
             self._settle(now_ms)
-            if not self._talk_to_self(now_ms):
+            if not (self._own_open or self._out.requests) or not self._talk_to_self(now_ms):
                 break
             is_hot = False
         else:
@@ -322,7 +317,7 @@ class Broker:
     def _talk_to_self(self, now_ms: int) -> bool:
         """Carry requests and answers of this node to itself; return whether there were any."""
         me, out = self.config.node_id, self._out
-        requests = [request for request in out.requests if request.peer == me] if out.requests else []
+        requests = [request for request in out.requests if request.peer == me]
         if not self._own_open and not requests:
             return False
         heard = [reply for reply in out.replies if not isinstance(reply.id, _Unheard)]

@@ -1,7 +1,7 @@
 """Which machine answers which request: two tables by message class, so that a request costs one lookup.
 
 `at_once` returns the answer; `later` gets the request's id and answers when it can. What is in neither is for the
-active controller.
+active controller. `is_hot` tells the events of which there are many.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from broker.core.group import group_admin, offset_delete, offset_fetch
 from broker.core.group.consumer import describe as consumer_describe
 from broker.core.quorum.follower import METADATA_TOPIC_ID
-from broker.core.ready import Request
+from broker.core.ready import Event, PeerReply, Request
 from broker.core.transaction import locator
 from broker.wire.messages.add_offsets_to_txn import AddOffsetsToTxnRequest
 from broker.wire.messages.add_partitions_to_txn import AddPartitionsToTxnRequest
@@ -45,6 +45,34 @@ if TYPE_CHECKING:
 
 AtOnce = dict[type, Callable[[Any, int], Any]]
 Later = dict[type, Callable[[Request, int], None]]
+
+
+_HOT = frozenset(
+    {
+        ProduceRequest,
+        AddPartitionsToTxnRequest,
+        AddOffsetsToTxnRequest,
+        TxnOffsetCommitRequest,
+        EndTxnRequest,
+        WriteTxnMarkersRequest,
+    }
+)
+
+
+def is_hot(broker: Broker, event: Event) -> bool:
+    """Return whether the event is one of the many: records, whoever asks for them, and their transactions.
+
+    They change no deadline of quorum, controller, life, and cleaning.
+    """
+    if isinstance(event, Request):
+        message = event.message
+        if isinstance(message, FetchRequest):
+            return not message.topics or message.topics[0].topic_id != METADATA_TOPIC_ID
+        return type(message) in _HOT
+    if isinstance(event, PeerReply):
+        token = event.token
+        return broker.fetchers.owns(token) or broker.verifier.owns(token) or broker.transactions.markers.owns(token)
+    return False
 
 
 def at_once(broker: Broker) -> AtOnce:

@@ -92,7 +92,7 @@ class Disk:
         """Take the folder for ourselves; raises FolderInUseError."""
         self._root = folder
         self._open: OrderedDict[tuple[str, int], int] = OrderedDict()
-        self._unsynced: dict[str, dict[str, None]] = {}
+        self._unsynced: dict[str, dict[str | int, None]] = {}  # what was written: small files, bases of segments
         self._lent: dict[tuple[str, int], WeakSet[Span]] = {}
         self._generations: dict[tuple[str, int], int] = {}
         self._retired: OrderedDict[tuple[str, int, int], int] = OrderedDict()
@@ -145,7 +145,7 @@ class Disk:
                 self.cuts += 1
                 for span in self._lent.pop((log, base), ()):
                     span.spoil()
-                self._note(log, _segment_name(base))
+                self._note(log, base)
             case DropSegment(log, base):
                 self._retire(log, base)
                 for path in (self._root / log).glob(f"{base:020d}.*"):
@@ -176,7 +176,7 @@ class Disk:
         first = run[0]
         position = first.position
         descriptor = self._segment(first.log, first.base)
-        self._note(first.log, _segment_name(first.base))
+        self._note(first.log, first.base)
         if not position:
             self._note(first.log, _FOLDER)
         for at in range(0, len(run), MAX_VECTORS):
@@ -269,8 +269,11 @@ class Disk:
         if len(self._retired) > MAX_RETIRED:
             os.close(self._retired.popitem(last=False)[1])
 
-    def _note(self, log: str, name: str) -> None:
-        self._unsynced.setdefault(log, {})[name] = None
+    def _note(self, log: str, name: str | int) -> None:
+        names = self._unsynced.get(log)
+        if names is None:
+            names = self._unsynced[log] = {}
+        names[name] = None
 
     # Syncing.
 
@@ -283,8 +286,9 @@ class Disk:
                 continue
             folder = self._root / log
             for name in names:
+                path = folder / (name if isinstance(name, str) else _segment_name(name))
                 try:
-                    descriptors.append(os.open(folder / name, os.O_RDONLY | os.O_CLOEXEC))
+                    descriptors.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
                 except FileNotFoundError:
                     continue  # it was removed since
         return SyncJob(descriptors) if descriptors else None

@@ -21,10 +21,12 @@ from broker.wire.checksum import crc32c
 Buffer = bytes | bytearray | memoryview
 
 _HEADER = struct.Struct(">qiibIhiqqqhii")
-_OFFSET_LENGTH = struct.Struct(">qi")
+_PLACE = struct.Struct(">qii")
+_CRC = struct.Struct(">I")
 HEADER_SIZE = 61
 LENGTH_OVERHEAD = 12
 """Bytes before those that `batch_length` counts."""
+CRC_OFFSET = 17
 CRC_START = 21
 MAGIC = 2
 NO_PRODUCER_ID = -1
@@ -148,9 +150,8 @@ def check(buffer: Buffer, position: int, header: BatchHeader) -> None:
 
 def patch(buffer: bytearray | memoryview, position: int, base_offset: int, leader_epoch: int) -> None:
     """Give the batch its base offset and leader epoch in place; length, magic and checksum stay."""
-    length = _OFFSET_LENGTH.unpack_from(buffer, position)[1]
-    _OFFSET_LENGTH.pack_into(buffer, position, base_offset, length)
-    struct.pack_into(">i", buffer, position + 12, leader_epoch)
+    length = _PLACE.unpack_from(buffer, position)[1]
+    _PLACE.pack_into(buffer, position, base_offset, length, leader_epoch)
 
 
 def stamp(buffer: bytearray | memoryview, position: int, header: BatchHeader, timestamp_ms: int) -> None:
@@ -158,7 +159,7 @@ def stamp(buffer: bytearray | memoryview, position: int, header: BatchHeader, ti
     struct.pack_into(">h", buffer, position + 21, header.attributes | _LOG_APPEND_TIME)
     struct.pack_into(">q", buffer, position + 35, timestamp_ms)
     view = memoryview(buffer)[position + CRC_START : position + header.size]
-    struct.pack_into(">I", buffer, position + 17, crc32c(view))
+    _CRC.pack_into(buffer, position + CRC_OFFSET, crc32c(view))
 
 
 def rebuild(
@@ -198,7 +199,7 @@ def rebuild(
         max_timestamp,
         *identity,
     )
-    struct.pack_into(">I", out, 17, crc32c(memoryview(out)[CRC_START:]))
+    _CRC.pack_into(out, CRC_OFFSET, crc32c(memoryview(out)[CRC_START:]))
     return out
 
 
@@ -224,5 +225,5 @@ def build(
     length = len(out) - LENGTH_OVERHEAD
     values = (base_timestamp, max_timestamp, producer_id, producer_epoch, base_sequence, count)
     _HEADER.pack_into(out, 0, base_offset, length, leader_epoch, MAGIC, 0, attributes, count - 1, *values)
-    struct.pack_into(">I", out, 17, crc32c(memoryview(out)[CRC_START:]))
+    _CRC.pack_into(out, CRC_OFFSET, crc32c(memoryview(out)[CRC_START:]))
     return out

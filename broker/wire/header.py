@@ -16,6 +16,7 @@ from broker.wire.errors import WireError
 from broker.wire.primitives import Buffer, read_int16_length, read_uvarint, sized, write_int16_length
 
 _FIXED: Final = struct.Struct(">hhi")
+_UP_TO_CLIENT_ID: Final = struct.Struct(">hhih")
 _CORRELATION: Final = struct.Struct(">i")
 _read_client_id, _write_client_id = sized(read_int16_length, write_int16_length, text=True, nullable=True)
 
@@ -32,20 +33,31 @@ class RequestHeader(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 def read_request_header(payload: Buffer) -> RequestHeader:
     """Return the header at the start of a request's payload; WireError when it is truncated or the key is unknown."""
-    if len(payload) < _FIXED.size:
+    if len(payload) < _UP_TO_CLIENT_ID.size:
         raise WireError(f"truncated: a request of {len(payload)} bytes has no header")
-    api_key, version, correlation_id = _FIXED.unpack_from(payload)
+    api_key, version, correlation_id, size = _UP_TO_CLIENT_ID.unpack_from(payload)
     if not is_known(api_key):
         raise WireError(f"unknown API key {api_key}")
-    try:
+    client_id: str | None
+    if size < 0:
         client_id, at = _read_client_id(payload, _FIXED.size)
-    except struct.error as error:
-        raise WireError("truncated: no client id in the request header") from error
+    else:
+        at = _UP_TO_CLIENT_ID.size + size
+        client_id = _client_id(bytes(payload[_UP_TO_CLIENT_ID.size : at]), size)
     if request_header_version(api_key, version) == 2:
-        at = skip_tags(payload, at)
+        at = at + 1 if at < len(payload) and not payload[at] else skip_tags(payload, at)
     return RequestHeader(
         api_key=api_key, version=version, correlation_id=correlation_id, client_id=client_id, body_at=at
     )
+
+
+def _client_id(raw: bytes, size: int) -> str:
+    if len(raw) != size:
+        raise WireError(f"truncated: a client id of {size} bytes is announced where {len(raw)} are left")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise WireError(f"the client id is not UTF-8: {error.reason}") from error
 
 
 def write_request_header(out: bytearray, header: RequestHeader) -> None:

@@ -23,7 +23,9 @@ _VARINT_MAX_BYTES = 5
 _VARLONG_MAX_BYTES = 10
 _CONTROL_KEY = struct.Struct(">hh")
 _MARKER_VALUE = struct.Struct(">hi")
-
+_MARKER = struct.Struct(">5shhchib")
+"""A whole marker: its record's length, attributes, deltas and key length; key; value length; value; no headers."""
+_MARKER_HEAD, _MARKER_VALUE_SIZE = b"\x20\0\0\0\x08", b"\x0c"
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
@@ -63,6 +65,24 @@ def take_varint(buffer: Buffer, position: int, limit: int = _VARLONG_MAX_BYTES) 
     raise CorruptBatchError(f"bad varint before byte {position}")
 
 
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    put_varint(out, number)
+    return bytes(out)
+
+
+_SMALL = tuple(_varint(number) for number in range(2048))
+_NULL = _varint(-1)
+
+
+def _sized(data: bytes | None) -> tuple[bytes, bytes]:
+    """Return length and bytes."""
+    if data is None:
+        return _NULL, b""
+    size = len(data)
+    return (_SMALL[size] if size < len(_SMALL) else _varint(size)), data
+
+
 def _put_bytes(out: bytearray, data: bytes | None) -> None:
     if data is None:
         put_varint(out, -1)
@@ -82,7 +102,16 @@ def _take_bytes(buffer: Buffer, position: int) -> tuple[bytes | None, int]:
 
 def encode(records: Iterable[tuple[bytes | None, bytes | None]], timestamp_delta: int = 0) -> tuple[bytes, int]:
     """Return the encoded (key, value) records without headers, and their count."""
-    return encode_with_headers(((key, value, ()) for key, value in records), timestamp_delta)
+    out = bytearray()
+    count = 0
+    delta = _varint(timestamp_delta) if timestamp_delta else b"\0"
+    for key, value in records:
+        offset = _SMALL[count] if count < len(_SMALL) else _varint(count)
+        body = b"".join((b"\0", delta, offset, *_sized(key), *_sized(value), b"\0"))
+        put_varint(out, len(body))
+        out += body
+        count += 1
+    return bytes(out), count
 
 
 def encode_with_headers(
@@ -166,10 +195,11 @@ def marker(
     *, producer_id: int, producer_epoch: int, commit: bool, coordinator_epoch: int, timestamp_ms: int
 ) -> bytearray:
     """Return the control batch that ends a transaction."""
-    record = (_CONTROL_KEY.pack(0, COMMIT if commit else ABORT), _MARKER_VALUE.pack(0, coordinator_epoch))
-    return batch_of(
-        [record],
-        timestamp_ms=timestamp_ms,
+    return build(
+        _MARKER.pack(_MARKER_HEAD, 0, COMMIT if commit else ABORT, _MARKER_VALUE_SIZE, 0, coordinator_epoch, 0),
+        count=1,
+        base_timestamp=timestamp_ms,
+        max_timestamp=timestamp_ms,
         producer_id=producer_id,
         producer_epoch=producer_epoch,
         transactional=True,
@@ -185,6 +215,10 @@ def leader_change(leader_id: int, timestamp_ms: int) -> bytearray:
 
 def control_type(buffer: Buffer, position: int, header: BatchHeader) -> tuple[int, int]:
     """Return (type, coordinator epoch) of a control batch's first record; the epoch is -1 where the type has none."""
+    if header.size == HEADER_SIZE + _MARKER.size and not header.compression:  # as we and Kafka write it
+        head, _, kind, middle, _, epoch, _ = _MARKER.unpack_from(buffer, position + HEADER_SIZE)
+        if head == _MARKER_HEAD and middle == _MARKER_VALUE_SIZE and kind in {ABORT, COMMIT}:
+            return kind, epoch
     record = next(decode(buffer, position, header), None)
     if record is None or record.key is None or len(record.key) < _CONTROL_KEY.size:
         raise CorruptBatchError(f"control batch at offset {header.base_offset} has no control record")

@@ -25,7 +25,7 @@ from broker.core.replication.replica import Replica
 from broker.core.replication.replicas import Replicas
 from broker.core.storage import Storage
 from broker.core.transaction import state
-from broker.core.transaction.markers import MarkerSender
+from broker.core.transaction.markers import MarkerSender, Write
 from broker.core.transaction.producer_ids import ProducerIds
 from broker.core.transaction.shard import Entry, Shard, Waiting
 from broker.core.transaction.state import Place, State, Transaction
@@ -84,6 +84,7 @@ class TransactionCoordinator:
         *,
         image: Callable[[], Image],
         ids: ProducerIds,
+        write_marker: Write,
     ) -> None:
         self._config, self._replicas, self._storage, self._out = config, replicas, storage, out
         self._image, self._ids = image, ids
@@ -94,8 +95,7 @@ class TransactionCoordinator:
         self._order = count()
         self._sweeper = Sweeper(config, replicas, out, change=self._change, retry=self._retry)
         self._sweep_at_ms = 0
-        self._now_ms = 0  # of the last tick; the node ticks in every step, so it is the step's
-        self.markers = MarkerSender(config, out, image=image, completed=self._completed)
+        self.markers = MarkerSender(config, out, image=image, write=write_marker, completed=self._completed)
 
     @property
     def deadline_ms(self) -> int:
@@ -223,7 +223,7 @@ class TransactionCoordinator:
                     self.markers.start(shard, entry)
             done(Code.NOT_COORDINATOR if lost else Code.NONE)
             if not entry.busy:
-                self._retry(entry, self._now_ms)
+                self._retry(entry, self._replicas.now_ms)
 
         entry.busy = True
         try:
@@ -311,7 +311,7 @@ class TransactionCoordinator:
             def again(found: Shard, free: Entry, at_ms: int) -> None:
                 self._init_entry(request_id, found, (name, free), ask, at_ms)
 
-            self._with(name, lambda refused: self._reply_init(request_id, refused), again, self._now_ms)
+            self._with(name, lambda refused: self._reply_init(request_id, refused), again, self._replicas.now_ms)
 
         entry.busy = True  # nobody may come between while an id is fetched
         self._ids.take(decide, now_ms)
@@ -361,6 +361,22 @@ class TransactionCoordinator:
                 done(self._verify(ask.transactional_id, identity, places))
             else:
                 self._add(ask.transactional_id, identity, places, done, now_ms, patient=True)
+
+    def join(
+        self,
+        name: str,
+        identity: tuple[int, int],
+        place: Place,
+        done: Callable[[Code], None],
+        now_ms: int,
+        *,
+        add: bool,
+    ) -> None:
+        """Do for a leader on this node what `_add_for_leaders` does for others."""
+        if add:
+            self._add(name, identity, (place,), done, now_ms, patient=True)
+        else:
+            done(self._verify(name, identity, (place,)))
 
     def _verify(self, name: str, identity: tuple[int, int], places: tuple[Place, ...]) -> Code:
         try:
@@ -441,7 +457,7 @@ class TransactionCoordinator:
                 answer(code, None)
             else:  # whether the markers are done by then or not: it is decided
                 after = state.complete(value)
-                self._wait(entry, lambda _now, _may: answer(Code.NONE, after), self._now_ms)
+                self._wait(entry, lambda _now, _may: answer(Code.NONE, after), self._replicas.now_ms)
 
         self._change(shard, entry, value, now_ms, decided)
 
@@ -449,7 +465,6 @@ class TransactionCoordinator:
 
     def tick(self, now_ms: int) -> None:
         """Load, sweep, send markers, end the patience of who waited long enough."""
-        self._now_ms = now_ms
         for shard in list(self._loading):
             if shard.log.load_slice(shard):
                 self._loading.remove(shard)

@@ -1,15 +1,14 @@
 """Markers: the coordinator's half (what must still be written, and where) and the partition leader's half (writing it).
 
-The coordinator sends each node one request at a time with all markers that it leads; what is refused is sent again,
-perhaps to another leader; a deleted partition needs none. A leader that knows a newer producer epoch or coordinator
-refuses for good: somebody else completes that transaction.
+The coordinator sends each other node one request at a time with all markers that it leads, and has those of its own
+node written at once; what is refused is sent again, perhaps to another leader; a deleted partition needs none. A leader
+that knows a newer producer epoch or coordinator refuses for good: somebody else completes that transaction.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-
-import msgspec
+from typing import Protocol
 
 from broker.core.config import BrokerConfig
 from broker.core.errors import Code, Refused
@@ -35,15 +34,26 @@ CHANNEL = 5
 _FINAL = {Code.INVALID_PRODUCER_EPOCH, Code.TRANSACTION_COORDINATOR_FENCED}
 
 
-class _Job(msgspec.Struct, frozen=True):
-    """An entry whose markers are being written."""
+class Write(Protocol):
+    """Writes a marker into a partition that this node leads (`MarkerWriter.write`)."""
 
-    shard: Shard
-    entry: Entry
+    def __call__(self, marker: WritableTxnMarker, place: Place, now_ms: int, done: Callable[[Code], None]) -> None:
+        """Append; `done` is told once, when it is replicated or refused."""
+        ...
+
+
+class _Job:
+    """An entry whose markers are being written; `here`: those that this node is replicating."""
+
+    __slots__ = ("entry", "here", "shard")
+
+    def __init__(self, shard: Shard, entry: Entry) -> None:
+        self.shard, self.entry = shard, entry
+        self.here: dict[Place, None] = {}
 
 
 class MarkerSender:
-    """The coordinator's half. `completed` is told when an entry's last marker is written."""
+    """The coordinator's half. `completed` is told when an entry's last marker is written; `write` does so here."""
 
     def __init__(
         self,
@@ -51,9 +61,10 @@ class MarkerSender:
         out: Outbox,
         *,
         image: Callable[[], Image],
+        write: Write,
         completed: Callable[[Shard, Entry, int], None],
     ) -> None:
-        self._config, self._out, self._image, self._completed = config, out, image, completed
+        self._config, self._out, self._image, self._write, self._completed = config, out, image, write, completed
         self._jobs: dict[int, _Job] = {}  # producer id -> job
         self._flights: dict[int, int] = {}  # token -> node
         self._retry_at_ms = 0
@@ -78,9 +89,13 @@ class MarkerSender:
         """Send what can be sent, complete what is done."""
         if not self._jobs or now_ms < self._retry_at_ms:
             return
+        self._retry_at_ms = now_ms + self._config.retry_backoff_ms  # unless something moves meanwhile
         markers: dict[int, list[WritableTxnMarker]] = {}
         for producer_id, job in list(self._jobs.items()):
             places = self._by_node(job.entry)
+            here = places.pop(self._config.node_id, None)
+            if here is not None:
+                self._write_here(producer_id, job, here, now_ms)
             if not job.entry.unmarked:
                 del self._jobs[producer_id]
                 self._completed(job.shard, job.entry, now_ms)
@@ -91,8 +106,32 @@ class MarkerSender:
                 request = WriteTxnMarkersRequest(markers=tuple(batch_))
                 token = self._out.request(node, CHANNEL, request, self._config.request_timeout_ms)
                 self._flights[token] = node
-        if self._jobs:
-            self._retry_at_ms = now_ms + self._config.retry_backoff_ms
+
+    def _write_here(self, producer_id: int, job: _Job, topics: dict[str, list[int]], now_ms: int) -> None:
+        """Have the markers written that belong to partitions of this node, unless they are on their way."""
+        marker = self._marker(job, {})
+        for name, indexes in topics.items():
+            for index in indexes:
+                place = (name, index)
+                if place not in job.here:
+                    job.here[place] = None
+                    self._write(marker, place, now_ms, self._noter(producer_id, job, place))
+
+    def _noter(self, producer_id: int, job: _Job, place: Place) -> Callable[[Code], None]:
+        def done(code: Code) -> None:
+            del job.here[place]
+            if self._jobs.get(producer_id) is job:
+                self._note(producer_id, job, place, code)
+
+        return done
+
+    def _note(self, producer_id: int, job: _Job, place: Place, code: int) -> None:
+        """Note what became of a marker."""
+        if code == Code.NONE:
+            job.entry.unmarked.pop(place, None)
+            self._retry_at_ms = 0
+        elif code in _FINAL:
+            self._jobs.pop(producer_id, None)
 
     def _by_node(self, entry: Entry) -> dict[int, dict[str, list[int]]]:
         """Return node -> topic -> partitions that still want a marker; forget deleted partitions."""
@@ -130,11 +169,8 @@ class MarkerSender:
                 continue
             for topic in result.topics:
                 for partition in topic.partitions:
-                    if partition.error_code == Code.NONE:
-                        job.entry.unmarked.pop((topic.name, partition.partition_index), None)
-                        self._retry_at_ms = 0
-                    elif partition.error_code in _FINAL:
-                        self._jobs.pop(result.producer_id, None)
+                    place = (topic.name, partition.partition_index)
+                    self._note(result.producer_id, job, place, partition.error_code)
         self.send(now_ms)
 
     def failed(self, token: int, now_ms: int) -> None:
@@ -199,7 +235,7 @@ class MarkerWriter:
             for topic in marker.topics:
                 for partition in topic.partition_indexes:
                     place = (topic.name, partition)
-                    self._write(marker, place, now_ms, self._settler(request_id, answer, (index, place)))
+                    self.write(marker, place, now_ms, self._settler(request_id, answer, (index, place)))
 
     def _settler(self, request_id: object, answer: _Answer, at: tuple[int, Place]) -> Callable[[Code], None]:
         def settle(code: Code) -> None:
@@ -210,7 +246,8 @@ class MarkerWriter:
 
         return settle
 
-    def _write(self, marker: WritableTxnMarker, place: Place, now_ms: int, done: Callable[[Code], None]) -> None:
+    def write(self, marker: WritableTxnMarker, place: Place, now_ms: int, done: Callable[[Code], None]) -> None:
+        """Append a marker, of which only producer, result and coordinator count; `done` when it is replicated."""
         replica = self._replicas.get((self._image().topic_ids.get(place[0], ""), place[1]))
         leader = None if replica is None else replica.leader
         if replica is None or leader is None:

@@ -4,12 +4,13 @@ A v1 producer has added the partition itself: the leader only verifies it, so th
 that nobody will ever end. A v2 producer leaves the adding to the leader. Either way one request per first batch;
 batches that follow in the open transaction need none. What stands against it is translated into what the producer
 understands: while the coordinator can't be asked it hears NOT_ENOUGH_REPLICAS (and tries again), and INVALID_TXN_STATE
-when the partition is not part of its transaction.
+when the partition is not part of its transaction. A coordinator on this node is asked without a message.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from broker.core.config import BrokerConfig
 from broker.core.errors import Code
@@ -39,11 +40,30 @@ _TRANSLATED = {
 Done = Callable[[Code, int], None]
 
 
-class Verifier:
-    """See the module."""
+class Join(Protocol):
+    """Asks the coordinator on this node (`TransactionCoordinator.join`)."""
 
-    def __init__(self, config: BrokerConfig, out: Outbox, image: Callable[[], Image]) -> None:
-        self._config, self._out, self._image = config, out, image
+    def __call__(
+        self,
+        name: str,
+        identity: tuple[int, int],
+        place: Place,
+        done: Callable[[Code], None],
+        now_ms: int,
+        *,
+        add: bool,
+    ) -> None:
+        """Add or verify a partition; `done` gets the coordinator's code, once."""
+        ...
+
+
+class Verifier:
+    """See the module. `now`: the time of the present step."""
+
+    def __init__(
+        self, config: BrokerConfig, out: Outbox, *, image: Callable[[], Image], join: Join, now: Callable[[], int]
+    ) -> None:
+        self._config, self._out, self._image, self._join, self._now = config, out, image, join, now
         self._flights: dict[int, Done] = {}
 
     def ask(self, name: str, identity: tuple[int, int], place: Place, done: Done, now_ms: int, *, add: bool) -> None:
@@ -52,6 +72,13 @@ class Verifier:
         state = None if topic is None else topic.partitions.get(partition_for(name, len(topic.partitions)))
         if state is None or state.leader < 0:
             done(Code.NOT_ENOUGH_REPLICAS, now_ms)
+            return
+        if state.leader == self._config.node_id:
+
+            def joined(code: Code) -> None:
+                done(_TRANSLATED.get(code, code), self._now())
+
+            self._join(name, identity, place, joined, now_ms, add=add)
             return
         ask = AddPartitionsToTxnTransaction(
             transactional_id=name,
