@@ -23,7 +23,7 @@ import msgspec
 from broker.core.controller.features import SUPPORTED
 from broker.core.errors import Code
 from broker.core.metadata.image import Image
-from broker.io import hot
+from broker.io import hot, hot_fetch
 from broker.io.served import SERVED, offered
 from broker.io.stream import Chunk
 from broker.wire import codec
@@ -83,7 +83,11 @@ def open_frame(payload: memoryview, *, to_nodes: bool, image: Callable[[], Image
     header = read_request_header(payload)
     if api_key == Api.PRODUCE:
         return Asked(header, hot.read_produce(payload, header.body_at, version))
-    message = codec.decode_body(served.request, version, payload, header.body_at, exact=False)
+    message: Request | None = None
+    if api_key == Api.FETCH:
+        message = hot_fetch.read_request(payload, header.body_at, version)
+    if message is None:
+        message = codec.decode_body(served.request, version, payload, header.body_at, exact=False)
     if isinstance(message, MetadataRequest) and version == 0 and message.topics == ():
         message = msgspec.structs.replace(message, topics=None)  # in version 0, none means all
     if not to_nodes and isinstance(message, FetchRequest) and _follows(message):

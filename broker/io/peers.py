@@ -23,14 +23,16 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from broker.core.ready import Event, PeerFailed, PeerReply, PeerRequest
+from broker.io import hot_fetch
 from broker.io.framing import Inbox
 from broker.io.secure import AnyStream, open_stream
 from broker.io.served import SERVED
 from broker.io.stream import Chunk
 from broker.wire import codec
+from broker.wire.apis import Api
 from broker.wire.errors import WireError
 from broker.wire.frame import MAX_FRAME_BYTES, frame
-from broker.wire.message import Request
+from broker.wire.message import Request, Response
 from broker.wire.messages.fetch import FetchRequest
 
 MAX_CORRELATION = 1 << 31
@@ -117,8 +119,6 @@ class Channel:
     def send(self, request: PeerRequest) -> None:
         """Send it now, or when the connection stands. Raises WireError when no version can carry it."""
         message = request.message
-        if isinstance(message, FetchRequest):  # the field is named otherwise in the version that nodes speak
-            message = msgspec.structs.replace(message, replica_id=-1)
         self._next_id = (self._next_id + 1) % MAX_CORRELATION
         version, payload = _encoded(message, self._next_id, self._client_id)
         loop = asyncio.get_running_loop()
@@ -175,7 +175,10 @@ class Channel:
         if not self._waiting:
             raise WireError("an answer that nobody waits for")
         one = self._waiting[0]
-        correlation_id, message = codec.decode_response(SERVED[one.api].response, one.version, payload)
+        found: tuple[int, Response] | None = None
+        if one.api == Api.FETCH:
+            found = hot_fetch.read_answer(payload, one.version)
+        correlation_id, message = found or codec.decode_response(SERVED[one.api].response, one.version, payload)
         if correlation_id != one.correlation_id:
             raise WireError(f"the answer has id {correlation_id}, {one.correlation_id} was asked")
         self._waiting.popleft()
@@ -195,6 +198,11 @@ class Channel:
 def _encoded(message: Request, correlation_id: int, client_id: str) -> tuple[int, bytes]:
     """Return the highest version that can carry the message, and its payload in it. Raises WireError."""
     served = SERVED[message.api]
+    if isinstance(message, FetchRequest):
+        usual = hot_fetch.write_request(message, served.highest, correlation_id, client_id)
+        if usual is not None:
+            return served.highest, usual
+        message = msgspec.structs.replace(message, replica_id=-1)  # named otherwise in the version that nodes speak
     for version in range(served.highest, served.lowest - 1, -1):
         try:
             return version, codec.encode_request(message, version, correlation_id=correlation_id, client_id=client_id)
