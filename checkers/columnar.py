@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from checkers.columns import Ints
-from checkers.interning import FOREIGN, Names, Values
+from checkers.interning import FOREIGN, Keys, Names, Values
 from checkers.log_view import Assigns, Calls, GroupOffsets, LogView, MicroTimes, Records, Sends
 from checkers.pairing import Line, Mark
 from harness.history import HistoryError
@@ -161,7 +161,7 @@ def _view(meta: Meta, tables: dict[str, dict[str, Ints]]) -> LogView:
         micro_times=MicroTimes(**tables["micro_times"]),
         group_offsets=GroupOffsets(**tables["group_offsets"]),
         marks=[Mark(row, time, msgspec.convert(line, Line)) for row, time, line in meta.marks],
-        keys=Names.of(meta.keys),
+        keys=Keys.of(meta.keys),
         kinds=Names.of(meta.kinds),
         groups=Names.of(meta.groups),
         txn_ids=Names.of(meta.txn_ids),

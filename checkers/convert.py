@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from checkers import archive, columnar
+from checkers.asked import demand_known
 from checkers.judge import collector_paused
 from checkers.log_view import ViewBuilder
 from checkers.options import KAFKA, CheckOptions
@@ -38,6 +39,7 @@ def convert(source: PathLike[str] | str, target: PathLike[str] | str, options: C
 
 
 def _convert(source: PathLike[str] | str, target: PathLike[str] | str, options: CheckOptions, warn: Warn) -> int:
+    demand_known(options)
     place = fspath(target).rstrip("/")
     suffix = PurePath(place).suffix
     if suffix not in TARGETS:

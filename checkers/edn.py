@@ -20,6 +20,8 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", '"': '"', "\\": "\\"}
 _INTEGER = re.compile(r"[+-]?\d+N?$")
 _FLOAT = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?M?$")
 _WORDS = {"nil": None, "true": True, "false": False}
+_SAID_BY_NIL = frozenset({"value", "commit-time"})
+"""Fields of an op in which nil is not the same as nothing: commit was certainly never called."""
 DEPTH_LIMIT = 200
 """Nesting beyond this is no history."""
 
@@ -81,7 +83,7 @@ def op_of(value: Any) -> dict[str, Any]:
     error = fields.get("error")
     if error is not None and not isinstance(error, dict):
         fields["error"] = {"name": str(error)}
-    return {name: part for name, part in fields.items() if part is not None or name == "value"}
+    return {name: part for name, part in fields.items() if part is not None or name in _SAID_BY_NIL}
 
 
 def plain(value: Any) -> Any:

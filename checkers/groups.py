@@ -24,7 +24,7 @@ from checkers.log_view import ANSWERED, COMMIT_NEVER, COMMITS, NONE, TYPE_FAIL, 
 def committed_offsets(case: Case, findings: Findings) -> None:
     """Report `committed-offset-regression` and `fenced-commit-applied`."""
     table = case.view.group_offsets
-    reads = np.flatnonzero(table.role == ANSWERED)
+    reads = np.flatnonzero((table.role == ANSWERED) & (table.group != NONE))  # else: who knows of which group
     if not len(reads):
         findings.not_checked.extend(("committed-offset-regression", "fenced-commit-applied"))
         return

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 import numpy as np
@@ -78,7 +78,7 @@ class Names:
         self._codes: dict[Any, int] = {}
         self.names: list[Any] = []
         self.find = self._codes.get
-        """The code of a name, None if it was never seen; hot loops call it."""
+        """The code of a name, None if it was never seen; hot loops call it, and `code` where it says None."""
 
     def code(self, name: Any) -> int:
         """Return the name's code, a new one if it was never seen; strings and integers are different names."""
@@ -89,7 +89,7 @@ class Names:
         return known
 
     @classmethod
-    def of(cls, names: list[Any]) -> Names:
+    def of(cls, names: list[Any]) -> Self:
         """Return a table with these names, in order."""
         made = cls()
         for name in names:
@@ -102,3 +102,29 @@ class Names:
 
     def __len__(self) -> int:
         return len(self.names)
+
+
+class Keys(Names):
+    """Names that are strings or integers, as keys are; true and 1.0, which Python takes for equal to 1, are none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._numbers: dict[int, int] = {}
+
+    def code(self, name: Any) -> int:
+        """Return the key's code, a new one if it was never seen; TypeError where it is no key."""
+        if type(name) is str:
+            return super().code(name)
+        if type(name) is not int:
+            raise TypeError(f"a key is a string or an integer, not {name!r}")
+        known = self._numbers.get(name)
+        if known is None:
+            known = self._numbers[name] = len(self.names)
+            self.names.append(name)
+        return known
+
+    def get(self, name: Any) -> int | None:
+        """Return the key's code, None if it was never seen or can't be one."""
+        if type(name) is int:
+            return self._numbers.get(name)
+        return self.find(name) if type(name) is str else None

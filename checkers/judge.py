@@ -15,6 +15,7 @@ from typing import Any
 
 from checkers import availability
 from checkers.append.check import LIST_APPEND, check_appends
+from checkers.asked import demand_known, nothing_looked_at
 from checkers.case import Case
 from checkers.catalog import allowed, place
 from checkers.columnar import is_columnar, load
@@ -22,7 +23,7 @@ from checkers.findings import Findings
 from checkers.judgement import Judgement
 from checkers.lag import realtime_lag, worst
 from checkers.linear.check import check_model
-from checkers.linear.model import MODELS, Model
+from checkers.linear.model import Model
 from checkers.mapping import IN_TURN, Mapper
 from checkers.options import KAFKA, CheckOptions
 from checkers.queue import case_of, case_of_view, judge_case
@@ -45,6 +46,7 @@ def judge(
     `mapper` does what can be done by key; `model` is one of the caller's own, used instead of the workload's checkers.
     """
     options = options or CheckOptions()
+    demand_known(options, own_model=model is not None)
     started = time.monotonic()
     warnings: list[str] = []
     with collector_paused():
@@ -58,11 +60,8 @@ def judge(
             return _judge_model(blocks, name, options, warnings, started, model)
         if options.workload == LIST_APPEND:
             return _judge_appends(blocks, name, options, warnings, started)
-        if options.workload in MODELS:
-            return _judge_model(blocks, name, options, warnings, started, mapper)
         if options.workload != KAFKA:
-            known = ", ".join((KAFKA, LIST_APPEND, *MODELS))
-            raise HistoryError(f"unknown workload {options.workload!r}: there are {known}")
+            return _judge_model(blocks, name, options, warnings, started, mapper)
         return _judge_queue(case_of(blocks, name, options), options, warnings, started, mapper)
 
 
@@ -108,7 +107,7 @@ def _judge_model(  # noqa: PLR0917  what every judgement takes
         models={"not": ["linearizable"] if found else [], "also-not": []},
         ops=table.rows,
         seconds=round(time.monotonic() - started, 3),
-        reasons=tuple(findings.reasons),
+        reasons=(*findings.reasons, *findings.vacuous),
         stats=table.stats,
         warnings=(*warnings, *findings.notes),
     )
@@ -119,6 +118,7 @@ def _judge_queue(case: Case, options: CheckOptions, warnings: list[str], started
         raise HistoryError(f"{case.view.name}: no operations: an empty history can't be judged")
     findings = Findings()
     judge_case(case, findings, mapper)
+    nothing_looked_at(options, findings)
     legal = allowed(options) | findings.legal
     chosen = [a for a in findings.anomalies() if not options.anomalies or a.name in options.anomalies]
     found = sorted(chosen, key=lambda anomaly: place(anomaly.name))

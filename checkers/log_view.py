@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
@@ -23,8 +23,21 @@ import msgspec
 import numpy as np
 
 from checkers.columns import Bools, Column, Ints, Rows
-from checkers.interning import FOREIGN, NO_OFFSET, Names, Values
-from checkers.pairing import Line, Mark, Paired, Pairing, is_copy, sent_of
+from checkers.interning import FOREIGN, Keys, Names, Values
+from checkers.micro_ops import (
+    RECORD_SIZE,
+    are_plain,
+    deletion,
+    demand_list,
+    has_more,
+    intended,
+    is_copy,
+    lists_sent,
+    offset_of,
+    said_beside,
+    sent,
+)
+from checkers.pairing import Line, Mark, Paired, Pairing
 from checkers.source import Lines
 from harness.history import DELETE_RECORDS, FAIL, INFO, OK, HistoryError
 
@@ -43,8 +56,6 @@ OFFSET_KINDS = frozenset({"commit", "committed"})
 OTHER_KINDS = frozenset({"crash", "debug-topic-partitions", "unsubscribe"})  # known, with nothing to judge in them
 CALL_WIDTH, SEND_WIDTH, SEGMENT_WIDTH, TIMES_WIDTH = 10, 5, 4, 4
 """Columns of the tables that are filled row by row."""
-RECORD_SIZE = 2
-"""[offset, value]; a third element holds what else was seen."""
 SESSION_FIELDS = ("init-time", "end-attempts")
 """Of a transaction's completion: when its session's init_transactions had returned (ns), how often EndTxn was sent."""
 
@@ -151,7 +162,7 @@ class LogView:
     micro_times: MicroTimes
     group_offsets: GroupOffsets
     marks: list[Mark]
-    keys: Names
+    keys: Keys
     kinds: Names
     groups: Names
     txn_ids: Names
@@ -206,7 +217,7 @@ class ViewBuilder:
     def __init__(self, name: str) -> None:
         self.name = name
         self.pairing = Pairing(name)
-        self.keys, self.kinds, self.groups, self.txn_ids = Names(), Names(), Names(), Names()
+        self.keys, self.kinds, self.groups, self.txn_ids = Keys(), Names(), Names(), Names()
         self.values = Values()
         self.unknown_kinds: dict[str, tuple[int, int]] = {}
         self._calls, self._sends, self._segments = Rows(CALL_WIDTH), Rows(SEND_WIDTH), Rows(SEGMENT_WIDTH)
@@ -244,7 +255,8 @@ class ViewBuilder:
                     if role == COMMITS or (call.completion is not None and line.type == OK):
                         self._group_offsets(line, line.value, role, call.invocation)
                 elif f == DELETE_RECORDS:
-                    self._deletion((call.invocation or line).value)
+                    said = self._call_extras[self._size] = deletion((call.invocation or line).value)
+                    self.keys.code(said["key"])
                 elif f not in OTHER_KINDS:
                     count, first = self.unknown_kinds.get(f, (0, call.number))
                     self.unknown_kinds[f] = (count + 1, first)
@@ -260,7 +272,9 @@ class ViewBuilder:
         self._add_records(batch)
 
     def _call(self, batch: _Batch, call: Paired, line: Any) -> None:
-        finished = call.completion
+        finished, begun = call.completion, call.invocation or line
+        isolation, txn_id = line.isolation or begun.isolation, line.txn_id or begun.txn_id
+        group = line.group or begun.group
         time = COMMIT_UNKNOWN
         if finished is not None and finished.commit_time is not msgspec.UNSET:
             time = COMMIT_NEVER if finished.commit_time is None else finished.commit_time
@@ -271,10 +285,10 @@ class ViewBuilder:
                 TYPE_INFO if finished is None else _TYPES[finished.type],
                 call.invoke_row,
                 call.done_row,
-                _ISOLATIONS[line.isolation],
+                _ISOLATIONS[isolation],
                 time,
-                NONE if line.txn_id is None else self.txn_ids.code(line.txn_id),
-                NONE if line.group is None else self.groups.code(line.group),
+                NONE if txn_id is None else self.txn_ids.code(txn_id),
+                NONE if group is None else self.groups.code(group),
                 call.number,
             )
         )
@@ -283,14 +297,16 @@ class ViewBuilder:
         done = call.completion
         value = line.value
         if line.f in READS and (done is None or done.type != OK):
-            value = ()
+            value = []
         elif value is None and call.invocation is not None:
             value = call.invocation.value
+        demand_list("micro-operations", value)
         size, find = self._size, self.keys.find
+        lists = lists_sent(call.invocation)
         for mop, micro in enumerate(value or ()):
             kind = micro[0]
             if kind == "poll":
-                if len(micro) > 1:
+                if len(micro) > 1 and micro[1] is not None:
                     for key, records in micro[1]:
                         if records:
                             code = find(key)
@@ -300,23 +316,24 @@ class ViewBuilder:
                             batch.record_lists.append(records)
                             batch.segment_numbers.append(call.number)
             elif kind == "send":
-                self._send(batch, mop, micro)
+                self._send(batch, mop, micro, as_it_is=bool(lists) and micro in lists)
             else:
-                raise ValueError(f"unknown micro-op {kind!r}")
+                raise ValueError(f"unknown micro-op {kind!r} (another --workload?)")
         if call.invocation is not None and done is not None and done.type == "info":
             self._join_invocation(batch, call.invocation.value, value)
         if line.rebalance_log:
             for change in line.rebalance_log:
+                demand_list("keys", change["keys"])
                 codes = [self.keys.code(key) for key in change["keys"]]
                 self._rebalanced[0].add([self._size] * len(codes))
                 self._rebalanced[1].add(codes)
         if line.times:
             batch.times.extend((size, mop, start, end) for mop, (start, end) in enumerate(line.times))
         if line.offsets:
-            self._group_offsets(line, line.offsets, COMMITS, None)
+            self._group_offsets(line, line.offsets, COMMITS, call.invocation)
         uncertain = line.uncertain_offsets if type(line) is Line else (line.extra or {}).get("uncertain-offsets")
         if uncertain:
-            self._group_offsets(line, uncertain, UNCERTAIN, None)
+            self._group_offsets(line, uncertain, UNCERTAIN, call.invocation)
         if line.f in READS and done is not None:
             self._call_extras[size] = {name: _other(line, name) for name in READS[line.f]}
         elif line.txn_id is not None:
@@ -324,30 +341,29 @@ class ViewBuilder:
             if said:
                 self._call_extras[self._size] = said
 
-    def _send(self, batch: _Batch, mop: int, micro: list[Any]) -> None:
-        key, value = micro[1], micro[2]
+    def _send(self, batch: _Batch, mop: int, micro: list[Any], *, as_it_is: bool = False) -> None:
+        _, key, value = micro
         offset = None
-        if type(value) is list:
-            if len(value) > RECORD_SIZE and value[2]:
-                self._send_extras[self._sent + len(batch.sends)] = value[2]
+        if type(value) is list and not as_it_is:
+            said = said_beside(value)
+            if said is not None:
+                self._send_extras[self._sent + len(batch.sends)] = said
             offset, value = value[0], value[1]
-            if offset is not None and type(offset) is not int:
-                raise TypeError(f"an offset is an integer or null, not {offset!r}")
         if type(value) is not int or not -FOREIGN < value < FOREIGN:
             value = self.values.code(value)
         code = self.keys.find(key)
         if code is None:
             code = self.keys.code(key)
-        batch.sends.append((self._size, code, NO_OFFSET if offset is None else offset, value, mop))
+        batch.sends.append((self._size, code, offset_of(offset), value, mop))
 
     def _join_invocation(self, batch: _Batch, invoked: Any, completed: Any) -> None:
         """Add the sends of the invocation that its info completion doesn't show; a copy left over is no send."""
         if invoked == completed or not invoked or type(invoked[0]) is not list:
             return
-        shown = {sent_of(micro) for micro in completed or () if micro[0] == "send"}
+        shown = {sent(micro) for micro in completed or () if micro[0] == "send"}
         for mop, micro in enumerate(invoked):
-            if micro[0] == "send" and sent_of(micro) not in shown and not is_copy(micro):
-                self._send(batch, mop, micro)
+            if micro[0] == "send" and intended(micro) not in shown and not is_copy(micro):
+                self._send(batch, mop, micro, as_it_is=not has_more(micro[2]))
 
     def _assign(self, call: Paired) -> None:
         """A completed assign or subscribe that did not fail changes what the process holds."""
@@ -355,28 +371,23 @@ class ViewBuilder:
         if done is None or done.type == FAIL:
             return
         value = done.value if done.value is not None or call.invocation is None else call.invocation.value
+        demand_list("keys", value)
         codes = [self.keys.code(key) for key in value or ()]
         self._assigns.add((self._size,))
         self._seeks.add((bool(done.seek_to_beginning or (call.invocation and call.invocation.seek_to_beginning)),))
         self._members[0].add([self._size] * len(codes))
         self._members[1].add(codes)
 
-    def _deletion(self, value: Any) -> None:
-        key, offset = value
-        if type(offset) is not int:
-            raise TypeError(f"records are deleted below an offset, not below {offset!r}")
-        self.keys.code(key)
-        self._call_extras[self._size] = {"key": key, "below": offset}
-
     def _group_offsets(self, line: Any, pairs: Any, role: int, invocation: Any) -> None:
-        if not isinstance(pairs, list):
-            return
+        if pairs is None and invocation is not None and role == COMMITS:
+            pairs = invocation.value
+        demand_list("[key, offset] pairs", pairs)
         name = line.group
         if name is None and invocation is not None:
             name = invocation.value.get("group") if isinstance(invocation.value, dict) else invocation.group
         group = NONE if name is None else self.groups.code(name)
-        for key, offset in pairs:
-            row = (self._size, group, self.keys.code(key), NO_OFFSET if offset is None else offset, role)
+        for key, offset in pairs or ():
+            row = (self._size, group, self.keys.code(key), offset_of(offset), role)
             for column, number in zip(self._offsets, row, strict=True):
                 column.add((number,))
 
@@ -389,7 +400,7 @@ class ViewBuilder:
             flat = array("q", chain.from_iterable(records)) if plain else array("q")
         except (TypeError, OverflowError):
             plain = False
-        if plain and len(flat) and int(np.frombuffer(flat, np.int64)[1::2].max()) < FOREIGN:
+        if plain and len(flat) and are_plain(np.frombuffer(flat, np.int64), records):
             self._records.add(flat)
         elif records:
             self._records.add(self._records_slowly(batch, start))
@@ -400,11 +411,11 @@ class ViewBuilder:
         for number, records in zip(batch.segment_numbers, batch.record_lists, strict=True):
             try:
                 for record in records:
-                    offset, value, *more = record
-                    flat.append(NO_OFFSET if offset is None else offset)
-                    flat.append(self.values.code(value))
-                    if more and more[0]:
-                        self._extras[row] = more[0]
+                    said = said_beside(record)
+                    flat.append(offset_of(record[0]))
+                    flat.append(self.values.code(record[1]))
+                    if said is not None:
+                        self._extras[row] = said
                     row += 1
             except _MALFORMED as error:
                 raise HistoryError(
@@ -486,15 +497,4 @@ def _with_isolation(calls: Calls, default: int) -> Calls:
         of_process = np.full(len(processes), default, np.int64)
         of_process[rank[said]] = own[said]
         isolation = of_process[rank]
-    return Calls(
-        calls.process,
-        calls.f,
-        calls.type,
-        calls.invoke_row,
-        calls.done_row,
-        isolation,
-        calls.commit_time,
-        calls.txn_id,
-        calls.group,
-        calls.line,
-    )
+    return replace(calls, isolation=isolation)

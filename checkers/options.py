@@ -18,7 +18,7 @@ class CheckOptions(msgspec.Struct, frozen=True, kw_only=True):
     """`kafka`, `list-append`, or a model: `register`, `cas-register`, `mutex`, `queue`, `set`, `log`, ..."""
     isolation: Literal["read_committed", "read_uncommitted"] = "read_committed"
     """Only the default: a process's own `isolation` wins."""
-    sub_via: tuple[str, ...] = ("assign",)
+    sub_via: tuple[Literal["assign", "subscribe"], ...] = ("assign",)
     ww_deps: bool = False
     consistency_model: str | None = None
     anomalies: tuple[str, ...] = ()

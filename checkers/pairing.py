@@ -96,26 +96,33 @@ class Pairing:
         self.rows = 0
         self.first_index = UNASSIGNED
         self.backwards: str | None = None
-        """Where time first went backwards, if it did."""
+        """Where time or the index first went backwards, if one did."""
         self._index = Column()
         self._time = Column()
         self._pending: dict[int, tuple[int, Any, int]] = {}
-        self._latest = UNASSIGNED
+        self._latest = self._highest = UNASSIGNED
         self._first_paired: int | None = None
         self._first_orphan: int | None = None
 
-    def feed(self, lines: Sequence[Any], numbers: Sequence[int]) -> list[Paired]:  # noqa: C901, PLR0912  hot
+    def feed(self, lines: Sequence[Any], numbers: Sequence[int]) -> list[Paired]:  # noqa: C901, PLR0912, PLR0915  hot
         """Take lines with their line numbers (from 1); return the calls that they complete, in completion order."""
         calls: list[Paired] = []
         pending = self._pending
         row = self.rows
         indexes: list[int] = []
         times: list[int] = []
-        latest = self._latest
+        latest, highest = self._latest, self._highest
         for line, number in zip(lines, numbers, strict=True):
             time = line.time
             times.append(time)
-            indexes.append(row if line.index == UNASSIGNED else line.index)
+            index = line.index
+            if index == UNASSIGNED:
+                index = row
+            elif index > highest:
+                highest = index
+            elif self.backwards is None:
+                self.backwards = f"{self.name}:{number}: the index does not rise ({index} after {highest})"
+            indexes.append(index)
             if time < latest and self.backwards is None:
                 self.backwards = f"{self.name}:{number}: time goes backwards ({time} after {latest})"
             latest = time
@@ -147,7 +154,7 @@ class Pairing:
                         self._first_paired = number
                     calls.append(Paired(begun[0], begun[1], row, line, number))
             row += 1
-        self.rows, self._latest = row, latest
+        self.rows, self._latest, self._highest = row, latest, highest
         if self._first_orphan is not None and self._first_paired is not None:
             raise HistoryError(
                 f"{self.name}:{self._first_orphan}: a completion without invocation, beside completions that have one "
@@ -183,17 +190,3 @@ class Pairing:
             f"{self.name}:{number}: process {process} invokes an operation while its {line.f!r} of line {earlier} "
             "has not completed (a process is single-threaded)"
         )
-
-
-def sent_of(micro: list[Any]) -> tuple[Any, Any]:
-    """Return key and value of a send micro-op, with or without an offset."""
-    return micro[1], _hashable(micro[2][1] if type(micro[2]) is list else micro[2])
-
-
-def _hashable(value: Any) -> Any:
-    return msgspec.json.encode(value) if isinstance(value, list | dict) else value
-
-
-def is_copy(micro: list[Any]) -> bool:
-    """Return whether a send of an invocation copies what its operation polls, if there is as much."""
-    return isinstance(micro[2], list) and len(micro[2]) > 2 and "copy" in (micro[2][2] or ())

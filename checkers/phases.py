@@ -6,10 +6,11 @@ HISTORY.md, "Events that are not a client's". A history without `phase` events i
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Any
 
 from checkers.log_view import LogView
-from harness.history import HARNESS, INVOKE, NEMESIS
+from harness.history import HARNESS, INVOKE, NEMESIS, HistoryError
 
 HEAL = "heal"
 NOT_FAULTS = frozenset({HEAL, "recover", "wait", "phase"})
@@ -85,15 +86,20 @@ def phases_of(view: LogView) -> Phases:
     for row, time, line in view.marks:
         index = int(view.index[row])
         value = line.value
+        if line.process in {HARNESS, NEMESIS} and not _is_well_formed(line.process, line.f, value):
+            raise HistoryError(
+                f"{view.name}: op {index}: {line.f!r} of {line.process} with a malformed value: {value!r}; "
+                "HISTORY.md has the shapes"
+            )
         if line.process == HARNESS and line.f == "phase":
-            starts.append((str(value), row, time))
-        elif line.process == HARNESS and line.f == "drain" and isinstance(value, dict):
-            drains[value.get("key")] = Drain(
-                value.get("key"),
+            starts.append((value, row, time))
+        elif line.process == HARNESS and line.f == "drain":
+            drains[value["key"]] = Drain(
+                value["key"],
                 value.get("end"),
                 value.get("lso"),
                 value.get("read-to"),
-                bool(value.get("complete")),
+                value.get("complete") is True,
                 index,
             )
         elif line.process == NEMESIS and line.f == HEAL and not (isinstance(value, dict) and "fault-id" in value):
@@ -105,6 +111,25 @@ def phases_of(view: LogView) -> Phases:
         elif line.process == NEMESIS and line.type == INVOKE:
             asked.setdefault(line.f, time)
     return Phases(bool(starts), tuple(starts), tuple(faults.values()), drains)
+
+
+def _is_well_formed(process: str, f: str | None, value: Any) -> bool:
+    """Return whether an event that decides what is judged says what it must; of a foreign nemesis anything goes."""
+    if process == HARNESS and f == "phase":
+        return isinstance(value, str)
+    if process == HARNESS and f == "drain":
+        bounds = ("end", "lso", "read-to")
+        return (
+            isinstance(value, dict)
+            and type(value.get("key")) in {str, int}
+            and all(type(value.get(name)) in {int, NoneType} for name in bounds)
+        )
+    if process == NEMESIS and isinstance(value, dict) and "fault-id" in value:
+        named = [value.get(name) or [] for name in ("keys", "nodes")]
+        return type(value["fault-id"]) in {int, str} and all(
+            isinstance(part, list) and all(type(each) in {int, str} for each in part) for part in named
+        )
+    return True
 
 
 def _heal(fault: Fault, line: Any, index: int, time: int) -> None:

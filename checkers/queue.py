@@ -167,7 +167,7 @@ def _doubts(view: LogView, case: Case, findings: Findings) -> None:
             f"{view.name}:{line}: the kafka checkers don't know the operation {kind!r} ({count} of them): not judged."
         )
     if view.backwards is not None:
-        findings.reasons.append(f"{view.backwards}: what depends on time can't be trusted.")
+        findings.reasons.append(f"{view.backwards}: what depends on time or order can't be trusted.")
     twice = sent_twice(view, case.placement)
     if len(twice):
         vid = int(twice[0])

@@ -8,6 +8,7 @@ end marker is refused: what is missing could be anything.
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -37,6 +38,7 @@ Lines = tuple[Sequence[Line], Sequence[int]]
 """Decoded lines and their line numbers (from 1)."""
 
 _decoder = msgspec.json.Decoder(Line)
+_anything = msgspec.json.Decoder().decode
 _UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -97,7 +99,7 @@ def blocks_of_file(path: Path) -> Iterator[bytes]:
 def edn_ops(path: Path) -> Iterator[tuple[list[dict[str, Any]], list[int]]]:
     """Yield the ops of Jepsen's history.edn (one map a line, or one vector of maps) as JSON objects, with lines."""
     try:
-        text = path.read_bytes().decode()
+        text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise HistoryError(f"{path}: can't be read: {error}") from error
     ops: list[dict[str, Any]] = []
@@ -182,7 +184,11 @@ class _Zst:
 def _blocks(stream: Stream) -> Iterator[bytes]:
     rest: list[bytes] = []
     held = 0
-    while read := stream.read(BLOCK_SIZE_BYTES):
+    first = stream.read(BLOCK_SIZE_BYTES)
+    if first.startswith(codecs.BOM_UTF8):
+        first = first[len(codecs.BOM_UTF8) :] or b" "
+    while read := first or stream.read(BLOCK_SIZE_BYTES):
+        first = b""
         end = read.rfind(b"\n") + 1
         if end:
             yield b"".join((*rest, read[:end]))
@@ -219,11 +225,20 @@ def _decode_slowly(
                 lines.append(_decoder.decode(line))
                 numbers.append(number)
             except _UNDECODABLE as error:
-                if line.endswith(b"\n"):
+                if line.endswith(b"\n") or _is_json(line):
                     raise HistoryError(f"{name}:{number}: not an operation: {error}") from error
                 warn(f"{name}:{number}: the last line is torn ({len(line)} bytes): dropped")
         number += 1
     return lines, numbers, number
+
+
+def _is_json(line: bytes) -> bool:
+    """Return whether a line is whole: what was cut off is never JSON."""
+    try:
+        _anything(line)
+    except _UNDECODABLE:
+        return False
+    return True
 
 
 @contextmanager

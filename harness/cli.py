@@ -217,10 +217,10 @@ def check(
     given: dict[str, Any] = {
         "workload": workload,
         "isolation": isolation,
-        "sub_via": None if sub_via is None else tuple(sub_via.split(",")),
+        "sub_via": _parts(sub_via),
         "ww_deps": ww_deps,
         "consistency_model": consistency_model,
-        "anomalies": None if anomalies is None else tuple(anomalies.split(",")),
+        "anomalies": _parts(anomalies),
         "fresh": fresh,
         "budget": budget,
     }
@@ -228,6 +228,10 @@ def check(
     raise typer.Exit(
         review.check(history, flags, jobs=jobs, dask=dask, as_json=as_json, model=model, report_to=report_to)
     )
+
+
+def _parts(given: str | None) -> tuple[str, ...] | None:
+    return None if given is None else tuple(part.strip() for part in given.split(","))
 
 
 @app.command()

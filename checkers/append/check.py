@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from checkers.append.consistency import ALIASES, DEFAULT_MODEL, WEAKER, ruled_out, wanted
+from checkers.append.consistency import DEFAULT_MODEL, ruled_out, wanted
 from checkers.append.cycles import cycles
 from checkers.append.dependencies import dependencies
 from checkers.append.direct import dirty_updates, internal, lost_updates, reads_of_the_uncommitted, version_orders
@@ -13,10 +13,8 @@ from checkers.findings import Findings
 from checkers.options import CheckOptions
 from checkers.source import Lines
 from checkers.verdict import Anomaly
-from harness.history import HistoryError
 
 LIST_APPEND = "list-append"
-EMPTY = "empty-transaction-graph"
 
 
 def check_appends(
@@ -29,13 +27,10 @@ def check_appends(
 
 
 def asked_for(options: CheckOptions) -> frozenset[str]:
-    """Return the names of the anomalies that the options ask for; HistoryError for an unknown model."""
+    """Return the names of the anomalies that the options ask for."""
     models = [options.consistency_model] if options.consistency_model else []
     if not models and not options.anomalies:
         models = [DEFAULT_MODEL]
-    for model in models:
-        if ALIASES.get(model, model) not in WEAKER:
-            raise HistoryError(f"unknown consistency model {model!r}: there are {', '.join((*ALIASES, *WEAKER))}")
     return frozenset(wanted(models, options.anomalies))
 
 
@@ -47,9 +42,11 @@ def judge_appends(
         findings.reasons.append(
             f"{elements[0]!r} is appended to {key} twice: elements must be unique to be told apart."
         )
+    if history.backwards is not None:
+        findings.reasons.append(f"{history.backwards}: judged in the order of the file, which can't be trusted.")
     internal(history, findings)
     orders = version_orders(history, findings)
-    reads_of_the_uncommitted(history, findings)
+    reads_of_the_uncommitted(history, orders, findings)
     dirty_updates(history, orders, findings)
     lost_updates(history, findings)
     edges, reasons = dependencies(history, orders)

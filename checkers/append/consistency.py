@@ -97,6 +97,9 @@ _IMPLIES: Mapping[str, tuple[str, ...]] = {
     "G-nonadjacent": ("G2",),
 }
 
+GENERAL = frozenset(name for names in _IMPLIES.values() for name in names) - VIOLATES.keys()
+"""Names that stand for several anomalies: G1, G2, ..."""
+
 
 def wanted(models: Iterable[str], anomalies: Iterable[str]) -> frozenset[str]:
     """Return the anomalies to tell for models and anomalies asked for; KeyError names a model that doesn't exist."""

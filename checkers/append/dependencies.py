@@ -46,6 +46,7 @@ def _key(  # noqa: C901  three kinds of edges, one walk
     placed = [element for element in order if element in writers]
     base = len(reasons)
     reasons.extend((key, element) for element in placed)
+    crooked = key in history.crooked
     reason = {element: base + place for place, element in enumerate(placed)}
     following = dict(pairwise(placed))
     unread = [e for e, number in writers.items() if e not in reason and transactions[number].type == OK]
@@ -71,6 +72,8 @@ def _key(  # noqa: C901  three kinds of edges, one walk
             edge(WR, writers[last], reader, last)
         elif seen:
             continue  # a failed or unknown writer: told elsewhere
+        if crooked and seen and following.get(last) in seen:
+            continue  # out of order: it saw what lies after its last element, too; told elsewhere
         if seen and last in following:
             edge(RW, reader, writers[following[last]], following[last])
         elif not seen and placed:

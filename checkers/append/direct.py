@@ -5,6 +5,7 @@ internal, future-read, duplicate-elements, incompatible-order, G1a, G1b, dirty-u
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 from checkers.append.history import Appends, Transaction
@@ -66,6 +67,7 @@ def version_orders(history: Appends, findings: Findings) -> dict[Any, list[Any]]
         for reader, seen in reads:
             if seen == longest[: len(seen)]:
                 continue
+            history.crooked.add(key)
             distinct = list(dict.fromkeys(seen))
             op = history.transactions[reader].index
             if len(distinct) != len(seen):
@@ -89,12 +91,13 @@ def version_orders(history: Appends, findings: Findings) -> dict[Any, list[Any]]
     return orders
 
 
-def reads_of_the_uncommitted(history: Appends, findings: Findings) -> None:
-    """Report G1a (an element whose transaction failed), G1b (a version in the middle of another transaction)."""
+def reads_of_the_uncommitted(history: Appends, orders: dict[Any, list[Any]], findings: Findings) -> None:
+    """Report what nobody appended, G1a (its transaction failed), G1b (a version in the middle of a transaction)."""
     transactions = history.transactions
     for key, reads in history.reads.items():
         writers = history.writer.get(key, {})
         final = history.final.get(key, set())
+        phantoms = _never_appended(history, orders[key], key)
         failed = {element for element, number in writers.items() if transactions[number].type == FAIL}
         for reader, seen in reads:
             op = transactions[reader].index
@@ -108,14 +111,14 @@ def reads_of_the_uncommitted(history: Appends, findings: Findings) -> None:
                         key=key,
                         element=element,
                     )
-            if not seen:
-                continue
-            number = writers.get(seen[-1])
+            strange = [element for element in seen if element in phantoms] if phantoms else []
+            if strange:
+                why = f"op {op} read {strange[-1]!r} in {key}, which nobody appended."
+                findings.add("phantom-read", [op], why, key=key)
+            number = writers.get(seen[-1]) if seen else None
             if number is None:
-                findings.add(
-                    "phantom-read", [op], f"op {op} read {seen[-1]!r} in {key}, which nobody appended.", key=key
-                )
-            elif number != reader and transactions[number].type != FAIL and seen[-1] not in final:
+                continue
+            if number != reader and transactions[number].type != FAIL and seen[-1] not in final:
                 writer = transactions[number].index
                 findings.add(
                     "G1b",
@@ -125,6 +128,13 @@ def reads_of_the_uncommitted(history: Appends, findings: Findings) -> None:
                     key=key,
                     element=seen[-1],
                 )
+
+
+def _never_appended(history: Appends, order: list[Any], key: Any) -> set[Any]:
+    """Return the elements that reads saw and nobody appended."""
+    writers = history.writer.get(key, {})
+    seen = order if key not in history.crooked else chain.from_iterable(seen for _, seen in history.reads[key])
+    return {element for element in seen if element not in writers}
 
 
 def dirty_updates(history: Appends, orders: dict[Any, list[Any]], findings: Findings) -> None:

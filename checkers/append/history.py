@@ -15,6 +15,7 @@ from checkers.pairing import Paired, Pairing
 from checkers.source import Lines
 from harness.history import FAIL, OK, HistoryError
 
+_KEYS = frozenset({int, str})
 _MALFORMED = (TypeError, ValueError, IndexError, AttributeError, KeyError)
 
 
@@ -43,6 +44,8 @@ class Appends:
     """key -> (transaction, list) of every ok read."""
     repeated: dict[Any, list[Any]] = field(default_factory=dict)
     """key -> elements that two transactions (or one, twice) append."""
+    crooked: set[Any] = field(default_factory=set)
+    """Keys with reads that are no prefix of the longest one (filled in by `direct.version_orders`)."""
     rows: int = 0
     has_invocations: bool = True
     stats: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -90,9 +93,16 @@ def _add(out: Appends, call: Paired, indexes: list[int], name: str) -> None:
 
 
 def _exact(micro_ops: list[Any]) -> list[Any]:
-    """Return micro-ops whose elements are as JSON has them; nearly always what was given."""
+    """Return micro-ops whose elements are as JSON has them; nearly always what was given.
+
+    Raises TypeError where a key is none: true and 1.0 would pass for 1.
+    """
     for micro in micro_ops:
+        if type(micro[1]) not in _KEYS:
+            raise TypeError(f"a key is a string or an integer, not {micro[1]!r}")
         value = micro[2] if len(micro) > 2 else None
+        if micro[0] == "r" and value is not None and type(value) is not list:
+            raise TypeError(f"a read returns a list or null, not {value!r}")
         if not comparable(value if type(value) is list else (value,)):
             return [_exactly(each) for each in micro_ops]
     return micro_ops

@@ -51,11 +51,13 @@ def check_model(
         findings.reasons.append(
             f"{name}:{line}: the model {model.name} does not know the operation {kind!r} ({count} of them): not judged."
         )
+    if not any(counts["ok"] for counts in table.stats.values()):
+        findings.vacuous.append("No operation succeeded: nothing was observed that could be wrong.")
     if not table.has_invocations:
         findings.reasons.append("No completion has an invocation: without real time there is nothing to linearize.")
         return table
     if table.backwards is not None:
-        findings.notes.append(f"{table.backwards} (the order of the file decides)")
+        findings.reasons.append(f"{table.backwards}: judged in the order of the file, which can't be trusted.")
     try:
         judge_table(table, model, options, findings, mapper)
     except Exception as error:  # noqa: BLE001  a door: a model may not take what a history holds, and says so its way

@@ -14,6 +14,7 @@ import numpy as np
 
 from checkers.columns import Ints, dense, rank
 from checkers.exact import comparable, exact
+from checkers.interning import FOREIGN
 from checkers.linear.model import NEVER
 from checkers.linear.monitors import Finding, Witness, positions
 from checkers.linear.table import NO_OUTPUT, Table
@@ -52,10 +53,42 @@ def log(table: Table, *, realtime: bool) -> Finding:
         at = np.minimum(np.searchsorted(ascending, table.input[appends]), unread - 1)
         there = ascending[at] == table.input[appends]
         place_of[there] = order[at[there]]
+    found = _offsets(table, appends, place_of, realtime=realtime)
+    if isinstance(found, Witness):
+        return found
     certain = (table.ret[appends] != NEVER) | (place_of < unread)
     rows = np.concatenate((appends[certain], reads))
     sizes = np.array([len(content) for content in contents], np.int64)
     return positions(table, rows, np.concatenate((2 * place_of[certain] + 1, 2 * sizes)), realtime=realtime)
+
+
+def _offsets(table: Table, appends: Ints, place_of: Ints, *, realtime: bool) -> Finding:
+    """Judge the offsets that appends were told: one each, in the order of the reads, and in that of time.
+
+    place_of: where the longest read shows the value of each; one place behind its end where it does not.
+    """
+    told = table.output[appends]
+    known = np.flatnonzero((told >= 0) & (told < FOREIGN))
+    order = known[np.argsort(told[known], kind="stable")]
+    offsets, places, rows = told[order], place_of[order], appends[order]
+    same = np.flatnonzero(offsets[1:] == offsets[:-1])
+    if len(same):
+        one, other = (int(table.index[row]) for row in rows[same[0] : same[0] + 2])
+        return Witness(
+            [one, other],
+            f"op {one} and op {other} appended different values and were both told offset {offsets[same[0]]}.",
+        )
+    late = np.flatnonzero(places[1:] < np.maximum.accumulate(places)[:-1]) + 1
+    if len(late):
+        second = int(late[0])
+        first = int(np.argmax(places[:second]))
+        one, other = int(table.index[rows[first]]), int(table.index[rows[second]])
+        return Witness(
+            [one, other],
+            f"op {one} was told offset {offsets[first]} and op {other} offset {offsets[second]}, but reads show what "
+            f"op {other} appended, and not what op {one} appended before it.",
+        )
+    return positions(table, rows, np.arange(len(rows)), realtime=realtime)
 
 
 def grow_set(table: Table) -> Finding:

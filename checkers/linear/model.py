@@ -107,7 +107,7 @@ def _kv_append(state: str, op: Operation) -> Any:
         return state + op.input
     if op.f == "put":
         return op.input
-    return state if op.output is UNKNOWN or op.output == state else IMPOSSIBLE
+    return state if op.output is UNKNOWN or (op.output or "") == state else IMPOSSIBLE
 
 
 def _mutex(state: bool, op: Operation) -> Any:  # noqa: FBT001  the state of a mutex is a boolean
@@ -115,10 +115,13 @@ def _mutex(state: bool, op: Operation) -> Any:  # noqa: FBT001  the state of a m
     return IMPOSSIBLE if state == wanted else wanted
 
 
-def _log(state: tuple[Any, ...], op: Operation) -> Any:
+def _log(state: tuple[tuple[int | None, Any], ...], op: Operation) -> Any:
+    """Its state: what was appended, each with the offset that was told. Offsets rise; Kafka leaves gaps."""
     if op.f == "append":
-        return (*state, op.input)
-    return state if op.output is UNKNOWN or tuple(op.output or ()) == state else IMPOSSIBLE
+        told = op.output if isinstance(op.output, int) else None
+        last = max((offset for offset, _ in state if offset is not None), default=-1)
+        return IMPOSSIBLE if told is not None and told <= last else (*state, (told, op.input))
+    return state if op.output is UNKNOWN or list(op.output or ()) == [value for _, value in state] else IMPOSSIBLE
 
 
 def _queue(state: tuple[Any, ...], op: Operation) -> Any:
@@ -142,7 +145,7 @@ def _set(state: frozenset[Any], op: Operation) -> Any:
 def _counter(state: int, op: Operation) -> Any:
     if op.f == "add":
         return state + op.input
-    return state if op.output is UNKNOWN or op.output == state else IMPOSSIBLE
+    return state if op.output is UNKNOWN or (op.output or 0) == state else IMPOSSIBLE
 
 
 def _stack(state: tuple[Any, ...], op: Operation) -> Any:

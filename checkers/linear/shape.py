@@ -35,9 +35,9 @@ PAIR: Shape = ("[old, new]", _is_pair)
 NUMBER: Shape = ("a number", _is_number)
 TEXT: Shape = ("a string", lambda value: isinstance(value, str))
 SEEN: Shape = ("a list, or null for the empty one", lambda value: value is None or isinstance(value, list))
-TOTAL: Shape = ("a number or null", lambda value: value is None or _is_number(value))
+TOTAL: Shape = ("a number, or null for none", lambda value: value is None or _is_number(value))
 LEAST: Shape = ("a number, or null for nothing", lambda value: value is None or _is_number(value))
-FOUND: Shape = ("a string or null", lambda value: value is None or isinstance(value, str))
+FOUND: Shape = ("a string, or null for none", lambda value: value is None or isinstance(value, str))
 MICRO_OPS: Shape = ('a list of ["read", key, value] and ["write", key, value]', _is_micro_ops)
 
 INPUTS: Mapping[str, Mapping[str, Shape]] = {

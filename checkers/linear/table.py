@@ -14,7 +14,7 @@ import numpy as np
 
 from checkers.columns import Ints, Rows
 from checkers.exact import exact as as_json_has_it
-from checkers.interning import Names, Values
+from checkers.interning import FOREIGN, Names, Values
 from checkers.linear.model import NEVER, UNKNOWN, Model, Operation
 from checkers.linear.shape import misshapen
 from checkers.pairing import Line, Paired, Pairing
@@ -173,23 +173,31 @@ def build_table(blocks: Iterable[Lines], name: str, model: Model) -> Table:
 def _row(call: Paired, ok: bool, model: str, names: Names, keys: Names, values: Values) -> tuple[int, ...]:  # noqa: FBT001, PLR0917
     begun, done = call.invocation, call.completion
     given = (begun or done).value
-    if ok and done.f == "append" and model == "log":  # its completion is [offset, value]
-        if isinstance(done.value, list) and len(done.value) != 2:
-            raise ValueError(f"completes as [offset, value], not {done.value!r}")
-        given = done.value[1] if isinstance(done.value, list) else done.value
-    wrong = misshapen(model, (done or begun).f, given, done.value if ok else None, ok=ok)
+    told = done.value if ok else None
+    if ok and done.f == "append" and model == "log":
+        told, given = _appended(given if begun else None, done.value)
+    wrong = misshapen(model, (done or begun).f, given, told, ok=ok)
     if wrong:
         raise ValueError(wrong)
-    out = values.code(True if done.f == "cas" and model == "cas-register" else done.value) if ok else NO_OUTPUT
+    out = values.code(True if done.f == "cas" and model == "cas-register" else told) if ok else NO_OUTPUT
     row = call.done_row if call.done_row >= 0 else call.invoke_row
     ret = call.done_row if ok else NEVER
     if model in CALCULATING:
-        given, out = _number(given), out if out == NO_OUTPUT else values.code(_number(done.value))
+        given, out = _number(given), out if out == NO_OUTPUT else values.code(_number(told))
     line = done or begun
     key = line.key if isinstance(line, Line) else (line.extra or {}).get("key")
-    if isinstance(key, list | dict):
-        raise TypeError(f"has a string or a number as its key, not {key!r}")
+    if key is not None and type(key) not in {int, str}:
+        raise TypeError(f"has a string or an integer as its key, not {key!r}")
     return (names.code(line.f), keys.code(key), values.code(given), out, call.invoke_row, ret, row, line.process)
+
+
+def _appended(given: Any, done: Any) -> tuple[int | None, Any]:
+    """Return (offset, value) of an append that completed as [offset, value], or with the value alone."""
+    if not isinstance(done, list) or done == given:
+        return None, done
+    if len(done) != 2 or not (done[0] is None or (type(done[0]) is int and 0 <= done[0] < FOREIGN)):
+        raise ValueError(f"completes as [offset, value], not {done!r}")
+    return done[0], done[1]
 
 
 def _frozen(value: Any, *, exact: bool) -> Any:

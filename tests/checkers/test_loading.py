@@ -56,6 +56,21 @@ def test_torn_last_line_is_dropped_with_a_warning(tmp_path):
     assert judgement.warnings == ("history.jsonl:5: the last line is torn (27 bytes): dropped",)
 
 
+@pytest.mark.parametrize("last", [b'{"process": 3, "type": "maybe"}', b"[]", b"7", b'{"process": 3}'])
+def test_last_line_that_is_whole_and_no_operation_is_refused(tmp_path, last):
+    assert refused(tmp_path, b"".join(lines(small())) + last).startswith("history.jsonl:5: not an operation")
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_byte_order_mark_and_line_ends_of_windows_are_passed_over(tmp_path, end):
+    path = tmp_path / "history.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + end.join(line.strip() for line in lines(small())) + end)
+    assert judge(path).ops == 4
+    path.write_bytes(b"\xef\xbb\xbf")
+    with pytest.raises(HistoryError, match="no operations"):
+        judge(path)
+
+
 def test_blank_lines_are_passed_over(tmp_path):
     path = tmp_path / "history.jsonl"
     path.write_bytes(b"\n" + b"\n  \n".join(lines(small())))

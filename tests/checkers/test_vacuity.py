@@ -138,3 +138,13 @@ def test_fault_list_tells_windows_and_recovery():
     assert fault["ok-inside"] == {"poll": 1, "send": 1}
     assert judgement.stats["send"] == {"count": 2, "ok": 2, "fail": 0, "info": 0}
     assert judgement.availability["send"]["longest-outage-s"] > 0
+
+
+def test_asking_only_for_what_the_history_holds_no_evidence_for_is_vacuous():
+    story = Story()
+    story.ok(0, "send", [send("x", 1, 0)])
+    story.ok(1, "poll", [poll(("x", [[0, 1]]))])
+    judgement = judge(story.ops, CheckOptions(anomalies=("zombie-commit", "dlq-loss")))
+    assert judgement.validity is Validity.VACUOUS
+    assert "zombie-commit" in judgement.reasons[0]
+    assert judge(story.ops, CheckOptions(anomalies=("zombie-commit", "lost-write"))).validity is Validity.VALID

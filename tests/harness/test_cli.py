@@ -58,6 +58,28 @@ def test_a_converted_history_has_the_verdict_of_its_source(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--workload", "regster"], "regster"),
+        (["--anomalies", "lost-wrte"], "lost-wrte"),
+        (["--anomalies", "lost-write,"], "''"),
+        (["--workload", "list-append", "--anomalies", "lost-write"], "lost-write"),
+        (["--workload", "register", "--anomalies", "G0"], "nonlinearizable"),
+        (["--consistency-model", "serialisable"], "serialisable"),
+        (["--consistency-model", "serializable"], "list-append"),
+        (["--sub-via", "asign"], "asign"),
+        (["--sub-via", ""], "sub_via"),
+        (["--isolation", "serializable"], "isolation"),
+    ],
+)
+def test_a_name_that_nobody_knows_is_no_valid_check(options, named, tmp_path, capsys):
+    assert guarded(["check", written(tmp_path / "h.jsonl", VALID), *options]) == 254
+    captured = capsys.readouterr()
+    assert (captured.err.count("\n"), captured.out) == (1, "")
+    assert named in captured.err
+
+
+@pytest.mark.parametrize(
     ("arguments", "named"),
     [
         (["check", "no-such-file.jsonl"], "no-such-file.jsonl"),

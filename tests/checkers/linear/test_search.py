@@ -55,6 +55,10 @@ def arguments(f, rng, counter):
 def outputs(model, f, state, rng):
     """Return the output that the state would give, or now and then another."""
     wrong = rng.random() < 0.12
+    if f == "append":  # the offset that it is told; None: not known
+        return rng.randrange(6) if wrong else rng.choice([None, len(state), len(state)])
+    if f == "read" and model.name == "log":
+        state = tuple(value for _, value in state)
     if f in ("read", "get"):
         right = sorted(state) if isinstance(state, frozenset) else list(state) if isinstance(state, tuple) else state
         if not wrong:
@@ -88,7 +92,7 @@ def generate(model, seed):
             continue
         slot = running[process]
         if not slot[3]:
-            op = Operation(slot[0], slot[1], UNKNOWN, 0, 1, 0)
+            op = Operation(slot[0], slot[1], UNKNOWN, 0, 1, 0)  # what it is told may be wrong: it has its effect
             slot[2] = outputs(model, slot[0], state, rng)
             after = model.step(state, op)
             slot[3] = True
@@ -103,7 +107,7 @@ def generate(model, seed):
             type_ = "fail"
         value = out if f in ("read", "get", *TAKES) else given
         if f == "append":
-            value = [0, given]
+            value = given if out is None else [out, given]
         ops.append(Op(process=process, type=type_, f=f, value=value, index=len(ops), time=len(ops)))
         if type_ == "info":
             ops[-1] = Op(process=process, type=type_, f=f, value=given, index=len(ops) - 1, time=len(ops))
@@ -222,6 +226,28 @@ def test_log_needs_no_real_time_unless_asked():
     )
     assert judge(stale, CheckOptions(workload="log")).validity is Validity.VALID
     assert judge(stale, CheckOptions(workload="log", fresh=True)).validity is Validity.INVALID
+
+
+OFFSETS = {
+    "one offset for two": ([(0, "append", 1, 0), (1, "append", 2, 0)], [1, 3]),
+    "what lies before what was read was not read": (
+        [(0, "append", 1, 0), (1, "append", 2, 1), (2, "read", None, [2])],
+        [1, 3],
+    ),
+    "reads show another order": ([(0, "append", 1, 4), (1, "append", 2, 2), (2, "read", None, [1, 2])], [3, 1]),
+    "one process goes backwards": ([(0, "append", 1, 4), (0, "append", 2, 2)], [1, 3]),
+}
+
+
+@pytest.mark.parametrize("name", OFFSETS)
+def test_offsets_that_appends_were_told_count(name):
+    told, named = OFFSETS[name]
+    events = []
+    for process, f, asked, out in told:
+        done = out if f == "read" else [out, asked]
+        events += [(process, "invoke", f, asked), (process, "ok", f, done)]
+    judgement = judge(history(*events), CheckOptions(workload="log"))
+    assert judgement.anomalies[0].examples[0].ops == named
 
 
 def test_log_reads_must_be_prefixes_of_each_other():

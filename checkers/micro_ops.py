@@ -1,0 +1,103 @@
+"""What micro-operations look like, and what is none: the shapes of HISTORY.md that more than a line is needed to tell.
+
+An invocation's `["send", key, v]` names a value, whatever it is; of a completion a list is `[offset, v]`. A run of ours
+may say more before it sends (`[null, v, {...}]`). JSON's true, 1 and 1.0 are three values, and only one is an integer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import chain
+from typing import Any
+
+import msgspec
+
+from checkers.columns import Ints
+from checkers.interning import FOREIGN, NO_OFFSET
+
+SEND_SIZE = 3
+"""["send", key, value]."""
+RECORD_SIZE = 2
+"""[offset, value]; a third element holds what else was seen."""
+
+
+def demand_list(what: str, value: Any) -> None:
+    """Raise TypeError unless a value is a list, or null."""
+    if value is not None and type(value) is not list:
+        raise TypeError(f"a list of {what} belongs here, not {value!r}")
+
+
+def has_more(value: Any) -> bool:
+    """Return whether what an invocation sends is [null, value, {...}]; any other list is a value itself."""
+    return type(value) is list and len(value) == RECORD_SIZE + 1 and value[0] is None and type(value[2]) is dict
+
+
+def is_copy(micro: list[Any]) -> bool:
+    """Return whether a send of an invocation copies what its operation polls, if there is as much."""
+    return has_more(micro[2]) and "copy" in micro[2][2]
+
+
+def lists_sent(invocation: Any) -> list[Any]:
+    """Return the sends of an invocation whose values are lists: a completion that repeats one knows no offset."""
+    if invocation is None or type(invocation.value) is not list:
+        return []
+    return [
+        micro
+        for micro in invocation.value
+        if type(micro) is list
+        and len(micro) == SEND_SIZE
+        and type(micro[2]) is list
+        and micro[0] == "send"
+        and not has_more(micro[2])
+    ]
+
+
+def intended(micro: list[Any]) -> tuple[Any, Any]:
+    """Return key and value of an invocation's send, to be compared."""
+    return micro[1], _hashable(micro[2][1] if has_more(micro[2]) else micro[2])
+
+
+def sent(micro: list[Any]) -> tuple[Any, Any]:
+    """Return key and value of a completion's send, with or without an offset."""
+    return micro[1], _hashable(micro[2][1] if type(micro[2]) is list else micro[2])
+
+
+def _hashable(value: Any) -> Any:
+    return value if type(value) in {int, str} else (type(value), msgspec.json.encode(value, order="deterministic"))
+
+
+def said_beside(record: list[Any]) -> dict[str, Any] | None:
+    """Return the third element of [offset, value, {...}], None where there is none or it says nothing."""
+    if len(record) == RECORD_SIZE:
+        return None
+    if len(record) != RECORD_SIZE + 1 or not (record[2] is None or type(record[2]) is dict):
+        raise ValueError(f"a record is [offset, value] or [offset, value, {{...}}], not {record!r}")
+    return record[2] or None
+
+
+def offset_of(value: Any) -> int:
+    """Return an offset, NO_OFFSET for null (and -1, which clients have where they know none); else TypeError."""
+    if value is None:
+        return NO_OFFSET
+    if type(value) is not int or not NO_OFFSET <= value < FOREIGN:
+        raise TypeError(f"an offset is an integer of 0 or more, or null, not {value!r}")
+    return value
+
+
+def deletion(value: Any) -> dict[str, Any]:
+    """Return what a deletion of records, [key, offset], asks for: below which offset they may go."""
+    key, offset = value
+    if type(offset) is not int or not 0 <= offset < FOREIGN:
+        raise TypeError(f"records are deleted below an offset, not below {offset!r}")
+    return {"key": key, "below": offset}
+
+
+def are_plain(flat: Ints, records: Iterable[list[Any]]) -> bool:
+    """Return whether [offset, value] records that could be made numbers are what they say: true is no 1."""
+    offsets, values = flat[0::2], flat[1::2]
+    if int(offsets.min()) < NO_OFFSET or int(offsets.max()) >= FOREIGN:
+        return False
+    if int(values.min()) <= -FOREIGN or int(values.max()) >= FOREIGN:
+        return False
+    doubtful = bool(((flat == 0) | (flat == 1)).any())
+    return not doubtful or set(map(type, chain.from_iterable(records))) == {int}
