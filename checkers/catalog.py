@@ -84,6 +84,25 @@ _ELECTED = ("deposed-leader-ack", "isolation-mismatch", "resume-gap", "stale-pol
 _REWRITTEN = ("nonmonotonic-poll", "poll-skip", "int-poll-skip", "epoch-regression", "G1a", "aborted-read")
 """Offsets are written anew in a later epoch, and the marker that ended a transaction may be among what was lost."""
 _WATERMARKS = ("hw-regression", "lso-regression")
+_COPIES = ("eos-loss", "eos-duplicate", "eos-reorder")
+_FORGOTTEN = ("committed-offset-regression", "fenced-commit-applied", "double-ownership", "zombie-commit", "duplicate")
+"""What coordinators and leaders know is in logs as well, and is lost with them."""
+_ENDED_BY_ANOTHER = (
+    "cross-transaction",
+    "lost-write",
+    "unseen",
+    "G1a",
+    "aborted-read",
+    "dirty-read",
+    "torn-transaction",
+    "isolation-mismatch",
+    "committed-offset-regression",
+    "resume-gap",
+    "int-poll-skip",  # values of transactions that were aborted count as none
+    "poll-skip",
+    *_COPIES,
+)
+"""What is left where the late end of one transaction has ended the next."""
 _RETRIES = (
     "duplicate",
     "nonmonotonic-send",
@@ -129,9 +148,18 @@ def permitted(options: CheckOptions, *, reads_disagree: bool) -> dict[str, str]:
             del settings["inconsistent-offsets"]
     if options.keep_producers:
         settings.update(dict.fromkeys(_LOSS, "producers kept after a purge"))
+    return settings | _permitted_by_brokers(options)
+
+
+def _permitted_by_brokers(options: CheckOptions) -> dict[str, str]:
+    settings: dict[str, str] = {}
+    if options.late_ends:
+        settings.update(dict.fromkeys(_ENDED_BY_ANOTHER, "protocol v1"))
+    cut_off = (*_LOSS, *_AFTER_LOSS, *_ELECTED, *_REWRITTEN, *_WATERMARKS, *_COPIES)
+    if options.unsynced_loss:
+        settings.update(dict.fromkeys((*cut_off, *_FORGOTTEN), "unsynced loss"))
     if options.unclean_election:
-        consequences = (*_LOSS, *_AFTER_LOSS, *_ELECTED, *_REWRITTEN, *_WATERMARKS)
-        settings.update(dict.fromkeys(consequences, "unclean election"))
+        settings.update(dict.fromkeys(cut_off, "unclean election"))
     return settings
 
 

@@ -45,6 +45,10 @@ class CheckOptions(msgspec.Struct, frozen=True, kw_only=True):
     """A silent producer is forgotten after so long: a retry that comes later is appended again."""
     clocks_differ: bool = False
     """The nodes' clocks were made to be wrong: they say when records may go."""
+    late_ends: bool = False
+    """An EndTxn of transactions protocol v1 may arrive after its retry, and end the next transaction (KAFKA-17754)."""
+    unsynced_loss: bool = False
+    """Nodes lose power, and what they acknowledged need not be on any disk."""
     retention_ms: int | None = None
     """Records expire after so long; None: not while anybody looks."""
     faults: tuple[str, ...] = ()
@@ -62,6 +66,8 @@ _TRUE = "true"
 _CLOCKS = "harness.sim.clock."
 LONG_MS = 24 * 3600 * 1000
 """Records that stay a day do not expire during a run."""
+PATIENCE_MS = 3000
+"""A client gives a request up after so long, and sends it again on another connection."""
 _NO_FAULT = frozenset({"none", ""})
 
 
@@ -89,12 +95,26 @@ def options_of_scenario(scenario: Mapping[str, Any]) -> CheckOptions:
         min_compaction_lag_ms=int(config.get("min.compaction.lag.ms", defaults.min_compaction_lag_ms)),
         producers_expire_ms=int(config.get("producer.id.expiration.ms", defaults.producers_expire_ms)),
         clocks_differ=any(name.startswith(_CLOCKS) for name in config),
+        late_ends=scenario.get("transaction_protocol") == 1 and _latest_ms(config) > PATIENCE_MS,
+        unsynced_loss=any(name.startswith("lose-power") for name in faults) and not _is_synced(config),
         retention_ms=_retention_ms(config),
         min_isr=scenario.get("min_isr"),
         faults=faults,
         recovery_bound_s=scenario.get("recovery_bound_s", defaults.recovery_bound_s),
         transaction_timeout_s=scenario.get("transaction_timeout_s", defaults.transaction_timeout_s),
     )
+
+
+def _latest_ms(config: Mapping[str, str]) -> float:
+    """Return how late a message on the simulated network may come."""
+    if float(config.get("harness.sim.stall.chance", 0)) <= 0:
+        return 0
+    return float(str(config.get("harness.sim.stall.ms", "0")).rpartition("-")[2])
+
+
+def _is_synced(config: Mapping[str, str]) -> bool:
+    """Whether every batch is on a disk before it is acknowledged."""
+    return "1" in {str(config.get("flush.messages")), str(config.get("log.flush.interval.messages"))}
 
 
 def _retention_ms(config: Mapping[str, str]) -> int | None:

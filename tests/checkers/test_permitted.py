@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from checkers.catalog import permitted
-from checkers.options import CheckOptions
+from checkers.options import CheckOptions, options_of_scenario
 
 
 @pytest.mark.parametrize("name", ["lost-write", "G1a", "aborted-read", "int-poll-skip", "epoch-regression"])
@@ -25,3 +25,39 @@ def test_acks_1_permits_two_records_at_one_offset_only_where_no_two_reads_say_so
     weak = CheckOptions(acks="1")
     assert permitted(weak, reads_disagree=False)["inconsistent-offsets"] == "acks=1"
     assert "inconsistent-offsets" not in permitted(weak, reads_disagree=True)
+
+
+V1 = {"cluster": "simulated", "transaction_protocol": 1}
+LATE = {"harness.sim.stall.chance": "0.01", "harness.sim.stall.ms": "20-4000"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_permitted"),
+    [
+        ({"broker_config": LATE}, True),
+        ({"broker_config": LATE, "transaction_protocol": 2}, False),
+        ({"broker_config": {**LATE, "harness.sim.stall.chance": "0"}}, False),
+        ({"broker_config": {**LATE, "harness.sim.stall.ms": "20-2000"}}, False),
+        ({}, False),
+    ],
+)
+def test_the_end_of_another_transaction_is_permitted_only_where_an_end_may_come_late(changes, is_permitted):
+    found = permitted(options_of_scenario(V1 | changes), reads_disagree=False)
+    assert (found.get("cross-transaction") == "protocol v1") is is_permitted
+    assert ("aborted-read" in found) is is_permitted
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_permitted"),
+    [
+        ({"nemesis": "lose-power-all"}, True),
+        ({"nemesis": "kill-leader,kill-follower+lose-power"}, True),
+        ({"nemesis": "kill-all"}, False),
+        ({"nemesis": "lose-power-all", "broker_config": {"log.flush.interval.messages": "1"}}, False),
+        ({"nemesis": "lose-power-all", "topic_config": {"flush.messages": "1"}}, False),
+    ],
+)
+def test_power_takes_only_what_was_not_synced(changes, is_permitted):
+    found = permitted(options_of_scenario(changes), reads_disagree=True)
+    assert (found.get("lost-write") == "unsynced loss") is is_permitted
+    assert not {"phantom-read", "record-altered", "two-leaders"} & found.keys()

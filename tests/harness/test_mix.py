@@ -38,6 +38,10 @@ def test_nothing_in_the_mix_permits_an_anomaly():
         assert "lose-power" not in made.nemesis or made.broker_config["log.flush.interval.messages"] == "1"
         settings = {**made.topic_config, **made.broker_config}
         assert "unclean.leader.election.enable" not in settings
+        lawful = allowing(options_of_scenario(msgspec.to_builtins(made)), reads_disagree=False)
+        assert set(lawful.values()) <= {made.isolation, "clocks that differ"}, (
+            "both of workloads where that shows nothing"
+        )
 
 
 def test_the_mix_covers_what_there_is():

@@ -186,14 +186,23 @@ class _Recovery:
             self._log.cleaned = Cleaned(horizon=self._log.end)
 
     def _load_epochs(self) -> None:
-        """Take the saved epochs; add those that batches show beyond them; drop those past the end."""
-        log = self._log
+        """Take the saved epochs, but where batches were scanned, what these show; drop those past the end.
+
+        A power loss may leave batches without the epochs that were saved with them, and the other way round.
+        """
+        log, seen = self._log, self._epochs_seen
         saved = self._storage.load(epochs_file(self._name)) or b""
-        log.epochs = Epochs.load(saved)
-        log.epochs.truncate_end(log.end + 1)
-        for epoch, offset in self._epochs_seen:
+        known = Epochs.load(saved)
+        known.truncate_end(log.end + 1)
+        entries = known.entries()
+        if seen:
+            before = [(epoch, start) for epoch, start in entries if start < seen[0][1] and epoch <= seen[0][0]]
+            behind = [(epoch, start) for epoch, start in entries if start >= log.end and epoch > seen[-1][0]]
+            entries = [*before, *seen, *behind]
+        log.epochs = Epochs()
+        for epoch, start in entries:
             if epoch > log.epochs.latest:
-                log.epochs.assign(epoch, offset)
+                log.epochs.assign(epoch, start)
         if log.epochs.entries() and log.epochs.dump() != saved:
             self._out.writes.append(Save(epochs_file(self._name), log.epochs.dump()))
 

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.core.errors import Code, Refused
-from broker.core.log.partition_log import LogConfig, PartitionLog
+from broker.core.log.partition_log import LogConfig, PartitionLog, epochs_file
 from broker.core.log.producers import Producers
 from broker.core.log.recovery import Checkpoint, recover
 from broker.core.log.segment import BATCH_BYTES
-from broker.core.ready import Append, Outbox
+from broker.core.ready import Append, Outbox, Save
 from broker.sim.disk import Disk
 from broker.wire import batch, record
 
@@ -404,3 +404,24 @@ def test_an_epoch_that_led_without_a_record_may_be_forgotten_by_a_crash():
     assert bench.log.epochs.entries() == [(1, 0)]
     bench.append(data_batch(), epoch=2)  # another leader's, of an epoch between
     assert bench.log.epochs.entries() == [(1, 0), (2, 1)]
+
+
+@pytest.mark.parametrize(
+    ("saved", "point", "known"),
+    [
+        (b"0\n1\n10 0\n", 0, [(3, 0), (7, 2)]),
+        (b"0\n2\n3 0\n5 1\n", 0, [(3, 0), (7, 2)]),
+        (b"0\n3\n3 0\n7 2\n9 4\n", 0, [(3, 0), (7, 2), (9, 4)]),
+        (b"", 0, [(3, 0), (7, 2)]),
+        (b"0\n2\n2 0\n9 3\n", 1, [(2, 0), (3, 1), (7, 2)]),
+    ],
+)
+def test_batches_say_of_which_epoch_they_are_whatever_a_power_loss_left_of_the_saved_epochs(saved, point, known):
+    """Seed 4 of the mix with `unsynced loss`: a leader knew none of its own epochs, and its followers cut for ever."""
+    bench = Bench(LogConfig(segment_bytes=100))
+    for epoch in (3, 3, 7, 7):
+        bench.append(data_batch(), epoch=epoch)
+    bench.disk.write(Save(epochs_file(NAME), saved))
+    bench.recover(recovery_point=point, high_watermark=point)
+    assert bench.log.epochs.entries() == known
+    assert bench.disk.load(epochs_file(NAME)) == bench.log.epochs.dump()
