@@ -115,7 +115,7 @@ class Broker:
             applied=lambda: self.quorum.metadata.applied,
         )
         self.isr = IsrKeeper(config, self.replicas, out, controller=lambda: self.quorum.leader_id, moved=self._moved)
-        self.fetching = Fetching(self.replicas, lambda: self.image, out, self.isr.fetched)
+        self.fetching = Fetching(self.replicas, lambda: self.image, out, progressed=self.isr.fetched, rng=self._rng)
         self.replicas.wake = self.fetching.wake
         self.deleting = Deleting(self.replicas, lambda: self.image, out, raised=self.fetching.wake)
         self.markers = MarkerWriter(

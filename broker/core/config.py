@@ -43,6 +43,8 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint_interval_ms: int = 5000
     request_timeout_ms: int = 30_000
     retry_backoff_ms: int = 50
+    fetch_session_slots: int = 1000
+    fetch_session_eviction_ms: int = 120_000
     producer_id_expiration_ms: int = 24 * 3600 * 1000
     default_partitions: int = 1
     default_replication_factor: int = 1

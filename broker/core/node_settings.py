@@ -31,6 +31,7 @@ TIMES = {
 SIZES = {
     "default.replication.factor": "default_replication_factor",
     "group.consumer.max.size": "consumer_max_size",
+    "max.incremental.fetch.session.cache.slots": "fetch_session_slots",
     "leader.imbalance.check.interval.seconds": "imbalance_check_s",
     "metadata.log.max.record.bytes.between.snapshots": "metadata_snapshot_bytes",
     "num.partitions": "default_partitions",

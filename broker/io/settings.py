@@ -44,7 +44,13 @@ BUG = "harness.bug"
 DEFAULT_MEMORY_BYTES = 512 * 1024 * 1024
 """Bound on the requests that are being received, all connections together (queued.max.request.bytes)."""
 
-MAY_BE_ZERO = frozenset({"group.initial.rebalance.delay.ms", "offset.metadata.max.bytes"})
+MAY_BE_ZERO = frozenset(
+    {
+        "group.initial.rebalance.delay.ms",
+        "max.incremental.fetch.session.cache.slots",
+        "offset.metadata.max.bytes",
+    }
+)
 WITHOUT_EFFECT = frozenset(
     {
         "background.threads",

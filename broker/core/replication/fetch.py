@@ -6,11 +6,15 @@ record is not ours learns where to cut; one that we can't bring up to date, sinc
 it lacks, is told to begin anew: out of range, with our high watermark. A fetch that finds less than `min_bytes` parks
 in its partitions; an append (for replicas) or a moving high watermark (for consumers) looks at it again, at most once a
 step.
+
+Either may ask in a session, in which it names only what changes: followers in `sessions`, consumers in
+`consumer_sessions`.
 """
 
 from __future__ import annotations
 
 import heapq
+import random
 from collections.abc import Callable
 from itertools import count
 
@@ -19,6 +23,7 @@ import msgspec
 from broker.core.errors import Code, Refused
 from broker.core.metadata.image import Image
 from broker.core.ready import Outbox, Reply
+from broker.core.replication.consumer_sessions import ConsumerSession, ConsumerSessions
 from broker.core.replication.leader import Leader
 from broker.core.replication.near import STAY, nearest
 from broker.core.replication.replica import Key, Replica
@@ -38,12 +43,14 @@ from broker.wire.messages.fetch import (
 )
 from broker.wire.primitives import NO_UUID
 
+BY_ID_VERSION = 13
+"""Of Fetch: from then on topics are named by their ids."""
 ANYWHERE_VERSION = 11
 """Of Fetch: from then on followers answer consumers with what they know to be committed."""
 
 
 class _Parked(msgspec.Struct):
-    """A fetch that waits. `keys` are its partitions."""
+    """A fetch that waits. `keys` are its partitions; `full`: all of them are answered, in a session too."""
 
     request_id: object
     request: FetchRequest
@@ -51,6 +58,8 @@ class _Parked(msgspec.Struct):
     deadline_ms: int
     keys: list[Key]
     anywhere: bool = False
+    session: ConsumerSession | None = None
+    full: bool = True
     open: bool = True
 
 
@@ -78,7 +87,13 @@ class Fetching:
     """See the module. `progressed` is told when a follower moved, so that the ISR is looked at."""
 
     def __init__(
-        self, replicas: Replicas, image: Callable[[], Image], out: Outbox, progressed: Callable[[Replica, int], None]
+        self,
+        replicas: Replicas,
+        image: Callable[[], Image],
+        out: Outbox,
+        *,
+        progressed: Callable[[Replica, int], None],
+        rng: random.Random,
     ) -> None:
         self._replicas, self._image, self._out, self._progressed = replicas, image, out, progressed
         self._waiting: dict[Key, list[_Parked]] = {}
@@ -86,6 +101,9 @@ class Fetching:
         self._order = count()
         self._woken: dict[Key, None] = {}
         self._sessions = Sessions(self, out)
+        config = replicas.config
+        slots = 0 if config.has_authorizer else config.fetch_session_slots  # rules are asked of what a request names
+        self._consumers = ConsumerSessions(rng, slots=slots, eviction_ms=config.fetch_session_eviction_ms)
 
     @property
     def deadline_ms(self) -> int:
@@ -111,23 +129,37 @@ class Fetching:
         if state.replica_id >= 0 and request.session_epoch >= FULL_EPOCH:
             self._sessions.handle(request_id, request, now_ms)
             return
-        if replica_id < 0 and request.session_id and request.session_epoch > FULL_EPOCH:
-            answer = FetchResponse(error_code=Code.FETCH_SESSION_ID_NOT_FOUND)  # consumers never get a session here
-            self._out.replies.append(Reply(request_id, answer))
-            return
+        session, full = None, request.session_epoch <= FULL_EPOCH
+        if replica_id < 0:
+            try:
+                session = self._consumers.enter(request, now_ms, by_id=version >= BY_ID_VERSION)
+            except Refused as refused:
+                self._out.replies.append(Reply(request_id, FetchResponse(error_code=refused.code)))
+                return
+            if session is not None and not full:
+                request = msgspec.structs.replace(request, topics=session.topics)
         if replica_id >= 0:
             for topic in request.topics:
                 for ask in topic.partitions:
                     self.note(self._key(topic, ask), (replica_id, state.replica_epoch), ask, now_ms)
         result = self._read_all(request, replica_id, anywhere=anywhere)
         if result.urgent or result.size >= request.min_bytes or request.max_wait_ms <= 0:
-            self._out.replies.append(Reply(request_id, FetchResponse(responses=tuple(result.responses))))
+            self._reply(request_id, session, result, full=full)
             return
         keys = [self._key(topic, ask) for topic in request.topics for ask in topic.partitions]
-        parked = _Parked(request_id, request, replica_id, now_ms + request.max_wait_ms, keys, anywhere)
+        deadline_ms = now_ms + request.max_wait_ms
+        parked = _Parked(request_id, request, replica_id, deadline_ms, keys, anywhere, session, full)
         for key in keys:
             self._waiting.setdefault(key, []).append(parked)
         heapq.heappush(self._deadlines, (parked.deadline_ms, next(self._order), parked))
+
+    def _reply(self, request_id: object, session: ConsumerSession | None, result: _Result, *, full: bool) -> None:
+        """Answer with what was found; in a session, with what of it the consumer must hear."""
+        responses, session_id = tuple(result.responses), 0
+        if session is not None:
+            responses = session.told(responses, full=full)
+            session_id = session.id if self._consumers.is_open(session) else 0
+        self._out.replies.append(Reply(request_id, FetchResponse(session_id=session_id, responses=responses)))
 
     def _key(self, topic: FetchTopic, ask: FetchPartition) -> Key:
         topic_id = topic.topic_id.hex() if topic.topic_id != NO_UUID else self._image().topic_ids.get(topic.topic, "")
@@ -335,7 +367,7 @@ class Fetching:
                     self._waiting[key] = kept
                 else:
                     del self._waiting[key]
-        self._out.replies.append(Reply(parked.request_id, FetchResponse(responses=tuple(result.responses))))
+        self._reply(parked.request_id, parked.session, result, full=parked.full)
 
     def tick(self, now_ms: int) -> None:
         """Answer what has waited long enough with what there is."""

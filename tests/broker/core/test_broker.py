@@ -275,22 +275,6 @@ def test_a_consumer_sees_nothing_above_the_high_watermark():
     assert (data.high_watermark, data.records) == (0, None)
 
 
-def test_a_consumer_gets_no_session_and_one_that_asks_for_its_own_must_begin_anew():
-    network = cluster()
-    key = create(network)
-    assert produced(network, key, b"x").error_code == Code.NONE
-    leader, _ = newest_leader(network, key)
-    first = fetch(network, leader, key, session_id=0, session_epoch=0)
-    unknown = fetch(network, leader, key, session_id=7, session_epoch=1)
-    last = fetch(network, leader, key, session_id=7, session_epoch=-1)
-    assert network.run(until=lambda: {first, unknown, last} <= network.client_replies.keys())
-    assert network.client_replies[unknown].error_code == Code.FETCH_SESSION_ID_NOT_FOUND
-    for request_id in (first, last):
-        answer = network.client_replies[request_id]
-        assert (answer.error_code, answer.session_id) == (Code.NONE, 0)
-        assert answer.responses[0].partitions[0].records
-
-
 def test_a_waiting_fetch_is_answered_when_records_are_committed():
     network = cluster()
     key = create(network)

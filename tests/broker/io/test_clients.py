@@ -14,10 +14,12 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from broker.wire.messages.fetch import FetchPartition, FetchRequest, FetchTopic, ForgottenTopic
 from harness.clients import settings
 from harness.clients.deleting import delete_records
 from harness.clients.errors import FailedError
 from harness.clients.patience import Deadline
+from harness.cluster.probe import Probe
 from tests.broker.io.process import NodeProcess
 
 WITHIN_S = 60.0
@@ -108,3 +110,31 @@ def test_cluster_and_topics_are_described(admin):
     (topic,) = done(admin.describe_topics(TopicCollection(["t"]), include_authorized_operations=True)).values()
     assert [(one.id, one.leader.id) for one in topic.partitions] == [(0, 1), (1, 1)]
     assert topic.authorized_operations
+
+
+def test_a_fetch_session_goes_on_where_it_was_when_its_connection_is_another(node, admin):
+    done(admin.create_topics([NewTopic("followed", 2, 1)]))
+    producer = Producer({"bootstrap.servers": node.address, "log_level": 0, "acks": "all"})
+    producer.produce("followed", b"x", partition=0)
+    producer.produce("followed", b"y", partition=1)
+    assert producer.flush(WITHIN_S) == 0
+    asks = tuple(FetchPartition(partition=index, fetch_offset=1, partition_max_bytes=1000) for index in (0, 1))
+    with Probe("127.0.0.1", node.port) as probe:
+        (topic,) = probe.metadata(("followed",)).topics
+        first = probe.ask(FetchRequest(session_epoch=0, topics=(FetchTopic(topic_id=topic.topic_id, partitions=asks),)))
+        assert first.session_id > 0
+        assert {one.partition_index: one.high_watermark for one in first.responses[0].partitions} == {0: 1, 1: 1}
+    with Probe("127.0.0.1", node.port) as probe:
+        again = FetchPartition(partition=1, fetch_offset=0, partition_max_bytes=1000)
+        second = probe.ask(
+            FetchRequest(
+                session_id=first.session_id,
+                session_epoch=1,
+                topics=(FetchTopic(topic_id=topic.topic_id, partitions=(again,)),),
+                forgotten_topics_data=(ForgottenTopic(topic_id=topic.topic_id, partitions=(0,)),),
+            )
+        )
+        assert second.session_id == first.session_id
+        ((data,),) = (one.partitions for one in second.responses)
+        assert data.partition_index == 1
+        assert len(data.records) > 0
