@@ -472,8 +472,7 @@ class TransactionCoordinator:
         while self._patience and self._patience[0][0] <= now_ms:
             self._retry(heapq.heappop(self._patience)[2], now_ms)
         if now_ms >= self._sweep_at_ms:
-            self._sweep_at_ms = now_ms + self._config.transaction_sweep_ms
-            self._sweeper.sweep(self._shards.values(), self._unsaved.keys(), now_ms)
+            self._sweep_at_ms = self._sweeper.sweep(self._shards.values(), self._unsaved.keys(), now_ms)
         self.markers.send(now_ms)
         if self._unsaved:
             self._save_completed(now_ms)

@@ -47,8 +47,13 @@ class Sweeper:
         self._config, self._replicas, self._out = config, replicas, out
         self._change, self._retry = change, retry
 
-    def sweep(self, shards: Iterable[Shard], unsaved: Collection[Entry], now_ms: int) -> None:
-        """Look at all ids of these partitions; `unsaved` are those whose newest state is not in the log yet."""
+    def sweep(self, shards: Iterable[Shard], unsaved: Collection[Entry], now_ms: int) -> int:
+        """Look at all ids of these partitions; `unsaved` are those whose newest state is not in the log yet.
+
+        Return when to look again: at the next time-out of what is open, at the latest after the configured interval.
+        (Kafka waits for the interval. Clients that wait for an abandoned transaction give up at that time, too.)
+        """
+        next_ms = now_ms + self._config.transaction_sweep_ms
         for shard in shards:
             if not shard.log.is_loaded:
                 continue
@@ -57,12 +62,17 @@ class Sweeper:
                 if value is None or entry.busy:
                     continue
                 try:
-                    if value.state is State.ONGOING and now_ms - value.start_ms >= value.timeout_ms:
-                        self._abort(shard, entry, value, now_ms)
+                    if value.state is State.ONGOING:
+                        timeout_at_ms = value.start_ms + value.timeout_ms
+                        if timeout_at_ms > now_ms:
+                            next_ms = min(next_ms, timeout_at_ms)
+                        else:
+                            self._abort(shard, entry, value, now_ms)
                     elif entry not in unsaved and self._is_unused(entry, value, now_ms):
                         self._forget(shard, entry, value.id, now_ms)
                 except Refused:
                     break  # the next sweep tries again
+        return next_ms
 
     def _is_unused(self, entry: Entry, value: Transaction, now_ms: int) -> bool:
         unused_ms = now_ms - entry.changed_ms

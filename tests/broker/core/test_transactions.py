@@ -238,6 +238,18 @@ def test_an_abandoned_transaction_is_aborted_in_time(v2):
     assert committed(network, key) == []
 
 
+def test_an_abandoned_transaction_is_aborted_at_its_time_out_once_a_sweep_has_seen_it():
+    """A client that waits for the open offsets of a dead one has as much time as the transaction: no interval more."""
+    network, key, _ = ready()
+    timeout_ms = 10 * SWEEP_MS + SWEEP_MS // 2
+    producer = Producer(network, "x", v2=True, timeout_ms=timeout_ms).init()
+    began_ms = network.now_ms
+    producer.send(key, b"a")
+    replica = newest_leader(network, key)[1]
+    assert network.run(until=lambda: replica.log.last_stable == replica.log.end == 2, limit_ms=2 * timeout_ms)
+    assert timeout_ms <= network.now_ms - began_ms < timeout_ms + SWEEP_MS // 4
+
+
 def test_a_v1_batch_outside_of_any_transaction_is_refused():
     network, key, _ = ready()
     producer = Producer(network, "x", v2=False).init()
