@@ -32,7 +32,6 @@ from checkers.micro_ops import (
     has_more,
     intended,
     is_copy,
-    lists_sent,
     offset_of,
     said_beside,
     sent,
@@ -273,8 +272,8 @@ class ViewBuilder:
 
     def _call(self, batch: _Batch, call: Paired, line: Any) -> None:
         finished, begun = call.completion, call.invocation or line
-        isolation, txn_id = line.isolation or begun.isolation, line.txn_id or begun.txn_id
-        group = line.group or begun.group
+        isolation, group = line.isolation or begun.isolation, line.group or begun.group
+        txn_id = line.txn_id or begun.txn_id
         time = COMMIT_UNKNOWN
         if finished is not None and finished.commit_time is not msgspec.UNSET:
             time = COMMIT_NEVER if finished.commit_time is None else finished.commit_time
@@ -300,9 +299,10 @@ class ViewBuilder:
             value = []
         elif value is None and call.invocation is not None:
             value = call.invocation.value
-        demand_list("micro-operations", value)
+        if type(value) is not list:
+            demand_list("micro-operations", value)
         size, find = self._size, self.keys.find
-        lists = lists_sent(call.invocation)
+        invoked = () if call.invocation is None else call.invocation.value or ()
         for mop, micro in enumerate(value or ()):
             kind = micro[0]
             if kind == "poll":
@@ -316,7 +316,8 @@ class ViewBuilder:
                             batch.record_lists.append(records)
                             batch.segment_numbers.append(call.number)
             elif kind == "send":
-                self._send(batch, mop, micro, as_it_is=bool(lists) and micro in lists)
+                same = mop < len(invoked) and invoked[mop] == micro and not has_more(micro[2])
+                self._send(batch, mop, micro, same)
             else:
                 raise ValueError(f"unknown micro-op {kind!r} (another --workload?)")
         if call.invocation is not None and done is not None and done.type == "info":
@@ -341,12 +342,11 @@ class ViewBuilder:
             if said:
                 self._call_extras[self._size] = said
 
-    def _send(self, batch: _Batch, mop: int, micro: list[Any], *, as_it_is: bool = False) -> None:
+    def _send(self, batch: _Batch, mop: int, micro: list[Any], as_it_is: bool) -> None:  # noqa: FBT001  hot
         _, key, value = micro
         offset = None
         if type(value) is list and not as_it_is:
-            said = said_beside(value)
-            if said is not None:
+            if len(value) != RECORD_SIZE and (said := said_beside(value)) is not None:
                 self._send_extras[self._sent + len(batch.sends)] = said
             offset, value = value[0], value[1]
         if type(value) is not int or not -FOREIGN < value < FOREIGN:
@@ -363,7 +363,7 @@ class ViewBuilder:
         shown = {sent(micro) for micro in completed or () if micro[0] == "send"}
         for mop, micro in enumerate(invoked):
             if micro[0] == "send" and intended(micro) not in shown and not is_copy(micro):
-                self._send(batch, mop, micro, as_it_is=not has_more(micro[2]))
+                self._send(batch, mop, micro, not has_more(micro[2]))
 
     def _assign(self, call: Paired) -> None:
         """A completed assign or subscribe that did not fail changes what the process holds."""

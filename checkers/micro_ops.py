@@ -6,17 +6,14 @@ may say more before it sends (`[null, v, {...}]`). JSON's true, 1 and 1.0 are th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import chain
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from checkers.columns import Ints
 from checkers.interning import FOREIGN, NO_OFFSET
 
-SEND_SIZE = 3
-"""["send", key, value]."""
 RECORD_SIZE = 2
 """[offset, value]; a third element holds what else was seen."""
 
@@ -35,21 +32,6 @@ def has_more(value: Any) -> bool:
 def is_copy(micro: list[Any]) -> bool:
     """Return whether a send of an invocation copies what its operation polls, if there is as much."""
     return has_more(micro[2]) and "copy" in micro[2][2]
-
-
-def lists_sent(invocation: Any) -> list[Any]:
-    """Return the sends of an invocation whose values are lists: a completion that repeats one knows no offset."""
-    if invocation is None or type(invocation.value) is not list:
-        return []
-    return [
-        micro
-        for micro in invocation.value
-        if type(micro) is list
-        and len(micro) == SEND_SIZE
-        and type(micro[2]) is list
-        and micro[0] == "send"
-        and not has_more(micro[2])
-    ]
 
 
 def intended(micro: list[Any]) -> tuple[Any, Any]:
@@ -92,12 +74,14 @@ def deletion(value: Any) -> dict[str, Any]:
     return {"key": key, "below": offset}
 
 
-def are_plain(flat: Ints, records: Iterable[list[Any]]) -> bool:
+def are_plain(flat: Ints, records: list[list[Any]]) -> bool:
     """Return whether [offset, value] records that could be made numbers are what they say: true is no 1."""
-    offsets, values = flat[0::2], flat[1::2]
-    if int(offsets.min()) < NO_OFFSET or int(offsets.max()) >= FOREIGN:
+    low = int(flat.min())
+    if low < NO_OFFSET and (int(flat[0::2].min()) < NO_OFFSET or int(flat[1::2].min()) <= -FOREIGN):
         return False
-    if int(values.min()) <= -FOREIGN or int(values.max()) >= FOREIGN:
+    if int(flat.max()) >= FOREIGN:
         return False
-    doubtful = bool(((flat == 0) | (flat == 1)).any())
-    return not doubtful or set(map(type, chain.from_iterable(records))) == {int}
+    if low > 1:
+        return True
+    doubtful = np.flatnonzero((flat == 0) | (flat == 1))
+    return all(type(records[place // RECORD_SIZE][place % RECORD_SIZE]) is int for place in doubtful.tolist())
