@@ -8,7 +8,7 @@ client settings, lengths. Everything in the mix is lawful: no correct broker sho
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from harness import catalog, swarm
 from harness.clients.settings import TRANSACTIONAL
@@ -80,6 +80,10 @@ SETTLE_S = 3.0
 """What a fault takes beside its length, about: sessions end, the leader moves, ISRs are full again."""
 OVERLAP_S = 5.0
 """The same of the first of two that overlap."""
+DISKS = ("fill-disk", "rot-follower", "fill-disk,kill-random", "rot-follower,kill-leader")
+DISKS_SHARE = 0.08
+"""Drawn last, in place of the other faults; syncs are slow then, too."""
+SLOW_DISKS = ("1-10", "50-400")
 DIRTY = 0.15
 """Share of read_uncommitted runs, of the workloads where it permits nothing."""
 
@@ -157,15 +161,19 @@ def scenario(seed: int, bug: str = "") -> Scenario:
         "group_protocol": protocol,
         "id_sharers": draws.one_of(1, 1, 2) if workload in TRANSACTIONAL else 1,
     }
+    time_limit_s = round(draws.between(1, 4) * _time_of(nemesis, length_s, interval_s), 3)
+    transactions: Literal[1, 2] = draws.one_of(1, 2)
+    if nemesis != AWAY and draws.number() < DISKS_SHARE:
+        nemesis, broker["harness.sim.sync.ms"] = draws.one_of(*DISKS), draws.one_of(*SLOW_DISKS)
     return Scenario(
         workload=workload,
         cluster=swarm.SIMULATED,
         nemesis=nemesis,
         seed=seed,
         bug=bug,
-        time_limit_s=round(draws.between(1, 4) * _time_of(nemesis, length_s, interval_s), 3),
+        time_limit_s=time_limit_s,
         isolation="read_uncommitted" if dirty else "read_committed",
-        transaction_protocol=draws.one_of(1, 2),
+        transaction_protocol=transactions,
         fault_length_s=length_s,
         fault_interval_s=interval_s,
         recovery_bound_s=60.0,

@@ -17,6 +17,8 @@ from harness.cluster.api import (
     Cluster,
     ClusterError,
     Cut,
+    Disked,
+    Fill,
     Join,
     Kill,
     Killable,
@@ -25,6 +27,7 @@ from harness.cluster.api import (
     Pause,
     Powered,
     Resume,
+    Rot,
     Shape,
     Shapeable,
     Smooth,
@@ -38,6 +41,8 @@ _NAMES: dict[str, type[Action]] = {
     "kill": Kill,
     "stop": Stop,
     "blackout": Blackout,
+    "fill": Fill,
+    "rot": Rot,
     "start": Start,
     "pause": Pause,
     "resume": Resume,
@@ -57,6 +62,7 @@ def powers(kind: type[Cluster]) -> frozenset[Power]:
         "partition": Partitionable,
         "shape": Shapeable,
         "power": Powered,
+        "disk": Disked,
     }
     return frozenset(power for power, protocol in needed.items() if issubclass(kind, protocol))
 
@@ -64,7 +70,7 @@ def powers(kind: type[Cluster]) -> frozenset[Power]:
 def inverse(action: Action) -> Action | None:
     """Return what undoes the action; None where there is nothing to undo."""
     match action:
-        case Kill(node) | Stop(node) | Blackout(node):
+        case Kill(node) | Stop(node) | Blackout(node) | Fill(node) | Rot(node):
             return Start(node)
         case Pause(node):
             return Resume(node)
@@ -90,14 +96,16 @@ def nodes_of(actions: Iterable[Action]) -> tuple[str, ...]:
         match action:
             case Cut(source, target) | Join(source, target) | Shape(source, target) | Smooth(source, target):
                 found |= {end: None for end in (source, target) if end != CLIENTS}
-            case Kill(node) | Stop(node) | Blackout(node) | Start(node) | Pause(node) | Resume(node):
+            case Kill(node) | Stop(node) | Blackout(node) | Fill(node) | Rot(node):
+                found[node] = None
+            case Start(node) | Pause(node) | Resume(node):
                 found[node] = None
             case _:
                 assert_never(action)
     return tuple(found)
 
 
-def perform(action: Action, cluster: Cluster) -> None:  # noqa: C901 - one flat case per kind of action
+def perform(action: Action, cluster: Cluster) -> None:  # noqa: C901, PLR0912 - one flat case per kind of action
     """Do it now. Raises ClusterError when the provider can't."""
     match action:
         case Kill(node):
@@ -106,6 +114,10 @@ def perform(action: Action, cluster: Cluster) -> None:  # noqa: C901 - one flat 
             _stoppable(cluster).stop(node)
         case Blackout(node):
             _powered(cluster).blackout(node)
+        case Fill(node):
+            _disked(cluster).fill(node)
+        case Rot(node, key):
+            _disked(cluster).rot(node, key)
         case Start(node):
             _killable(cluster).start(node)
         case Pause(node):
@@ -133,7 +145,7 @@ def undo(action: Action, cluster: Cluster) -> bool:
             needed = _pausable(cluster).paused(node)
         case Join() | Smooth():
             needed = True  # both are safe when not needed, and a cut that has dropped nothing looks like none
-        case Kill() | Stop() | Blackout() | Pause() | Cut() | Shape():
+        case Kill() | Stop() | Blackout() | Fill() | Rot() | Pause() | Cut() | Shape():
             raise ValueError(f"{action} undoes nothing")
         case _:
             assert_never(action)
@@ -157,6 +169,12 @@ def _stoppable(cluster: Cluster) -> Stoppable:
 def _powered(cluster: Cluster) -> Powered:
     if not isinstance(cluster, Powered):
         raise ClusterError(f"cluster {cluster.name}: its nodes can't lose power")
+    return cluster
+
+
+def _disked(cluster: Cluster) -> Disked:
+    if not isinstance(cluster, Disked):
+        raise ClusterError(f"cluster {cluster.name}: its nodes' disks can't be broken")
     return cluster
 
 
@@ -185,7 +203,9 @@ def to_json(action: Action) -> dict[str, Any]:
             return {"shape": [source, target, delay_ms, loss_ppm]}
         case Cut(source, target) | Join(source, target) | Smooth(source, target):
             return {type(action).__name__.lower(): [source, target]}
-        case Kill(node) | Stop(node) | Blackout(node) | Start(node) | Pause(node) | Resume(node):
+        case Rot(node, key):
+            return {"rot": [node, key]}
+        case Kill(node) | Stop(node) | Blackout(node) | Fill(node) | Start(node) | Pause(node) | Resume(node):
             return {type(action).__name__.lower(): node}
         case _:
             assert_never(action)
@@ -198,7 +218,9 @@ def from_json(document: dict[str, Any]) -> Action:
             return Shape(source, target, delay_ms, loss_ppm)
         case (("cut" | "join" | "smooth" as name, [str() as source, str() as target]),):
             return _NAMES[name](source, target)  # type: ignore[call-arg]
-        case (("kill" | "stop" | "blackout" | "start" | "pause" | "resume" as name, str() as node),):
+        case (("rot", [str() as node, str() as key]),):
+            return Rot(node, key)
+        case (("kill" | "stop" | "blackout" | "fill" | "start" | "pause" | "resume" as name, str() as node),):
             return _NAMES[name](node)  # type: ignore[call-arg]
         case _:
             raise ValueError(f"not an action: {document!r}")

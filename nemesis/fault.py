@@ -18,7 +18,7 @@ from typing import Any, Literal, Protocol
 from harness.cluster.api import Action, Condition, Key, PartitionState, Question
 
 Expects = Literal["progress", "stall"]
-Power = Literal["kill", "stop", "pause", "partition", "shape", "power"]
+Power = Literal["kill", "stop", "pause", "partition", "shape", "power", "disk"]
 
 
 @dataclass(frozen=True, slots=True)

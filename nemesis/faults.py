@@ -8,6 +8,7 @@ from types import MappingProxyType
 from nemesis.away import ReplicaAway
 from nemesis.bad_links import CutClients, LossyLinks, SlowFollower, SlowLinks
 from nemesis.controllers import KillController
+from nemesis.disks import FillDisk, RotFollower
 from nemesis.fault import Fault
 from nemesis.kills import KillAll, KillFollower, KillLeader, KillLeaders, KillRandom
 from nemesis.partitions import PartitionLeader
@@ -39,6 +40,8 @@ _KINDS: tuple[Fault, ...] = (
     KillLeaders(),
     SlowFollower(),
     RestartRolling(),
+    FillDisk(),
+    RotFollower(),
 )
 
 FAULTS: Mapping[str, Fault] = MappingProxyType({fault.name: fault for fault in _KINDS})

@@ -67,6 +67,8 @@ class Disk:
     def __init__(self) -> None:
         self.full = False
         """Whether every further byte is refused."""
+        self.rotten = 0
+        """How many bytes `damage` has changed."""
         self._segments: dict[str, dict[int, _Segment]] = {}
         self._dropped: dict[str, dict[int, bytes]] = {}
         """Durable content of segments that were deleted, until their log is synced."""
@@ -203,6 +205,7 @@ class Disk:
     def damage(self, log: str, base: int, position: int) -> None:
         """Flip the bits of one byte."""
         self._segments[log][base].data[position] ^= 0xFF
+        self.rotten += 1
 
     # Storage: what the core reads.
 

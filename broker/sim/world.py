@@ -19,6 +19,7 @@ from broker.sim.cluster import Cluster, Shape
 from broker.sim.invariants import Invariants
 from broker.sim.loop import Loop
 from broker.sim.node import Node
+from broker.sim.rot import CRC_COVERS, unchecked
 
 MAX_LINES: Final = 20_000
 """Of the trace, and of each node's log: 1-2 MB; what led to a failure is at the end."""
@@ -122,6 +123,20 @@ class World:
         for name in names:
             self.nodes[name].kill(power=True)
         self.invariants.power_lost()
+
+    def rot(self, name: str, log: str) -> None:
+        """Kill a node, and change a byte of a log's batches that it has not checkpointed: it checks them at its start.
+
+        What lies below the recovery point nobody checks, neither here nor in Kafka: it would be served as it is.
+        """
+        node = self.nodes[name]
+        node.kill()
+        places = unchecked(node.disk, log)
+        if places:
+            base, position, size = places[int(self.loop.random("rot").random() * len(places))]
+            at = CRC_COVERS + int(self.loop.random("rot").random() * (size - CRC_COVERS))
+            node.disk.damage(log, base, position + at)
+            self.invariants.damaged(node, log)
 
     def tell(self, node: Node, text: str) -> None:
         """Add to a node's log, and to the trace."""

@@ -109,6 +109,23 @@ class Powered(Protocol):
 
 
 @runtime_checkable
+class Disked(Protocol):
+    """A cluster whose nodes' disks fail. `start` as Killable: there is room again, and what rotted stays so."""
+
+    def fill(self, node: str) -> None:
+        """Let the node's disk refuse every further byte: the node ends with the next one."""
+        ...
+
+    def rot(self, node: str, key: Key) -> None:
+        """End the node at once, and change a byte of what it would check of the partition when it starts."""
+        ...
+
+    def rotten(self, node: str) -> int:
+        """Return how many bytes of the node's disk were changed so far."""
+        ...
+
+
+@runtime_checkable
 class Pausable(Protocol):
     """A cluster whose nodes can be stopped with SIGSTOP and continued."""
 
@@ -229,6 +246,21 @@ class Blackout:
 
 
 @dataclass(frozen=True, slots=True)
+class Fill:
+    """Let the node's disk be full."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rot:
+    """Kill the node, and change a byte of its replica of the partition."""
+
+    node: str
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
 class Start:
     """Start the node again."""
 
@@ -284,7 +316,7 @@ class Smooth:
     target: str
 
 
-Action = Kill | Stop | Blackout | Start | Pause | Resume | Cut | Join | Shape | Smooth
+Action = Kill | Stop | Blackout | Fill | Rot | Start | Pause | Resume | Cut | Join | Shape | Smooth
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,6 +375,13 @@ class Pid:
 
 
 @dataclass(frozen=True, slots=True)
+class Rotten:
+    """Answer: how many bytes of the node's disk were changed so far."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stopped:
     """Answer: whether the operating system says that the node's processes are stopped."""
 
@@ -372,7 +411,9 @@ class Shaped:
     target: str
 
 
-Question = LeaderOf | Controller | QuorumLeader | Coordinator | Pid | Stopped | Dropped | Shaped | PreferredElection
+Question = (
+    LeaderOf | Controller | QuorumLeader | Coordinator | Pid | Rotten | Stopped | Dropped | Shaped | PreferredElection
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from harness.cluster.api import (
     Controller,
     ControllerElected,
     Coordinator,
+    Disked,
     Dropped,
     FullIsr,
     IsrShrunk,
@@ -44,6 +45,7 @@ from harness.cluster.api import (
     Question,
     QuorumLeader,
     QuorumObserver,
+    Rotten,
     Shapeable,
     Shaped,
     Stable,
@@ -251,7 +253,7 @@ def split_key(key: Key) -> tuple[str, int]:
     return topic, int(index)
 
 
-def answer(question: Question, observer: Observer, cluster: Cluster) -> Any:  # noqa: PLR0911 - one for each question
+def answer(question: Question, observer: Observer, cluster: Cluster) -> Any:  # noqa: C901, PLR0911 - a case for each
     """Return the answer to a question; None where nobody could say, or where the cluster lacks the power."""
     match question:
         case LeaderOf(key):
@@ -264,6 +266,8 @@ def answer(question: Question, observer: Observer, cluster: Cluster) -> Any:  # 
             return observer.coordinator(kind, name)
         case Pid(node):
             return cluster.pid(node) if isinstance(cluster, Killable) else None
+        case Rotten(node):
+            return cluster.rotten(node) if isinstance(cluster, Disked) else None
         case Stopped(node):
             return cluster.paused(node) if isinstance(cluster, Pausable) else None
         case PreferredElection(topic):

@@ -57,7 +57,7 @@ _PID: Final = 1000
 class SimulatedCluster:
     """A cluster on a virtual clock.
 
-    Satisfies Cluster, Killable, Powered, Pausable, Partitionable, Shapeable and Logged.
+    Satisfies Cluster, Killable, Powered, Disked, Pausable, Partitionable, Shapeable and Logged.
     """
 
     def __init__(self, spec: ClusterSpec) -> None:
@@ -120,8 +120,21 @@ class SimulatedCluster:
         """End the node's process at once, and lose what its disk had not synced."""
         self.world.lose_power(self._node(node).name)
 
+    def fill(self, node: str) -> None:
+        """Let the node's disk refuse every further byte: its process ends with the next one."""
+        self._node(node).disk.full = True
+
+    def rot(self, node: str, key: str) -> None:
+        """End the node's process at once; change a byte of the partition that it will check."""
+        self.world.rot(self._node(node).name, "-".join(key.rsplit("/", 1)))
+
+    def rotten(self, node: str) -> int:
+        """Return how many bytes were changed."""
+        return self._node(node).disk.rotten
+
     def start(self, node: str) -> None:
-        """Start the node's process; safe when it runs."""
+        """Make room on the node's disk, start its process; safe when it runs."""
+        self._node(node).disk.full = False
         self._node(node).start()
 
     def pid(self, node: str) -> int | None:

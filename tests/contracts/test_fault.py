@@ -22,7 +22,7 @@ from tests.nemesis.fake import FakeCluster, holds, nemesis
 KEY = "t0/0"
 AIM = {"keys": [KEY], "draw": 0.4}
 STALLING = {"kill-all", "kill-leaders", "lose-power-all", "pause-followers", "cut-clients"}
-INJURE = {"kill", "stop", "pause", "cut", "shape", "blackout"}
+INJURE = {"kill", "stop", "pause", "cut", "shape", "blackout", "fill", "rot"}
 
 every_fault = pytest.mark.parametrize("fault", list(FAULTS.values()), ids=list(FAULTS))
 by_role = pytest.mark.parametrize(

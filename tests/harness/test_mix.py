@@ -58,7 +58,8 @@ def test_the_mix_covers_what_there_is():
     ):
         assert len({getattr(one, field) for one in made}) > 1, field
     faults = {fault for one in made for choice in one.nemesis.split(",") for fault in choice.split("+")}
-    assert faults == {name for choice in mix.FAULTS for name in choice.split("+")} | {mix.AWAY}
+    disks = {name for choice in mix.DISKS for name in choice.split(",")}
+    assert faults == {name for choice in mix.FAULTS for name in choice.split("+")} | {mix.AWAY} | disks
     assert {(one.replication, one.min_isr) for one in made} == set(mix.REPLICATION)
 
 

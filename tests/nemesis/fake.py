@@ -98,6 +98,9 @@ class FakeCluster:
         """Methods that silently do nothing."""
         self.mute = False
         """Nobody can say who leads."""
+        self.rotted: dict[str, int] = {}
+        self.checkpointed: set[Key] = set()
+        """Partitions of which nothing is left that a node would check."""
         self.calls: list[tuple[str, ...]] = []
 
     # Cluster
@@ -139,6 +142,18 @@ class FakeCluster:
     def blackout(self, node: str) -> None:
         if self._does("blackout", node):
             self.machines[node] = _Machine(None, heard_for_s=0.0, fenced=self.machines[node].fenced)
+
+    def fill(self, node: str) -> None:
+        if self._does("fill", node):
+            self.machines[node] = _Machine(None, heard_for_s=0.0, fenced=self.machines[node].fenced)
+
+    def rot(self, node: str, key: Key) -> None:
+        if self._does("rot", node, key):
+            self.machines[node] = _Machine(None, heard_for_s=0.0, fenced=self.machines[node].fenced)
+            self.rotted[node] = self.rotted.get(node, 0) + (key not in self.checkpointed)
+
+    def rotten(self, node: str) -> int:
+        return self.rotted.get(node, 0)
 
     def start(self, node: str) -> None:
         machine = self.machines[node]

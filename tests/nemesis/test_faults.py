@@ -340,3 +340,40 @@ def test_slow_links_of_a_single_node_are_a_miss(tmp_path):
     value = invoked(nemesis(FakeCluster(nodes=1, replication=1), tmp_path), "slow-links", AIM).value
     assert value["bit"] is False
     assert value["evidence"]["reason"] == "n1 has no link to another node"
+
+
+def test_a_disk_that_is_full_and_never_written_has_not_bitten_and_is_healed(tmp_path):
+    cluster = FakeCluster()
+    cluster.ignored.add("fill")
+    client = nemesis(cluster, tmp_path)
+    value = invoked(client, "fill-disk", AIM).value
+    assert value["bit"] is False
+    assert value["nodes"] == ["n1"]
+    invoked(client, "heal", {"fault-id": 1})
+    assert cluster.calls == [("fill", "n1"), ("kill", "n1"), ("start", "n1")]
+    assert cluster.whole()
+
+
+def test_rot_is_aimed_at_a_follower_in_sync_and_says_how_many_bytes_it_changed(tmp_path):
+    cluster = FakeCluster()
+    cluster.partitions_by_key[KEY].isr = ["n1", "n3"]
+    value = invoked(nemesis(cluster, tmp_path), "rot-follower", AIM).value
+    assert cluster.calls == [("rot", "n3", KEY)]
+    assert (value["nodes"], value["evidence"]["bytes-changed"]) == (["n3"], 1)
+
+
+def test_nothing_that_rots_is_a_miss_and_is_healed(tmp_path):
+    cluster = FakeCluster()
+    cluster.checkpointed.add(KEY)
+    client = nemesis(cluster, tmp_path)
+    value = invoked(client, "rot-follower", AIM).value
+    assert (value["bit"], value["evidence"]["reason"]) == (False, "all was checkpointed")
+    invoked(client, "heal", {"fault-id": 1})
+    assert cluster.whole()
+
+
+def test_without_a_follower_in_sync_nothing_rots(tmp_path):
+    cluster = FakeCluster()
+    cluster.partitions_by_key[KEY].isr = ["n1"]
+    value = invoked(nemesis(cluster, tmp_path), "rot-follower", AIM).value
+    assert (value["bit"], cluster.calls) == (False, [])
