@@ -300,7 +300,8 @@ class Broker:
     def _settle(self, now_ms: int) -> None:
         """Do what the event has made due."""
         self.replicas.broker_epoch = self.lifecycle.epoch
-        self._apply_dirty(now_ms)
+        if self._dirty or self._recheck or not self._active:
+            self._apply_dirty(now_ms)
         if self._active:
             self.isr.tick(now_ms)
         self.ids.tick(now_ms)

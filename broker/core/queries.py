@@ -86,6 +86,8 @@ _SIMPLE: dict[type, Callable[[Broker, Any], Response | None]] = {
 }
 """Questions that need the node's state, but neither its disk nor the time."""
 _OTHERS = {MetadataRequest, ListOffsetsRequest, ListTransactionsRequest, DescribeQuorumRequest}
+QUESTIONS = frozenset({*_SIMPLE, *_OTHERS})
+"""All that may be answered here."""
 
 
 def answer(broker: Broker, storage: Storage, message: Request, now_ms: int) -> Response | None:

@@ -133,6 +133,7 @@ class Connection:
         self._waits_for_memory = self._peer_is_slow = self._reading_paused = self._is_taking = self._is_lost = False
         self._held_until_s = 0.0
         self.peer = _name(connection)
+        self.host = f"/{self.peer.rpartition(':')[0]}"  # as Kafka shows it
         self._stream = open_stream(self._loop, connection, self, context, is_server=True)
         if not host.opened(self):
             self.close()

@@ -181,7 +181,7 @@ class Disk:
             self._note(first.log, _FOLDER)
         for at in range(0, len(run), MAX_VECTORS):
             views = [item.data for item in run[at : at + MAX_VECTORS]]
-            size = sum(map(len, views))
+            size = sum(map(len, views)) if len(views) > 1 else len(views[0])
             written = os.pwritev(descriptor, views, position)
             if written != size:
                 self._finish(descriptor, b"".join(views)[written:], position + written)

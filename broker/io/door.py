@@ -23,7 +23,7 @@ import msgspec
 from broker.core.controller.features import SUPPORTED
 from broker.core.errors import Code
 from broker.core.metadata.image import Image
-from broker.io import hot, hot_fetch
+from broker.io import hot, hot_fetch, hot_transactions
 from broker.io.served import SERVED, offered
 from broker.io.stream import Chunk
 from broker.wire import codec
@@ -41,6 +41,7 @@ from broker.wire.messages.api_versions import (
 from broker.wire.messages.fetch import FetchRequest, FetchResponse, Region
 from broker.wire.messages.join_group import JoinGroupResponse
 from broker.wire.messages.metadata import MetadataRequest
+from broker.wire.messages.produce import ProduceResponse
 from broker.wire.schema import compiled
 
 CLUSTER_AUTHORIZATION_FAILED = 31
@@ -83,9 +84,11 @@ def open_frame(payload: memoryview, *, to_nodes: bool, image: Callable[[], Image
     header = read_request_header(payload)
     if api_key == Api.PRODUCE:
         return Asked(header, hot.read_produce(payload, header.body_at, version))
-    message: Request | None = None
+    message: Request | None
     if api_key == Api.FETCH:
         message = hot_fetch.read_request(payload, header.body_at, version)
+    else:
+        message = hot_transactions.read(api_key, payload, header.body_at, version)
     if message is None:
         message = codec.decode_body(served.request, version, payload, header.body_at, exact=False)
     if isinstance(message, MetadataRequest) and version == 0 and message.topics == ():
@@ -117,6 +120,11 @@ def close_frame(message: Response, version: int, correlation_id: int, source: So
         if hot.is_plain(message):
             return hot.write_fetch(message, version, correlation_id, source.chunk_of)
         message = _with_bytes(message, source.bytes_of)
+    data = hot_transactions.write(message, version, correlation_id)
+    if data is None and isinstance(message, ProduceResponse):
+        data = hot.write_produced(message, version, correlation_id)
+    if data is not None:
+        return [data]
     if isinstance(message, JoinGroupResponse) and version < 7 and message.protocol_name is None:
         message = msgspec.structs.replace(message, protocol_name="")  # null is for clients from version 7 on
     return [frame(codec.encode_response(message, version, correlation_id=correlation_id))]

@@ -2,9 +2,9 @@
 
 `read_produce` returns records as views into the received frame (the core patches them in place and the disk writes
 them). `write_fetch` returns chunks: bytes around the regions, for each of which `read` gives bytes or a span of its
-file. Both agree with `broker.wire.codec` in every version that is served; a Fetch response with a tagged field in a
-partition (an error, a divergence) is left to the codec. No records are an empty set on the wire, never
-null: librdkafka takes null for an error.
+file. `write_produced` writes an answer to Produce in which nothing is refused. All agree with `broker.wire.codec` in
+every version that is served; a Fetch response with a tagged field in a partition (an error, a divergence) is left to
+the codec. No records are an empty set on the wire, never null: librdkafka takes null for an error.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from broker.wire.messages.fetch import (
     Region,
     SnapshotId,
 )
-from broker.wire.messages.produce import PartitionProduceData, ProduceRequest, TopicProduceData
+from broker.wire.messages.produce import LeaderIdAndEpoch as CurrentLeader
+from broker.wire.messages.produce import PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData
 from broker.wire.primitives import (
     read_compact_length,
     read_int16_length,
@@ -46,6 +47,8 @@ _SESSION = struct.Struct(">ihi")
 _PARTITION_4 = struct.Struct(">ihqq")
 _PARTITION = struct.Struct(">ihqqq")
 _ABORTED = struct.Struct(">qq")
+_PRODUCED = struct.Struct(">ihqqqbbb")
+"""A partition's answer, with no record errors, no message, and no tagged fields."""
 _OLD = {
     nullable: sized(read_int16_length, write_int16_length, text=True, nullable=nullable) for nullable in (False, True)
 }
@@ -53,6 +56,7 @@ _NEW = {
     nullable: sized(read_compact_length, write_compact_length, text=True, nullable=nullable)
     for nullable in (False, True)
 }
+_NO_NEWS = CurrentLeader()
 _NO_DIVERGENCE, _NO_LEADER, _NO_SNAPSHOT = EpochEndOffset(), LeaderIdAndEpoch(), SnapshotId()
 
 
@@ -109,6 +113,30 @@ def _count(payload: memoryview, count: int, at: int) -> tuple[int, int]:
     if not 0 <= count <= len(payload) - at:
         raise WireError(f"an array of {count} elements where {len(payload) - at} bytes are left")
     return count, at
+
+
+def write_produced(message: ProduceResponse, version: int, correlation_id: int) -> bytes | None:
+    """Return the frame of an answer that says nothing but offsets, in the newer versions; None for any other."""
+    if version < _PRODUCE_FLEXIBLE or message.node_endpoints:
+        return None
+    out = bytearray(_INT32.size) + _INT32.pack(correlation_id)
+    out.append(0)
+    write_compact_length(out, len(message.responses))
+    for topic in message.responses:
+        if version >= _PRODUCE_BY_ID:
+            out += topic.topic_id
+        else:
+            _NEW[False][1](out, topic.name)
+        write_compact_length(out, len(topic.partition_responses))
+        for one in topic.partition_responses:
+            if one.error_code or one.record_errors or one.error_message is not None or one.current_leader != _NO_NEWS:
+                return None
+            out += _PRODUCED.pack(one.index, 0, one.base_offset, one.log_append_time_ms, one.log_start_offset, 1, 0, 0)
+        out.append(0)
+    out += _INT32.pack(message.throttle_time_ms)
+    out.append(0)
+    _INT32.pack_into(out, 0, len(out) - _INT32.size)
+    return bytes(out)
 
 
 def is_plain(message: FetchResponse) -> bool:

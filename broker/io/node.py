@@ -321,18 +321,18 @@ class Node:
             elif verdict is not None:
                 self._refuse(slot, asked, verdict)
                 return
-        if not connection.to_nodes:
-            self._throttle.asked(slot, message, asked.header.client_id or "")
-        if queries.is_forwarded(self.broker, message) and not connection.to_nodes:
-            self._forward(slot, asked)
-            return
-        answer = queries.answer(self.broker, self.disk, message, self.now_ms())
-        if answer is not None:
-            self._answer(slot, answer)
-            return
         client_id = asked.header.client_id or ""
-        host = f"/{connection.peer.rpartition(':')[0]}"  # as Kafka shows it
-        version = asked.header.version
+        if not connection.to_nodes:
+            self._throttle.asked(slot, message, client_id)
+        if type(message) in queries.QUESTIONS:
+            if queries.is_forwarded(self.broker, message) and not connection.to_nodes:
+                self._forward(slot, asked)
+                return
+            answer = queries.answer(self.broker, self.disk, message, self.now_ms())
+            if answer is not None:
+                self._answer(slot, answer)
+                return
+        host, version = connection.host, asked.header.version
         self.step(Request(slot, message, client_id, host, internal=connection.to_nodes, version=version))
 
     def _answer(self, slot: Slot, answer: Response) -> None:
@@ -356,7 +356,7 @@ class Node:
         certificate = connection.certificate()
         if certificate:
             session.tls(certificate)
-        host = connection.peer.rpartition(":")[0]
+        host = connection.host.removeprefix("/")
 
         def may(operation: Operation, kind: ResourceType, name: str | None) -> bool:
             question = Question(session.principal or "", host, operation, kind, name)

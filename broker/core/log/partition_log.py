@@ -156,12 +156,12 @@ class PartitionLog:
         return taken
 
     def _place(self, buffer: Buffer, position: int, header: BatchHeader) -> None:
-        segment = self.segments[-1]
-        if len(segment) and self._must_roll(segment, header):
+        segment, size = self.segments[-1], header.size
+        if segment.size and self._must_roll(segment, header, size):
             segment = self.roll()
         if self.epochs.assign(header.leader_epoch, header.base_offset) or self._has_unsaved_epoch:
             self._save_epochs()
-        view = memoryview(buffer)[position : position + header.size]
+        view = memoryview(buffer)[position : position + size]
         self._out.writes.append(Append(self.name, segment.base, segment.size, view))
         segment.append(header)
         self.note(buffer, position, header)
@@ -179,9 +179,9 @@ class PartitionLog:
         if entry is not None:
             self.aborted.add(entry)
 
-    def _must_roll(self, segment: Segment, header: BatchHeader) -> bool:
+    def _must_roll(self, segment: Segment, header: BatchHeader, size: int) -> bool:
         config = self.config
-        if segment.size + header.size > config.segment_bytes or not segment.fits(header):
+        if segment.size + size > config.segment_bytes or not segment.fits(header):
             return True
         if len(segment) * BATCH_BYTES >= config.index_bytes:
             return True

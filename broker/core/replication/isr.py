@@ -164,4 +164,5 @@ class IsrKeeper:
         """Do what is due."""
         if now_ms >= self._check_at_ms:
             self.check(now_ms)
-        self.send(now_ms)
+        if self._wishes:
+            self.send(now_ms)

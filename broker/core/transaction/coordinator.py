@@ -244,6 +244,8 @@ class TransactionCoordinator:
 
     def _save_completed(self, now_ms: int) -> None:
         """Write down the completions that no later change has overtaken."""
+        if next(iter(self._unsaved.values()))[1] > now_ms:
+            return  # the first is the oldest
         due = [entry for entry, (_, due_ms) in self._unsaved.items() if due_ms <= now_ms]
         for entry in due:
             shard, _ = self._unsaved.pop(entry)

@@ -27,7 +27,7 @@ Place = tuple[str, int]
 """Topic name and partition index."""
 
 
-class State(enum.Enum):
+class State(enum.StrEnum):
     """See the module."""
 
     EMPTY = "Empty"
@@ -40,7 +40,7 @@ class State(enum.Enum):
     @property
     def is_prepared(self) -> bool:
         """Whether it is decided, and markers are being written."""
-        return self in {State.PREPARE_COMMIT, State.PREPARE_ABORT}
+        return self is State.PREPARE_COMMIT or self is State.PREPARE_ABORT
 
 
 FROM: dict[State, frozenset[State]] = {
