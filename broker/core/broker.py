@@ -19,6 +19,7 @@ from broker.core.cleaning.cleaner import Cleaner
 from broker.core.config import BrokerConfig
 from broker.core.controller.controller import Controller, ControllerRequest, refusal
 from broker.core.describe import cluster
+from broker.core.forwarding import Forwarding
 from broker.core.group import group_admin
 from broker.core.group.coordinator import TOPIC as GROUP_TOPIC
 from broker.core.group.coordinator import GroupCoordinator
@@ -56,8 +57,6 @@ from broker.wire.messages.create_topics import CreateTopicsRequest
 from broker.wire.messages.delete_groups import DeleteGroupsRequest
 from broker.wire.messages.metadata import MetadataRequest, MetadataResponse
 
-FORWARD_CHANNEL = 4
-"""Clients' requests on their way to the controller."""
 MAX_ROUNDS = 1000
 """Requests of a node to itself within one step; more means that it talks to itself for ever."""
 
@@ -103,7 +102,6 @@ class Broker:
         self._own_open = 0  # requests of this node to itself that are not answered
         self._slow_deadline_ms = 0
         self._dirty: dict[Key, None] = {}
-        self._forwarded: dict[int, tuple[object, Any]] = {}
         self._asked_for_topics: dict[str, int] = {}
         self.replicas = Replicas(config, storage, out)
         self.lifecycle = Lifecycle(
@@ -153,8 +151,10 @@ class Broker:
         self.quorum = Quorum(quorum_config, storage, out, rng=self._rng, listener=self, now_ms=now_ms)
         self.groups = GroupCoordinator(config, self.replicas, storage, out, image=lambda: self.image, rng=self._rng)
         self.offsets = TransactionalOffsets(self.groups, self.verifier, self.replicas, out, image=lambda: self.image)
+        self.forwarding = Forwarding(config, out, controller=lambda: self.quorum.leader_id)
         self._askers: tuple[Asker, ...] = (
             self.quorum,
+            self.forwarding,
             self.fetchers,
             self.isr,
             self.lifecycle,
@@ -228,14 +228,12 @@ class Broker:
 
     def _to_controller(self, request: Request, message: ControllerRequest, now_ms: int) -> None:
         """Decide here, or pass a client's request on; a node that asked the wrong node looks for itself."""
-        if self.controller is not None:
+        if not request.internal:
+            self.forwarding.ask(request.id, message, now_ms)
+        elif self.controller is not None:
             self.controller.handle(request.id, message, now_ms)
-        elif request.internal or self.quorum.leader_id < 0:
-            self._out.replies.append(Reply(request.id, refusal(message)))
         else:
-            timeout_ms = self.config.request_timeout_ms
-            token = self._out.request(self.quorum.leader_id, FORWARD_CHANNEL, message, timeout_ms)
-            self._forwarded[token] = (request.id, refusal(message))
+            self._out.replies.append(Reply(request.id, refusal(message)))
 
     def metadata(self, request: MetadataRequest) -> MetadataResponse:
         """Return what this node knows of the cluster.
@@ -262,16 +260,12 @@ class Broker:
         self._to_controller(Request(_Unheard(), request), request, now_ms)
 
     def _answered(self, token: int, message: Any, now_ms: int) -> None:
-        if token in self._forwarded:
-            self._out.replies.append(Reply(self._forwarded.pop(token)[0], message))
         for asker in self._askers:
             if asker.owns(token):
                 asker.answered(token, message, now_ms)
                 return
 
     def _failed(self, token: int, now_ms: int) -> None:
-        if token in self._forwarded:
-            self._out.replies.append(Reply(*self._forwarded.pop(token)))
         for asker in self._askers:
             if asker.owns(token):
                 asker.failed(token, now_ms)
@@ -304,6 +298,7 @@ class Broker:
             self._apply_dirty(now_ms)
         if self._active:
             self.isr.tick(now_ms)
+        self.forwarding.tick(now_ms)
         self.ids.tick(now_ms)
         self.transactions.tick(now_ms)
         self.groups.tick(now_ms)
@@ -353,6 +348,7 @@ class Broker:
             self.quorum.deadline_ms,
             self.deleting.deadline_ms,
             self.lifecycle.deadline_ms,
+            self.forwarding.deadline_ms,
             self._checkpoint_at_ms,
         ]
         if self.controller is not None:
