@@ -1,8 +1,8 @@
 """Clients' requests on their way to the active controller, whichever node they came to.
 
-While nobody is known to lead the quorum, or whoever led it is gone or has lost it, a request waits and is sent again, as
-in Apache Kafka; after `request.timeout.ms` its client hears NOT_CONTROLLER. So a request may be executed twice, and the
-second answer says so (TOPIC_ALREADY_EXISTS). Kafka: NodeToControllerChannelManagerImpl.
+While nobody is known to lead the quorum, or whoever led it is gone or leads no more, a request waits and is sent again,
+as in Apache Kafka; after `request.timeout.ms` its client hears NOT_CONTROLLER. So a request may be executed twice, and
+the second answer says so (TOPIC_ALREADY_EXISTS). Kafka: NodeToControllerChannelManagerImpl.
 """
 
 from __future__ import annotations
