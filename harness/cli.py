@@ -304,6 +304,9 @@ def bugs(
     minutes: Annotated[float, typer.Option(help="Leave what is not done by then; 0: no limit.", min=0)] = 0.0,
     only: Annotated[str, typer.Option(help="Hunt these, with commas; `none`: only clean runs.")] = "",
     first_seed: Annotated[int, typer.Option(help="The first seed of each hunt.", min=0)] = 1,
+    book: Annotated[
+        Path | None, typer.Option(help="Keep every attempt in this file, and make none that is there already.")
+    ] = None,
     write: Annotated[Path | None, typer.Option(help="Put the table between the marks of this document.")] = None,
     results: Results = RESULTS,
 ) -> None:
@@ -319,6 +322,7 @@ def bugs(
         clean=clean,
         jobs=jobs,
         minutes=minutes,
+        book=book,
         write=write,
         results=results,
     )

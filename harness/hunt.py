@@ -7,8 +7,10 @@ from pathlib import Path
 
 from harness import catalog, hunted, hunting
 from harness import run as runs
+from harness.commit import commit
 from harness.exits import VALID
 from harness.permitted import PERMITS
+from harness.scorebook import Book
 
 
 def list_all() -> int:
@@ -27,12 +29,15 @@ def score(
     jobs: int,
     minutes: float,
     write: Path | None,
+    book: Path | None,
     results: Path,
 ) -> int:
     """Hunt bugs (all, or those named with commas; `none`), run clean seeds, print the table; return the exit status."""
     names = [] if only == "none" else [catalog.bug(name).name for name in only.split(",")] if only else [*catalog.BUGS]
     folder = runs.new_folder(results, "bugs").resolve()
-    sys.stdout.write(f"hunting in {folder}\n")
+    pages = Book(book or folder / "attempts.jsonl")
+    pages.begin(commit() or "unknown")
+    sys.stdout.write(f"hunting in {folder}, attempts in {pages.path}\n")
     done = hunting.score(
         names,
         [*PERMITS] if only in {"", "none"} else [],
@@ -42,6 +47,7 @@ def score(
         jobs=jobs,
         minutes=minutes,
         results=folder,
+        book=pages,
         tell=lambda line: print(line, flush=True),  # noqa: T201
     )
     chosen = [f"--only {only}"] if only else []

@@ -4,16 +4,18 @@ A hunt runs the scenarios of `harness.mix` in seed order, on the simulated clust
 checkers call one invalid. It is told neither workload nor fault, and what the simulator itself sees broken (an
 invariant, a core that failed) is noted apart: only the client's history and the probes count. Clean seeds, the same
 scenarios without a bug, must raise nothing. Hunts run side by side on processes; each run's folder is removed unless it
-tells something.
+tells something. Every attempt is in a book (`harness.scorebook`) as soon as it is made.
 """
 
 from __future__ import annotations
 
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -21,6 +23,7 @@ from harness import launch, mix, permitted
 from harness.exits import BROKEN, INVALID, VALID
 from harness.history import HARNESS, Op
 from harness.scenario import Scenario
+from harness.scorebook import BUG, CLEAN, PERMIT, Attempt, Book
 
 INVARIANT = "invariant"
 SIMULATORS = "broken-invariant"
@@ -28,27 +31,6 @@ SIMULATORS = "broken-invariant"
 FOREVER_S = float("inf")
 CHUNK = 5
 """Clean seeds that one task runs: a task must not last so long that the end waits for one process."""
-
-
-class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """One run of a hunt. `valid` is None where the harness broke; `why` says how then."""
-
-    seed: int
-    valid: bool | str | None
-    anomalies: tuple[str, ...] = ()
-    permitted: tuple[str, ...] = ()
-    """Those of the anomalies that the scenario's settings make legal."""
-    invariants: tuple[str, ...] = ()
-    virtual_s: float = 0.0
-    cpu_s: float = 0.0
-    """Of one core that has nothing else to do: what else runs on the machine does not count."""
-    folder: str = ""
-    why: str = ""
-
-    @property
-    def is_found(self) -> bool:
-        """Whether what clients and probes saw is wrong, whatever the simulator knows."""
-        return self.valid is False and bool(self.anomalies)
 
 
 class Hunt(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,25 +102,48 @@ def attempt(scenario: Scenario, results: Path) -> Attempt:
     )
 
 
-def hunt(bug: str, seeds: Iterable[int], results: Path, until_s: float = FOREVER_S) -> Hunt:
+def hunt(bug: str, seeds: Iterable[int], results: Path, until_s: float = FOREVER_S, book: Book | None = None) -> Hunt:
     """Try seeds until the checkers find the bug, or the wall clock says `until_s`."""
-    return _hunt(bug, (mix.scenario(seed, bug) for seed in seeds), results, until_s)
+    return told(bug, _tries((BUG, bug), (mix.scenario(seed, bug) for seed in seeds), results, until_s, book))
 
 
-def permit(name: str, seeds: Iterable[int], results: Path, until_s: float = FOREVER_S) -> Hunt:
+def permit(
+    name: str, seeds: Iterable[int], results: Path, until_s: float = FOREVER_S, book: Book | None = None
+) -> Hunt:
     """Try seeds on the clean broker until a setting shows what it permits."""
-    return _hunt(name, (permitted.scenario(seed, name) for seed in seeds), results, until_s)
+    return told(
+        name, _tries((PERMIT, name), (permitted.scenario(seed, name) for seed in seeds), results, until_s, book)
+    )
 
 
-def _hunt(name: str, scenarios: Iterable[Scenario], results: Path, until_s: float) -> Hunt:
+def clean(seeds: Sequence[int], results: Path, until_s: float = FOREVER_S, book: Book | None = None) -> list[Attempt]:
+    """Run seeds without a bug, as many as the time allows."""
+    return [*_tries((CLEAN, ""), (mix.scenario(seed) for seed in seeds), results, until_s, book)]
+
+
+def _tries(
+    what: tuple[str, str], scenarios: Iterable[Scenario], results: Path, until_s: float, book: Book | None
+) -> Iterator[Attempt]:
+    """Make attempts, or take them from the book, until the time is over; who has enough stops asking."""
+    known = {} if book is None else book.attempts(*what)
+    for scenario in scenarios:
+        one = known.get(scenario.seed)
+        if one is None:
+            if time.time() >= until_s:
+                return
+            one = attempt(scenario, results)
+            if book is not None:
+                book.add(*what, one)
+        yield one
+
+
+def told(name: str, attempts: Iterable[Attempt]) -> Hunt:
+    """Return what became of a hunt whose attempts are these, up to the first that found."""
     seen: Attempt | None = None
     found: Attempt | None = None
     tried = broken = 0
     virtual_s = cpu_s = 0.0
-    for scenario in scenarios:
-        if time.time() >= until_s:
-            break
-        one = attempt(scenario, results)
+    for one in attempts:
         tried += 1
         broken += one.valid is None
         virtual_s += one.virtual_s
@@ -151,11 +156,6 @@ def _hunt(name: str, scenarios: Iterable[Scenario], results: Path, until_s: floa
     return Hunt(bug=name, found=found, seen=seen, tried=tried, broken=broken, virtual_s=virtual_s, cpu_s=cpu_s)
 
 
-def clean(seeds: Sequence[int], results: Path, until_s: float = FOREVER_S) -> list[Attempt]:
-    """Run seeds without a bug, as many as the time allows."""
-    return [attempt(mix.scenario(seed), results) for seed in seeds if time.time() < until_s]
-
-
 def score(
     bugs: Sequence[str],
     permits: Sequence[str],
@@ -166,45 +166,79 @@ def score(
     jobs: int,
     minutes: float,
     results: Path,
+    book: Book,
     tell: Callable[[str], None],
 ) -> Score:
     """Hunt every bug, and run the clean seeds; each hunt and each few clean seeds are one task.
 
-    What is not done after `minutes` (0: no limit) is left, and what was tried until then is told.
+    What is not done after `minutes` (0: no limit), or at Ctrl-C, is left, and what is in the book by then is told.
     """
     until_s = time.time() + minutes * 60 if minutes else FOREVER_S
-    hunts: dict[str, Hunt] = {}
-    shown: dict[str, Hunt] = {}
-    attempts: list[Attempt] = []
-    with ProcessPoolExecutor(jobs) as pool:
-        every = range(first_seed, first_seed + seeds)
-        hunting = [pool.submit(hunt, bug, every, results / bug, until_s) for bug in bugs]
-        showing = [pool.submit(permit, name, every, results / "permitted", until_s) for name in permits]
-        running = [pool.submit(clean, chunk, results / "clean", until_s) for chunk in _chunks(first_seed, clean_seeds)]
-        for done in as_completed(hunting):
-            hunts[done.result().bug] = done.result()
-            tell(_line(done.result()))
-        for done in as_completed(showing):
-            shown[done.result().bug] = done.result()
-            tell(_line(done.result()))
-        for chunk in as_completed(running):
-            attempts += chunk.result()
-            for one in chunk.result():
-                if one.valid is not True:
-                    tell(f"clean seed {one.seed}: {_verdict(one)}")
+    every = range(first_seed, first_seed + seeds)
+    pool = ProcessPoolExecutor(jobs, initializer=_leave_interrupts_to_the_parent)
+    try:
+        tasks: list[Future[Any]] = [pool.submit(hunt, bug, every, results / bug, until_s, book) for bug in bugs]
+        tasks += [pool.submit(permit, name, every, results / "permitted", until_s, book) for name in permits]
+        for chunk in _chunks(first_seed, clean_seeds):
+            tasks.append(pool.submit(clean, chunk, results / "clean", until_s, book))
+        for done in as_completed(tasks):
+            for line in _lines(done.result()):
+                tell(line)
+    except KeyboardInterrupt:
+        tell("interrupted: what was done so far is told; with the same --book it goes on from there")
+        _end(pool)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+    return scored(book, bugs, permits, first_seed=first_seed, seeds=seeds, clean_seeds=clean_seeds, jobs=jobs)
+
+
+def scored(
+    book: Book,
+    bugs: Sequence[str],
+    permits: Sequence[str],
+    *,
+    first_seed: int,
+    seeds: int,
+    clean_seeds: int,
+    jobs: int,
+) -> Score:
+    """Return what the book tells of these seeds."""
+    every = range(first_seed, first_seed + seeds)
+
+    def made(of: str, name: str, wanted: range) -> list[Attempt]:
+        known = book.attempts(of, name)
+        return [known[seed] for seed in wanted if seed in known]
+
     return Score(
-        hunts=tuple(hunts[bug] for bug in bugs),
-        permits=tuple(shown[name] for name in permits),
-        clean=tuple(sorted(attempts, key=lambda one: one.seed)),
+        hunts=tuple(told(bug, made(BUG, bug, every)) for bug in bugs),
+        permits=tuple(told(name, made(PERMIT, name, every)) for name in permits),
+        clean=tuple(made(CLEAN, "", range(first_seed, first_seed + clean_seeds))),
         first_seed=first_seed,
         seeds=seeds,
         jobs=jobs,
     )
 
 
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    """End the runs that are under way: they may last for a minute, and nobody wants them any more."""
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in list((pool._processes or {}).values()):
+        process.terminate()
+
+
 def _chunks(first: int, count: int) -> Iterator[range]:
     for start in range(first, first + count, CHUNK):
         yield range(start, min(start + CHUNK, first + count))
+
+
+def _lines(done: Hunt | list[Attempt]) -> list[str]:
+    if isinstance(done, Hunt):
+        return [_line(done)]
+    return [f"clean seed {one.seed}: {_verdict(one)}" for one in done if one.valid is not True]
 
 
 def _line(done: Hunt) -> str:

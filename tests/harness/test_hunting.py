@@ -8,8 +8,9 @@ from harness import hunted, hunting, mix
 from harness.catalog import BUGS
 from harness.cluster.api import UsageError
 from harness.exits import BROKEN, INVALID, VALID
-from harness.hunting import Attempt, Hunt, Score
+from harness.hunting import Hunt, Score
 from harness.scenario import Scenario
+from harness.scorebook import BUG, CLEAN, PERMIT, Attempt, Book
 
 EASY = "lso-ignored"
 
@@ -139,3 +140,99 @@ def test_the_table_is_put_between_its_marks_again_and_again(tmp_path):
     path.write_text("no marks")
     with pytest.raises(UsageError, match="it must hold the lines"):
         hunted.put(path, "three")
+
+
+def begun(tmp_path, commit="c1"):
+    book = Book(tmp_path / "deep" / "book.jsonl")
+    book.begin(commit)
+    return book
+
+
+def test_a_book_gives_back_what_was_added_by_kind_and_name_and_the_first_of_two(tmp_path):
+    book = begun(tmp_path)
+    found = attempt(
+        2, valid=False, anomalies=("G1a",), permitted=("G1a",), invariants=("LeaderInIsr",), why="x", folder="f"
+    )
+    book.add(BUG, EASY, found)
+    book.add(BUG, EASY, attempt(2))
+    book.add(CLEAN, "", attempt(2, valid="vacuous"))
+    book.add(PERMIT, "acks=1", attempt(3))
+    again = begun(tmp_path)
+    assert again.attempts(BUG, EASY) == {2: found}
+    assert again.attempts(CLEAN) == {2: attempt(2, valid="vacuous")}
+    assert again.attempts(PERMIT, "acks=1") == {3: attempt(3)}
+    assert again.attempts(BUG, "ack-before-sync") == {}
+
+
+def test_a_line_that_is_torn_at_the_end_is_no_attempt_and_one_before_is_refused(tmp_path):
+    book = begun(tmp_path)
+    book.add(CLEAN, "", attempt(1))
+    whole = book.path.read_bytes()
+    book.path.write_bytes(whole + b'{"of":"clean","attem')
+    assert book.attempts(CLEAN) == {1: attempt(1)}
+    book.path.write_bytes(b'{"of":"clean","attem\n' + whole)
+    with pytest.raises(UsageError, match=r"book\.jsonl:1: no attempt"):
+        book.attempts(CLEAN)
+
+
+def test_a_book_of_another_commit_is_refused_and_two_of_one_commit_are_one(tmp_path):
+    book = begun(tmp_path)
+    book.add(CLEAN, "", attempt(1))
+    with pytest.raises(UsageError, match="made by commit c1, this is c2"):
+        begun(tmp_path, "c2")
+    book.path.write_bytes(book.path.read_bytes() * 2)
+    assert begun(tmp_path).attempts(CLEAN) == {1: attempt(1)}
+
+
+def made(names, *, seeds=4, clean=0, book, tmp_path, minutes=0.0):
+    said = []
+    done = hunting.score(
+        names,
+        [],
+        first_seed=1,
+        seeds=seeds,
+        clean_seeds=clean,
+        jobs=1,
+        minutes=minutes,
+        results=tmp_path / "runs",
+        book=book,
+        tell=said.append,
+    )
+    return done, said
+
+
+def test_what_the_book_holds_is_not_run_again(tmp_path, monkeypatch):
+    book = begun(tmp_path)
+    monkeypatch.setattr(
+        hunting, "attempt", lambda scenario, _: attempt(scenario.seed, valid=scenario.seed != 3, anomalies=("G1a",))
+    )
+    first = hunting.hunt(EASY, range(1, 9), tmp_path, book=book)
+    assert (first.found.seed, first.tried) == (3, 3)
+    monkeypatch.setattr(hunting, "attempt", lambda *_: pytest.fail("it was in the book"))
+    assert hunting.hunt(EASY, range(1, 9), tmp_path, book=book) == first
+    assert hunting.scored(book, [EASY], [], first_seed=1, seeds=8, clean_seeds=0, jobs=1).hunts == (first,)
+    assert hunting.hunt(EASY, range(1, 9), tmp_path, until_s=0.0, book=book) == first, "it takes no time"
+
+
+def test_a_score_that_is_out_of_time_tells_what_is_in_the_book(tmp_path):
+    book = begun(tmp_path)
+    book.add(BUG, EASY, attempt(1))
+    for seed in (1, 2):
+        book.add(CLEAN, "", attempt(seed))
+    done, said = made([EASY], clean=10, book=book, tmp_path=tmp_path, minutes=1e-9)
+    assert [one.seed for one in done.clean] == [1, 2]
+    assert (done.hunts[0].tried, done.hunts[0].found) == (1, None)
+    assert said == [f"{EASY}: NOT FOUND in 1 seeds; 20 s simulated in 0.5 s"]
+
+
+def test_ctrl_c_tells_what_is_in_the_book(tmp_path, monkeypatch):
+    book = begun(tmp_path)
+    book.add(CLEAN, "", attempt(1))
+
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(hunting, "as_completed", interrupted)
+    done, said = made([], clean=1, book=book, tmp_path=tmp_path)
+    assert [one.seed for one in done.clean] == [1]
+    assert "interrupted" in said[0]
