@@ -85,6 +85,8 @@ _REWRITTEN = ("nonmonotonic-poll", "poll-skip", "int-poll-skip", "epoch-regressi
 """Offsets are written anew in a later epoch, and the marker that ended a transaction may be among what was lost."""
 _WATERMARKS = ("hw-regression", "lso-regression")
 _COPIES = ("eos-loss", "eos-duplicate", "eos-reorder")
+_DECIDED_OTHERWISE = ("cross-transaction",)
+"""The end of a transaction was asked for twice, and the next one's records were lost."""
 _FORGOTTEN = ("committed-offset-regression", "fenced-commit-applied", "double-ownership", "zombie-commit", "duplicate")
 """What coordinators and leaders know is in logs as well, and is lost with them."""
 _ENDED_BY_ANOTHER = (
@@ -155,7 +157,7 @@ def _permitted_by_brokers(options: CheckOptions) -> dict[str, str]:
     settings: dict[str, str] = {}
     if options.late_ends:
         settings.update(dict.fromkeys(_ENDED_BY_ANOTHER, "protocol v1"))
-    cut_off = (*_LOSS, *_AFTER_LOSS, *_ELECTED, *_REWRITTEN, *_WATERMARKS, *_COPIES)
+    cut_off = (*_LOSS, *_AFTER_LOSS, *_ELECTED, *_REWRITTEN, *_WATERMARKS, *_COPIES, *_DECIDED_OTHERWISE)
     if options.unsynced_loss:
         settings.update(dict.fromkeys((*cut_off, *_FORGOTTEN), "unsynced loss"))
     if options.unclean_election:

@@ -171,6 +171,17 @@ def late_abort_of_one_transaction_aborts_the_next(story):
     story.ok(9, "poll", [poll(("x", [[4, 3]]))])
 
 
+@golden(isolation="read_uncommitted")
+def what_no_committed_reader_of_an_uncommitted_run_has_seen_is_not_missing(story):
+    """Seed 1 of the mix with `read_uncommitted`: all were said to be ended by the transaction before."""
+    story.phase("main")
+    story.fail(1, "txn", [send("x", 1, 0)], commit_time=None, txn_id="t", extra={"end-attempts": 2})
+    story.ok(1, "txn", [send("x", 2, 2)], commit_time=2, txn_id="t")
+    story.phase("drain")
+    story.ok(9, "poll", [poll(("x", [[2, 2]]))], isolation="read_uncommitted")
+    story.drain("x", 4)
+
+
 @golden()
 def repeated_end_of_a_transaction_does_no_harm(story):
     story.ok(1, "txn", [send("x", 1, 0)], commit_time=1, txn_id="t", extra={"end-attempts": 3})
