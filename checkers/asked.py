@@ -29,7 +29,8 @@ def demand_known(options: CheckOptions, *, own_model: bool = False) -> None:
         known = (*VIOLATES, *GENERAL)
     for name in options.anomalies:
         if name not in known:
-            raise HistoryError(f"unknown anomaly {name!r} (--anomalies): {workload} is judged for {', '.join(known)}")
+            judged = "a model of one's own" if own_model else workload
+            raise HistoryError(f"unknown anomaly {name!r} (--anomalies): {judged} is judged for {', '.join(known)}")
     model = options.consistency_model
     if model is None:
         return

@@ -71,6 +71,10 @@ def faults(case: Case) -> list[dict[str, Any]]:
     return [_fault(case, fault) for fault in case.phases.faults]
 
 
+ONLY_OF_RUNS = ("broken-invariant", "hung-transaction", "unavailable")
+"""Classes whose evidence only a run of ours records: invariants, final reads with their bounds, phases and heals."""
+
+
 def recovery(case: Case, findings: Findings) -> None:
     """Report `unavailable` where a kind had no ok within the recovery bound after a heal."""
     span = _main_span(case)
@@ -132,8 +136,9 @@ def drain(case: Case, findings: Findings) -> None:
 
 
 def vacuity(case: Case, findings: Findings) -> None:
-    """Say why the run would be vacuous; only for runs with phase events."""
+    """Say why the run would be vacuous; only for runs with phase events: of others no class of ours can be told."""
     if not case.phases.ours:
+        findings.not_checked.extend(ONLY_OF_RUNS)
         return
     counted = stats(case)
     if not counted:

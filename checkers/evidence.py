@@ -12,6 +12,10 @@ _SCANS = "needs whole reads (`scan`) of a topic with cleanup.policy"
 _GROUP_COPIES = "needs copies that name their `source` and whose transactions carry the group's offsets"
 _RECORD_KEYS = "of a topic that drops records by itself it needs record keys"
 NEEDS: Mapping[str, str] = {
+    "broken-invariant": "needs a simulated cluster, where the inside of the broker is looked at",
+    "hung-transaction": "needs `drain` events: where a final read came to, and the last stable offset",
+    "unavailable": "needs the phases of a run, and faults that were healed",
+    "record-altered": "needs records that say on send and on poll what they are (`ts`, `headers`, `record-key`)",
     "phantom-read": "what was sent before the history began is unknown",
     "poll-skip": _RECORD_KEYS,
     "int-poll-skip": _RECORD_KEYS,

@@ -241,8 +241,8 @@ def _skipped(case: Case, rows: _Rows, old: int, new: int, delta: int) -> dict[st
 def _distance(case: Case, rows: _Rows, old: int, new: int, delta: int) -> str:
     if delta > 1:
         vids = _between(case, rows, old, new)
-        names = ", ".join(repr(case.vid_value(vid)) for vid in vids[:4]) + (", ..." if len(vids) > 4 else "")
+        names = ", ".join(repr(case.vid_value(vid)) for vid in vids[:4]) + (" and others" if len(vids) > 4 else "")
         return f"passing over {delta - 1} known to lie between: {names}."
     if delta == 0:
         return "the same place again."
-    return f"which lies {-delta} places earlier in the log."
+    return f"which lies {-delta} {'place' if delta == -1 else 'places'} earlier in the log."

@@ -12,7 +12,7 @@ from typing import Any
 from checkers.log_view import LogView
 from harness.history import HARNESS, INVOKE, NEMESIS, HistoryError
 
-HEAL = "heal"
+HEAL, GROUP, PROBE = "heal", "group", "probe/"
 NOT_FAULTS = frozenset({HEAL, "recover", "wait", "phase"})
 """Nemesis operations that injure nothing."""
 
@@ -86,7 +86,7 @@ def phases_of(view: LogView) -> Phases:
     for row, time, line in view.marks:
         index = int(view.index[row])
         value = line.value
-        if line.process in {HARNESS, NEMESIS} and not _is_well_formed(line.process, line.f, value):
+        if not _is_well_formed(line.process, line.f, value):
             raise HistoryError(
                 f"{view.name}: op {index}: {line.f!r} of {line.process} with a malformed value: {value!r}; "
                 "HISTORY.md has the shapes"
@@ -125,11 +125,18 @@ def _is_well_formed(process: str, f: str | None, value: Any) -> bool:
             and all(type(value.get(name)) in {int, NoneType} for name in bounds)
         )
     if process == NEMESIS and isinstance(value, dict) and "fault-id" in value:
-        named = [value.get(name) or [] for name in ("keys", "nodes")]
-        return type(value["fault-id"]) in {int, str} and all(
-            isinstance(part, list) and all(type(each) in {int, str} for each in part) for part in named
-        )
+        return type(value["fault-id"]) in {int, str} and _names(value, "keys", "nodes")
+    if process == GROUP and f == "rebalance":
+        return isinstance(value, dict) and _names(value, "assigned", "revoked", "lost")
+    if process.startswith(PROBE) and isinstance(value, dict):
+        return type(value.get("key")) in {int, str, NoneType}
     return True
+
+
+def _names(value: dict[str, Any], *fields: str) -> bool:
+    """Return whether these fields are lists of keys or nodes, where they are given."""
+    lists = [value.get(name) or [] for name in fields]
+    return all(isinstance(part, list) and all(type(each) in {int, str} for each in part) for part in lists)
 
 
 def _heal(fault: Fault, line: Any, index: int, time: int) -> None:

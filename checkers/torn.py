@@ -2,17 +2,26 @@
 
 After a complete final read, one member of a committed transaction is visible to read_committed readers, another is not.
 
-Members: sends with a known offset; if commit was called, all its sends. An info transaction counts only if its
-commit-time is a number. Left out: members below a log start, and members of keys whose final read is incomplete.
+Members: sends with a known offset; if commit was called, all its sends; offsets committed with it. An info transaction
+counts only if its commit-time is a number. Left out: members below a log start, and members of keys whose final read is
+incomplete.
+
+A group's offset is there if the last read of what the group has committed, begun after the transaction, shows it and no
+other commit can be what is shown: so only the highest commit is ever known to be there. It is missing if that read is
+below it and no other commit can have come later: only the last commit is ever known to be missing, and only in a run
+of ours, whose last reads wait for what is undecided.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from checkers.case import Case
+from checkers.columns import Bools
 from checkers.findings import Findings
-from checkers.log_view import TYPE_INFO, TYPE_OK
+from checkers.log_view import ANSWERED, COMMIT_NEVER, COMMITS, NONE, TYPE_FAIL, TYPE_INFO, TYPE_OK
 from checkers.loss import rc_ok_reads
 
 _HIGHEST = np.iinfo(np.int64).max
@@ -38,32 +47,93 @@ def torn_transactions(case: Case, findings: Findings) -> None:
     seen[sends.call[member & visible[placement.send_vid]]] = True
     lacking = np.zeros(calls.size, np.bool_)
     lacking[sends.call[member & absent & ~visible[placement.send_vid]]] = True
+    stored, unstored = _offset_members(case, counts)
+    seen[list(stored)] = True
+    lacking[list(unstored)] = True
     torn = np.flatnonzero(seen & lacking)
     for call in torn[: findings.room("torn-transaction")]:
         rows = np.flatnonzero((sends.call == call) & member)
         shown = [row for row in rows if visible[placement.send_vid[row]]]
         hidden = [row for row in rows if absent[row] and not visible[placement.send_vid[row]]]
-        there, missing = int(placement.send_vid[shown[0]]), int(placement.send_vid[hidden[0]])
-        reader = int(view.records.call[np.flatnonzero((placement.record_vid == there) & rc)[0]])
+        there, missing = stored.get(int(call)), unstored.get(int(call))
+        if shown:
+            vid = int(placement.send_vid[shown[0]])
+            reader = int(view.records.call[np.flatnonzero((placement.record_vid == vid) & rc)[0]])
+            there = _Member(f"{case.vid_value(vid)!r} on {case.vid_key(vid)}", "visible", reader, "polled")
+        if hidden:
+            vid = int(placement.send_vid[hidden[0]])
+            missing = _Member(f"{case.vid_value(vid)!r} on {case.vid_key(vid)}", "not", None, "")
+        assert there is not None
+        assert missing is not None
+        assert there.reader is not None
+        told = [call for call in (int(call), there.reader, missing.reader) if call is not None]
+        proof = f"{case.name(there.reader)} {there.read} it"
+        besides = "" if missing.reader is None else f" ({case.name(missing.reader)} {missing.read})"
         findings.add(
             "torn-transaction",
-            [view.op(int(call)), view.op(reader)],
-            f"Of the committed {case.name(int(call))}, {case.vid_value(there)!r} on {case.vid_key(there)} is visible "
-            f"({case.name(reader)} polled it) but {case.vid_value(missing)!r} on {case.vid_key(missing)} is not.",
+            [view.op(call) for call in told],
+            f"Of the committed {case.name(int(call))}, {there.what} is {there.state} ({proof}) but {missing.what} is "
+            f"not{besides}.",
             visible=[[case.vid_key(v), case.vid_value(v)] for v in (int(placement.send_vid[row]) for row in shown)],
             missing=[[case.vid_key(v), case.vid_value(v)] for v in (int(placement.send_vid[row]) for row in hidden)],
         )
     findings.count("torn-transaction", len(torn) - findings.examples("torn-transaction"))
 
 
-def _transactional(case: Case) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A member of a transaction in words, and the call that shows it, or that it is missing."""
+
+    what: str
+    state: str
+    reader: int | None
+    read: str
+
+
+def _offset_members(case: Case, counts: Bools) -> tuple[dict[int, _Member], dict[int, _Member]]:
+    """Return the transactions of which an offset is stored, and those of which one is not."""
+    view = case.view
+    table, calls = view.group_offsets, view.calls
+    stored: dict[int, _Member] = {}
+    missing: dict[int, _Member] = {}
+    by, type_ = table.call, calls.type[table.call]
+    refused = (type_ == TYPE_FAIL) | ((type_ == TYPE_INFO) & (calls.commit_time[by] == COMMIT_NEVER))
+    drain = case.phases.row("drain")
+    reads = np.flatnonzero((table.role == ANSWERED) & (table.group != NONE))
+    for key, group in sorted(set(zip(table.key[reads].tolist(), table.group[reads].tolist(), strict=True))):
+        mine = reads[(table.key[reads] == key) & (table.group[reads] == group)]
+        read = int(mine[np.argmax(calls.invoke_row[by[mine]])])
+        others = (table.key == key) & ((table.group == group) | (table.group == NONE))
+        rows = np.flatnonzero(others & (table.role != ANSWERED) & ~refused)
+        done = np.where(calls.done_row[by[rows]] < 0, _HIGHEST, calls.done_row[by[rows]])
+        begun = calls.invoke_row[by[rows]]
+        if not len(rows) or begun.min() < 0 or calls.invoke_row[by[read]] < 0:
+            continue
+        top, last = int(np.argmax(table.offset[rows])), int(np.argmax(begun))
+        answer = int(table.offset[read])
+        finally_read = drain is not None and drain < calls.invoke_row[by[read]]
+        for place, is_stored in ((top, True), (last, False)):
+            row, rest = int(rows[place]), np.arange(len(rows)) != place
+            call, offset = int(by[row]), int(table.offset[row])
+            if not counts[call] or table.role[row] != COMMITS or done[place] >= calls.invoke_row[by[read]]:
+                continue
+            what = f"offset {offset} of group {view.groups.names[group]} for {case.key(key)}"
+            if is_stored and answer == offset and not (table.offset[rows[rest]] >= offset).any():
+                stored[call] = _Member(what, "stored", int(by[read]), "read")
+            elif not is_stored and answer < offset and finally_read and (done[rest] < begun[place]).all():
+                shown = "nothing" if answer < 0 else str(answer)
+                missing[call] = _Member(what, "not", int(by[read]), f"read {shown}")
+    return stored, missing
+
+
+def _transactional(case: Case) -> Bools:
     """Return per call whether it is a transaction: `txn`, or anything with a transactional.id or a commit-time."""
     calls = case.view.calls
     txn = case.view.kinds.get("txn")
     return np.asarray((calls.f == (-1 if txn is None else txn)) | (calls.txn_id >= 0) | (calls.commit_time >= 0))
 
 
-def _judged(case: Case) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _judged(case: Case) -> Bools:
     """Return per send whether its absence can be told: the key's final read came past it.
 
     A foreign history without drain events counts as read up to the highest offset that an ok poll returned.

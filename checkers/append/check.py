@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from checkers.append.consistency import DEFAULT_MODEL, ruled_out, wanted
+from checkers.append.consistency import ALWAYS_TOLD, DEFAULT_MODEL, VIOLATES, ruled_out, wanted
 from checkers.append.cycles import cycles
 from checkers.append.dependencies import dependencies
 from checkers.append.direct import dirty_updates, internal, lost_updates, reads_of_the_uncommitted, version_orders
@@ -15,6 +15,7 @@ from checkers.source import Lines
 from checkers.verdict import Anomaly
 
 LIST_APPEND = "list-append"
+_PLACES = {name: place for place, name in enumerate(VIOLATES)}
 
 
 def check_appends(
@@ -32,6 +33,11 @@ def asked_for(options: CheckOptions) -> frozenset[str]:
     if not models and not options.anomalies:
         models = [DEFAULT_MODEL]
     return frozenset(wanted(models, options.anomalies))
+
+
+def _place(anomaly: Anomaly) -> tuple[bool, int]:
+    """Root causes first: what makes no sense at all, then what rules out the weakest models."""
+    return anomaly.name not in ALWAYS_TOLD, _PLACES.get(anomaly.name, len(_PLACES))
 
 
 def judge_appends(
@@ -52,7 +58,7 @@ def judge_appends(
     edges, reasons = dependencies(history, orders)
     related = cycles(history, edges, reasons, asked, findings)
     everything = findings.anomalies()
-    told = [anomaly for anomaly in everything if anomaly.name in asked]
+    told = sorted((anomaly for anomaly in everything if anomaly.name in asked), key=_place)
     if not related:
         findings.reasons.append("No transaction depends on another one: there is nothing to judge.")
     out = ruled_out(anomaly.name for anomaly in everything) if told or not related else {"not": [], "also-not": []}

@@ -184,7 +184,7 @@ def lost_updates(history: Appends, findings: Findings) -> None:
                     findings.add(
                         "lost-update",
                         [one, transaction.index],
-                        f"ops {one} and {transaction.index} both read {version} in {key} and then appended to it.",
+                        f"op {one} and op {transaction.index} both read {version} in {key} and then appended to it.",
                         key=key,
                         value=version,
                     )

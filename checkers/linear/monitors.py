@@ -119,8 +119,8 @@ def _pair(  # noqa: PLR0917  two values and their zones
     ops_a, ops_b = edges(one), edges(other)
     return Witness(
         list(dict.fromkeys((*ops_a, *ops_b))),
-        f"The register must hold {name(one)} from the return of the first to the call of the last of ops {ops_a}, and "
-        f"within that time it must also hold {name(other)} (ops {ops_b}).",
+        f"The register must hold {name(one)} from the return of the first to the call of the last of {_named(ops_a)}, "
+        f"and within that time it must also hold {name(other)} ({_named(ops_b)}).",
     )
 
 
@@ -150,7 +150,7 @@ def queue(table: Table) -> Finding:
         row, again = int(taken[twice[0]]), int(getter[got[twice[0]]])
         return Witness(
             [_op(table, row), _op(table, again)],
-            f"ops {_op(table, row)} and {_op(table, again)} both dequeued {_value(table, table.output[row])}.",
+            f"op {_op(table, row)} and op {_op(table, again)} both dequeued {_value(table, table.output[row])}.",
         )
     return _fifo(table, putter, getter, empty)
 
@@ -247,6 +247,10 @@ def _positions(table: Table, rows: Ints, position: Ints) -> Finding:
         f"op {one} returned before op {other} was called, but op {other} shows or makes an earlier state than "
         f"op {one}.",
     )
+
+
+def _named(ops: list[int]) -> str:
+    return " and ".join(f"op {op}" for op in ops)
 
 
 def _op(table: Table, row: int) -> int:

@@ -203,7 +203,7 @@ def match(table: Table, put: str, take: str) -> Taken | Finding:
     if len(twice):
         ops = [_op(table, int(taken[twice[0]])), _op(table, int(taker[got[twice[0]]]))]
         name = _value(table, table.output[taken[twice[0]]])
-        return Witness(ops, f"ops {ops[0]} and {ops[1]} both took {name}, which was put there once.")
+        return Witness(ops, f"op {ops[0]} and op {ops[1]} both took {name}, which was put there once.")
     happened = (putter >= 0) & ((taker >= 0) | (table.ret[np.maximum(putter, 0)] != NEVER))
     return Taken(putter[happened], taker[happened], empty)
 

@@ -97,11 +97,12 @@ def micro_ops(op: Op) -> Iterator[Sequence[Any]]:
 
 def keys_of(op: Op) -> Iterator[str]:
     """Yield the keys that an op names, with repetitions, whatever its kind."""
+    value = op.value if isinstance(op.value, list) else ()
     if op.f in ("assign", "subscribe"):
-        yield from (str(key) for key in op.value or () if isinstance(key, str | int))
+        yield from (str(key) for key in value if isinstance(key, str | int))
         return
     if op.f == "commit":
-        yield from (str(pair[0]) for pair in op.value or () if isinstance(pair, list) and pair)
+        yield from (str(pair[0]) for pair in value if isinstance(pair, list) and pair)
         return
     for micro in micro_ops(op):
         if micro[0] == "poll":

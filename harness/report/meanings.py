@@ -126,36 +126,6 @@ MEANINGS: dict[str, Meaning] = {
         "committed write follows an aborted one",
         "committed writes follow aborted ones",
     ),
-    "lost-update": _m(
-        "Lost update",
-        "Of two transactions that read one version, only one can write the next.",
-        "version was updated twice over",
-        "versions were updated twice over",
-    ),
-    "G1b": _m(
-        "Intermediate read (G1b)",
-        "A read never shows a state in the middle of another transaction.",
-        "read saw a transaction half done",
-        "reads saw transactions half done",
-    ),
-    "G-single-item": _m(
-        "Read skew (G-single)",
-        "A transaction sees another one whole or not at all.",
-        "cycle with one anti-dependency",
-        "cycles with one anti-dependency",
-    ),
-    "G-nonadjacent-item": _m(
-        "Nonadjacent cycle",
-        "Under snapshot isolation no cycle has its anti-dependencies apart.",
-        "cycle with anti-dependencies apart",
-        "cycles with anti-dependencies apart",
-    ),
-    "G2-item": _m(
-        "Write skew (G2)",
-        "Transactions behave as if they ran one after another.",
-        "cycle of transactions that missed each other's writes",
-        "cycles of transactions that missed each other's writes",
-    ),
     "empty-transaction-graph": _m(
         "Nothing to relate",
         "Operations that read or write are there to be judged.",
@@ -191,6 +161,12 @@ MEANINGS: dict[str, Meaning] = {
         "A record whose write certainly failed or was aborted is never read.",
         "record was read although its write was aborted",
         "records were read although their writes were aborted",
+    ),
+    "G1b": _m(
+        "Intermediate read (G1b)",
+        "A read never shows a state in the middle of another transaction.",
+        "read saw a transaction half done",
+        "reads saw transactions half done",
     ),
     "dirty-read": _m(
         "Dirty read",
@@ -318,6 +294,30 @@ MEANINGS: dict[str, Meaning] = {
         "Two transactions never each see the other.",
         "cycle of transactions that see each other",
         "cycles of transactions that see each other",
+    ),
+    "lost-update": _m(
+        "Lost update",
+        "Of two transactions that read one version, only one can write the next.",
+        "version was updated twice over",
+        "versions were updated twice over",
+    ),
+    "G-single-item": _m(
+        "Read skew (G-single)",
+        "A transaction sees another one whole or not at all.",
+        "cycle with one anti-dependency",
+        "cycles with one anti-dependency",
+    ),
+    "G-nonadjacent-item": _m(
+        "Nonadjacent cycle",
+        "Under snapshot isolation no cycle has its anti-dependencies apart.",
+        "cycle with anti-dependencies apart",
+        "cycles with anti-dependencies apart",
+    ),
+    "G2-item": _m(
+        "Write skew (G2)",
+        "Transactions behave as if they ran one after another.",
+        "cycle of transactions that missed each other's writes",
+        "cycles of transactions that missed each other's writes",
     ),
     "nonlinearizable": _m(
         "Not linearizable",

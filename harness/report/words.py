@@ -23,7 +23,7 @@ _RANK = {name: rank for rank, name in enumerate(MEANINGS)}
 
 def meaning(name: str) -> Meaning:
     """Return what the anomaly means; an unknown class gets its name as the title and no guarantee of ours."""
-    known = MEANINGS.get(name) or MEANINGS.get(name.removesuffix("-process").removesuffix("-realtime"))
+    known = MEANINGS.get(name) or MEANINGS.get(_base(name))
     if known is not None:
         return known
     title = name.replace("-", " ").capitalize()
@@ -31,8 +31,15 @@ def meaning(name: str) -> Meaning:
 
 
 def severity(name: str, permitted_by: object) -> tuple[bool, int, str]:
-    """Return a sort key: worst and root cause first; what the configuration permits after what nothing permits."""
-    return (bool(permitted_by), _RANK.get(name, len(_RANK)), name)
+    """Return a sort key: worst and root cause first; what the configuration permits after what nothing permits.
+
+    A variant (`G1c-realtime`) stands right behind what it is a variant of.
+    """
+    return (bool(permitted_by), _RANK.get(name, _RANK.get(_base(name), len(_RANK))), name)
+
+
+def _base(name: str) -> str:
+    return name.removesuffix("-process").removesuffix("-realtime")
 
 
 def verdict_word(valid: object) -> VerdictWord:

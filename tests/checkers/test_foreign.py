@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.checkers.foreign import FORMS, REFUSED, TEXT, Foreign, found, poll, send
+from checkers.judge import judge
+from tests.checkers.foreign import FORMS, REFUSED, TEXT, Foreign, found, poll, send, written
 
 RU = "read_uncommitted"
 FAR = (1 << 62) - 1
@@ -146,6 +147,10 @@ for process, f, value in (
     ("nemesis", "kill", {"fault-id": [1]}),
     ("nemesis", "kill", {"fault-id": 1, "keys": 5}),
     ("nemesis", "heal", {"fault-id": {}}),
+    ("group", "rebalance", None),
+    ("group", "rebalance", {"assigned": 5}),
+    ("group", "rebalance", {"assigned": [["x"]]}),
+    ("probe/n1", "probe", {"api": "Fetch", "key": ["x"]}),
 ):
     told(f"no event: {f} {value!r}", Foreign().sent(1).polled((0, 1)).add(process, "info", f, value), REFUSED)
 
@@ -377,3 +382,42 @@ told(
     groups((1, "ok", "commit", three, three), (2, "ok", "committed", None, two), group=None),
     "valid",
 )
+
+
+def with_offsets(*answers, ours=False, drained=(), **more):
+    """A transaction that sends 1 to `out` and commits 8 of `in` for g; then 2 is sent to `out`, and what is read."""
+    story = Foreign()
+    if ours:
+        story.add("harness", "info", "phase", "main")
+    story.op(0, "info", "txn", [send("out", 1, 0)], group="g", offsets=[["in", 8]], commit_time=5, **more)
+    story.op(2, "ok", "send", [send("out", 2, 5)])
+    if ours:
+        story.add("harness", "info", "phase", "drain")
+    for answer in answers:
+        story.op(3, "ok", "committed", [["in", answer]], asked={"group": "g"}, group="g")
+    story.polled(*drained, key="out", process=4)
+    if ours:
+        story.add("harness", "info", "drain", {"key": "out", "end": 9, "lso": 9, "read-to": 9, "complete": True})
+    return story
+
+
+gone, whole = [(5, 2)], [(0, 1), (5, 2)]
+told("offset is stored, record is not there", with_offsets(8, drained=gone), {"torn-transaction"})
+told("offset and record are there", with_offsets(8, drained=whole), "valid")
+told("neither is there", with_offsets(None, drained=gone), "valid")
+told("another offset is stored", with_offsets(9, drained=gone), "valid")
+told("record is there, offset is not", with_offsets(None, ours=True, drained=whole), {"torn-transaction"})
+told("record is there, the last read shows the offset", with_offsets(3, 8, ours=True, drained=whole), "vacuous")
+told("of others nobody knows when all is decided", with_offsets(None, drained=whole), "valid")
+other = with_offsets(8, drained=gone)
+other.lines[2:2] = Foreign().op(7, "info", "commit", [["in", 8]], group="g").lines
+for at, line in enumerate(other.lines):
+    line["time"] = at
+told("offset may be another commit's", other, "valid")
+
+
+def test_what_only_a_run_of_ours_records_is_not_checked(tmp_path):
+    judgement = judge(written(tmp_path, Foreign().sent(1).polled((0, 1)).lines, ".jsonl"))
+    unseen = {"broken-invariant", "hung-transaction", "unavailable", "record-altered"}
+    assert unseen <= set(judgement.not_checked)
+    assert unseen <= judgement.verdict_json()["not-checked-because"].keys()

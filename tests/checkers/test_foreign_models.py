@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.checkers.foreign import FORMS, REFUSED, TEXT, Foreign, found
+from checkers.judge import judge
+from checkers.options import CheckOptions
+from tests.checkers.foreign import FORMS, REFUSED, TEXT, Foreign, found, written
 
 NOT = {"nonlinearizable"}
 
@@ -303,3 +305,15 @@ def test_a_part_of_the_log_is_stale_where_real_time_counts(tmp_path):
 
 def test_completions_alone_have_no_real_time(tmp_path):
     check(tmp_path, Foreign().add(0, "ok", "write", 1).add(1, "ok", "read", 1), "unknown", workload="register")
+
+
+def test_root_causes_of_a_list_append_history_come_first(tmp_path):
+    story = together([a("x", 1), r("y", 1)], [a("y", 1), r("x", 1)], [r("x", 1), a("z", 1)], [r("z", 1), r("y")])
+    path = written(tmp_path, story.lines, ".jsonl")
+    anomalies = judge(path, CheckOptions(workload="list-append")).anomalies
+    assert [anomaly.name for anomaly in anomalies] == ["G1c", "G-single-item"]
+
+
+def test_no_proof_says_that_a_read_missed_what_it_shows(tmp_path):
+    story = serial((0, "ok", [a("x", 1)]), (0, "ok", [a("x", 2)]), (1, "ok", [r("x", 1, 2)]), (1, "ok", [r("x", 2, 1)]))
+    check(tmp_path, story, {"incompatible-order"}, workload="list-append")

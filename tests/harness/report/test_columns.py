@@ -41,6 +41,12 @@ def test_a_completion_without_invocation_is_a_call_of_no_length() -> None:
     assert (calls.start[0], calls.end[0], calls.completion[0]) == (4_000, 4_000, 0)
 
 
+def test_values_of_another_shape_have_no_keys() -> None:
+    odd = [send(0, 1, "ok").completed("fail", value=5), Op(process=1, type="fail", f="assign", value=5)]
+    calls = calls_of(*odd, Op(process=2, type="info", f="commit", value={"x": 1}))
+    assert list(calls.key_count) == [0, 0, 0]
+
+
 def test_keys_come_from_sends_polls_and_assignments() -> None:
     polled = [["poll", [["t1/0", [[3, 4]]]]]]
     calls = calls_of(

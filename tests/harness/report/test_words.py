@@ -57,3 +57,8 @@ def test_the_headline_says_first_whether_data_is_gone() -> None:
     found = {"inconsistent-offsets": {"count": 7}, "lost-write": {"count": 2}}
     assert words.headline("invalid", found, [], 1).startswith("2 acknowledged records are gone")
     assert words.severity("inconsistent-offsets", None) < words.severity("lost-write", None)
+
+
+def test_what_rules_out_weaker_models_comes_first_and_variants_stand_together() -> None:
+    order = ["incompatible-order", "G1a", "G0", "G1c", "G1c-realtime", "G-single-item", "G2-item", "unavailable"]
+    assert sorted(order, key=lambda name: words.severity(name, None)) == order
