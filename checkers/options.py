@@ -48,7 +48,7 @@ class CheckOptions(msgspec.Struct, frozen=True, kw_only=True):
     late_ends: bool = False
     """An EndTxn of transactions protocol v1 may arrive after its retry, and end the next transaction (KAFKA-17754)."""
     unsynced_loss: bool = False
-    """Nodes lose power, and what they acknowledged need not be on any disk."""
+    """Nodes may lose power, and what they acknowledged need not be on any disk: it counts where one did."""
     retention_ms: int | None = None
     """Records expire after so long; None: not while anybody looks."""
     faults: tuple[str, ...] = ()
@@ -63,6 +63,7 @@ class CheckOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _TRUE = "true"
+_POWER = ("lose-power", "all")
 _CLOCKS = "harness.sim.clock."
 LONG_MS = 24 * 3600 * 1000
 """Records that stay a day do not expire during a run."""
@@ -96,7 +97,7 @@ def options_of_scenario(scenario: Mapping[str, Any]) -> CheckOptions:
         producers_expire_ms=int(config.get("producer.id.expiration.ms", defaults.producers_expire_ms)),
         clocks_differ=any(name.startswith(_CLOCKS) for name in config),
         late_ends=scenario.get("transaction_protocol") == 1 and _latest_ms(config) > PATIENCE_MS,
-        unsynced_loss=any(name.startswith("lose-power") for name in faults) and not _is_synced(config),
+        unsynced_loss=any(name.strip().startswith(_POWER) for name in named) and not _is_synced(config),
         retention_ms=_retention_ms(config),
         min_isr=scenario.get("min_isr"),
         faults=faults,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+import msgspec
 import numpy as np
 
 from checkers import (
@@ -95,6 +96,8 @@ _NEEDS_RECORD_KEYS: dict[Checker, tuple[str, ...]] = {
     order.polls: ("poll-skip", "int-poll-skip", "nonmonotonic-poll", "int-nonmonotonic-poll"),
 }
 """On a topic that drops records by itself these classes can't be judged: what is missing may have gone in order."""
+POWER = "lose-power"
+"""So begin the names of the faults that take the power of nodes, and what was not synced with it."""
 NEVER_CHECKED = (
     "incompatible-schema",
     "state-divergence",
@@ -151,7 +154,10 @@ def _run(checker: Checker, case: Case, findings: Findings) -> None:
 
 
 def _permissions(case: Case, findings: Findings) -> None:
-    for name, setting in permitted(case.options, reads_disagree=identity.reads_disagree(case)).items():
+    options = case.options
+    if not any(fault.bit and fault.name.startswith(POWER) for fault in case.phases.faults):
+        options = msgspec.structs.replace(options, unsynced_loss=False)
+    for name, setting in permitted(options, reads_disagree=identity.reads_disagree(case)).items():
         if findings.has(name):
             findings.permit(name, setting)
     if findings.has("G1a") and reads.only_uncommitted_saw_aborted(case):

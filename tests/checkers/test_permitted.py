@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from checkers.catalog import permitted
+from checkers.judge import judge
 from checkers.options import CheckOptions, options_of_scenario
+from tests.checkers.story import Story, poll, send
 
 
 @pytest.mark.parametrize("name", ["lost-write", "G1a", "aborted-read", "int-poll-skip", "epoch-regression"])
@@ -52,6 +54,7 @@ def test_the_end_of_another_transaction_is_permitted_only_where_an_end_may_come_
     [
         ({"nemesis": "lose-power-all"}, True),
         ({"nemesis": "kill-leader,kill-follower+lose-power"}, True),
+        ({"nemesis": "all"}, True),
         ({"nemesis": "kill-all"}, False),
         ({"nemesis": "lose-power-all", "broker_config": {"log.flush.interval.messages": "1"}}, False),
         ({"nemesis": "lose-power-all", "topic_config": {"flush.messages": "1"}}, False),
@@ -61,3 +64,21 @@ def test_power_takes_only_what_was_not_synced(changes, is_permitted):
     found = permitted(options_of_scenario(changes), reads_disagree=True)
     assert (found.get("lost-write") == "unsynced loss") is is_permitted
     assert not {"phantom-read", "record-altered", "two-leaders"} & found.keys()
+
+
+@pytest.mark.parametrize(
+    ("fault", "bit", "setting"),
+    [("lose-power-all", True, "unsynced loss"), ("lose-power-all", False, None), ("kill-all", True, None)],
+)
+def test_power_permits_a_loss_only_where_it_was_lost(fault, bit, setting):
+    story = Story()
+    story.event("harness", "info", "phase", "main")
+    story.ok(0, "send", [send("x", 1, 0)])
+    story.event("nemesis", "invoke", fault)
+    story.event("nemesis", "info", fault, {"fault-id": 1, "nodes": ["n1"], "keys": ["x"], "bit": bit})
+    story.ok(0, "send", [send("x", 2, 1)])
+    story.event("harness", "info", "phase", "drain")
+    story.ok(1, "poll", [poll(("x", [[1, 2]]))])
+    story.event("harness", "info", "drain", {"key": "x", "end": 2, "lso": 2, "read-to": 2, "complete": True})
+    (lost, _) = judge(story.ops, options_of_scenario({"nemesis": "all"})).anomalies
+    assert (lost.name, lost.permitted_by) == ("lost-write", setting)
