@@ -74,6 +74,15 @@ VIOLATES: Mapping[str, tuple[str, ...]] = {
 }
 """Anomaly -> the weakest models that it rules out."""
 
+_TOUCHES: Mapping[str, tuple[str, ...]] = {
+    "consistent-view": ("cursor-stability", "monotonic-view", "monotonic-snapshot-read", "monotonic-atomic-view"),
+    "snapshot-isolation": ("prefix", "update-serializable"),
+    "repeatable-read": ("update-serializable",),
+}
+"""A model that is ruled out -> others that the same cycle may break, which depends on its objects and on the order of
+its reads (half a transaction seen breaks atomic views, a lost update does not; Adya 1999, Cerone et al. 2015).
+Elle does not look, so they are not told as ruled out, but neither as left."""
+
 ALWAYS_TOLD = frozenset({"incompatible-order", "duplicate-elements", "phantom-read"})
 """The history itself makes no sense: told whatever was asked for."""
 
@@ -116,6 +125,14 @@ def ruled_out(anomalies: Iterable[str]) -> dict[str, list[str]]:
     out = {model for model in WEAKER if _down(model) & direct}
     weakest = {model for model in out if not (_down(model) - {model}) & out}
     return {"not": sorted(weakest), "also-not": sorted(out - weakest)}
+
+
+def strongest_left(out: Iterable[str]) -> list[str]:
+    """Return the strongest models that nothing found touches, by the models that are ruled out."""
+    gone = set(out)
+    touched = gone | {model for one in gone for model in _TOUCHES.get(one, ())}
+    left = {model for model in WEAKER if not _down(model) & touched}
+    return sorted(model for model in left if not any(model in WEAKER[above] for above in left))
 
 
 def _down(model: str) -> set[str]:

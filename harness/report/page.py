@@ -76,7 +76,7 @@ def content(source: Source) -> dict[str, Any]:
             for name, entry in judged.allowed.items()
         ],
         "not_checked": judged.not_checked_because if judged.verdict else ("everything: there is no verdict",),
-        "models": _models(judged),
+        "models": words.models_text(judged.verdict.get("models")),
         "notes": [*(judged.notes if judged.verdict else ()), *source.notes],
         "faults": [_fault(fault, source) for fault in source.faults],
         "command": command.repeat_parts(scenario) if scenario else (),
@@ -164,16 +164,6 @@ def _kinds(calls: Calls) -> list[dict[str, Any]]:
         counts = np.bincount(calls.outcome[calls.kind == code], minlength=len(OUTCOMES))
         rows.append({"kind": kind} | {name: int(counts[number]) for number, name in enumerate(OUTCOMES)})
     return sorted(rows, key=lambda row: -sum(row[name] for name in OUTCOMES))
-
-
-def _models(judged: Judged) -> str:
-    models = judged.verdict.get("models")
-    refuted = models.get("not") if isinstance(models, Mapping) else None
-    if not refuted:
-        return ""
-    also = models.get("also-not") if isinstance(models, Mapping) else None
-    text = f"This history is not {', '.join(map(str, refuted))}"
-    return text + (f", so also not {', '.join(map(str, also))}." if also else ".")
 
 
 def _fault(fault: FaultRow, source: Source) -> dict[str, Any]:

@@ -308,6 +308,8 @@ def _facts(
         kind = max(judged.availability, key=lambda one: float(judged.availability[one].get("longest-outage-s", 0)))
         worst_s = float(judged.availability[kind].get("longest-outage-s", 0))
         facts.append(("outage", f"{worst_s:.2f} s without an ok {kind}, at the longest"))
+    if models := words.models_text(judged.verdict.get("models")):
+        facts.append(("models", models))
     if judged.allowed:
         legal = ", ".join(f"{name} ({entry.get('count', 1)})" for name, entry in judged.allowed.items())
         facts.append(("legal", legal))

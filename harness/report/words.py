@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from checkers.append.consistency import WEAKER, strongest_left
 from harness.report.meanings import MEANINGS, Meaning
 
 LOSS = "lost-write"
@@ -100,3 +101,16 @@ def _invalid_headline(anomalies: Mapping[str, Any]) -> str:
         named = ", ".join(sorted(set(permits)))
         sentence += f". The configuration permits this ({named}), and the data is wrong all the same"
     return sentence[0].upper() + sentence[1:] + "."
+
+
+def models_text(models: object) -> str:
+    """Return which consistency models the history rules out, and the strongest ones that it does not; "" for none."""
+    told = models if isinstance(models, Mapping) else {}
+    refuted, also = ([str(one) for one in told.get(name) or ()] for name in ("not", "also-not"))
+    if not refuted:
+        return ""
+    text = f"This history is not {', '.join(refuted)}" + (f", so also not {', '.join(also)}." if also else ".")
+    if not WEAKER.keys() >= {*refuted, *also}:
+        return text
+    left = strongest_left([*refuted, *also])
+    return f"{text} The strongest that nothing found touches: {', '.join(left) or 'none'}."

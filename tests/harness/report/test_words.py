@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from checkers.append.consistency import ruled_out
 from checkers.catalog import ORDER
 from harness.report import words
 
@@ -62,3 +65,30 @@ def test_the_headline_says_first_whether_data_is_gone() -> None:
 def test_what_rules_out_weaker_models_comes_first_and_variants_stand_together() -> None:
     order = ["incompatible-order", "G1a", "G0", "G1c", "G1c-realtime", "G-single-item", "G2-item", "unavailable"]
     assert sorted(order, key=lambda name: words.severity(name, None)) == order
+
+
+@pytest.mark.parametrize(
+    ("found", "left"),
+    [
+        (["G0"], "none"),
+        (["G1a"], "strong-read-uncommitted"),
+        (["G-single-item"], "strong-read-committed"),
+        (["lost-update", "G-single-item"], "strong-read-committed"),
+        (
+            ["G-nonadjacent-item"],
+            "forward-consistent-view, monotonic-snapshot-read, parallel-snapshot-isolation, strong-read-committed",
+        ),
+        (["G2-item"], "strong-snapshot-isolation"),
+        (["G1c-process"], "serializable, strong-read-uncommitted"),
+        (["G2-item-realtime"], "strong-session-serializable, strong-snapshot-isolation"),
+    ],
+)
+def test_models_that_are_left_are_told_beside_those_ruled_out(found, left) -> None:
+    text = words.models_text(ruled_out(found))
+    assert text.startswith("This history is not ")
+    assert text.endswith(f" The strongest that nothing found touches: {left}.")
+
+
+def test_no_models_are_told_where_none_are_ruled_out_and_none_are_left_of_what_is_no_model_of_transactions() -> None:
+    assert words.models_text({"not": [], "also-not": []}) == words.models_text(None) == ""
+    assert words.models_text({"not": ["linearizable"], "also-not": []}) == "This history is not linearizable."
