@@ -12,14 +12,14 @@ partitions in them; newly applied metadata may change any role. Nothing else is 
 as much as the step. Producer state is compared with a replay of the log when a leader is elected, and at the end.
 
 Legal losses are told apart. An unclean election may lose what it likes: topics that allow it are not held to what was
-committed. A power loss may lose what no disk holds any more, as Kafka without sync-before-ack says: `power_lost` looks
-at all disks, and what is gone everywhere was never promised.
+committed. A power loss of all who may lead (ISR and ELR) may lose what one of their disks does not hold any more, as
+Kafka without sync-before-ack says: `power_lost` looks at these disks, and what not all of them hold was never promised.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from broker.core.broker import Broker
 from broker.core.lifecycle import Life
@@ -225,13 +225,14 @@ class Invariants:
         """A log's bytes were changed behind its back: it is not held to them."""
         self._damaged.add((node.name, log))
 
-    def power_lost(self) -> None:
-        """Forget what no disk holds any more."""
+    def power_lost(self, lost: Collection[int]) -> None:
+        """Forget what one of those who may lead has lost, if all of them have lost power and are down."""
         names = dict(self._log_names())
-        for key, ghost in self._ghosts.items():
-            name = names.get(key)
-            if key != METADATA_KEY and name is not None:
-                ghost.cut(max(_held_to(node, name) for node in self._nodes.values()))
+        for state in self._newest[1].partitions():
+            key = state.topic_id, state.index
+            able = {*state.isr, *state.elr}
+            if key in self._ghosts and able and able <= set(lost):
+                self._ghosts[key].cut(min(_held_to(self._nodes[node], names[key]) for node in able))
 
     def _log_names(self) -> Iterator[tuple[Key, str]]:
         image = self._newest[1]
@@ -287,8 +288,10 @@ def _essence(one: Producer) -> tuple[object, ...]:
 
 
 def _held_to(node: Node, name: str) -> int:
-    """Return the end of the unbroken run of batches that a disk holds of a log."""
+    """Return the end of the unbroken run of batches that a disk holds of a log; 0 if it lost whose log that is."""
     end = 0
+    if node.disk.load(f"{name}/partition.metadata") is None:
+        return end
     with contextlib.suppress(CorruptBatchError):
         for _, header in batch.parse(node.disk.dump(name)):
             end = header.next_offset

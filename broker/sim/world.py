@@ -77,6 +77,7 @@ class World:
         self.violations: list[Violation] = []
         self.logs: dict[str, deque[str]] = {}
         self.steps = 0
+        self._dark: dict[str, int] = {}
         self.on_violation: Callable[[Violation], None] = lambda _: None
         shape = Shape(
             nodes=nodes,
@@ -119,10 +120,12 @@ class World:
         self.invariants.check_all()
 
     def lose_power(self, *names: str) -> None:
-        """Let nodes lose power at one moment, and what they had not synced."""
+        """Let nodes lose power, and what they had not synced; who lost it before and is still down counts."""
         for name in names:
             self.nodes[name].kill(power=True)
-        self.invariants.power_lost()
+            self._dark[name] = self.nodes[name].lives
+        dark = [self.nodes[name] for name, life in self._dark.items() if self.nodes[name].lives == life]
+        self.invariants.power_lost([node.id for node in dark])
 
     def rot(self, name: str, log: str) -> None:
         """Kill a node, and change a byte of a log's batches that it has not checkpointed: it checks them at its start.

@@ -140,15 +140,23 @@ def test_metadata_that_differ_from_what_was_committed_are_told(scene):
     assert "NoLogDivergence" in scene.found()
 
 
-def test_what_no_disk_holds_after_a_power_loss_was_never_promised():
+def test_what_not_all_disks_hold_after_a_power_loss_of_all_was_never_promised():
     scene = Scene()
     scene.produce("unsynced")
     key = scene.replica(scene.leader).key
     assert scene.world.invariants._ghosts[key].end == 3
     scene.world.lose_power("n1", "n2", "n3")
-    held = max(_held_to(node, "t-0") for node in scene.world.nodes.values())
+    held = min(_held_to(node, "t-0") for node in scene.world.nodes.values())
     assert scene.world.invariants._ghosts[key].end == held
     for node in scene.world.nodes.values():
         node.start()
     scene.later(10)
     assert not scene.world.violations
+
+
+def test_what_a_member_of_the_isr_holds_that_did_not_lose_power_stays_promised(scene):
+    scene.produce("unsynced")
+    key = scene.replica(scene.leader).key
+    others = [name for name, node in scene.world.nodes.items() if node.id != scene.leader]
+    scene.world.lose_power(*others)
+    assert scene.world.invariants._ghosts[key].end == 3
