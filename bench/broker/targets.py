@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,7 +58,11 @@ def _cpu_ticks(pid: int) -> int:
 
 @contextmanager
 def running(name: str, nodes: int, folder: Path, *, kfake: Path | None, links: bool) -> Iterator[Target]:
-    """Begin to start a target; it is there when it answers. Raises UsageError where it can't run."""
+    """Begin to start a target; it is there when it answers. Raises UsageError where it can't run.
+
+    Who is terminated (by `timeout`, say) stops it as well.
+    """
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     if name == KFAKE:
         with _kfake(nodes, folder / name, kfake) as target:
             yield target
