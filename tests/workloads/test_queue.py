@@ -54,12 +54,12 @@ def test_the_abort_rate_is_kept():
 
 
 def test_clients_crash_now_and_then_and_some_leave_a_transaction_open():
-    ops = [op for op in main_phase(TXN, seconds=30, crash_interval_s=0.5) if op.type == INVOKE]
+    ops = [op for op in main_phase(TXN, seconds=15, crash_interval_s=0.5) if op.type == INVOKE]
     crashes = sum(op.f == "crash" for op in ops)
     open_ones = sum(op.crash for op in ops)
-    assert 200 < crashes + open_ones < 400  # 5 threads, a crash every half second each
+    assert 100 < crashes + open_ones < 200  # 5 threads, a crash every half second each
     assert 0.05 < open_ones / (crashes + open_ones) < 0.25
-    assert not any(op.f == "crash" or op.crash for op in main_phase(TXN, crash_interval_s=0.0))
+    assert not any(op.f == "crash" or op.crash for op in main_phase(TXN, seconds=5, crash_interval_s=0.0))
 
 
 def test_a_new_process_takes_keys_before_anything_else():
