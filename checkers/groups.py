@@ -1,13 +1,17 @@
 """Committed offsets of consumer groups (G3, G4): what an ok commit stored does not fall back by itself.
 
 A stable read is an ok `committed`. It is explained by any commit of its group and key with that very offset which is
-not certainly over before the ok commit began: any commit may lower the offset, and an undecided one may land late.
+not certainly over before the ok commit began: any commit may lower the offset, and an undecided one may land late. So
+may an ok one that took RESENT_S: a client gives a request up after so long and sends it again, and the first one, still
+on its way, counts when it arrives (an OffsetCommit has no number by which a broker could know it again).
 
 With `--fresh` each (group, key) is also judged as a register by real time (`nonlinearizable`): commits write it, stable
 reads read it. Kafka has no read barrier for it, so that the default leaves real time out.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,7 +22,18 @@ from checkers.interning import NO_OFFSET
 from checkers.linear.check import CLASS, given_up, tell
 from checkers.linear.model import MODELS, NEVER, Operation
 from checkers.linear.search import Answer, search_keys
-from checkers.log_view import ANSWERED, COMMIT_NEVER, COMMITS, NONE, TYPE_FAIL, TYPE_INFO, TYPE_OK
+from checkers.log_view import ANSWERED, COMMIT_NEVER, COMMIT_UNKNOWN, COMMITS, NONE, TYPE_FAIL, TYPE_INFO, TYPE_OK
+
+RESENT_S = 3.0
+"""What our clients wait for an answer (socket.timeout.ms); others wait longer, or say so."""
+
+
+def resent(case: Case) -> Bools:
+    """Per call: it is ok, was no transaction, and took so long that its request may have been sent more than once."""
+    calls = case.view.calls
+    known = (calls.type == TYPE_OK) & (calls.commit_time == COMMIT_UNKNOWN) & (calls.invoke_row >= 0)
+    lasted_ns = np.where(known, case.view.done_time(), 0) - np.where(known, case.view.invoke_time(), 0)
+    return np.asarray(known & (lasted_ns >= int(RESENT_S * 1e9)))
 
 
 def committed_offsets(case: Case, findings: Findings) -> None:
@@ -35,12 +50,13 @@ def committed_offsets(case: Case, findings: Findings) -> None:
         (type_ == TYPE_FAIL) | ((type_ == TYPE_INFO) & (calls.commit_time[table.call] == COMMIT_NEVER))
     )
     possible = (table.role != ANSWERED) & ~refused
+    late = resent(case)
     for read in reads:
-        _judge(case, findings, int(read), sure, possible, refused)
+        _judge(case, findings, int(read), sure, possible, refused, late)
 
 
 def _judge(  # noqa: PLR0917  one read against three sets of commits
-    case: Case, findings: Findings, read: int, sure: Bools, possible: Bools, refused: Bools
+    case: Case, findings: Findings, read: int, sure: Bools, possible: Bools, refused: Bools, late: Bools
 ) -> None:
     table, calls = case.view.group_offsets, case.view.calls
     begun = calls.invoke_row[table.call[read]]
@@ -52,7 +68,7 @@ def _judge(  # noqa: PLR0917  one read against three sets of commits
         return
     higher = before[table.offset[before] > offset]
     candidates = np.flatnonzero(same & possible & (table.offset == offset))
-    unexplained = [row for row in higher if not _can_follow(case, candidates, int(row))]
+    unexplained = [row for row in higher if not _can_follow(case, candidates, int(row), late)]
     if not unexplained:
         return
     commit = unexplained[-1]
@@ -83,14 +99,14 @@ def _judge(  # noqa: PLR0917  one read against three sets of commits
         )
 
 
-def _can_follow(case: Case, candidates: Ints, commit: int) -> bool:
+def _can_follow(case: Case, candidates: Ints, commit: int, late: Bools) -> bool:
     """Return whether one of the candidates may have been stored after the ok commit."""
     table, calls = case.view.group_offsets, case.view.calls
     began = calls.invoke_row[table.call[commit]]
     for row in candidates:
         done = calls.done_row[table.call[row]]
         over = calls.type[table.call[row]] == TYPE_OK and table.role[row] == COMMITS and 0 <= done < began
-        if not over and row != commit:
+        if row != commit and (not over or late[table.call[row]]):
             return True
     return False
 
@@ -104,22 +120,25 @@ def committed_registers(case: Case, findings: Findings) -> None:
     type_ = calls.type[table.call]
     refused = (type_ == TYPE_FAIL) | ((type_ == TYPE_INFO) & (calls.commit_time[table.call] == COMMIT_NEVER))
     by_register: dict[str, list[Operation]] = {}
+    late = resent(case)
     for row in np.flatnonzero((table.group != NONE) & ~refused).tolist():
         call, reads = int(table.call[row]), table.role[row] == ANSWERED
         sure = type_[row] == TYPE_OK and table.role[row] in {COMMITS, ANSWERED}
         offset = None if table.offset[row] == NO_OFFSET else int(table.offset[row])
         group, key = case.view.groups.names[int(table.group[row])], case.key(table.key[row])
-        by_register.setdefault(f"the committed offset of {key} in group {group}", []).append(
-            Operation(
-                "read" if reads else "write",
-                None if reads else offset,
-                offset if reads else True,
-                int(calls.invoke_row[call]),
-                int(calls.done_row[call]) if sure else NEVER,
-                case.view.op(call),
-                int(calls.process[call]),
-            )
+        told = by_register.setdefault(f"the committed offset of {key} in group {group}", [])
+        one = Operation(
+            "read" if reads else "write",
+            None if reads else offset,
+            offset if reads else True,
+            int(calls.invoke_row[call]),
+            int(calls.done_row[call]) if sure else NEVER,
+            case.view.op(call),
+            int(calls.process[call]),
         )
+        told.append(one)
+        if late[call] and not reads:  # it may be done once more, whenever
+            told.append(replace(one, ret=NEVER))
     name, outcome = search_keys(MODELS["register"], by_register, case.options.budget)
     if outcome.answer is Answer.UNDECIDED:
         findings.reasons.append(given_up(name, case.options.budget))

@@ -24,6 +24,7 @@ import numpy as np
 from checkers.case import Case
 from checkers.columns import Ints, same_as_before
 from checkers.findings import Findings
+from checkers.groups import resent
 from checkers.log_view import (
     ANSWERED,
     COMMIT_NEVER,
@@ -253,7 +254,7 @@ def _judge_resumption(case: Case, findings: Findings, event: Dealt, row: int) ->
     if not before.any():
         return
     latest = int(calls.invoke_row[by[before]].max())
-    current = before & (calls.done_row[by] >= latest)
+    current = before & ((calls.done_row[by] >= latest) | resent(case)[by])
     refused = (type_ == TYPE_FAIL) & (table.role[mine] == COMMITS)
     refused |= (type_ == TYPE_INFO) & (calls.commit_time[by] == COMMIT_NEVER)
     possible = ~refused & ~before & (calls.invoke_row[by] < calls.done_row[call])

@@ -102,6 +102,33 @@ def old_owner_s_late_commit_is_refused(story):
     commit(story, 2, 2)
 
 
+def slowly_committed(story, offset, seconds):
+    story.begin(9, "commit", [["x", offset]], group="g")
+    story.wait(seconds)
+    story.event(9, "ok", "commit", [["x", offset]], group="g")
+
+
+@golden()
+def a_commit_that_was_sent_twice_may_count_once_more(story):
+    """Seed 631 of the mix: the first request was held up on a link that was cut, the second one answered."""
+    three(story)
+    all_read(story)
+    slowly_committed(story, 1, 3.1)
+    commit(story, 9, 2)
+    committed(story, 8, 1)
+    rebalance(story, 1, 5, assigned=["x"])
+    story.ok(1, "poll", [poll(("x", [[1, 2], [2, 3]]))])
+
+
+@planted("committed-offset-regression")
+def a_commit_that_was_sent_once_counts_once(story):
+    three(story)
+    all_read(story)
+    slowly_committed(story, 1, 2.9)
+    commit(story, 9, 2)
+    committed(story, 8, 1)
+
+
 @planted("resume-gap")
 def new_owner_goes_on_behind_the_committed_offset(story):
     three(story)

@@ -71,6 +71,12 @@ def test_a_log_start_that_goes_back_is_found(tmp_path):
     )
 
 
+@pytest.mark.parametrize("seed", [614, 631])
+def test_clean_seeds_that_raised_an_anomaly_are_silent(seed, tmp_path):
+    done = hunting.attempt(mix.scenario(seed), tmp_path)
+    assert (done.valid, done.anomalies, done.invariants) == (True, (), ())
+
+
 @pytest.mark.parametrize("name", PERMITS)
 def test_a_permitting_setting_is_the_mix_with_one_change(name):
     for seed in (1, 2, 3):

@@ -211,11 +211,12 @@ class TransactionCoordinator:
     def _change(
         self, shard: Shard, entry: Entry, value: Transaction, now_ms: int, done: Callable[[Code], None]
     ) -> None:
-        """Write a new value; `done` when it counts."""
+        """Write a new value; `done` when it counts. A shard of an epoch that is over leaves it to the next one's."""
 
         def written(code: Code) -> None:
             entry.busy = False
-            lost = code is Code.NOT_LEADER_OR_FOLLOWER
+            leader = shard.log.replica.leader
+            lost = code is Code.NOT_LEADER_OR_FOLLOWER or leader is None or leader.epoch != shard.epoch
             if not lost:  # replicated; that the ISR is too small now does not undo it
                 entry.value, entry.changed_ms = value, now_ms
                 if value.state.is_prepared:

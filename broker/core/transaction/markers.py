@@ -66,7 +66,7 @@ class MarkerSender:
     ) -> None:
         self._config, self._out, self._image, self._write, self._completed = config, out, image, write, completed
         self._jobs: dict[int, _Job] = {}  # producer id -> job
-        self._flights: dict[int, int] = {}  # token -> node
+        self._flights: dict[int, tuple[int, dict[int, _Job]]] = {}  # token -> node, jobs by producer id
         self._retry_at_ms = 0
 
     @property
@@ -91,6 +91,7 @@ class MarkerSender:
             return
         self._retry_at_ms = now_ms + self._config.retry_backoff_ms  # unless something moves meanwhile
         markers: dict[int, list[WritableTxnMarker]] = {}
+        jobs: dict[int, dict[int, _Job]] = {}
         for producer_id, job in list(self._jobs.items()):
             places = self._by_node(job.entry)
             here = places.pop(self._config.node_id, None)
@@ -101,11 +102,12 @@ class MarkerSender:
                 self._completed(job.shard, job.entry, now_ms)
             for node, topics in places.items():
                 markers.setdefault(node, []).append(self._marker(job, topics))
+                jobs.setdefault(node, {})[producer_id] = job
         for node, batch_ in markers.items():
-            if node >= 0 and node not in self._flights.values():
+            if node >= 0 and not any(busy == node for busy, _ in self._flights.values()):
                 request = WriteTxnMarkersRequest(markers=tuple(batch_))
                 token = self._out.request(node, CHANNEL, request, self._config.request_timeout_ms)
-                self._flights[token] = node
+                self._flights[token] = node, jobs[node]
 
     def _write_here(self, producer_id: int, job: _Job, topics: dict[str, list[int]], now_ms: int) -> None:
         """Have the markers written that belong to partitions of this node, unless they are on their way."""
@@ -161,11 +163,11 @@ class MarkerSender:
         return token in self._flights
 
     def answered(self, token: int, response: WriteTxnMarkersResponse, now_ms: int) -> None:
-        """Note what is written; go on."""
-        del self._flights[token]
+        """Note what is written; go on. What was asked for by a job that was dropped says nothing of the next one's."""
+        _, jobs = self._flights.pop(token)
         for result in response.markers:
             job = self._jobs.get(result.producer_id)
-            if job is None:
+            if job is None or jobs.get(result.producer_id) is not job:
                 continue
             for topic in result.topics:
                 for partition in topic.partitions:
