@@ -35,7 +35,7 @@ def encode(message, version):
 
 @pytest.mark.parametrize(("kind", "version"), VERSIONS, ids=lambda value: getattr(value, "__name__", str(value)))
 @given(data=st.data())
-@settings(max_examples=4)
+@settings(max_examples=2)
 def test_a_message_survives_the_round_trip_and_kio_agrees(kind, version, data):
     message = data.draw(messages(kind, version))
     payload, at = encode(message, version)
@@ -60,7 +60,7 @@ def test_a_message_left_at_its_defaults_is_what_kio_reads(kind, version):
 
 
 @given(data=st.data(), case=st.sampled_from(VERSIONS))
-@settings(max_examples=100)
+@settings(max_examples=60)
 def test_a_truncated_message_raises_wire_error(data, case):
     kind, version = case
     payload, at = encode(data.draw(messages(kind, version)), version)
@@ -72,7 +72,7 @@ def test_a_truncated_message_raises_wire_error(data, case):
 
 
 @given(garbage=st.binary(max_size=200), case=st.sampled_from(VERSIONS))
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_garbage_raises_wire_error_and_nothing_else(garbage, case):
     kind, version = case
     try:
@@ -83,7 +83,7 @@ def test_garbage_raises_wire_error_and_nothing_else(garbage, case):
 
 
 @given(data=st.data(), case=st.sampled_from(VERSIONS))
-@settings(max_examples=100)
+@settings(max_examples=60)
 def test_a_flipped_byte_raises_wire_error_or_gives_a_message(data, case):
     kind, version = case
     payload, at = encode(data.draw(messages(kind, version)), version)
