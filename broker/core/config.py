@@ -92,6 +92,9 @@ _ACTING = (
     "flush.messages",
     "max.message.bytes",
     "message.timestamp.type",
+    "message.timestamp.after.max.ms",
+    "message.timestamp.before.max.ms",
+    "compression.type",
     "cleanup.policy",
     "delete.retention.ms",
     "file.delete.delay.ms",
@@ -120,6 +123,15 @@ class CleanupConfig(msgspec.Struct, frozen=True, kw_only=True):
     file_delete_delay_ms: int = 60_000
 
 
+class IntakeConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What a producer's records must be like, and what becomes of them; times in ms, from the leader's clock."""
+
+    timestamp_before_ms: int = topic_settings.WITHOUT_LIMIT
+    timestamp_after_ms: int = 3600 * 1000
+    codec: int | None = None
+    """The codec that batches are kept in; None: the producer's."""
+
+
 class TopicConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of one topic that the replicas and the controller act on."""
 
@@ -127,6 +139,7 @@ class TopicConfig(msgspec.Struct, frozen=True, kw_only=True):
     unclean: bool = False
     log: LogConfig = LogConfig()
     cleanup: CleanupConfig = CleanupConfig()
+    intake: IntakeConfig = IntakeConfig()
     throttled_leaders: Throttled = NOBODY
     throttled_followers: Throttled = NOBODY
 
@@ -174,6 +187,11 @@ def topic_config(config: BrokerConfig, image: Image, topic: str) -> TopicConfig:
             max_lag_ms=int(settings["max.compaction.lag.ms"]),
             dirty_ratio=float(settings["min.cleanable.dirty.ratio"]),
             file_delete_delay_ms=int(settings["file.delete.delay.ms"]),
+        ),
+        intake=IntakeConfig(
+            timestamp_before_ms=int(settings["message.timestamp.before.max.ms"]),
+            timestamp_after_ms=int(settings["message.timestamp.after.max.ms"]),
+            codec=topic_settings.CODECS[settings["compression.type"]],
         ),
         throttled_leaders=throttled(settings[LEADERS]),
         throttled_followers=throttled(settings[FOLLOWERS]),

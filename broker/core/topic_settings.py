@@ -10,7 +10,7 @@ from __future__ import annotations
 from broker.core import throttled
 from broker.core.errors import Code, Refused
 
-_LONG_MAX = (1 << 63) - 1
+WITHOUT_LIMIT = _LONG_MAX = (1 << 63) - 1
 _INT_MAX = (1 << 31) - 1
 _WEEK_MS = 7 * 24 * 3600 * 1000
 
@@ -42,9 +42,11 @@ _SWITCHES = {
     "remote.storage.enable": "false",
     "unclean.leader.election.enable": "false",
 }
+CODECS: dict[str, int | None] = {"producer": None, "uncompressed": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
+"""What `compression.type` may be, with the codec's number in a batch; None: as the producer packed it."""
 _CHOICES: dict[str, tuple[str, ...]] = {  # the first is the default
     "cleanup.policy": ("delete", "compact"),
-    "compression.type": ("producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"),
+    "compression.type": tuple(CODECS),
     "message.timestamp.type": ("CreateTime", "LogAppendTime"),
 }
 _LISTS = frozenset({"cleanup.policy"})
@@ -73,6 +75,8 @@ BROKER_NAMES = {
     "flush.ms": "log.flush.interval.ms",
     "max.compaction.lag.ms": "log.cleaner.max.compaction.lag.ms",
     "max.message.bytes": "message.max.bytes",
+    "message.timestamp.after.max.ms": "log.message.timestamp.after.max.ms",
+    "message.timestamp.before.max.ms": "log.message.timestamp.before.max.ms",
     "message.timestamp.type": "log.message.timestamp.type",
     "min.cleanable.dirty.ratio": "log.cleaner.min.cleanable.ratio",
     "min.compaction.lag.ms": "log.cleaner.min.compaction.lag.ms",

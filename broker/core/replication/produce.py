@@ -18,12 +18,14 @@ from typing import Protocol
 from broker.core.errors import Code, Refused
 from broker.core.metadata.image import Image
 from broker.core.ready import Outbox, Reply
+from broker.core.replication import intake
+from broker.core.replication.intake import RefusedRecords, Writable
 from broker.core.replication.replica import Awaiting, Key, Replica
 from broker.core.replication.replicas import Replicas
 from broker.wire import batch
-from broker.wire.batch import Buffer, CorruptBatchError
-from broker.wire.entries import entries, records_of
+from broker.wire.batch import Buffer
 from broker.wire.messages.produce import (
+    BatchIndexAndErrorMessage,
     LeaderIdAndEpoch,
     PartitionProduceData,
     PartitionProduceResponse,
@@ -39,7 +41,6 @@ INTERNAL = frozenset({"__transaction_state", "__consumer_offsets"})
 V2_FROM_PRODUCE = 12
 """From this version on a producer leaves it to the leader to add the partition to its transaction."""
 _Step = Callable[[Code, int], None]
-Writable = bytearray | memoryview
 
 
 class Verify(Protocol):
@@ -131,7 +132,7 @@ class Producing:
         replica = None
         try:
             replica = self._find(topic, data.index)
-            buffer, header = self._check(replica, data.records, pending.request.acks)
+            buffer, header = self._check(replica, data.records, pending.request.acks, now_ms)
             if header.is_transactional and self._must_wait(replica, header):
                 self._wait(pending, place, replica, bytearray(buffer), now_ms)
             else:
@@ -235,7 +236,9 @@ class Producing:
             raise Refused(Code.INVALID_TOPIC_EXCEPTION, f"{replica.name} is written by coordinators only")
         return replica
 
-    def _check(self, replica: Replica, records: Buffer | None, acks: int) -> tuple[Writable, batch.BatchHeader]:
+    def _check(
+        self, replica: Replica, records: Buffer | None, acks: int, now_ms: int
+    ) -> tuple[Writable, batch.BatchHeader]:
         """Return the batch, writable, and its header, if this replica may append it now."""
         leader = replica.leader
         assert leader is not None
@@ -243,45 +246,21 @@ class Producing:
             raise Refused(Code.INVALID_REQUIRED_ACKS, f"acks={acks}")
         if acks == ALL and not leader.has_min_isr(replica.config.min_isr):
             raise Refused(Code.NOT_ENOUGH_REPLICAS, f"the ISR of {replica.log.name} is {leader.state.isr}")
-        buffer = records if isinstance(records, bytearray | memoryview) else bytearray(records or b"")
-        header = self._check_batch(buffer, replica.config.log.max_message_bytes)
-        if replica.config.cleanup.compact:
-            self._check_keys(buffer, header)
-        return buffer, header
-
-    def _check_batch(self, buffer: Buffer, max_bytes: int) -> batch.BatchHeader:
-        """Return the header of the one good batch that a client may send."""
-        try:
-            found = list(batch.parse(buffer))
-            if len(found) != 1 or found[0][1].size != len(buffer):
-                raise Refused(Code.INVALID_RECORD, "a partition takes exactly one record batch per request")
-            header = found[0][1]
-            if header.size > max_bytes:
-                raise Refused(Code.MESSAGE_TOO_LARGE, f"the batch has {header.size} bytes, {max_bytes} are allowed")
-            batch.check(buffer, 0, header)
-        except CorruptBatchError as error:
-            raise Refused(Code.CORRUPT_MESSAGE, str(error)) from error
-        if header.is_control or header.record_count < 1 or header.last_offset_delta != header.record_count - 1:
-            raise Refused(Code.INVALID_RECORD, f"{header.record_count} records to offset +{header.last_offset_delta}")
-        if header.is_transactional and header.producer_id < 0:
-            raise Refused(Code.INVALID_RECORD, "a transactional batch needs a producer id")
-        return header
-
-    def _check_keys(self, buffer: Buffer, header: batch.BatchHeader) -> None:
-        """Refuse records without a key: in a compacted topic they could never be kept."""
-        try:
-            found = entries(records_of(buffer, 0, header), header.record_count)
-        except CorruptBatchError as error:
-            raise Refused(Code.INVALID_RECORD, str(error)) from error
-        if any(entry.key is None for entry in found):
-            raise Refused(Code.INVALID_RECORD, "Compacted topic cannot accept message without key")
+        return intake.take(records, replica.config, now_ms, f"{replica.name}-{replica.key[1]}")
 
     def _refusal(self, index: int, refused: Refused, replica: Replica | None) -> PartitionProduceResponse:
         current = LeaderIdAndEpoch()
         if replica is not None and replica.state is not None:
             current = LeaderIdAndEpoch(leader_id=replica.state.leader, leader_epoch=replica.state.leader_epoch)
+        bad = refused.records if isinstance(refused, RefusedRecords) else ()
         return PartitionProduceResponse(
-            index=index, error_code=refused.code, error_message=refused.message, current_leader=current
+            index=index,
+            error_code=refused.code,
+            record_errors=tuple(
+                BatchIndexAndErrorMessage(batch_index=place, batch_index_error_message=text) for place, text in bad
+            ),
+            error_message=refused.message,
+            current_leader=current,
         )
 
     def _settle(self, pending: _Pending, place: tuple[int, int], answer: PartitionProduceResponse) -> None:
