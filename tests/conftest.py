@@ -10,20 +10,30 @@ another one and come first: one worker has them, the other ones what needs no cl
 shuffles.
 
 Seed. Hypothesis takes the seed of pytest-randomly; one number, printed with the command on failure, repeats both.
+
+Time. pytest-timeout works in Python: a call into C that never returns stops it too. Each test therefore has a watchdog,
+which is written in C and ends the worker GRACE_S after the test's time-out: the traceback of every thread is printed,
+pytest-xdist reports the test, and another worker goes on. A session that is ended from outside (SIGTERM) still prints
+what failed, and which tests were running and for how long.
 """
 
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import functools
 import os
 import shutil
+import signal
+import time
 from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import hypothesis.core
 import pytest
+from _pytest.faulthandler import fault_handler_stderr_fd_key
 
 from harness.cluster import distribution, engine, image
 from harness.cluster.api import UsageError
@@ -32,6 +42,8 @@ pytest_plugins = ["pytester"]
 
 VERSION = "4.1.1"
 SHOWN_COMMANDS = 10
+GRACE_S = 60.0
+"""What a test has to take its clusters down: after its time-out, and after it failed."""
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM_ON_MACOS = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -102,10 +114,21 @@ def shared_data() -> Path:
     return SHARED
 
 
+_running = pytest.StashKey["Running"]()
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(running := Running())
+    config.stash[_running] = running
+    if not hasattr(config, "workerinput"):
+        signal.signal(signal.SIGTERM, _end)
     seed = getattr(config.option, "randomly_seed", None)
     if isinstance(seed, int) and hypothesis.core.global_force_seed is None:
         hypothesis.core.global_force_seed = seed
+
+
+def _end(*_: object) -> None:
+    raise KeyboardInterrupt("ended from outside (SIGTERM)")
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -146,8 +169,50 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
+class Running:
+    """Notes which tests run; with pytest-xdist the main process hears it from the workers."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.since: dict[str, float] = {}
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self.since[nodeid] = time.monotonic()
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        self.since.pop(nodeid, None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> Generator[None, Any, Any]:
+    """Set the watchdog together with the time-out that it backs."""
+    _watch(item, settings.timeout + GRACE_S)
+    return (yield)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_exception_interact(node: pytest.Item | pytest.Collector) -> None:
+    """Watch over the rest of a test that failed: both time-outs end with the failure."""
+    if isinstance(node, pytest.Item) and not node.config.getvalue("usepdb"):
+        _watch(node, GRACE_S)
+
+
+def _watch(item: pytest.Item, seconds: float) -> None:
+    faulthandler.dump_traceback_later(seconds, exit=True, file=item.config.stash[fault_handler_stderr_fd_key])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_timeout_cancel_timer() -> Generator[None, Any, Any]:
+    faulthandler.cancel_dump_traceback_later()
+    return (yield)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print the command that repeats what failed, with its seed."""
+    """Print which tests never ended, and the command that repeats what failed, with its seed."""
+    if since := config.stash[_running].since:
+        terminalreporter.section("still running")
+        for name, began in since.items():
+            terminalreporter.write_line(f"{name}, for {time.monotonic() - began:.0f} s")
     broken = [*terminalreporter.getreports("failed"), *terminalreporter.getreports("error")]
     names = list(
         dict.fromkeys(

@@ -95,3 +95,59 @@ def test_a_failure_prints_the_command_with_the_seed_that_repeats_it(session: Ses
     result.assert_outcomes(failed=1)
     assert any(re.search(r"--randomly-seed=7 .*::test_of_a_bug'$", line) for line in result.outlines)
     assert re.fullmatch(r"=+ 1 failed in .* =+", result.outlines[-1])
+
+
+HANGING = """
+    import collections
+    import itertools
+    import pytest
+
+    def wait_in_c_with_the_lock_of_python():
+        collections.deque(itertools.repeat(None), maxlen=0)
+
+    @pytest.mark.timeout(1)
+    def test_that_hangs():
+        wait_in_c_with_the_lock_of_python()
+
+    @pytest.fixture
+    def stuck():
+        yield
+        wait_in_c_with_the_lock_of_python()
+
+    def test_that_fails_and_then_hangs(stuck):
+        assert False
+
+    @pytest.mark.parametrize("number", range(4))
+    def test_that_passes(number):
+        assert number < 4
+"""
+
+
+@pytest.mark.parametrize("name", ["test_that_hangs", "test_that_fails_and_then_hangs"])
+def test_a_call_that_never_returns_ends_its_worker_and_nothing_else(
+    session: Session, pytester: pytest.Pytester, name: str
+) -> None:
+    own = (ROOT / "tests" / "conftest.py").read_text()
+    pytester.makeconftest(own.replace("GRACE_S = 60.0", "GRACE_S = 1.0"))
+    result = session(HANGING, "-n", "2", "-k", f"{name} or passes")
+    assert result.ret == 1
+    assert any("wait_in_c_with_the_lock_of_python" in line for line in result.errlines), "no traceback"
+    assert any(line.startswith("FAILED") and name in line for line in result.outlines)
+    assert "4 passed" in result.outlines[-1]
+
+
+def test_a_session_that_is_ended_names_the_tests_that_still_run(session: Session, pytester: pytest.Pytester) -> None:
+    source = """
+        import os, signal, time
+
+        def test_that_fails():
+            assert False
+
+        def test_that_sleeps():
+            time.sleep(2)  # the main process has heard that this one began
+            os.kill(os.getppid(), signal.SIGTERM)
+            time.sleep(100)
+    """
+    result = session(source, "-n", "1", "-p", "no:randomly")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(["*still running*", "*test_that_sleeps, for * s", "FAILED *test_that_fails*"])
