@@ -22,7 +22,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from harness.client import Now
 from harness.clients import settings
 from harness.clients.errors import FailedError, of_error, of_exception, timed_out
-from harness.clients.membership import Membership, OnEvent
+from harness.clients.membership import Membership, OnEvent, leave
 from harness.clients.patience import Deadline, OutOfPatienceError, bounded, let_go
 from harness.clients.payload import written
 from harness.clients.sender import split
@@ -224,9 +224,9 @@ class Reader:
         """Give the consumer up; a member leaves its group only when gracefully. Return whether it was gone in time."""
         self._disown()
         things: list[Any] = [self._consumer] if self._consumer is not None else []
-        leave = Consumer.close if gracefully and self.subscribed else None
+        farewell = leave if gracefully and self.subscribed else None
         self._consumer, self.isolation, self.held = None, None, []
-        return let_go(things, leave, timeout_s)
+        return let_go(things, farewell, timeout_s)
 
     def _disown(self) -> None:
         """Stop listening to the callbacks of the last subscription."""

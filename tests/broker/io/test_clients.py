@@ -18,6 +18,7 @@ from broker.wire.messages.fetch import FetchPartition, FetchRequest, FetchTopic,
 from harness.clients import settings
 from harness.clients.deleting import delete_records
 from harness.clients.errors import FailedError
+from harness.clients.membership import leave
 from harness.clients.patience import Deadline
 from harness.cluster.probe import Probe
 from tests.broker.io.process import NodeProcess
@@ -75,7 +76,7 @@ def test_a_consumer_of_the_new_protocol_reads_commits_and_is_described(node, adm
     assert [len(member.assignment.topic_partitions) for member in group.members] == [2]
     listed = admin.list_consumer_groups(types={ConsumerGroupType.CONSUMER}).result(WITHIN_S)
     assert [one.group_id for one in listed.valid] == ["g"]
-    consumer.close()
+    leave(consumer)
     offsets = Consumer({"bootstrap.servers": node.address, "group.id": "g", "log_level": 0})
     stored = offsets.committed([TopicPartition("t", 0), TopicPartition("t", 1)], WITHIN_S)
     assert [one.offset for one in stored] == [COUNT // 2] * 2

@@ -23,6 +23,7 @@ from broker.io.security import security
 from broker.wire import codec
 from broker.wire.frame import frame
 from broker.wire.messages.metadata import MetadataRequest
+from harness.clients.membership import leave
 from tests.broker.io.certificates import Authority
 from tests.broker.io.process import NodeProcess, until
 
@@ -134,7 +135,7 @@ def read(configuration, topic, group):
 
         until(got, WITHIN_S)
     finally:
-        consumer.close()
+        leave(consumer)
     return found[0]
 
 

@@ -18,9 +18,12 @@ from typing import Self
 
 import confluent_kafka  # noqa: F401  loads the library
 
+from harness.clients.patience import bounded
+
 BUFFER_BYTES = 512
 TRANSPORT = -195
 """Injected, it makes the mock broker break the connection instead of answering."""
+DESTROY_S = 60.0
 ALL = -1
 """Every broker."""
 
@@ -102,8 +105,12 @@ class MockKafka:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._c.rd_kafka_mock_cluster_destroy(self._cluster)
-        self._c.rd_kafka_destroy(self._handle)
+        # In a thread: neither call is bound to return, and a test that waits in C can't be ended.
+        def destroy() -> None:
+            self._c.rd_kafka_mock_cluster_destroy(self._cluster)
+            self._c.rd_kafka_destroy(self._handle)
+
+        bounded(destroy, DESTROY_S)
 
     def make_topic(self, name: str, partitions: int) -> None:
         assert self._c.rd_kafka_mock_topic_create(self._cluster, name.encode(), partitions, self._brokers) == 0

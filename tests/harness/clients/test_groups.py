@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import socket
 import struct
+import threading
+import time
 
 import pytest
+from confluent_kafka import Consumer
 
 from harness.clients import groups
 from harness.clients.confluent import ConfluentClients
-from harness.clients.membership import generation_and_member
+from harness.clients.membership import Membership, generation_and_member, leave
 from harness.clients.patience import Deadline
-from tests.harness.clients.conftest import POLL, SCENARIO, join, op, polled, send, until
+from tests.harness.clients.conftest import POLL, SCENARIO, WAIT_S, join, op, polled, send, until
 from tests.harness.clients.mock_kafka import Api
 
 KEYS = ["t0/0", "t0/1", "t0/2"]
@@ -88,6 +91,22 @@ def test_group_events_tell_process_member_generation_and_keys(mock, opened):
     assert assigned.value["member"]
     assert sorted(revoked.value["revoked"]) == KEYS
     assert (revoked.value["assigned"], revoked.value["lost"]) == ([], [])
+
+
+def test_a_member_that_leaves_before_it_heard_of_its_keys_is_told_of_both(mock):
+    events = []
+    member = Membership(0, "harness", time.monotonic_ns, on_event=events.append, on_keys=lambda *_: None)
+    consumer = Consumer({"bootstrap.servers": mock.bootstrap, "group.id": "harness", "log_level": 0})
+    mock.track()
+    consumer.subscribe(["t0"], on_assign=member.assigned, on_revoke=member.revoked, on_lost=member.lost)
+    deadline = time.monotonic() + WAIT_S
+    while not mock.requests().get(Api.HEARTBEAT) and time.monotonic() < deadline:
+        threading.Event().wait(0.05)  # no poll: what the group dealt out waits for one
+    leave(consumer)
+    assert [kind for event in events for kind in ("assigned", "revoked", "lost") if event.value[kind]] == [
+        "assigned",
+        "revoked",
+    ]
 
 
 def test_close_leaves_the_group(client, mock):
