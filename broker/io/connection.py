@@ -194,6 +194,7 @@ class Connection:
             self.close()  # whoever sends this does not speak Kafka; nobody knows where the next frame begins
         finally:
             self._is_taking = False
+        self._stream.expect(self._inbox.missing)
         self._decide_reading()
 
     def _open(self, payload: memoryview) -> None:

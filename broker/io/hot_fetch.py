@@ -186,7 +186,7 @@ def _write_request(message: FetchRequest, version: int, correlation_id: int, cli
 
 
 def read_answer(payload: memoryview, version: int) -> tuple[int, FetchResponse] | None:
-    """Return correlation id and answer, None when it is not usual; records are copied."""
+    """Return correlation id and answer, None when it is not usual; records are views into the payload."""
     if version < FROM_VERSION:
         return None
     try:
@@ -215,7 +215,7 @@ def _read_answer(payload: memoryview) -> tuple[int, FetchResponse]:
             size, at = read_uvarint(payload, at + 1 + _INT32.size)
             records = None
             if size:
-                records = bytes(payload[at : at + size - 1])
+                records = payload[at : at + size - 1]
                 at += size - 1
             at = _no_tags(payload, at)
             partitions.append(

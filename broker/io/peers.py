@@ -273,6 +273,8 @@ class _Link:
                 self._channel.received(self, payload)
         except WireError:
             self._channel.lost(self)
+        if self._stream is not None:
+            self._stream.expect(self._inbox.missing)
 
     def pause_writing(self) -> None:
         """A core waits for the answers to what it has asked: what is queued is bounded by that."""

@@ -123,6 +123,9 @@ class SecureStream:
             self._under.resume_reading()
             self._loop.call_soon(self._advance)
 
+    def expect(self, count: int) -> None:
+        """Decrypt what comes as it comes."""
+
     # Writing.
 
     @property

@@ -32,6 +32,9 @@ ACCEPT_PAUSE_S = 0.5
 """Before it is tried again when there are no descriptors."""
 MAX_VECTORS = 512
 """Buffers in one call; below IOV_MAX everywhere."""
+EXPECT_FROM_BYTES = 64 * 1024
+EXPECT_BYTES = 512 * 1024
+"""What is waited for at a time of a frame that is larger."""
 _MORE = getattr(socket, "MSG_MORE", 0)
 """A header that a file follows goes out with it, where the system can do that."""
 _AGAIN = (BlockingIOError, InterruptedError)
@@ -126,6 +129,7 @@ class Stream:
         self._number = connection.fileno()
         self._queue: deque[Chunk] = deque()
         self._queued_bytes = 0
+        self._expected_bytes = 1
         self._is_reading = self._is_full = False
         self.is_closing = self._is_closed = False
         self.resume_reading()
@@ -156,6 +160,13 @@ class Stream:
             self._owner.received(count)
         else:
             self.close()
+
+    def expect(self, count: int) -> None:
+        """Tell nothing before so many bytes have come, or the end: a large frame takes few turns instead of dozens."""
+        expected = min(count, EXPECT_BYTES) if count >= EXPECT_FROM_BYTES else 1
+        if expected != self._expected_bytes and not self.is_closing:
+            self._expected_bytes = expected
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, expected)
 
     # Writing.
 

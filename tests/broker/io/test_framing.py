@@ -69,6 +69,16 @@ def test_an_announced_length_alone_takes_no_memory():
     inbox.space()
     assert inbox.capacity == START_BYTES
     assert inbox.wanted == 100 * 1024 * 1024 + 4
+    assert inbox.missing == 100 * 1024 * 1024
+
+
+@pytest.mark.parametrize(("come", "missing"), [(0, 0), (3, 0), (4, 100), (104, 0), (107, 0), (108, 7), (114, 1)])
+def test_what_is_missing_is_known_as_soon_as_the_length_is_there(come, missing):
+    stream = frame(b"x" * 100) + frame(b"y" * 7)
+    inbox = Inbox(LIMIT)
+    inbox.space()[:come] = stream[:come]
+    list(inbox.take(come))
+    assert inbox.missing == missing
 
 
 def test_a_large_buffer_is_given_back_when_its_frame_is_done():

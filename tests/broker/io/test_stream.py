@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import select
 import socket
 
 import pytest
@@ -42,13 +43,13 @@ class Owner:
         self.ended.set_result(None)
 
 
-def connected():
+def connected(*, small=True):
     """Two ends of a TCP connection, with small buffers."""
     listening = socket.create_server(("127.0.0.1", 0))
     near = socket.create_connection(listening.getsockname())
     far, _ = listening.accept()
     listening.close()
-    for one in (near, far):
+    for one in (near, far) if small else ():
         one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 20_000)
         one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 20_000)
     return near, far
@@ -202,6 +203,41 @@ def test_nothing_is_read_while_reading_is_paused():
         await until(lambda: owner.got == b"one")
         far.close()
         await owner.ended
+
+    run(scenario)
+
+
+def test_of_a_large_frame_nothing_is_told_before_what_is_expected_has_come():
+    async def scenario():
+        near, far = connected(small=False)
+        owner = Owner()
+        out = Stream(asyncio.get_running_loop(), near, owner)
+        out.expect(stream.EXPECT_FROM_BYTES)
+        far.settimeout(WITHIN_S)
+        first, second = stream.EXPECT_FROM_BYTES // 2, stream.EXPECT_FROM_BYTES
+        far.sendall(bytes(first))
+        assert select.select([near], [], [], 0.0)[0] == []
+        far.sendall(bytes(second))
+        await until(lambda: len(owner.got) == first + second)
+        out.expect(0)
+        far.send(b"x")
+        await until(lambda: len(owner.got) == first + second + 1)
+        far.close()
+        await owner.ended
+
+    run(scenario)
+
+
+def test_an_end_that_comes_before_what_is_expected_is_told_and_what_had_come_too():
+    async def scenario():
+        near, far = connected()
+        owner = Owner()
+        out = Stream(asyncio.get_running_loop(), near, owner)
+        out.expect(1 << 30)
+        far.sendall(b"half")
+        far.close()
+        await owner.ended
+        assert owner.got == b"half"
 
     run(scenario)
 
