@@ -72,7 +72,7 @@ class Cleaner:
         if self._job is None:
             self._job = self._next(now_ms)
         if self._job is None:
-            self._clean_at_ms = now_ms + self._config.cleaner_backoff_ms
+            self._clean_at_ms = now_ms + self._replicas.cleaner_backoff_ms
             return
         key, compaction = self._job
         replica = self._replicas.get(key)

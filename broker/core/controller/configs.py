@@ -1,4 +1,4 @@
-"""IncrementalAlterConfigs and AlterConfigs: dynamic settings of topics and groups, and topics' defaults at brokers.
+"""IncrementalAlterConfigs and AlterConfigs: dynamic settings of topics, groups and brokers.
 
 A broker's name is its id, or empty for all brokers. AlterConfigs names all that shall be set: what it does not name is
 taken away.
@@ -6,7 +6,7 @@ taken away.
 
 from __future__ import annotations
 
-from broker.core import group_settings, topic_settings
+from broker.core import dynamic_settings, group_settings, topic_settings
 from broker.core.controller.pipeline import Pipeline
 from broker.core.errors import Code, Refused
 from broker.core.metadata.records import ConfigSet
@@ -21,14 +21,6 @@ from broker.wire.messages.incremental_alter_configs import (
 )
 
 TOPIC, BROKER, GROUP = 2, 4, 32
-_THROTTLES = frozenset(
-    {
-        "follower.replication.throttled.rate",
-        "leader.replication.throttled.rate",
-        "replica.alter.log.dirs.io.max.bytes.per.second",
-    }
-)
-"""Settings of brokers alone that may change; the first two act (`broker.core.replication.throttle`)."""
 _SET, _DELETE, _APPEND, _SUBTRACT = range(4)
 _TOPIC_NAMES = {topic_settings.BROKER_NAMES.get(name, name): name for name in topic_settings.DEFAULTS}
 
@@ -93,8 +85,8 @@ class Configs:
         if kind == "group":
             return self._change_group(name, item)
         setting = item.name if kind == "topic" else _TOPIC_NAMES.get(item.name, "")
-        if not setting and (item.name in _THROTTLES or item.config_operation == _DELETE):
-            return ConfigSet(kind, name, item.name, self._throttle(item))
+        if not setting and (item.name in dynamic_settings.NAMES or item.config_operation == _DELETE):
+            return ConfigSet(kind, name, item.name, self._of_broker(item))
         if not setting:
             raise Refused(Code.INVALID_REQUEST, f"{item.name} can't be changed while the broker runs")
         value = self._value(kind, name, item, setting)
@@ -109,13 +101,14 @@ class Configs:
         group_settings.check(item.name, "1" if value is None else value)
         return ConfigSet("group", name, item.name, value)
 
-    def _throttle(self, item: AlterableConfig) -> str | None:
+    def _of_broker(self, item: AlterableConfig) -> str | None:
         if item.config_operation == _DELETE:
             return None
-        if item.config_operation != _SET or not (item.value or "").isdigit():
-            raise Refused(
-                Code.INVALID_CONFIG, f"Invalid value {item.value} for {item.name}: a number of bytes a second"
-            )
+        if item.value is None:
+            raise Refused(Code.INVALID_CONFIG, f"Null value not supported for {item.name}")
+        if item.config_operation != _SET:
+            raise Refused(Code.INVALID_CONFIG, f"operation {item.config_operation} is for lists only")
+        dynamic_settings.check(item.name, item.value)
         return item.value
 
     def _resource(self, resource: AlterConfigsResource) -> tuple[str, str]:

@@ -6,10 +6,11 @@ brokers', the properties', Kafka's default. Secrets are never told. Kafka: Confi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from broker.core import group_settings, topic_settings
+from broker.core import dynamic_settings, group_settings, topic_settings
 from broker.core.config import BROKER_NAMES, BrokerConfig
+from broker.core.describe.documentation import documentation
 from broker.core.errors import Code, Refused
 from broker.core.metadata.image import Image
 from broker.core.node_settings import CHOICES, SIZES, SWITCHES, TIMES
@@ -40,21 +41,19 @@ _Source = tuple[int, str, str]
 def describe(config: BrokerConfig, image: Image, request: DescribeConfigsRequest) -> DescribeConfigsResponse:
     """Return the settings of resources."""
     return DescribeConfigsResponse(
-        results=tuple(
-            _resource(config, image, resource, synonyms=request.include_synonyms) for resource in request.resources
-        )
+        results=tuple(_resource(config, image, resource, request) for resource in request.resources)
     )
 
 
 def _resource(
-    config: BrokerConfig, image: Image, resource: DescribeConfigsResource, *, synonyms: bool
+    config: BrokerConfig, image: Image, resource: DescribeConfigsResource, request: DescribeConfigsRequest
 ) -> DescribeConfigsResult:
     code, message, found = Code.NONE, None, list[DescribeConfigsResourceResult]()
     wanted = resource.configuration_keys
     try:
         for name, sources in _settings(config, image, resource):
             if wanted is None or not wanted or name in wanted:
-                found.append(_result(name, sources, synonyms=synonyms))
+                found.append(_result(name, sources, request))
     except Refused as refused:
         code, message = refused.code, refused.message
     return DescribeConfigsResult(
@@ -93,26 +92,34 @@ def _of_topic(config: BrokerConfig, image: Image, topic: str) -> Iterator[tuple[
 def _broker_sources(config: BrokerConfig, image: Image, key: str) -> list[_Source]:
     """Return what brokers say about a topic setting, nearest first, down to the default."""
     name = BROKER_NAMES.get(key, key)
-    levels = (
-        (OF_BROKER, image.config("broker", str(config.node_id))),
-        (OF_ALL_BROKERS, image.config("broker", "")),
-        (OF_PROPERTIES, config.properties),
-    )
-    found = [(source, name, values[name]) for source, values in levels if name in values]
+    found = [(source, name, values[name]) for source, values in _told(config, image) if name in values]
     return [*found, (DEFAULT, name, topic_settings.DEFAULTS[key])]
 
 
 def _of_broker(config: BrokerConfig, image: Image) -> Iterator[tuple[str, list[_Source]]]:
     topic_keys = {BROKER_NAMES.get(key, key): key for key in topic_settings.DEFAULTS}
     fields = {**TIMES, **SIZES, **SWITCHES, **{name: field for name, (field, _) in CHOICES.items()}}
-    for name in sorted({*topic_keys, *fields, *config.properties}):
+    told = _told(config, image)
+    for name in sorted({*topic_keys, *fields, *dynamic_settings.NAMES, *told[0][1], *told[1][1], *config.properties}):
         if name in topic_keys:
             yield name, _broker_sources(config, image, topic_keys[name])
             continue
-        sources = [(OF_PROPERTIES, name, config.properties[name])] if name in config.properties else []
+        sources = [(source, name, values[name]) for source, values in told if name in values]
         if name in fields:
             sources.append((DEFAULT, name, str(getattr(_DEFAULTS, fields[name])).lower()))
-        yield name, sources
+        elif name in dynamic_settings.WITHOUT_EFFECT:
+            sources.append((DEFAULT, name, str(dynamic_settings.WITHOUT_EFFECT[name][0])))
+        if sources:
+            yield name, sources
+
+
+def _told(config: BrokerConfig, image: Image) -> tuple[tuple[int, Mapping[str, str]], ...]:
+    """Return what this node was told, nearest first."""
+    return (
+        (OF_BROKER, image.config("broker", str(config.node_id))),
+        (OF_ALL_BROKERS, image.config("broker", "")),
+        (OF_PROPERTIES, config.properties),
+    )
 
 
 def _of_all_brokers(image: Image) -> Iterator[tuple[str, list[_Source]]]:
@@ -127,7 +134,7 @@ def _of_group(config: BrokerConfig, image: Image, group: str) -> Iterator[tuple[
         yield key, [*sources, (DEFAULT, key, str(group_settings.default(config, key)))]
 
 
-def _result(name: str, sources: list[_Source], *, synonyms: bool) -> DescribeConfigsResourceResult:
+def _result(name: str, sources: list[_Source], request: DescribeConfigsRequest) -> DescribeConfigsResourceResult:
     source, _, value = sources[0]
     secret = any(part in name for part in _SECRETS)
     shown = tuple(
@@ -136,12 +143,19 @@ def _result(name: str, sources: list[_Source], *, synonyms: bool) -> DescribeCon
     return DescribeConfigsResourceResult(
         name=name,
         value=None if secret else value,
-        read_only=source == OF_PROPERTIES and name not in BROKER_NAMES.values() and name not in topic_settings.DEFAULTS,
+        read_only=not may_change(name),
         config_source=source,
         is_sensitive=secret,
-        synonyms=shown if synonyms else (),
+        synonyms=shown if request.include_synonyms else (),
         config_type=_type(name, value, secret=secret),
+        documentation=documentation(name) if request.include_documentation else None,
     )
+
+
+def may_change(name: str) -> bool:
+    """Return whether the setting can be altered while brokers run."""
+    of_topics = name in topic_settings.DEFAULTS or name in BROKER_NAMES.values()
+    return of_topics or name in dynamic_settings.NAMES or name in group_settings.FIELDS
 
 
 def _type(name: str, value: str, *, secret: bool) -> int:

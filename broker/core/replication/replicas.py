@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
+from broker.core import dynamic_settings
 from broker.core.config import BrokerConfig, TopicConfig, topic_config
+from broker.core.dynamic_settings import CLEANER_BACKOFF, FOLLOWER_RATE, LEADER_RATE, PRODUCER_EXPIRATION
 from broker.core.log.partition_log import PartitionLog, saved_start
 from broker.core.log.recovery import Checkpoint, recover
 from broker.core.metadata.image import Image
@@ -22,7 +24,7 @@ from broker.core.quorum.metadata_log import LOG as METADATA_LOG
 from broker.core.ready import DropLog, Outbox, Save
 from broker.core.replication.leader import Leader
 from broker.core.replication.replica import Key, Replica
-from broker.core.replication.throttle import FOLLOWER_RATE, LEADER_RATE, Bucket
+from broker.core.replication.throttle import Bucket
 from broker.core.storage import Storage
 
 CHECKPOINT_FILE = "checkpoint"
@@ -50,6 +52,8 @@ class Replicas:
         self.now_ms = 0
         """The time of the present step."""
         self.sent, self.fetched = Bucket(LEADER_RATE), Bucket(FOLLOWER_RATE)
+        self.cleaner_backoff_ms = config.cleaner_backoff_ms
+        self.producer_expiration_ms = config.producer_id_expiration_ms
         self._storage, self._out = storage, out
         self._replicas: dict[Key, Replica] = {}
         self._found: dict[str, tuple[str, PartitionLog]] = {}  # folder -> (topic id, log), not yet claimed
@@ -143,10 +147,15 @@ class Replicas:
         if not topic:
             self.sent.configure(image, self.config.node_id)
             self.fetched.configure(image, self.config.node_id)
+            self.cleaner_backoff_ms = self._told(image, CLEANER_BACKOFF, self.config.cleaner_backoff_ms)
+            self.producer_expiration_ms = self._told(image, PRODUCER_EXPIRATION, self.config.producer_id_expiration_ms)
         for replica in self:
             if topic in {"", replica.name}:
                 replica.config = topic_config(self.config, image, replica.name)
                 replica.log.config = replica.config.log
+
+    def _told(self, image: Image, name: str, otherwise: int) -> int:
+        return dynamic_settings.number(image, self.config.node_id, name, otherwise)
 
     # The high watermark.
 
@@ -170,7 +179,7 @@ class Replicas:
     def expire_producers(self, now_ms: int) -> None:
         """Forget the producers that were silent for too long."""
         for replica in self:
-            replica.log.producers.expire(now_ms, self.config.producer_id_expiration_ms)
+            replica.log.producers.expire(now_ms, self.producer_expiration_ms)
 
     # Checkpoints.
 

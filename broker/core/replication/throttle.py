@@ -13,10 +13,9 @@ Kafka: ReplicationQuotaManager, ReplicaManager.shouldLeaderThrottle, ReplicaFetc
 
 from __future__ import annotations
 
+from broker.core import dynamic_settings
 from broker.core.metadata.image import Image
 
-LEADER_RATE = "leader.replication.throttled.rate"
-FOLLOWER_RATE = "follower.replication.throttled.rate"
 BURST_S = 1.0
 MIN_WAIT_MS, MAX_WAIT_MS = 10, 1000
 """A follower that is held back asks again no later than this: the rate may have been changed meanwhile."""
@@ -35,12 +34,7 @@ class Bucket:
 
     def configure(self, image: Image, node_id: int) -> None:
         """Take over this node's rate, else that of all nodes."""
-        for of in (str(node_id), ""):
-            value = image.config("broker", of).get(self._name)
-            if value is not None:
-                self.bytes_per_s = int(value)
-                return
-        self.bytes_per_s = _NO_LIMIT
+        self.bytes_per_s = dynamic_settings.number(image, node_id, self._name, _NO_LIMIT)
 
     def use(self, size: int, now_ms: int) -> None:
         """Note what was sent or fetched of a named partition."""

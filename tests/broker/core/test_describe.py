@@ -103,6 +103,51 @@ def test_alter_configs_takes_away_what_it_does_not_name():
     assert setting(network, 2, "t", "retention.ms")[1][0][0] == 5
 
 
+def described(network, kind, name, node=1):
+    resource = dc.DescribeConfigsResource(resource_type=kind, resource_name=name)
+    asked = dc.DescribeConfigsRequest(resources=(resource,), include_documentation=True)
+    (result,) = ask(network, node, asked).results
+    return {config.name: config for config in result.configs}
+
+
+def test_settings_of_brokers_alone_change_and_act_while_they_run():
+    network = cluster()
+    assert alter(network, 4, "", "log.cleaner.backoff.ms", "20") == Code.NONE
+    assert alter(network, 4, "1", "log.cleaner.backoff.ms", "30") == Code.NONE
+    assert alter(network, 4, "2", "producer.id.expiration.ms", "40") == Code.NONE
+    assert [network.nodes[node].replicas.cleaner_backoff_ms for node in (1, 2)] == [30, 20]
+    assert [network.nodes[node].replicas.producer_expiration_ms for node in (1, 2)] == [24 * 3600 * 1000, 40]
+    assert setting(network, 4, "1", "log.cleaner.backoff.ms") == ("30", [(2, "30"), (3, "20"), (5, "15000")])
+    network.crash(1, power=False)
+    network.start(1)
+    settle(network)
+    assert network.nodes[1].replicas.cleaner_backoff_ms == 30
+    assert alter(network, 4, "1", "log.cleaner.backoff.ms", None) == Code.INVALID_CONFIG
+    assert alter(network, 4, "1", "log.cleaner.backoff.ms", "soon") == Code.INVALID_CONFIG
+
+
+def test_what_means_nothing_here_is_kept_and_told():
+    network = cluster(1)
+    assert setting(network, 4, "1", "num.io.threads") == ("8", [(5, "8")])
+    assert alter(network, 4, "1", "num.io.threads", "0") == Code.INVALID_CONFIG
+    assert alter(network, 4, "1", "num.io.threads", "4") == Code.NONE
+    assert setting(network, 4, "1", "num.io.threads")[0] == "4"
+    assert alter(network, 4, "1", "node.id", "4") == Code.INVALID_REQUEST
+
+
+def test_what_a_setting_does_and_whether_it_may_change_is_told():
+    network = cluster(1, properties={"listeners": "CLIENT://h:1"})
+    create(network, factor=1)
+    topic, broker = described(network, 2, "t"), described(network, 4, "1")
+    assert topic.keys() == DEFAULTS.keys()
+    assert all(config.documentation for config in topic.values())
+    assert not any(config.read_only for config in topic.values())
+    assert broker["log.retention.ms"].documentation == topic["retention.ms"].documentation
+    may_not = {name for name, config in broker.items() if config.read_only}
+    assert {"listeners", "broker.session.timeout.ms"} <= may_not
+    assert not may_not & {"log.retention.ms", "num.io.threads", "log.cleaner.backoff.ms"}
+
+
 @pytest.mark.parametrize(
     ("kind", "name", "code"),
     [(2, "nobody", Code.UNKNOWN_TOPIC_OR_PARTITION), (4, "7", Code.INVALID_REQUEST), (99, "x", Code.INVALID_REQUEST)],

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from broker.core import topic_settings
+from broker.core.dynamic_settings import LEADER_RATE
 from broker.core.errors import Code, Refused
-from broker.core.replication.throttle import LEADER_RATE, MAX_WAIT_MS, Bucket
+from broker.core.replication.throttle import MAX_WAIT_MS, Bucket
 from broker.core.throttled import NOBODY, throttled
 from broker.wire.messages.alter_partition_reassignments import (
     AlterPartitionReassignmentsRequest,
