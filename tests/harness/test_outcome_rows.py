@@ -17,12 +17,22 @@ from tests.harness.outcome_scene import ABORTED, OPEN, TWO_BROKERS, Scene
 
 pytestmark = pytest.mark.xdist_group("outcome-rows")
 AT_ONCE = 8
+TRIES = 3
 PROOFS = (outcome_plain_proofs, outcome_txn_proofs)
 """The modules that fill OPEN and ABORTED when they are imported."""
 ON_PURPOSE = {DELIBERATE_ABORT, DELIBERATE_CRASH}
 
 
 def run(proof, key):
+    """Return the proof's end. On a busy machine the op's bound may come first: that shows nothing, and is done again."""
+    for _ in range(TRIES):
+        done = run_once(proof, key)
+        if key[2] == "_TIMED_OUT" or (done.error or {}).get("name") != "_TIMED_OUT":
+            break
+    return done
+
+
+def run_once(proof, key):
     with MockKafka(brokers=2 if key in TWO_BROKERS else 1) as mock:
         scene = Scene(mock)
         try:
