@@ -84,6 +84,28 @@ DISKS = ("fill-disk", "rot-follower", "fill-disk,kill-random", "rot-follower,kil
 DISKS_SHARE = 0.08
 """Drawn last, in place of the other faults; syncs are slow then, too."""
 SLOW_DISKS = ("1-10", "50-400")
+SESSIONS_MS = ("2000", "2000", "6000")
+"""Of members by KIP-848: who is cut off for a short while may be given up, and commit before it hears of it."""
+LATE: Mapping[str, str] = {
+    "request.timeout.ms": "300",
+    "harness.sim.stall.ms": "310-900",
+    "harness.sim.stall.chance": "0.05",
+    "harness.sim.loss.chance": "0",
+}
+"""Requests between nodes that are sent again before the first one arrives. Only with protocol v2: v1 can't tell
+a marker that comes late from one of the next transaction (KIP-1228)."""
+LATE_SHARE = 0.3
+LATE_FIELDS: Mapping[str, Any] = {
+    "nemesis": swarm.NO_FAULTS,
+    "topics": 1,
+    "partitions": 1,
+    "rate": 60.0,
+    "abort_rate": 0.5,
+    "crash_interval_s": 0.0,
+    "id_sharers": 1,
+    "time_limit_s": 40.0,
+}
+"""No other fault: a producer that has many transactions in one place has the next one open when a marker comes late."""
 DIRTY = 0.15
 """Share of read_uncommitted runs, of the workloads where it permits nothing."""
 
@@ -131,6 +153,8 @@ def scenario(seed: int, bug: str = "") -> Scenario:
     replication, min_isr = draws.one_of(*REPLICATION)
     if workload == "compaction" and draws.number() < 1 / 2:
         nemesis, replication, min_isr = AWAY, 3, 2
+    if "slow-follower" in nemesis:
+        replication = 3  # with two, nobody is left who may lead
     asked = catalog.workload(workload)
     few = {"topics": draws.one_of(1, 1, 1, 2, 3), "partitions": draws.one_of(1, 1, 2, 3)}
     protocol = draws.one_of("classic", CONSUMER) if workload == "groups" else "classic"
@@ -163,22 +187,32 @@ def scenario(seed: int, bug: str = "") -> Scenario:
     }
     time_limit_s = round(draws.between(1, 4) * _time_of(nemesis, length_s, interval_s), 3)
     transactions: Literal[1, 2] = draws.one_of(1, 2)
-    if nemesis != AWAY and draws.number() < DISKS_SHARE:
-        nemesis, broker["harness.sim.sync.ms"] = draws.one_of(*DISKS), draws.one_of(*SLOW_DISKS)
+    fields |= {"workload": workload, "nemesis": nemesis, "time_limit_s": time_limit_s}
+    fields["transaction_protocol"] = transactions
+    _draw_last(draws, fields, broker)
     return Scenario(
-        workload=workload,
         cluster=swarm.SIMULATED,
-        nemesis=nemesis,
         seed=seed,
         bug=bug,
-        time_limit_s=time_limit_s,
         isolation="read_uncommitted" if dirty else "read_committed",
-        transaction_protocol=transactions,
         fault_length_s=length_s,
         fault_interval_s=interval_s,
         recovery_bound_s=60.0,
         **fields,
     )
+
+
+def _draw_last(draws: _Draws, fields: dict[str, Any], broker: dict[str, str]) -> None:
+    """Change what some scenarios are, by draws after all others: they move nothing else."""
+    if fields["nemesis"] != AWAY and draws.number() < DISKS_SHARE:
+        fields["nemesis"], broker["harness.sim.sync.ms"] = draws.one_of(*DISKS), draws.one_of(*SLOW_DISKS)
+    if fields["group_protocol"] == CONSUMER:
+        broker["group.consumer.session.timeout.ms"] = draws.one_of(*SESSIONS_MS)
+    told = fields["workload"], fields["transaction_protocol"]
+    if told == ("txn", 2) and draws.number() < LATE_SHARE:
+        fields |= LATE_FIELDS
+        broker |= LATE
+        broker.pop("harness.sim.far.nodes", None)
 
 
 def _time_of(nemesis: str, length_s: float, interval_s: float) -> float:

@@ -29,7 +29,11 @@ def no_epoch_bump_at_end() -> tuple[Replacement, ...]:
 
 def stale_marker_accepted() -> tuple[Replacement, ...]:
     """A marker is appended whatever its producer epoch and its coordinator's."""
-    return (Replacement(Producers, "check_marker", lambda _self, _header, _epoch: None),)
+
+    def check_marker(_self: Producers, _header: BatchHeader, _coordinator_epoch: int, _version: int = 0) -> None:
+        return
+
+    return (Replacement(Producers, "check_marker", check_marker),)
 
 
 def fencing_ignored() -> tuple[Replacement, ...]:

@@ -2,7 +2,8 @@
 
 A client's door takes what clients may ask; the nodes' door also takes what only nodes ask each other (the quorum,
 registration, heartbeats). The versions are those of Kafka 4.1; Produce is announced from version 0 on, as Kafka does,
-for clients that take a higher lowest version for a broker that is too new. ApiVersions is answered from this table.
+for clients that take a higher lowest version for a broker that is too new. WriteTxnMarkers 2, of nodes alone, is
+newer (KIP-1228). ApiVersions is answered from this table.
 """
 
 from __future__ import annotations
@@ -164,7 +165,7 @@ SERVED: dict[int, Served] = {
         Served(UnregisterBrokerRequest, UnregisterBrokerResponse, 0, 0),
         Served(ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, 0, 1),
         Served(ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, 0, 1),
-        Served(WriteTxnMarkersRequest, WriteTxnMarkersResponse, 1, 1, nodes_only=True),
+        Served(WriteTxnMarkersRequest, WriteTxnMarkersResponse, 1, 2, nodes_only=True),
         Served(AllocateProducerIdsRequest, AllocateProducerIdsResponse, 0, 0, nodes_only=True),
         Served(VoteRequest, VoteResponse, 2, 2, nodes_only=True),
         Served(BeginQuorumEpochRequest, BeginQuorumEpochResponse, 1, 1, nodes_only=True),

@@ -23,6 +23,9 @@ from broker.wire.batch import NO_PRODUCER_EPOCH, NO_SEQUENCE, BatchHeader, next_
 REMEMBERED_BATCHES = 5
 """As in Kafka: a client has at most five requests in flight per connection."""
 
+RISEN = 2
+"""The first transaction version whose markers carry an epoch that rose at the end."""
+
 
 class Written(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A batch that was appended."""
@@ -114,12 +117,19 @@ class Producers:
             return header.base_sequence == 0 or producer.epoch == NO_PRODUCER_EPOCH
         return header.base_sequence == next_sequence(producer.last_sequence)  # 0 after a marker's new epoch
 
-    def check_marker(self, header: BatchHeader, coordinator_epoch: int) -> None:
-        """Raise Refused when the marker comes from an old producer epoch or a deposed coordinator."""
+    def check_marker(self, header: BatchHeader, coordinator_epoch: int, version: int = 0) -> None:
+        """Raise Refused when the marker comes from an old producer epoch or a deposed coordinator.
+
+        From transaction version 2 on its epoch is higher than that of the transaction that it ends: one that is open
+        with the marker's own epoch is the next, and the marker comes a second time (KIP-1228).
+        """
         producer = self._producers.get(header.producer_id)
         if producer is None:
             return
         self._check_epoch(producer, header.producer_epoch)
+        if version >= RISEN and producer.first_offset is not None and header.producer_epoch == producer.epoch:
+            message = f"producer {producer.producer_id}: a marker of epoch {producer.epoch} inside its next transaction"
+            raise Refused(Code.INVALID_PRODUCER_EPOCH, message)
         if coordinator_epoch < producer.coordinator_epoch:
             message = f"coordinator epoch {coordinator_epoch} is older than {producer.coordinator_epoch}"
             raise Refused(Code.TRANSACTION_COORDINATOR_FENCED, message)

@@ -155,6 +155,7 @@ class MarkerSender:
             producer_epoch=value.epoch,
             transaction_result=value.state is State.PREPARE_COMMIT,
             coordinator_epoch=job.shard.epoch,
+            transaction_version=value.version,
             topics=tuple(WritableTxnMarkerTopic(name=name, partition_indexes=tuple(p)) for name, p in topics.items()),
         )
 
@@ -176,7 +177,7 @@ class MarkerSender:
         self.send(now_ms)
 
     def failed(self, token: int, now_ms: int) -> None:
-        """No answer: the markers may have been written; writing them again does no harm."""
+        """No answer: the markers may have been written, or may come late: partitions know them then."""
         del self._flights[token]
         self._retry_at_ms = now_ms + self._config.retry_backoff_ms
 
@@ -249,7 +250,7 @@ class MarkerWriter:
         return settle
 
     def write(self, marker: WritableTxnMarker, place: Place, now_ms: int, done: Callable[[Code], None]) -> None:
-        """Append a marker, of which only producer, result and coordinator count; `done` when it is replicated."""
+        """Append a marker to a partition, whatever its topics; `done` when it is replicated."""
         replica = self._replicas.get((self._image().topic_ids.get(place[0], ""), place[1]))
         leader = None if replica is None else replica.leader
         if replica is None or leader is None:
@@ -267,7 +268,7 @@ class MarkerWriter:
         )
         header = batch.parse_header(data, 0)
         try:
-            replica.log.producers.check_marker(header, marker.coordinator_epoch)
+            replica.log.producers.check_marker(header, marker.coordinator_epoch, marker.transaction_version)
         except Refused as refused:
             done(refused.code)
             return

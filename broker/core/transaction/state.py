@@ -6,8 +6,10 @@
                            |___________ init __________|___________________ add partitions _________________|
 
 Protocol v1: the epoch rises when a producer initialises. Protocol v2 (KIP-890): it rises with every end, too, so that
-nothing of an old transaction can fall into the next; the markers carry the risen epoch. Near the last epoch (32,767)
-the producer id changes instead: a v1 producer's at its next init, a v2 producer's when its transaction has completed.
+nothing of an old transaction can fall into the next; the markers carry the risen epoch, and `version` 2: partitions
+refuse one that comes again when the next transaction, which has that epoch too, is open (KIP-1228). Near the last epoch
+(32,767) the producer id changes instead: a v1 producer's at its next init, a v2 producer's when its transaction has
+completed.
 
 Whoever takes over an ongoing transaction (another producer's init, the time-out) aborts it with a risen epoch: the old
 producer is fenced from that moment on. Kafka: TransactionMetadata, TransactionCoordinator.
@@ -23,6 +25,8 @@ from broker.core.errors import Code, Refused
 
 LAST_EPOCH = 32767
 """Only markers may carry it: it is the fence of the epoch before it."""
+V2 = 2
+"""The version of transactions whose end raises the epoch."""
 Place = tuple[str, int]
 """Topic name and partition index."""
 
@@ -67,6 +71,8 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     next_producer_id: int = -1
     partitions: tuple[Place, ...] = ()
     start_ms: int = -1
+    version: int = 0
+    """What the markers of its last end say: 2 by protocol v2."""
 
     def to(self, state: State, **fields: object) -> Transaction:
         """Return the next value; the transition must exist."""
@@ -193,9 +199,9 @@ def _is_repeat(old: Transaction, ask: End) -> bool:
 
 def _prepare(old: Transaction, wanted: State, ask: End, new_id: int) -> Transaction:
     if not ask.v2:
-        return old.to(wanted)
+        return old.to(wanted, version=0)
     next_id = new_id if old.is_exhausted else -1
-    return old.to(wanted, epoch=old.epoch + 1, last_epoch=old.epoch, next_producer_id=next_id)
+    return old.to(wanted, epoch=old.epoch + 1, last_epoch=old.epoch, next_producer_id=next_id, version=V2)
 
 
 def complete(old: Transaction) -> Transaction:

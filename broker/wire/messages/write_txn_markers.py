@@ -23,6 +23,8 @@ class WritableTxnMarker(Part, frozen=True, kw_only=True, gc=False):
     transaction_result: bool = False
     topics: tuple[WritableTxnMarkerTopic, ...] = ()
     coordinator_epoch: int = 0
+    transaction_version: int = 0
+    """From 2 on the epoch rose when the transaction ended: it is higher than that of all its records (KIP-1228)."""
 
 
 class WriteTxnMarkersRequest(Request, frozen=True, kw_only=True, gc=False):

@@ -38,7 +38,7 @@ def sender(completed):
 
 
 def decided(epoch):
-    value = SimpleNamespace(producer_id=7, epoch=3, state=State.PREPARE_ABORT, partitions=(PLACE,))
+    value = SimpleNamespace(producer_id=7, epoch=3, state=State.PREPARE_ABORT, partitions=(PLACE,), version=2)
     return SimpleNamespace(epoch=epoch), SimpleNamespace(value=value, unmarked={})
 
 
@@ -61,7 +61,7 @@ def test_an_answer_to_a_shard_that_was_dropped_says_nothing_of_the_next_one(code
     markers.answered(first.token, answer(code), 10)
     assert completed == []
     (second,) = out.take(None).requests
-    assert [marker.coordinator_epoch for marker in second.message.markers] == [4]
+    assert [(marker.coordinator_epoch, marker.transaction_version) for marker in second.message.markers] == [(4, 2)]
     markers.answered(second.token, answer(Code.NONE), 20)
     assert completed == [4]
 

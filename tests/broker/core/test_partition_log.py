@@ -251,6 +251,22 @@ def test_a_marker_of_a_deposed_coordinator_is_refused():
     assert refused.value.code == Code.TRANSACTION_COORDINATOR_FENCED
 
 
+def test_a_marker_of_protocol_v2_that_comes_twice_does_not_end_the_next_transaction():
+    """KIP-1228: both have the epoch to which the end of the first one rose."""
+    bench = Bench()
+    bench.append(data_batch(pid=1, epoch=4, sequence=0, transactional=True))
+    marker = record.marker(producer_id=1, producer_epoch=5, commit=True, coordinator_epoch=8, timestamp_ms=1)
+    header = batch.parse_header(marker, 0)
+    bench.log.producers.check_marker(header, 8, 2)
+    bench.append(marker)
+    bench.log.producers.check_marker(header, 8, 2)  # written again, it does no harm yet
+    bench.append(data_batch(pid=1, epoch=5, sequence=0, transactional=True))
+    bench.log.producers.check_marker(header, 8, 1)  # nothing tells it from its own in protocol v1
+    with pytest.raises(Refused) as refused:
+        bench.log.producers.check_marker(header, 8, 2)
+    assert refused.value.code == Code.INVALID_PRODUCER_EPOCH
+
+
 def test_a_verification_guard_falls_with_the_marker():
     bench = Bench()
     guard = bench.log.producers.start_verification(1)

@@ -69,6 +69,13 @@ def test_v2_near_the_last_epoch_moves_to_the_new_id_at_completion_and_a_retry_le
     assert end(done, ask, 100, 1) is done
 
 
+def test_the_markers_of_an_end_say_by_which_protocol_it_was_asked_for():
+    by_v2 = end(add(transaction(), 7, 4, PLACES, 1), End(7, 4, commit=True, v2=True), 99, 1)
+    assert (by_v2.version, by_v2.epoch) == (2, 5)
+    by_v1 = end(add(complete(by_v2), 7, 5, PLACES, 2), End(7, 5, commit=True, v2=False), 99, 2)
+    assert (by_v1.version, by_v1.epoch) == (0, 5)
+
+
 def test_a_producer_may_bump_its_own_epoch_and_repeat_that():
     ask = Init(7, 4, 60_000)
     bumped = init(transaction(state=State.COMPLETE_ABORT), ask, 99)

@@ -110,7 +110,6 @@ def test_the_newest_version_reads_back_what_it_wrote(message):
 NOT_READ = {"node_endpoints", "leader_endpoints", "throttle_time"}
 """Addresses of controllers are configured, not learnt; an answer without throttle time is one without throttling."""
 NOT_SERVED = {
-    "transaction_version": "WriteTxnMarkers 2 (KIP-1228)",
     "enable2_pc": "InitProducerId 6 (KIP-939)",
     "keep_prepared_txn": "InitProducerId 6 (KIP-939)",
     "ongoing_txn_producer_id": "InitProducerId 6 (KIP-939)",
