@@ -6,9 +6,10 @@
 Drafts of compacted segments lie beside the segments (`broker.io.drafts`). A segment that is dropped or replaced stays
 open, so that answers which point into it can still be sent, until it is released or too many are held.
 
-Appends that follow one another in a segment go out in one vectored write at their position. A write that the disk
-refuses raises OSError: the node must end, since its state in memory is ahead of its files. What `sync` must reach is
-noted per log when it is written (segments, small files, the folder itself), so that syncing costs what was touched.
+Appends that follow one another in a segment go out in one vectored write at their position, large ones in pieces. A
+write that the disk refuses raises OSError: the node must end, since its state in memory is ahead of its files. What
+`sync` must reach is noted per log when it is written (segments, small files, the folder itself), so that syncing costs
+what was touched.
 
 A draft is synced before its renaming only where the core asks for it: after a power loss a small file that was not
 synced may be old or empty, never a mixture. `SyncJob` has file descriptors of its own, so it may run on
@@ -23,7 +24,7 @@ import fcntl
 import os
 import shutil
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import assert_never
 from weakref import WeakSet
@@ -49,6 +50,10 @@ MAX_OPEN_FILES = 512
 """Segments that stay open: most are read or written again at once."""
 MAX_VECTORS = 512
 """Below IOV_MAX (1024) everywhere."""
+PIECE_BYTES = 128 * 1024
+"""Larger writes end at multiples of this: the page cache takes blocks of memory as large as a write, and a virtual
+machine's host may have taken free blocks of 2 MiB back, which costs a CPU second a GB and more when they are touched.
+"""
 SPAN_BYTES = 32 * 1024
 """From this size on, bytes go from the file to the socket; below, a copy is cheaper than a system call of its own."""
 LOCK_FILE = ".lock"
@@ -182,11 +187,19 @@ class Disk:
         for at in range(0, len(run), MAX_VECTORS):
             views = [item.data for item in run[at : at + MAX_VECTORS]]
             size = sum(map(len, views)) if len(views) > 1 else len(views[0])
-            written = os.pwritev(descriptor, views, position)
-            if written != size:
-                self._finish(descriptor, b"".join(views)[written:], position + written)
-            position += size
-            self.bytes_written += size
+            if size > PIECE_BYTES:
+                for piece in _pieces(views, position):
+                    position = self._write_vectors(descriptor, piece, sum(map(len, piece)), position)
+            else:
+                position = self._write_vectors(descriptor, views, size, position)
+
+    def _write_vectors(self, descriptor: int, views: Sequence[Buffer], size: int, position: int) -> int:
+        """Write; return where the next bytes go."""
+        written = os.pwritev(descriptor, views, position)
+        if written != size:
+            self._finish(descriptor, b"".join(views)[written:], position + written)
+        self.bytes_written += size
+        return position + size
 
     def _finish(self, descriptor: int, rest: bytes, position: int) -> None:
         """Write what a short write left over; a full disk is an OSError at the latest in the next call."""
@@ -388,3 +401,20 @@ class Disk:
 
 def _segment_name(base: int) -> str:
     return f"{base:020d}{_SEGMENT}"
+
+
+def _pieces(views: Sequence[Buffer], position: int) -> Iterator[list[Buffer]]:
+    """Cut what follows one another from `position` on at multiples of PIECE_BYTES."""
+    piece: list[Buffer] = []
+    room = PIECE_BYTES - position % PIECE_BYTES
+    for view in views:
+        rest = memoryview(view)
+        while len(rest) >= room:
+            piece.append(rest[:room])
+            yield piece
+            piece, rest, room = [], rest[room:], PIECE_BYTES
+        if len(rest):
+            piece.append(rest)
+            room -= len(rest)
+    if piece:
+        yield piece

@@ -106,6 +106,31 @@ def test_appends_that_follow_one_another_are_one_write(disk, monkeypatch):
     assert disk.read("a-0", 0, 0, 99) == b"abcde"
 
 
+@pytest.mark.parametrize("shorten", [0, 1, 5])
+def test_large_appends_are_whole_though_each_write_is_small(disk, monkeypatch, shorten):
+    monkeypatch.setattr(disk_module, "PIECE_BYTES", 16)
+    real, places = os.pwritev, []
+
+    def writing(descriptor, views, position):
+        data = b"".join(views)
+        places.append((position, len(data)))
+        return real(descriptor, [data[: max(1, len(data) - shorten)]], position)
+
+    monkeypatch.setattr(disk_module.os, "pwritev", writing)
+    rng, expected = random.Random(7), b""
+    for _ in range(60):
+        writes = []
+        for _ in range(rng.randrange(1, 5)):
+            data = rng.randbytes(rng.choice([1, 3, 15, 16, 17, 32, 50]))
+            kind = rng.choice([bytes, bytearray, lambda one: memoryview(bytearray(one))])
+            writes.append(Append("a-0", 0, len(expected), kind(data)))
+            expected += data
+        disk.write(writes)
+        assert disk.read("a-0", 0, 0, 1 << 20) == expected
+    assert max(size for _, size in places) == 16
+    assert disk.bytes_written == len(expected)
+
+
 def test_a_short_write_is_finished(disk, monkeypatch):
     real = os.pwritev
     monkeypatch.setattr(disk_module.os, "pwritev", lambda fd, views, at: real(fd, [b"".join(views)[:3]], at))
