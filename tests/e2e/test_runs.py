@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -147,9 +147,18 @@ def traces(folder: Path) -> list[str]:
     """Return the processes and containers that carry the mark of the run's cluster."""
     handles = store.read_json(folder / store.CLUSTER)["handles"]
     mark = handles["project"] if "project" in handles else handles["cluster_id"]
-    found = _lines("ps", "-eo", "pid,args", "-ww")
+    found = _lines("ps", "-eo", "pid,args", "-ww") or _of_proc()
     found += _lines("docker", "ps", "--all", "--no-trunc", "--format", "{{.Names}} {{.Labels}}")
     return [line for line in found if mark in line]
+
+
+def _of_proc() -> list[str]:
+    """Return the command lines where there is no `ps`: a small Debian lacks it."""
+    lines = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it ended meanwhile
+            lines.append(file.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return lines
 
 
 def _lines(*call: str) -> list[str]:
