@@ -162,7 +162,7 @@ def _setting(config: BrokerConfig, image: Image, topic: str, key: str) -> str:
 def topic_config(config: BrokerConfig, image: Image, topic: str) -> TopicConfig:
     """Return the settings of a topic, parsed."""
     settings = {key: _setting(config, image, topic, key) for key in _ACTING}
-    policy = settings["cleanup.policy"].split(",")
+    policy = [word.strip() for word in settings["cleanup.policy"].split(",")]
     segment_ms = int(settings["segment.ms"])
     if "compact" in policy:
         segment_ms = min(segment_ms, int(settings["max.compaction.lag.ms"]))
@@ -178,7 +178,7 @@ def topic_config(config: BrokerConfig, image: Image, topic: str) -> TopicConfig:
             append_time=settings["message.timestamp.type"] == "LogAppendTime",
         ),
         cleanup=CleanupConfig(
-            delete="delete" in policy or "compact" not in policy,
+            delete="delete" in policy,
             compact="compact" in policy,
             retention_ms=int(settings["retention.ms"]),
             retention_bytes=int(settings["retention.bytes"]),

@@ -20,6 +20,7 @@ from broker.core.replication.replica import Replica
 from broker.core.storage import Storage
 from broker.core.topic_creation import missing
 from broker.wire.message import Request, Response
+from broker.wire.messages.alter_replica_log_dirs import AlterReplicaLogDirsRequest
 from broker.wire.messages.create_acls import CreateAclsRequest
 from broker.wire.messages.delete_acls import DeleteAclsRequest
 from broker.wire.messages.describe_acls import DescribeAclsRequest
@@ -76,6 +77,9 @@ _SIMPLE: dict[type, Callable[[Broker, Any], Response | None]] = {
     OffsetForLeaderEpochRequest: lambda broker, message: partitions.epoch_ends(broker.image, broker.replicas, message),
     DescribeLogDirsRequest: lambda broker, message: partitions.describe_log_dirs(
         broker.config, broker.replicas, message
+    ),
+    AlterReplicaLogDirsRequest: lambda broker, message: partitions.alter_log_dirs(
+        broker.config, broker.image, broker.replicas, message
     ),
     DescribeTransactionsRequest: lambda broker, message: transactions.describe(broker.transactions, message),
     DescribeAclsRequest: lambda broker, message: security.describe_acls(broker.config, broker.image, message),

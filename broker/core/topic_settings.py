@@ -120,10 +120,15 @@ def check(name: str, value: str) -> None:
             raise Refused(Code.INVALID_CONFIG, f"Invalid value {value} for {name}: a number from 0 to 1")
     elif name in {throttled.LEADERS, throttled.FOLLOWERS}:
         throttled.throttled(value)
-    elif name in _CHOICES:
-        given = value.split(",") if name in _LISTS else [value]
-        if not all(item in _CHOICES[name] for item in given):
-            raise Refused(Code.INVALID_CONFIG, f"Invalid value {value} for {name}: one of {', '.join(_CHOICES[name])}")
+    elif name in _CHOICES and not all(item in _CHOICES[name] for item in _given(name, value)):
+        raise Refused(Code.INVALID_CONFIG, f"Invalid value {value} for {name}: one of {', '.join(_CHOICES[name])}")
+
+
+def _given(name: str, value: str) -> list[str]:
+    """Return the choices that a value names; an empty list means that nothing is done."""
+    if name not in _LISTS:
+        return [value]
+    return [item.strip() for item in value.split(",")] if value else []
 
 
 def _is_share(value: str) -> bool:

@@ -23,7 +23,7 @@ import msgspec
 from broker.core.controller.features import SUPPORTED
 from broker.core.errors import Code
 from broker.core.metadata.image import Image
-from broker.io import hot, hot_fetch, hot_transactions
+from broker.io import hot, hot_fetch, hot_transactions, older
 from broker.io.served import SERVED, offered
 from broker.io.stream import Chunk
 from broker.wire import codec
@@ -39,7 +39,6 @@ from broker.wire.messages.api_versions import (
     SupportedFeatureKey,
 )
 from broker.wire.messages.fetch import FetchRequest, FetchResponse, Region
-from broker.wire.messages.join_group import JoinGroupResponse
 from broker.wire.messages.metadata import MetadataRequest
 from broker.wire.messages.produce import ProduceResponse
 from broker.wire.schema import compiled
@@ -120,13 +119,12 @@ def close_frame(message: Response, version: int, correlation_id: int, source: So
         if hot.is_plain(message):
             return hot.write_fetch(message, version, correlation_id, source.chunk_of)
         message = _with_bytes(message, source.bytes_of)
+    message = older.understood(message, version)
     data = hot_transactions.write(message, version, correlation_id)
     if data is None and isinstance(message, ProduceResponse):
         data = hot.write_produced(message, version, correlation_id)
     if data is not None:
         return [data]
-    if isinstance(message, JoinGroupResponse) and version < 7 and message.protocol_name is None:
-        message = msgspec.structs.replace(message, protocol_name="")  # null is for clients from version 7 on
     return [frame(codec.encode_response(message, version, correlation_id=correlation_id))]
 
 

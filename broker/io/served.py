@@ -22,6 +22,7 @@ from broker.wire.messages.alter_partition_reassignments import (
     AlterPartitionReassignmentsRequest,
     AlterPartitionReassignmentsResponse,
 )
+from broker.wire.messages.alter_replica_log_dirs import AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse
 from broker.wire.messages.alter_user_scram_credentials import (
     AlterUserScramCredentialsRequest,
     AlterUserScramCredentialsResponse,
@@ -137,7 +138,8 @@ SERVED: dict[int, Served] = {
         Served(CreatePartitionsRequest, CreatePartitionsResponse, 0, 3),
         Served(IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, 0, 1),
         Served(ElectLeadersRequest, ElectLeadersResponse, 0, 2),
-        Served(AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse, 0, 0),
+        Served(AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse, 0, 1),
+        Served(AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse, 1, 2),
         Served(DescribeQuorumRequest, DescribeQuorumResponse, 0, 2),
         Served(AlterConfigsRequest, AlterConfigsResponse, 0, 2),
         Served(CreateAclsRequest, CreateAclsResponse, 1, 3),

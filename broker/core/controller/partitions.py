@@ -164,7 +164,8 @@ class Partitions:
             for ask in topic.partitions:
                 code, message = Code.NONE, None
                 try:
-                    self._reassign_one(topic.name, ask.partition_index, ask.replicas)
+                    may_resize = request.allow_replication_factor_change
+                    self._reassign_one(topic.name, ask.partition_index, ask.replicas, may_resize=may_resize)
                 except Refused as refused:
                     code, message = refused.code, refused.message
                 results.append(
@@ -174,9 +175,11 @@ class Partitions:
                 )
             responses.append(ReassignableTopicResult(name=topic.name, partitions=tuple(results)))
         self._pipeline.commit(now_ms)
-        return AlterPartitionReassignmentsResponse(responses=tuple(responses))
+        return AlterPartitionReassignmentsResponse(
+            allow_replication_factor_change=request.allow_replication_factor_change, responses=tuple(responses)
+        )
 
-    def _reassign_one(self, name: str, index: int, target: tuple[int, ...] | None) -> None:
+    def _reassign_one(self, name: str, index: int, target: tuple[int, ...] | None, *, may_resize: bool) -> None:
         image = self._pipeline.image
         topic = image.topic(name)
         old = None if topic is None else topic.partitions.get(index)
@@ -193,6 +196,10 @@ class Partitions:
             return
         if not target or len(set(target)) != len(target) or any(replica not in image.brokers for replica in target):
             raise Refused(Code.INVALID_REPLICA_ASSIGNMENT, f"{target} is not a list of different registered nodes")
+        if not may_resize and len(target) != len(original):
+            raise Refused(
+                Code.INVALID_REPLICATION_FACTOR, f"{name}-{index} has {len(original)} replicas, not {len(target)}"
+            )
         adding = tuple(replica for replica in target if replica not in original)
         removing = tuple(replica for replica in original if replica not in target)
         replicas = (*target, *removing)

@@ -1,4 +1,4 @@
-"""What a replica can tell of its log: DescribeProducers, OffsetForLeaderEpoch, DescribeLogDirs.
+"""What a replica can tell of its log: DescribeProducers, OffsetForLeaderEpoch, DescribeLogDirs, AlterReplicaLogDirs.
 
 An epoch's end is the start of the next one, for the newest the log's end, even past the high watermark (an uncommitted
 tail may vanish). An epoch that is newer than all has no end; one that is older ends where the log's first one starts.
@@ -12,6 +12,12 @@ from broker.core.errors import Code
 from broker.core.metadata.image import Image
 from broker.core.replication.replica import Replica
 from broker.core.replication.replicas import Replicas
+from broker.wire.messages.alter_replica_log_dirs import (
+    AlterReplicaLogDirPartitionResult,
+    AlterReplicaLogDirsRequest,
+    AlterReplicaLogDirsResponse,
+    AlterReplicaLogDirTopicResult,
+)
 from broker.wire.messages.describe_log_dirs import (
     DescribeLogDirsPartition,
     DescribeLogDirsRequest,
@@ -128,5 +134,33 @@ def describe_log_dirs(
             )
             found.setdefault(replica.name, []).append(size)
     topics = tuple(DescribeLogDirsTopic(name=name, partitions=tuple(sizes)) for name, sizes in found.items())
-    folder = config.properties.get("log.dirs", "")
-    return DescribeLogDirsResponse(results=(DescribeLogDirsResult(log_dir=folder, topics=topics),))
+    return DescribeLogDirsResponse(results=(DescribeLogDirsResult(log_dir=_folder(config), topics=topics),))
+
+
+def _folder(config: BrokerConfig) -> str:
+    return config.properties.get("log.dirs", "")
+
+
+def alter_log_dirs(
+    config: BrokerConfig, image: Image, replicas: Replicas, request: AlterReplicaLogDirsRequest
+) -> AlterReplicaLogDirsResponse:
+    """Answer a wish to move replicas: a node has one folder, and a replica that is here lies in it."""
+
+    def result(path: str, name: str, index: int) -> AlterReplicaLogDirPartitionResult:
+        code, replica = Code.LOG_DIR_NOT_FOUND, None
+        if path.rstrip("/") == _folder(config).rstrip("/"):
+            code, replica = hosted(image, replicas, name, index)
+        if replica is None and code is Code.NOT_LEADER_OR_FOLLOWER:
+            code = Code.REPLICA_NOT_AVAILABLE
+        return AlterReplicaLogDirPartitionResult(partition_index=index, error_code=code)
+
+    return AlterReplicaLogDirsResponse(
+        results=tuple(
+            AlterReplicaLogDirTopicResult(
+                topic_name=topic.name,
+                partitions=tuple(result(folder.path, topic.name, index) for index in topic.partitions),
+            )
+            for folder in request.dirs
+            for topic in folder.topics
+        )
+    )

@@ -35,6 +35,7 @@ from broker.wire.messages import (
     alter_client_quotas,
     alter_configs,
     alter_partition_reassignments,
+    alter_replica_log_dirs,
     consumer_group_describe,
     consumer_group_heartbeat,
     create_acls,
@@ -222,6 +223,22 @@ RULES: dict[type[Request], Rule] = {
     describe_quorum.DescribeQuorumRequest: whole(*_DESCRIBE_CLUSTER, error(describe_quorum.DescribeQuorumResponse)),
     describe_log_dirs.DescribeLogDirsRequest: whole(
         *_DESCRIBE_CLUSTER, error(describe_log_dirs.DescribeLogDirsResponse)
+    ),
+    alter_replica_log_dirs.AlterReplicaLogDirsRequest: whole(
+        *_ALTER_CLUSTER,
+        lambda message, code: alter_replica_log_dirs.AlterReplicaLogDirsResponse(
+            results=tuple(
+                alter_replica_log_dirs.AlterReplicaLogDirTopicResult(
+                    topic_name=topic.name,
+                    partitions=tuple(
+                        alter_replica_log_dirs.AlterReplicaLogDirPartitionResult(partition_index=index, error_code=code)
+                        for index in topic.partitions
+                    ),
+                )
+                for folder in message.dirs
+                for topic in folder.topics
+            )
+        ),
     ),
     # Security
     describe_acls.DescribeAclsRequest: whole(*_DESCRIBE_CLUSTER, error(describe_acls.DescribeAclsResponse)),

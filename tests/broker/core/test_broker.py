@@ -355,6 +355,26 @@ def test_a_partition_moves_to_other_nodes():
     assert all(network.disks[n].segments("t-0") == [] for n in state.replicas)
 
 
+def test_a_move_keeps_the_number_of_replicas_if_it_is_to():
+    network = cluster()
+    key = create(network, factor=2)
+
+    def moved(*target, may_resize):
+        ask = ReassignableTopic(name="t", partitions=(ReassignablePartition(partition_index=0, replicas=target),))
+        request = AlterPartitionReassignmentsRequest(topics=(ask,), allow_replication_factor_change=may_resize)
+        request_id = network.send(1, request, version=1)
+        assert network.run(until=lambda: request_id in network.client_replies)
+        answered = network.client_replies[request_id]
+        assert answered.allow_replication_factor_change is may_resize
+        return answered.responses[0].partitions[0].error_code
+
+    assert moved(1, may_resize=False) == moved(1, 2, 3, may_resize=False) == Code.INVALID_REPLICATION_FACTOR
+    assert moved(2, 3, may_resize=False) == Code.NONE
+    assert network.run(until=lambda: image(network).partition(*key).replicas == (2, 3) and healthy(network))
+    assert moved(1, 2, 3, may_resize=True) == Code.NONE
+    assert network.run(until=lambda: len(image(network).partition(*key).replicas) == 3 and healthy(network))
+
+
 def test_preferred_leaders_come_home_on_request():
     network = cluster()
     key = create(network, partitions=3)

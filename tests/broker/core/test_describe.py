@@ -11,6 +11,11 @@ from broker.wire.messages import describe_configs as dc
 from broker.wire.messages.alter_configs import AlterableConfig as Replaced
 from broker.wire.messages.alter_configs import AlterConfigsRequest
 from broker.wire.messages.alter_configs import AlterConfigsResource as ReplacedResource
+from broker.wire.messages.alter_replica_log_dirs import (
+    AlterReplicaLogDir,
+    AlterReplicaLogDirsRequest,
+    AlterReplicaLogDirTopic,
+)
 from broker.wire.messages.create_acls import AclCreation, CreateAclsRequest
 from broker.wire.messages.describe_acls import DescribeAclsRequest
 from broker.wire.messages.describe_cluster import DescribeClusterRequest
@@ -282,6 +287,25 @@ def test_a_replica_tells_its_size():
     assert result.log_dir == "somewhere"
     sizes = {topic.name: topic.partitions[0].partition_size for topic in result.topics}
     assert sizes["t"] == newest_leader(network, key)[1].log.size > 0
+
+
+def test_a_replica_lies_in_the_one_folder_of_its_node():
+    network = cluster(3, properties={"log.dirs": "/data/"})
+    key = create(network, factor=1, partitions=3)
+    settle(network)
+    leader = newest_leader(network, key)[0]
+    other = next(node for node in network.nodes if node != leader)
+
+    def moved(node, path, name="t"):
+        topic = AlterReplicaLogDirTopic(name=name, partitions=(0,))
+        message = AlterReplicaLogDirsRequest(dirs=(AlterReplicaLogDir(path=path, topics=(topic,)),))
+        (result,) = ask(network, node, message).results
+        return result.topic_name, [one.error_code for one in result.partitions]
+
+    assert moved(leader, "/data") == ("t", [Code.NONE])
+    assert moved(leader, "/elsewhere") == ("t", [Code.LOG_DIR_NOT_FOUND])
+    assert moved(other, "/data/") == ("t", [Code.REPLICA_NOT_AVAILABLE])
+    assert moved(leader, "/data", "nobody") == ("nobody", [Code.UNKNOWN_TOPIC_OR_PARTITION])
 
 
 def test_without_an_authorizer_rules_are_refused_one_by_one():

@@ -64,6 +64,8 @@ def settings(**values):
         ),
         ({"assignments": placed((2, 1), (3, 2)), "num_partitions": -1, "replication_factor": -1}, Code.NONE),
         ({"configs": settings(cleanup_policy="compact,delete", retention_ms="-1")}, Code.NONE),
+        ({"configs": settings(cleanup_policy="")}, Code.NONE),
+        ({"configs": settings(cleanup_policy="delete,,compact")}, Code.INVALID_CONFIG),
     ],
 )
 def test_a_topic_is_created_or_refused_with_kafkas_error(fields, code):

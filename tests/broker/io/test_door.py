@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.core.errors import Code
 from broker.core.metadata.image import Image
 from broker.io import door
 from broker.io.door import Answered, Asked, open_frame
@@ -13,11 +14,24 @@ from broker.io.served import SERVED
 from broker.wire import codec
 from broker.wire.apis import Api
 from broker.wire.errors import WireError
+from broker.wire.messages.add_offsets_to_txn import AddOffsetsToTxnResponse
+from broker.wire.messages.add_partitions_to_txn import (
+    AddPartitionsToTxnPartitionResult,
+    AddPartitionsToTxnResponse,
+    AddPartitionsToTxnTopicResult,
+)
 from broker.wire.messages.api_versions import ApiVersionsResponse
+from broker.wire.messages.end_txn import EndTxnResponse
 from broker.wire.messages.fetch import FetchRequest, ReplicaState
+from broker.wire.messages.init_producer_id import InitProducerIdResponse
 from broker.wire.messages.join_group import JoinGroupResponse
 from broker.wire.messages.metadata import MetadataRequest
 from broker.wire.messages.quorum import VoteRequest
+from broker.wire.messages.txn_offset_commit import (
+    TxnOffsetCommitResponse,
+    TxnOffsetCommitResponsePartition,
+    TxnOffsetCommitResponseTopic,
+)
 
 UNSUPPORTED_VERSION = 35
 
@@ -87,6 +101,39 @@ def test_a_refused_join_can_be_told_to_clients_of_every_version(version):
     refusal = JoinGroupResponse(error_code=79, member_id="m")
     payload = b"".join(door.close_frame(refusal, version, 7, lambda _: b""))[4:]
     assert codec.decode_response(JoinGroupResponse, version, payload)[1].error_code == 79
+
+
+_FENCED, _OLDER = int(Code.PRODUCER_FENCED), int(Code.INVALID_PRODUCER_EPOCH)
+
+
+def _added(code):
+    one = AddPartitionsToTxnPartitionResult(partition_index=3, partition_error_code=code)
+    return AddPartitionsToTxnResponse(
+        results_by_topic_v3_and_below=(AddPartitionsToTxnTopicResult(name="t", results_by_partition=(one,)),)
+    )
+
+
+def _committed(code):
+    one = TxnOffsetCommitResponsePartition(partition_index=3, error_code=code)
+    return TxnOffsetCommitResponse(topics=(TxnOffsetCommitResponseTopic(name="t", partitions=(one,)),))
+
+
+@pytest.mark.parametrize(
+    ("make", "since", "newer", "older"),
+    [
+        (lambda code: InitProducerIdResponse(error_code=code), 4, _FENCED, _OLDER),
+        (lambda code: AddOffsetsToTxnResponse(error_code=code), 2, _FENCED, _OLDER),
+        (lambda code: EndTxnResponse(error_code=code), 2, _FENCED, _OLDER),
+        (_added, 2, _FENCED, _OLDER),
+        (_committed, 2, int(Code.COORDINATOR_LOAD_IN_PROGRESS), int(Code.COORDINATOR_NOT_AVAILABLE)),
+    ],
+)
+def test_a_client_of_an_older_version_hears_an_error_that_it_knows(make, since, newer, older):
+    for version in range(4):
+        for code in (0, newer, int(Code.INVALID_TXN_STATE)):
+            payload = b"".join(door.close_frame(make(code), version, 7, lambda _: b""))[4:]
+            heard = codec.decode_response(type(make(0)), version, payload)[1]
+            assert heard == make(older if code == newer and version < since else code)
 
 
 @given(st.sampled_from(sorted(SERVED)) | st.integers(-300, 300), st.integers(-2, 20), st.binary(max_size=200))
