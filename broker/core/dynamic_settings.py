@@ -1,13 +1,15 @@
 """Settings of brokers alone that may change while they run; the defaults of topic settings may, too.
 
 `ACTING` act. The others are Kafka's numbers of threads, sizes of buffers and the like, which mean nothing here: a value
-is checked, kept and told, so that tools that set them go on.
+is checked, kept and told, so that tools that set them go on. So is a name that nobody knows, as in Kafka, where it may
+be a plug-in's.
 """
 
 from __future__ import annotations
 
 from broker.core.errors import Code, Refused
 from broker.core.metadata.image import Image
+from broker.core.node_settings import CHOICES, SIZES, SWITCHES, TIMES
 
 _LONG_MAX = (1 << 63) - 1
 _INT_MAX = (1 << 31) - 1
@@ -35,10 +37,37 @@ WITHOUT_EFFECT: dict[str, tuple[int, int, int]] = {  # name -> Kafka's default, 
     "sasl.kerberos.min.time.before.relogin": (60_000, 0, _LONG_MAX),
 }
 NAMES = ACTING.keys() | WITHOUT_EFFECT.keys()
+_FIXED = frozenset({*TIMES, *SIZES, *SWITCHES, *CHOICES}) - NAMES | {
+    "advertised.listeners",
+    "authorizer.class.name",
+    "broker.id",
+    "broker.rack",
+    "connections.max.idle.ms",
+    "inter.broker.listener.name",
+    "listeners",
+    "log.dir",
+    "log.dirs",
+    "max.connections",
+    "metadata.log.dir",
+    "node.id",
+    "process.roles",
+    "queued.max.request.bytes",
+    "replica.selector.class",
+    "socket.request.max.bytes",
+    "super.users",
+}
+_FIXED_FAMILIES = ("controller.", "harness.", "listener.", "sasl.", "ssl.")
+
+
+def is_fixed(name: str) -> bool:
+    """Return whether a node reads this setting at its start only."""
+    return name not in NAMES and (name in _FIXED or name.startswith(_FIXED_FAMILIES))
 
 
 def check(name: str, value: str) -> None:
-    """Raise Refused(INVALID_CONFIG) unless the value is one of this setting's (which is one of `NAMES`)."""
+    """Raise Refused(INVALID_CONFIG) unless the value is one of this setting's; one that nobody knows takes any."""
+    if name not in NAMES:
+        return
     low, high = ACTING[name] if name in ACTING else WITHOUT_EFFECT[name][1:]
     digits = value.removeprefix("-")
     if not (digits.isascii() and digits.isdigit() and low <= int(value) <= high):

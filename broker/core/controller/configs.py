@@ -85,10 +85,10 @@ class Configs:
         if kind == "group":
             return self._change_group(name, item)
         setting = item.name if kind == "topic" else _TOPIC_NAMES.get(item.name, "")
-        if not setting and (item.name in dynamic_settings.NAMES or item.config_operation == _DELETE):
-            return ConfigSet(kind, name, item.name, self._of_broker(item))
-        if not setting:
+        if not setting and dynamic_settings.is_fixed(item.name) and item.config_operation != _DELETE:
             raise Refused(Code.INVALID_REQUEST, f"{item.name} can't be changed while the broker runs")
+        if not setting:
+            return ConfigSet(kind, name, item.name, self._of_broker(item))
         value = self._value(kind, name, item, setting)
         if value is not None:
             topic_settings.check(setting, value)

@@ -137,7 +137,10 @@ def test_what_means_nothing_here_is_kept_and_told():
     assert alter(network, 4, "1", "num.io.threads", "0") == Code.INVALID_CONFIG
     assert alter(network, 4, "1", "num.io.threads", "4") == Code.NONE
     assert setting(network, 4, "1", "num.io.threads")[0] == "4"
-    assert alter(network, 4, "1", "node.id", "4") == Code.INVALID_REQUEST
+    for name in ("node.id", "listeners", "broker.session.timeout.ms", "sasl.enabled.mechanisms", "harness.bug"):
+        assert alter(network, 4, "1", name, "4") == Code.INVALID_REQUEST
+    assert alter(network, 4, "1", "plug.in.of.mine", "any") == Code.NONE
+    assert setting(network, 4, "1", "plug.in.of.mine") == ("any", [(2, "any")])
 
 
 def test_what_a_setting_does_and_whether_it_may_change_is_told():
