@@ -4,8 +4,9 @@
                            [--kfake FOLDER] [--links] [--heap]
 
 All targets run at the same time, but only one of them is loaded at any moment, in turn, row by row; each row counts the
-median of its rounds, after one round that warms up. With three nodes the replication factor is 3. Prints a JSON line
-for every row and target, then the table of docs/performance.md. A target that can't run is skipped with its reason.
+median of its rounds, after one round that warms up; free memory is touched before each measurement (`memory`). With
+three nodes the replication factor is 3. Prints a JSON line for every row and target, then the table of
+docs/performance.md. A target that can't run is skipped with its reason.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.broker import loads
+from bench.broker.memory import warm
 from bench.broker.targets import JVM, NAMES, Target, running
 from harness.cluster.api import UsageError
 
@@ -175,6 +177,7 @@ class Bench:
 
 
 def _measured(row: Row, target: Target) -> Figures | None:
+    warm()
     try:
         return row.measure(target)
     except (loads.FailedError, loads.KafkaException) as error:
