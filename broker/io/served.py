@@ -115,7 +115,7 @@ SERVED: dict[int, Served] = {
     for entry in (
         Served(ProduceRequest, ProduceResponse, 3, 13),
         Served(FetchRequest, FetchResponse, 4, 18),
-        Served(ListOffsetsRequest, ListOffsetsResponse, 1, 11),
+        Served(ListOffsetsRequest, ListOffsetsResponse, 1, 10),
         Served(MetadataRequest, MetadataResponse, 0, 13),
         Served(OffsetCommitRequest, OffsetCommitResponse, 2, 9),
         Served(OffsetFetchRequest, OffsetFetchResponse, 1, 9),
