@@ -78,7 +78,7 @@ def test_a_log_start_that_goes_back_is_found(tmp_path):
     )
 
 
-@pytest.mark.parametrize("seed", [59, 614, 631])
+@pytest.mark.parametrize("seed", [59, 527, 614, 631])
 def test_clean_seeds_that_raised_an_anomaly_are_silent(seed, tmp_path):
     done = hunting.attempt(mix.scenario(seed), tmp_path)
     assert (done.valid, done.anomalies, done.invariants) == (True, (), ())

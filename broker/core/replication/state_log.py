@@ -1,7 +1,8 @@
 """A led partition of an internal topic, as the log of a state machine: read once, then written through.
 
-It lives for one leader epoch. Reading goes in slices, one per call, so that a long log does not hold up the node; until
-it is read, everybody is told to wait. A write is done when all in-sync replicas have it; if the leadership is lost
+It lives for one leader epoch. Reading goes in slices, one per call, so that a long log does not hold up the node. Until
+it is read, and all that was read is replicated, everybody is told to wait: what this node alone has may be lost,
+and nothing must be answered from that. A write is done when all in-sync replicas have it; if the leadership is lost
 before, nobody can say whether it counts.
 """
 
@@ -42,17 +43,23 @@ class StateLog:
         self.is_loaded = False
         self._storage = storage
         self._offset = replica.log.start
-        self._end = replica.log.end
+
+    @property
+    def is_due(self) -> bool:
+        """Whether `load_slice` gets any further now, or has to wait for other replicas."""
+        log = self.replica.log
+        return self._offset < log.end or log.high_watermark >= log.end
 
     def load_slice(self, replay: Replay) -> bool:
-        """Read on; return whether the log has just been read to its end."""
+        """Read on; return whether the log has just been read to its end, and all of it is replicated."""
         log = self.replica.log
-        if self.is_loaded:
+        if self.is_loaded or not self.is_due:
             return False
-        region = log.read(self._offset, self._end, SLICE_BYTES) if self._offset < self._end else None
+        region = log.read(self._offset, log.end, SLICE_BYTES) if self._offset < log.end else None
         if region is None:
-            self.is_loaded = True
-            return True
+            self._offset = log.end
+            self.is_loaded = self.is_due
+            return self.is_loaded
         data = self._storage.read(region.log, region.base, region.position, region.size)
         for position, header in batch.parse(data):
             if header.is_control:

@@ -1,8 +1,16 @@
-"""What a coordinator writes is replicated at once: its followers' waiting fetches are answered by the write."""
+"""What a coordinator writes is replicated at once: its followers' waiting fetches are answered by the write.
+
+What a new one reads counts when it is replicated, not before.
+"""
+
+from types import SimpleNamespace
 
 from broker.core.errors import Code
+from broker.core.replication.state_log import StateLog
+from broker.wire import record
 from tests.broker.core.test_broker import cluster, create
 from tests.broker.core.test_group_coordinator import commit, committed
+from tests.broker.core.test_partition_log import Bench
 
 WAIT_MS = 400
 
@@ -19,3 +27,36 @@ def test_a_committed_offset_does_not_wait_for_a_follower_to_ask_again():
         took.append(network.now_ms - began)
     assert max(took) < WAIT_MS / 2
     assert committed(network) == 11
+
+
+class Replay:
+    def __init__(self):
+        self.seen = []
+
+    def apply(self, header, item):
+        self.seen.append(item.key)
+
+    def end(self, header, *, commit):
+        self.seen.append(commit)
+
+
+def test_a_new_coordinator_does_not_answer_from_what_its_node_alone_has():
+    """Seed 527 of the mix: it told of a record that was lost with it, and a transaction hung for ever."""
+    bench, replay = Bench(), Replay()
+
+    def read(name, base, position, size):
+        return bytes(bench.disk._segments[name][base].data[position : position + size])
+
+    bench.append(record.batch_of([(b"a", b"1")], timestamp_ms=1))
+    replica = SimpleNamespace(log=bench.log, leader=SimpleNamespace(epoch=1))
+    log = StateLog(replica, SimpleNamespace(read=read))
+    assert log.is_due
+    assert [log.load_slice(replay) for _ in range(3)] == [False, False, False]
+    assert (log.is_due, log.is_loaded, replay.seen) == (False, False, [b"a"])
+    bench.append(record.marker(producer_id=1, producer_epoch=0, commit=True, coordinator_epoch=0, timestamp_ms=1))
+    assert log.is_due, "what others write meanwhile is read, too"
+    assert not log.load_slice(replay)
+    bench.log.advance_high_watermark(bench.log.end)
+    assert log.is_due
+    assert log.load_slice(replay)
+    assert (log.is_loaded, replay.seen) == (True, [b"a", True])
