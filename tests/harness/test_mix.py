@@ -13,6 +13,7 @@ from harness.clients.settings import TRANSACTIONAL, refuse_impossible
 from harness.permitted import PERMITS
 from harness.swarm import NO_FAULTS
 
+SYNC_MS = "harness.sim.sync.ms"
 SEEDS = range(150)
 SEED_OF_A_LOG_START = 22
 
@@ -49,6 +50,17 @@ def test_requests_between_nodes_come_late_only_with_protocol_v2():
     late = [made for made in map(mix.scenario, SEEDS) if "request.timeout.ms" in made.broker_config]
     assert late
     assert {made.transaction_protocol for made in late} == {2}
+
+
+def test_no_append_waits_for_a_slow_disk():
+    slow = [
+        made for made in map(mix.scenario, range(794, 1200)) if made.broker_config.get(SYNC_MS) == mix.SLOW_DISKS[1]
+    ]
+    assert slow
+    for made in slow:
+        assert "flush.messages" not in made.topic_config
+        assert "log.flush.interval.messages" not in made.broker_config
+    assert mix.scenario(794).broker_config[SYNC_MS] == mix.SLOW_DISKS[0]
 
 
 def test_the_mix_covers_what_there_is():
