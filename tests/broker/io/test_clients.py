@@ -93,14 +93,25 @@ def test_settings_are_changed_and_told(admin):
     assert broker["group.consumer.heartbeat.interval.ms"].value == "200"
 
 
+def deleted(config, key, offset):
+    """Delete as a run does. Its bound is one for brokers that answer: on a busy machine it is asked again."""
+    deadline = Deadline(WITHIN_S)
+    while True:
+        try:
+            return delete_records(config, key, offset, deadline)
+        except FailedError as error:
+            if error.failure.name != "_TIMED_OUT" or deadline.over():
+                raise
+
+
 def test_deleted_records_raise_the_start(node, admin):
     place = TopicPartition("short", 0, 4)
-    (deleted,) = done(admin.delete_records([place])).values()
-    assert deleted.low_watermark == 4
+    (answer,) = done(admin.delete_records([place])).values()
+    assert answer.low_watermark == 4
     config = settings.common(node.address, "deleting")
-    assert delete_records(config, "short/0", 3, Deadline(WITHIN_S)) == 4, "a start never goes back"
+    assert deleted(config, "short/0", 3) == 4, "a start never goes back"
     with pytest.raises(FailedError, match="delete-records: OFFSET_OUT_OF_RANGE"):
-        delete_records(config, "short/0", COUNT + 1, Deadline(WITHIN_S))
+        deleted(config, "short/0", COUNT + 1)
     (first,) = done(admin.list_offsets({TopicPartition("short", 0): OffsetSpec.earliest()})).values()
     assert first.offset == 4
 
