@@ -1,8 +1,8 @@
 """DeleteRecords by confluent-kafka's admin client: the start of one partition's log is raised (KIP-107).
 
-The admin client is made for one question and let go. It knows the leader before it is asked: where librdkafka 2.16 has to
-look for one while it connects, one question in fifteen finds none within its three seconds. It asks the leader once; whatever error it tells, records may have
-been deleted, on some replicas or on all.
+The admin client is made for one question and let go. It knows the leader before it is asked: where librdkafka 2.16 has
+to look for one while it connects, one question in fifteen finds none within its three seconds. It asks the leader once;
+whatever error it tells, records may have been deleted, on some replicas or on all.
 """
 
 from __future__ import annotations
