@@ -136,18 +136,25 @@ def test_a_call_that_never_returns_ends_its_worker_and_nothing_else(
     assert "4 passed" in result.outlines[-1]
 
 
+ENDED = """
+
+def pytest_runtest_logstart(nodeid):
+    if nodeid.endswith("test_that_waits") and "PYTEST_XDIST_WORKER" not in os.environ:
+        os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
 def test_a_session_that_is_ended_names_the_tests_that_still_run(session: Session, pytester: pytest.Pytester) -> None:
+    pytester.makeconftest((ROOT / "tests" / "conftest.py").read_text() + ENDED)
     source = """
-        import os, signal, time
+        import threading
 
         def test_that_fails():
             assert False
 
-        def test_that_sleeps():
-            time.sleep(2)  # the main process has heard that this one began
-            os.kill(os.getppid(), signal.SIGTERM)
-            time.sleep(100)
+        def test_that_waits():
+            threading.Event().wait(100)
     """
     result = session(source, "-n", "1", "-p", "no:randomly")
     assert result.ret == pytest.ExitCode.INTERRUPTED
-    result.stdout.fnmatch_lines(["*still running*", "*test_that_sleeps, for * s", "FAILED *test_that_fails*"])
+    result.stdout.fnmatch_lines(["*still running*", "*test_that_waits, for * s", "FAILED *test_that_fails*"])

@@ -334,10 +334,10 @@ def test_compaction_never_changes_what_a_consumer_ends_up_with(operations, segme
                 log.restart(power=True, rng=random.Random(number))
             case "expire":
                 log.log.producers.expire(log.now_ms, 2 * DELETE_RETENTION_MS)
-        judge(log)
+        assert_consumers_end_up_right(log)
 
 
-def judge(log):
+def assert_consumers_end_up_right(log):
     read, committed = log.consume(), log.committed()
     assert set(read) <= set(committed), "a record appeared, or changed"
     assert [r[0] for r in read] == sorted({r[0] for r in read}), "offsets rise"
