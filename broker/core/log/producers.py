@@ -23,8 +23,8 @@ from broker.wire.batch import NO_PRODUCER_EPOCH, NO_SEQUENCE, BatchHeader, next_
 REMEMBERED_BATCHES = 5
 """As in Kafka: a client has at most five requests in flight per connection."""
 
-RISEN = 2
-"""The first transaction version whose markers carry an epoch that rose at the end."""
+V2 = 2
+"""The version of transactions (KIP-890) whose end raises the epoch: their markers carry the risen one."""
 
 
 class Written(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -127,7 +127,7 @@ class Producers:
         if producer is None:
             return
         self._check_epoch(producer, header.producer_epoch)
-        if version >= RISEN and producer.first_offset is not None and header.producer_epoch == producer.epoch:
+        if version >= V2 and producer.first_offset is not None and header.producer_epoch == producer.epoch:
             message = f"producer {producer.producer_id}: a marker of epoch {producer.epoch} inside its next transaction"
             raise Refused(Code.INVALID_PRODUCER_EPOCH, message)
         if coordinator_epoch < producer.coordinator_epoch:

@@ -19,6 +19,8 @@ from broker.wire.batch import BatchHeader, Buffer, CorruptBatchError
 from broker.wire.entries import Entry, entries, records_of
 
 Writable = bytearray | memoryview
+Place = tuple[str, int]
+"""Topic name and partition index."""
 BadRecords = tuple[tuple[int, str], ...]
 """(place in the batch, what is wrong) of each record that is refused."""
 _SHOWN = 3
@@ -32,10 +34,10 @@ class RefusedRecords(Refused):
         self.records = records
 
 
-def take(records: Buffer | None, config: TopicConfig, now_ms: int, place: str) -> tuple[Writable, BatchHeader]:
+def take(records: Buffer | None, config: TopicConfig, now_ms: int, place: Place) -> tuple[Writable, BatchHeader]:
     """Return the batch as it shall be appended, writable, and its header. Raise Refused.
 
-    place: topic and partition, as the answer calls them.
+    place: the partition, as the answer calls it.
     """
     buffer = records if isinstance(records, bytearray | memoryview) else bytearray(records or b"")
     most = config.log.max_message_bytes
@@ -81,7 +83,7 @@ def _may_be_out_of_time(header: BatchHeader, config: TopicConfig, now_ms: int) -
     return too_new or config.intake.timestamp_before_ms != WITHOUT_LIMIT
 
 
-def _check_records(buffer: Buffer, header: BatchHeader, config: TopicConfig, now_ms: int, place: str) -> None:
+def _check_records(buffer: Buffer, header: BatchHeader, config: TopicConfig, now_ms: int, place: Place) -> None:
     """Refuse the batch for the records that the topic does not take."""
     try:
         found = entries(records_of(buffer, 0, header), header.record_count)
@@ -102,11 +104,12 @@ def _check_records(buffer: Buffer, header: BatchHeader, config: TopicConfig, now
         raise RefusedRecords(Code.INVALID_RECORD, message, keyless)
 
 
-def _keyless(found: list[Entry], place: str) -> Iterator[tuple[int, str]]:
+def _keyless(found: list[Entry], place: Place) -> Iterator[tuple[int, str]]:
     """Yield the records that a compacted topic could never keep."""
+    topic, partition = place
     for index, entry in enumerate(found):
         if entry.key is None:
-            yield index, f"Compacted topic cannot accept message without key in topic partition {place}."
+            yield index, f"Compacted topic cannot accept message without key in topic partition {topic}-{partition}."
 
 
 def _out_of_time(

@@ -246,7 +246,7 @@ class Producing:
             raise Refused(Code.INVALID_REQUIRED_ACKS, f"acks={acks}")
         if acks == ALL and not leader.has_min_isr(replica.config.min_isr):
             raise Refused(Code.NOT_ENOUGH_REPLICAS, f"the ISR of {replica.log.name} is {leader.state.isr}")
-        return intake.take(records, replica.config, now_ms, f"{replica.name}-{replica.key[1]}")
+        return intake.take(records, replica.config, now_ms, (replica.name, replica.key[1]))
 
     def _refusal(self, index: int, refused: Refused, replica: Replica | None) -> PartitionProduceResponse:
         current = LeaderIdAndEpoch()

@@ -22,11 +22,10 @@ import enum
 import msgspec
 
 from broker.core.errors import Code, Refused
+from broker.core.log.producers import V2
 
 LAST_EPOCH = 32767
 """Only markers may carry it: it is the fence of the epoch before it."""
-V2 = 2
-"""The version of transactions whose end raises the epoch."""
 Place = tuple[str, int]
 """Topic name and partition index."""
 

@@ -54,7 +54,7 @@ def timed(before=None, after=None, **log):
 
 def refused(data, config):
     with pytest.raises(Refused) as caught:
-        intake.take(data, config, NOW_MS, "t-0")
+        intake.take(data, config, NOW_MS, ("t", 0))
     return caught.value
 
 
@@ -73,7 +73,7 @@ def test_a_record_that_is_too_old_is_refused_though_the_batch_has_new_ones():
     error = refused(packed((None, b"1", NOW_MS), (None, b"2", NOW_MS - 1001), (None, b"3", NOW_MS - 1000)), config)
     assert error.code is Code.INVALID_TIMESTAMP
     assert [place for place, _ in error.records] == [1]
-    intake.take(packed((None, b"1", NOW_MS - 1000)), config, NOW_MS, "t-0")
+    intake.take(packed((None, b"1", NOW_MS - 1000)), config, NOW_MS, ("t", 0))
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_record_that_is_too_old_is_refused_though_the_batch_has_new_ones():
 )
 def test_what_has_no_time_or_gets_the_brokers_is_not_asked_for_it(timestamp, config):
     data = packed((b"k", b"v", timestamp))
-    taken, header = intake.take(data, config, NOW_MS, "t-0")
+    taken, header = intake.take(data, config, NOW_MS, ("t", 0))
     assert bytes(taken) == bytes(data)
     assert header.record_count == 1
 
@@ -119,7 +119,7 @@ def test_a_batch_is_kept_in_the_topics_codec_and_is_otherwise_the_same(source, t
     kind = {"producer_id": 7, "producer_epoch": 3, "base_sequence": 11, "transactional": True}
     data = packed(*records, codec=source[1] or 0, **kind)
     before = batch.parse_header(data, 0)
-    taken, header = intake.take(data, TopicConfig(intake=IntakeConfig(codec=target[1])), NOW_MS, "t-0")
+    taken, header = intake.take(data, TopicConfig(intake=IntakeConfig(codec=target[1])), NOW_MS, ("t", 0))
     assert header.compression == (before.compression if target[1] is None else target[1])
     batch.check(taken, 0, header)
     assert records_of(taken, 0, header) == records_of(data, 0, before)
@@ -132,7 +132,7 @@ def test_a_batch_is_kept_in_the_topics_codec_and_is_otherwise_the_same(source, t
 def test_a_batch_that_is_too_large_only_without_its_codec_is_refused():
     data = packed((b"k", b"v" * 5000, NOW_MS), codec=1)
     config = TopicConfig(log=LogConfig(max_message_bytes=1000))
-    assert intake.take(data, config, NOW_MS, "t-0")[1].size < 1000
+    assert intake.take(data, config, NOW_MS, ("t", 0))[1].size < 1000
     plain = msgspec.structs.replace(config, intake=IntakeConfig(codec=0))
     assert refused(data, plain).code is Code.MESSAGE_TOO_LARGE
 
