@@ -197,6 +197,10 @@ def pytest_exception_interact(node: pytest.Item | pytest.Collector) -> None:
         _watch(node, GRACE_S)
 
 
+def pytest_runtest_logfinish() -> None:
+    faulthandler.cancel_dump_traceback_later()
+
+
 def _watch(item: pytest.Item, seconds: float) -> None:
     faulthandler.dump_traceback_later(seconds, exit=True, file=item.config.stash[fault_handler_stderr_fd_key])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -31,6 +32,8 @@ def session(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Sessi
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
     for name in MARKERS.split():
         monkeypatch.delenv(f"HARNESS_REQUIRE_{name.upper()}", raising=False)
+    for name in [name for name in os.environ if name.startswith("PYTEST_XDIST_")]:  # it is no worker of ours
+        monkeypatch.delenv(name)
     pytester.makeconftest((ROOT / "tests" / "conftest.py").read_text())
     pytester.makeini("[pytest]\nmarkers =\n" + "".join(f"  {name}: an engine\n" for name in MARKERS.split()))
 
