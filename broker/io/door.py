@@ -21,10 +21,11 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from broker.core.controller.features import SUPPORTED
+from broker.core.describe.configs import CLIENT_METRICS
 from broker.core.errors import Code
 from broker.core.metadata.image import Image
 from broker.io import hot, hot_fetch, hot_transactions, older
-from broker.io.served import SERVED, offered
+from broker.io.served import CLIENTS_DOOR, NODES_DOOR, SERVED, offered
 from broker.io.stream import Chunk
 from broker.wire import codec
 from broker.wire.apis import Api, is_known
@@ -39,6 +40,7 @@ from broker.wire.messages.api_versions import (
     SupportedFeatureKey,
 )
 from broker.wire.messages.fetch import FetchRequest, FetchResponse, Region
+from broker.wire.messages.list_config_resources import ListConfigResourcesRequest
 from broker.wire.messages.metadata import MetadataRequest
 from broker.wire.messages.produce import ProduceResponse
 from broker.wire.schema import compiled
@@ -74,11 +76,12 @@ def open_frame(payload: memoryview, *, to_nodes: bool, image: Callable[[], Image
         raise WireError(f"truncated: a request of {len(payload)} bytes has no header")
     api_key, version, correlation_id = _START.unpack_from(payload)
     served = SERVED.get(api_key)
-    if served is None or (served.nodes_only and not to_nodes):
+    taken = (NODES_DOOR if to_nodes else CLIENTS_DOOR).get(api_key)
+    if served is None or taken is None:
         return Answered(api_key, refused(api_key, version, correlation_id))
     if api_key == Api.API_VERSIONS:
         return Answered(api_key, _api_versions(version, correlation_id, image(), to_nodes=to_nodes))
-    if not served.lowest <= version <= served.highest:
+    if version not in taken:
         return Answered(api_key, refused(api_key, version, correlation_id))
     header = read_request_header(payload)
     if api_key == Api.PRODUCE:
@@ -90,11 +93,20 @@ def open_frame(payload: memoryview, *, to_nodes: bool, image: Callable[[], Image
         message = hot_transactions.read(api_key, payload, header.body_at, version)
     if message is None:
         message = codec.decode_body(served.request, version, payload, header.body_at, exact=False)
-    if isinstance(message, MetadataRequest) and version == 0 and message.topics == ():
-        message = msgspec.structs.replace(message, topics=None)  # in version 0, none means all
+    if version == 0:
+        message = _as_meant(message)
     if not to_nodes and isinstance(message, FetchRequest) and _follows(message):
         return Answered(api_key, refused(api_key, version, correlation_id, CLUSTER_AUTHORIZATION_FAILED))
     return Asked(header, message)
+
+
+def _as_meant(message: Request) -> Request:
+    """Return a request of version 0 in the words of later ones."""
+    if isinstance(message, MetadataRequest) and message.topics == ():
+        return msgspec.structs.replace(message, topics=None)  # none meant all
+    if isinstance(message, ListConfigResourcesRequest):  # was ListClientMetricsResources
+        return msgspec.structs.replace(message, resource_types=(CLIENT_METRICS,))
+    return message
 
 
 def _follows(message: FetchRequest) -> bool:

@@ -36,7 +36,7 @@ from broker.core.ready import Event, PeerReply, PeerRequest, Ready, Reply, Reque
 from broker.core.security.access import judge
 from broker.core.security.acl import Authorizer, Operation, Question, ResourceType
 from broker.core.security.rules import Narrowed, Verdict
-from broker.io import door
+from broker.io import door, tokens
 from broker.io.connection import Connection, Memory, Slot
 from broker.io.disk import Disk, ShortReadError, SyncJob
 from broker.io.door import Answered, Asked
@@ -47,6 +47,7 @@ from broker.io.stream import Chunk, Listener
 from broker.io.throttle import Throttle
 from broker.wire.apis import Api
 from broker.wire.errors import WireError
+from broker.wire.frame import frame
 from broker.wire.message import Request as WireRequest
 from broker.wire.message import Response
 from broker.wire.messages.describe_quorum import DescribeQuorumResponse
@@ -64,6 +65,7 @@ QUERY_CHANNEL = 16
 QUERY_TIMEOUT_MS = 5000
 FATAL_EXIT = 70
 """EX_SOFTWARE: the node gave up on itself; see the module."""
+_ABOUT_WHO_ASKS = frozenset({SaslHandshakeRequest, SaslAuthenticateRequest, *tokens.REQUESTS})
 
 
 class Node:
@@ -291,9 +293,12 @@ class Node:
 
     def open_frame(self, connection: Connection, payload: memoryview) -> Asked | Answered:
         """Return what the frame asks."""
+        session = connection.session
         try:
+            if session.is_bare:
+                return Answered(Api.SASL_AUTHENTICATE, frame(session.bare(bytes(payload))))
             opened = door.open_frame(payload, to_nodes=connection.to_nodes, image=lambda: self.broker.image)
-            if connection.session.principal is None:
+            if session.principal is None:
                 self._only_about_itself(connection, opened)
         except WireError as error:
             self.log.warning("connection from %s closed: %s", connection.peer, error)
@@ -307,11 +312,8 @@ class Node:
     def asked(self, connection: Connection, slot: Slot, asked: Asked) -> None:
         """Answer from the state, ask the controller, or step; first look who asks, and whether that may be."""
         message = asked.message
-        if isinstance(message, SaslHandshakeRequest):
-            self._answer(slot, connection.session.handshake(message))
-            return
-        if isinstance(message, SaslAuthenticateRequest):
-            self._answer(slot, connection.session.authenticate(message))
+        if type(message) in _ABOUT_WHO_ASKS:
+            self._answer(slot, self._who(connection.session, message, asked.header.version))
             return
         if self._security.authorizer is not None and not connection.to_nodes:
             verdict = self._judge(self._security.authorizer, connection, message)
@@ -349,6 +351,14 @@ class Node:
             known = opened.header.api_key in {Api.SASL_HANDSHAKE, Api.SASL_AUTHENTICATE}
         if not known:
             raise WireError(f"{connection.peer} asks before it has said who it is")
+
+    def _who(self, session: Session, message: WireRequest, version: int) -> Response:
+        """Answer what is between this node's door and whoever asks."""
+        if isinstance(message, SaslHandshakeRequest):
+            return session.handshake(message, version)
+        if isinstance(message, SaslAuthenticateRequest):
+            return session.authenticate(message)
+        return tokens.refused(message, self._security.clients, session.principal)
 
     def _judge(self, authorizer: Authorizer, connection: Connection, message: WireRequest) -> Verdict:
         """Return what of the request whoever asks may have done."""

@@ -3,7 +3,7 @@
 A client's door takes what clients may ask; the nodes' door also takes what only nodes ask each other (the quorum,
 registration, heartbeats). The versions are those of Kafka 4.1; Produce is announced from version 0 on, as Kafka does,
 for clients that take a higher lowest version for a broker that is too new. WriteTxnMarkers 2, of nodes alone, is
-newer (KIP-1228). ApiVersions is answered from this table.
+newer (KIP-1228); with version 1 administrators end transactions that hang. ApiVersions is answered from this table.
 """
 
 from __future__ import annotations
@@ -35,6 +35,16 @@ from broker.wire.messages.consumer_group_heartbeat import ConsumerGroupHeartbeat
 from broker.wire.messages.create_acls import CreateAclsRequest, CreateAclsResponse
 from broker.wire.messages.create_partitions import CreatePartitionsRequest, CreatePartitionsResponse
 from broker.wire.messages.create_topics import CreateTopicsRequest, CreateTopicsResponse
+from broker.wire.messages.delegation_tokens import (
+    CreateDelegationTokenRequest,
+    CreateDelegationTokenResponse,
+    DescribeDelegationTokenRequest,
+    DescribeDelegationTokenResponse,
+    ExpireDelegationTokenRequest,
+    ExpireDelegationTokenResponse,
+    RenewDelegationTokenRequest,
+    RenewDelegationTokenResponse,
+)
 from broker.wire.messages.delete_acls import DeleteAclsRequest, DeleteAclsResponse
 from broker.wire.messages.delete_groups import DeleteGroupsRequest, DeleteGroupsResponse
 from broker.wire.messages.delete_records import DeleteRecordsRequest, DeleteRecordsResponse
@@ -108,6 +118,8 @@ class Served(NamedTuple):
     lowest: int
     highest: int
     nodes_only: bool = False
+    for_clients: int | None = None
+    """The highest version that clients may use, if it is another."""
 
 
 SERVED: dict[int, Served] = {
@@ -153,21 +165,25 @@ SERVED: dict[int, Served] = {
         Served(DescribeProducersRequest, DescribeProducersResponse, 0, 0),
         Served(DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, 0, 0),
         Served(DescribeTransactionsRequest, DescribeTransactionsResponse, 0, 0),
-        Served(SaslHandshakeRequest, SaslHandshakeResponse, 1, 1),
+        Served(SaslHandshakeRequest, SaslHandshakeResponse, 0, 1),
         Served(SaslAuthenticateRequest, SaslAuthenticateResponse, 0, 2),
         Served(AlterClientQuotasRequest, AlterClientQuotasResponse, 0, 1),
         Served(AlterUserScramCredentialsRequest, AlterUserScramCredentialsResponse, 0, 0),
         Served(DescribeUserScramCredentialsRequest, DescribeUserScramCredentialsResponse, 0, 0),
-        Served(ListConfigResourcesRequest, ListConfigResourcesResponse, 1, 1),
+        Served(ListConfigResourcesRequest, ListConfigResourcesResponse, 0, 1),
         Served(ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse, 0, 0),
         Served(ListTransactionsRequest, ListTransactionsResponse, 0, 2),
         Served(OffsetDeleteRequest, OffsetDeleteResponse, 0, 0),
         Served(OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, 2, 4),
         Served(UpdateFeaturesRequest, UpdateFeaturesResponse, 0, 2),
+        Served(CreateDelegationTokenRequest, CreateDelegationTokenResponse, 1, 3),
+        Served(RenewDelegationTokenRequest, RenewDelegationTokenResponse, 1, 2),
+        Served(ExpireDelegationTokenRequest, ExpireDelegationTokenResponse, 1, 2),
+        Served(DescribeDelegationTokenRequest, DescribeDelegationTokenResponse, 1, 3),
         Served(UnregisterBrokerRequest, UnregisterBrokerResponse, 0, 0),
         Served(ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, 0, 1),
         Served(ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, 0, 1),
-        Served(WriteTxnMarkersRequest, WriteTxnMarkersResponse, 1, 2, nodes_only=True),
+        Served(WriteTxnMarkersRequest, WriteTxnMarkersResponse, 1, 2, for_clients=1),
         Served(AllocateProducerIdsRequest, AllocateProducerIdsResponse, 0, 0, nodes_only=True),
         Served(VoteRequest, VoteResponse, 2, 2, nodes_only=True),
         Served(BeginQuorumEpochRequest, BeginQuorumEpochResponse, 1, 1, nodes_only=True),
@@ -180,10 +196,18 @@ SERVED: dict[int, Served] = {
 }
 
 
+NODES_DOOR: dict[int, range] = {api: range(one.lowest, one.highest + 1) for api, one in SERVED.items()}
+CLIENTS_DOOR: dict[int, range] = {
+    api: range(one.lowest, (one.highest if one.for_clients is None else one.for_clients) + 1)
+    for api, one in SERVED.items()
+    if not one.nodes_only
+}
+"""The versions that each door takes."""
+
+
 def offered(*, to_nodes: bool) -> tuple[ApiVersion, ...]:
     """Return the versions that a door announces."""
     return tuple(
-        ApiVersion(api_key=api, min_version=0 if api == Api.PRODUCE else entry.lowest, max_version=entry.highest)
-        for api, entry in sorted(SERVED.items())
-        if to_nodes or not entry.nodes_only
+        ApiVersion(api_key=api, min_version=0 if api == Api.PRODUCE else taken[0], max_version=taken[-1])
+        for api, taken in sorted((NODES_DOOR if to_nodes else CLIENTS_DOOR).items())
     )

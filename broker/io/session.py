@@ -1,6 +1,7 @@
 """Who is on a connection: nobody yet, or a principal; and the SASL exchange that makes one of the other.
 
     needs SASL:  expected -> (SaslHandshake names a mechanism) -> started -> (SaslAuthenticate, once or twice) -> known
+                 after SaslHandshake version 0 the frames that follow hold the mechanism's messages and nothing else
     else:        known from the beginning: the subject of a TLS client's certificate, or User:ANONYMOUS
 
 Until somebody is known only ApiVersions and the SASL requests are answered; anything else closes the connection. A
@@ -20,6 +21,7 @@ from broker.core.errors import Code
 from broker.core.security.acl import ANONYMOUS
 from broker.core.security.scram import NUMBERS, Credential, ScramError, ScramServer
 from broker.io.security import PLAIN, Door
+from broker.wire.errors import WireError
 from broker.wire.messages.sasl_authenticate import SaslAuthenticateRequest, SaslAuthenticateResponse
 from broker.wire.messages.sasl_handshake import SaslHandshakeRequest, SaslHandshakeResponse
 
@@ -47,22 +49,25 @@ class Session:
         self.principal: str | None = None if door.mechanisms else ANONYMOUS
         self.is_refused = False
         """The connection is to be closed when what was said is sent."""
+        self.is_bare = False
+        """The next frame is a message of the mechanism, without a request around it."""
 
     def tls(self, certificate: Any) -> None:
         """Take the certificate of a TLS client (`SSLSocket.getpeercert`), if it showed one that was checked."""
         if certificate and not self._door.mechanisms:
             self.principal = f"User:{_subject(certificate)}"
 
-    def handshake(self, message: SaslHandshakeRequest) -> SaslHandshakeResponse:
-        """Take the mechanism that the client names."""
+    def handshake(self, message: SaslHandshakeRequest, version: int) -> SaslHandshakeResponse:
+        """Take the mechanism that the client names. Who begins again does so with version 1 at the least."""
         mechanisms = self._door.mechanisms
-        if not mechanisms:
+        if not mechanisms or (version == 0 and self.principal is not None):
             return SaslHandshakeResponse(error_code=Code.ILLEGAL_SASL_STATE)
         known = self._mechanism if self.principal is not None else None
         if message.mechanism not in mechanisms or known not in {None, message.mechanism}:
             self.is_refused = self.principal is None
             return SaslHandshakeResponse(error_code=Code.UNSUPPORTED_SASL_MECHANISM, mechanisms=mechanisms)
         self._mechanism = message.mechanism
+        self.is_bare = version == 0
         self._scram = None
         if message.mechanism in NUMBERS:
             number = NUMBERS[message.mechanism]
@@ -86,6 +91,14 @@ class Session:
                 error_message=f"Authentication failed during authentication with {self._mechanism}",
             )
         return SaslAuthenticateResponse(auth_bytes=answer)
+
+    def bare(self, message: bytes) -> bytes:
+        """Take one message of the mechanism that came without a request; return the one to send. Raises WireError."""
+        answer = self.authenticate(SaslAuthenticateRequest(auth_bytes=message))
+        if answer.error_code:
+            raise WireError(answer.error_message or "")
+        self.is_bare = self.principal is None
+        return answer.auth_bytes
 
     def _plain(self, message: bytes) -> bytes:
         """RFC 4616: [authzid] NUL user NUL password."""

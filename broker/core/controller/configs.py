@@ -1,4 +1,4 @@
-"""IncrementalAlterConfigs and AlterConfigs: dynamic settings of topics, groups and brokers.
+"""IncrementalAlterConfigs and AlterConfigs: dynamic settings of topics, groups, brokers and subscriptions to metrics.
 
 A broker's name is its id, or empty for all brokers. AlterConfigs names all that shall be set: what it does not name is
 taken away.
@@ -6,7 +6,7 @@ taken away.
 
 from __future__ import annotations
 
-from broker.core import dynamic_settings, group_settings, topic_settings
+from broker.core import client_metrics, dynamic_settings, group_settings, topic_settings
 from broker.core.controller.pipeline import Pipeline
 from broker.core.errors import Code, Refused
 from broker.core.metadata.records import ConfigSet
@@ -20,9 +20,17 @@ from broker.wire.messages.incremental_alter_configs import (
     IncrementalAlterConfigsResponse,
 )
 
-TOPIC, BROKER, GROUP = 2, 4, 32
+TOPIC, BROKER, CLIENT_METRICS, GROUP = 2, 4, 16, 32
+_KINDS = {TOPIC: "topic", CLIENT_METRICS: client_metrics.KIND, GROUP: "group"}
 _SET, _DELETE, _APPEND, _SUBTRACT = range(4)
 _TOPIC_NAMES = {topic_settings.BROKER_NAMES.get(name, name): name for name in topic_settings.DEFAULTS}
+
+
+def _is_list(kind: str, setting: str) -> bool:
+    """Return whether entries can be added to the setting's value."""
+    if kind == client_metrics.KIND:
+        return setting in client_metrics.LISTS
+    return topic_settings.kind(setting) == topic_settings.LIST
 
 
 class Configs:
@@ -57,7 +65,7 @@ class Configs:
         """Set what is named, take away everything else."""
         resources = []
         for resource in request.resources:
-            kind = {TOPIC: "topic", GROUP: "group"}.get(resource.resource_type, "broker")
+            kind = _KINDS.get(resource.resource_type, "broker")
             named = {item.name for item in resource.configs}
             gone = sorted(self._pipeline.image.config(kind, resource.resource_name).keys() - named)
             items = [AlterableConfig(name=item.name, value=item.value) for item in resource.configs]
@@ -84,6 +92,8 @@ class Configs:
         kind, name = self._resource(resource)
         if kind == "group":
             return self._change_group(name, item)
+        if kind == client_metrics.KIND:
+            return self._change_client_metrics(name, item)
         setting = item.name if kind == "topic" else _TOPIC_NAMES.get(item.name, "")
         if not setting and dynamic_settings.is_fixed(item.name) and item.config_operation != _DELETE:
             raise Refused(Code.INVALID_REQUEST, f"{item.name} can't be changed while the broker runs")
@@ -100,6 +110,11 @@ class Configs:
         value = self._value("group", name, item, item.name)
         group_settings.check(item.name, "1" if value is None else value)
         return ConfigSet("group", name, item.name, value)
+
+    def _change_client_metrics(self, name: str, item: AlterableConfig) -> ConfigSet:
+        value = self._value(client_metrics.KIND, name, item, item.name)
+        client_metrics.check(item.name, client_metrics.DEFAULTS.get(item.name, "") if value is None else value)
+        return ConfigSet(client_metrics.KIND, name, item.name, value)
 
     def _of_broker(self, item: AlterableConfig) -> str | None:
         if item.config_operation == _DELETE:
@@ -119,8 +134,8 @@ class Configs:
             return "topic", name
         if resource.resource_type == BROKER and (not name or name in map(str, self._pipeline.image.brokers)):
             return "broker", name
-        if resource.resource_type == GROUP and name:
-            return "group", name
+        if resource.resource_type in {GROUP, CLIENT_METRICS} and name:
+            return _KINDS[resource.resource_type], name
         raise Refused(Code.INVALID_REQUEST, f"nothing of resource type {resource.resource_type} {name!r} can change")
 
     def _value(self, kind: str, name: str, item: AlterableConfig, setting: str) -> str | None:
@@ -131,9 +146,9 @@ class Configs:
             raise Refused(Code.INVALID_CONFIG, f"Null value not supported for {item.name}")
         if item.config_operation == _SET:
             return item.value
-        if topic_settings.kind(setting) != topic_settings.LIST or item.config_operation not in {_APPEND, _SUBTRACT}:
+        if not _is_list(kind, setting) or item.config_operation not in {_APPEND, _SUBTRACT}:
             raise Refused(Code.INVALID_CONFIG, f"operation {item.config_operation} is for lists only")
-        present = self._pipeline.image.config(kind, name).get(item.name, topic_settings.DEFAULTS[setting])
+        present = self._pipeline.image.config(kind, name).get(item.name, topic_settings.DEFAULTS.get(setting, ""))
         given = item.value.split(",")
         kept = [entry for entry in present.split(",") if entry and entry not in given]
         return ",".join([*kept, *given] if item.config_operation == _APPEND else kept)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from broker.core import dynamic_settings, group_settings, topic_settings
+from broker.core import client_metrics, dynamic_settings, group_settings, topic_settings
 from broker.core.config import BROKER_NAMES, BrokerConfig
 from broker.core.describe.documentation import documentation
 from broker.core.errors import Code, Refused
@@ -28,9 +28,9 @@ from broker.wire.messages.list_config_resources import (
     ListConfigResourcesResponse,
 )
 
-TOPIC, BROKER, GROUP = 2, 4, 32
-OF_TOPIC, OF_BROKER, OF_ALL_BROKERS, OF_PROPERTIES, DEFAULT, OF_GROUP = 1, 2, 3, 4, 5, 8
-_BOOLEAN, _STRING, _INT, _LONG, _PASSWORD = 1, 2, 3, 5, 9
+TOPIC, BROKER, CLIENT_METRICS, GROUP = 2, 4, 16, 32
+OF_TOPIC, OF_BROKER, OF_ALL_BROKERS, OF_PROPERTIES, DEFAULT, OF_CLIENT_METRICS, OF_GROUP = 1, 2, 3, 4, 5, 7, 8
+_BOOLEAN, _STRING, _INT, _LONG, _LIST, _PASSWORD = 1, 2, 3, 5, 7, 9
 _DEFAULTS = BrokerConfig(node_id=0, voters=(0,))
 _SECRETS = ("password", "secret", "sasl.jaas.config")
 
@@ -79,6 +79,8 @@ def _settings(
         return _of_broker(config, image) if name else _of_all_brokers(image)
     if resource.resource_type == GROUP:
         return _of_group(config, image, name)
+    if resource.resource_type == CLIENT_METRICS and name:
+        return _of_client_metrics(image, name)
     raise Refused(Code.INVALID_REQUEST, f"nothing of resource type {resource.resource_type} has settings here")
 
 
@@ -134,6 +136,12 @@ def _of_group(config: BrokerConfig, image: Image, group: str) -> Iterator[tuple[
         yield key, [*sources, (DEFAULT, key, str(group_settings.default(config, key)))]
 
 
+def _of_client_metrics(image: Image, name: str) -> Iterator[tuple[str, list[_Source]]]:
+    own = image.config(client_metrics.KIND, name)
+    for key, default in client_metrics.DEFAULTS.items():
+        yield key, [(OF_CLIENT_METRICS, key, own[key]) if key in own else (DEFAULT, key, default)]
+
+
 def _result(name: str, sources: list[_Source], request: DescribeConfigsRequest) -> DescribeConfigsResourceResult:
     source, _, value = sources[0]
     secret = any(part in name for part in _SECRETS)
@@ -155,7 +163,9 @@ def _result(name: str, sources: list[_Source], request: DescribeConfigsRequest) 
 def may_change(name: str) -> bool:
     """Return whether the setting can be altered while brokers run."""
     of_topics = name in topic_settings.DEFAULTS or name in BROKER_NAMES.values()
-    return of_topics or name in dynamic_settings.NAMES or name in group_settings.FIELDS
+    return of_topics or any(
+        name in known for known in (dynamic_settings.NAMES, group_settings.FIELDS, client_metrics.DEFAULTS)
+    )
 
 
 def _type(name: str, value: str, *, secret: bool) -> int:
@@ -163,6 +173,10 @@ def _type(name: str, value: str, *, secret: bool) -> int:
         return _PASSWORD
     if name in topic_settings.DEFAULTS:
         return topic_settings.kind(name)
+    if name in client_metrics.LISTS:
+        return _LIST
+    if name in group_settings.FIELDS or name == client_metrics.INTERVAL:
+        return _INT
     if value in {"true", "false"}:
         return _BOOLEAN
     if name in SIZES:
@@ -170,10 +184,20 @@ def _type(name: str, value: str, *, secret: bool) -> int:
     return _LONG if value.lstrip("-").isdigit() else _STRING
 
 
+def _with_own(image: Image, kind: str) -> list[str]:
+    """Return the resources of a kind that have settings of their own."""
+    start = f"{kind}:"
+    return [name.removeprefix(start) for name, own in image.configs.items() if own and name.startswith(start)]
+
+
 def list_resources(image: Image, request: ListConfigResourcesRequest) -> ListConfigResourcesResponse:
-    """Return the resources of the wanted types: topics and brokers, and groups with settings of their own."""
-    groups = [name.removeprefix("group:") for name, own in image.configs.items() if own and name.startswith("group:")]
-    known = ((TOPIC, list(image.topic_ids)), (BROKER, [str(node) for node in image.brokers]), (GROUP, groups))
+    """Return the resources of the wanted types: topics and brokers, and what has settings of its own."""
+    known = (
+        (TOPIC, list(image.topic_ids)),
+        (BROKER, [str(node) for node in image.brokers]),
+        (CLIENT_METRICS, _with_own(image, client_metrics.KIND)),
+        (GROUP, _with_own(image, "group")),
+    )
     wanted = set(request.resource_types)
     return ListConfigResourcesResponse(
         config_resources=tuple(

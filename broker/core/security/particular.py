@@ -272,13 +272,19 @@ def delete_topics_rule(message: delete_topics.DeleteTopicsRequest, may: May, nam
     return split(message, field, keep, deny, delete_topics.DeleteTopicsResponse, "responses")
 
 
+_GROUP_CONFIG = 32
+"""Groups among the types of resources that have settings; they have another number among those that have rules."""
+
+
 def configs(operation: Operation, result: type, answer: type[Response], into: str) -> Rule:
-    """Need the right on each topic, or on the cluster for what is no topic."""
+    """Need the right on each topic or group, or on the cluster for what is neither."""
 
     def rule(message: Any, may: May, _: NameOf) -> Verdict:
         def place(resource: Any) -> tuple[ResourceType, str]:
             if resource.resource_type == ResourceType.TOPIC:
                 return TOPIC, resource.resource_name
+            if resource.resource_type == _GROUP_CONFIG:
+                return GROUP, resource.resource_name
             return CLUSTER, CLUSTER_NAME
 
         def deny(resource: Any) -> Any:

@@ -96,6 +96,47 @@ def test_a_group_has_settings_of_its_own():
     assert [(one.resource_name, one.resource_type) for one in found] == [("g", 32)]
 
 
+def listed_metrics(network):
+    found = ask(network, 1, ListConfigResourcesRequest(resource_types=(16,))).config_resources
+    return [(one.resource_name, one.resource_type) for one in found]
+
+
+def test_a_subscription_to_metrics_is_kept_told_and_taken_away():
+    network = cluster(1)
+    assert alter(network, 16, "m", "interval.ms", "30000") == Code.NONE
+    assert alter(network, 16, "m", "match", "client_id=a.*,client_software_name=librdkafka") == Code.NONE
+    told = described(network, 16, "m")
+    assert {name: config.value for name, config in told.items()} == {
+        "interval.ms": "30000",
+        "match": "client_id=a.*,client_software_name=librdkafka",
+        "metrics": "",
+    }
+    assert [told[name].config_source for name in ("interval.ms", "metrics")] == [7, 5]
+    assert [told[name].config_type for name in ("interval.ms", "metrics")] == [3, 7]
+    assert listed_metrics(network) == [("m", 16)]
+    for key in ("interval.ms", "match"):
+        item = AlterableConfig(name=key, config_operation=1)
+        gone = AlterConfigsResource(resource_type=16, resource_name="m", configs=(item,))
+        ask(network, 1, IncrementalAlterConfigsRequest(resources=(gone,)))
+        settle(network)
+    assert listed_metrics(network) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "code"),
+    [
+        ("interval.ms", "1", Code.INVALID_REQUEST),
+        ("interval.ms", "soon", Code.INVALID_CONFIG),
+        ("match", "client_id", Code.INVALID_CONFIG),
+        ("match", "client_id=(", Code.INVALID_CONFIG),
+        ("match", "colour=red", Code.INVALID_CONFIG),
+        ("no.such", "1", Code.INVALID_REQUEST),
+    ],
+)
+def test_a_subscription_that_means_nothing_is_refused(key, value, code):
+    assert alter(cluster(1), 16, "m", key, value) == code
+
+
 def test_alter_configs_takes_away_what_it_does_not_name():
     network = cluster()
     create(network, retention_ms=5, min_insync_replicas=2)

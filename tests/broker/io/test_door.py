@@ -25,6 +25,7 @@ from broker.wire.messages.end_txn import EndTxnResponse
 from broker.wire.messages.fetch import FetchRequest, ReplicaState
 from broker.wire.messages.init_producer_id import InitProducerIdResponse
 from broker.wire.messages.join_group import JoinGroupResponse
+from broker.wire.messages.list_config_resources import ListConfigResourcesRequest
 from broker.wire.messages.metadata import MetadataRequest
 from broker.wire.messages.quorum import VoteRequest
 from broker.wire.messages.txn_offset_commit import (
@@ -32,6 +33,7 @@ from broker.wire.messages.txn_offset_commit import (
     TxnOffsetCommitResponsePartition,
     TxnOffsetCommitResponseTopic,
 )
+from broker.wire.messages.write_txn_markers import WriteTxnMarkersRequest
 
 UNSUPPORTED_VERSION = 35
 
@@ -94,6 +96,23 @@ def test_bytes_behind_a_request_are_ignored_as_kafka_does():
 def test_no_topics_mean_all_topics_in_the_first_version_of_metadata():
     payload = codec.encode_request(MetadataRequest(topics=()), 0, correlation_id=1, client_id="c")
     assert opened(payload).message.topics is None
+
+
+def test_the_first_version_of_list_config_resources_asks_for_subscriptions_to_metrics():
+    for version, wanted in ((0, (16,)), (1, ())):
+        payload = codec.encode_request(ListConfigResourcesRequest(), version, correlation_id=1, client_id="c")
+        assert opened(payload).message.resource_types == wanted
+
+
+def test_clients_write_markers_as_in_kafka_and_nodes_in_their_own_version():
+    for version, to_nodes, kind in ((1, False, Asked), (2, False, Answered), (1, True, Asked), (2, True, Asked)):
+        payload = codec.encode_request(WriteTxnMarkersRequest(), version, correlation_id=1, client_id="c")
+        assert isinstance(opened(payload, to_nodes=to_nodes), kind)
+    answer = opened(head(Api.API_VERSIONS, 0))
+    (offered,) = [
+        one for one in codec.decode_response(ApiVersionsResponse, 0, answer.data[4:])[1].api_keys if one.api_key == 27
+    ]
+    assert (offered.min_version, offered.max_version) == (1, 1)
 
 
 @pytest.mark.parametrize("version", range(10))

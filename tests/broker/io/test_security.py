@@ -1,5 +1,8 @@
 """Who gets in, and what they may do there: real clients against one node with users, rules and certificates."""
 
+import base64
+import hashlib
+import hmac
 import struct
 
 import pytest
@@ -18,11 +21,22 @@ from confluent_kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
+from broker.core.errors import Code
+from broker.core.security.acl import ANONYMOUS
 from broker.io.properties import Properties, SettingsError
-from broker.io.security import security
+from broker.io.security import Door, security
+from broker.io.tokens import refused as refused_token
 from broker.wire import codec
 from broker.wire.frame import frame
-from broker.wire.messages.metadata import MetadataRequest
+from broker.wire.messages.delegation_tokens import (
+    CreateDelegationTokenRequest,
+    DescribeDelegationTokenRequest,
+    DescribeDelegationTokenResponse,
+    ExpireDelegationTokenRequest,
+    RenewDelegationTokenRequest,
+)
+from broker.wire.messages.metadata import MetadataRequest, MetadataResponse
+from broker.wire.messages.sasl_handshake import SaslHandshakeRequest, SaslHandshakeResponse
 from harness.clients.membership import leave
 from tests.broker.io.certificates import Authority
 from tests.broker.io.process import NodeProcess, until
@@ -211,6 +225,88 @@ def refused(configuration):
 def test_a_wrong_password_and_a_mechanism_that_is_off_are_refused(node):
     assert refused(client(node, "alice", "wrong"))
     assert refused(client(node, "admin", "admin-secret", "SCRAM-SHA-512"))
+
+
+def receive(connection):
+    """Return the payload of the next frame, None where the connection has ended."""
+    data = b""
+    while len(data) < 4 or len(data) < 4 + struct.unpack_from(">i", data)[0]:
+        piece = connection.recv(4096)
+        if not piece:
+            return None
+        data += piece
+    return data[4:]
+
+
+def handshake(connection, mechanism):
+    """Begin as clients before 2017 do: messages of the mechanism follow without requests around them."""
+    asked = codec.encode_request(SaslHandshakeRequest(mechanism=mechanism), 0, correlation_id=1, client_id="c")
+    connection.sendall(frame(asked))
+    return codec.decode_response(SaslHandshakeResponse, 0, receive(connection))[1].error_code
+
+
+def topics_told(connection):
+    connection.sendall(frame(codec.encode_request(MetadataRequest(topics=None), 9, correlation_id=2, client_id="c")))
+    return {one.name for one in codec.decode_response(MetadataResponse, 9, receive(connection))[1].topics}
+
+
+def test_bare_messages_of_a_mechanism_let_in_who_began_with_version_0(node):
+    with node.connect() as connection:
+        assert handshake(connection, "PLAIN") == 0
+        connection.sendall(frame(b"\0admin\0admin-secret"))
+        assert receive(connection) == b""
+        assert {"open", "shut"} <= topics_told(connection)
+        assert handshake(connection, "PLAIN") == Code.ILLEGAL_SASL_STATE, "who begins again knows version 1"
+    with node.connect() as connection:
+        assert handshake(connection, "PLAIN") == 0
+        connection.sendall(frame(b"\0admin\0wrong"))
+        assert receive(connection) is None, "there is no request whose answer could say it"
+    with node.connect() as connection:
+        assert handshake(connection, "OAUTHBEARER") == Code.UNSUPPORTED_SASL_MECHANISM
+        assert receive(connection) is None
+
+
+def test_bare_scram_takes_two_messages(node):
+    known = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 4096)
+    admin = AdminClient(client(node))
+    wait(admin.alter_user_scram_credentials([UserScramCredentialUpsertion("old", known, b"old-secret")]))
+    with node.connect() as connection:
+        assert handshake(connection, "SCRAM-SHA-256") == 0
+        connection.sendall(frame(b"n,,n=old,r=abc"))
+        first = receive(connection)
+        assert first.startswith(b"r=abc")
+        connection.sendall(frame(final(first, b"n=old,r=abc", b"old-secret")))
+        assert receive(connection).startswith(b"v=")
+        assert isinstance(topics_told(connection), set)
+
+
+def final(first, bare, password):
+    """Return the client's last message (RFC 5802)."""
+    fields = dict(part.split(b"=", 1) for part in first.split(b","))
+    salted = hashlib.pbkdf2_hmac("sha256", password, base64.b64decode(fields[b"s"]), int(fields[b"i"]))
+    key = hmac.digest(salted, b"Client Key", "sha256")
+    without_proof = b"c=biws,r=" + fields[b"r"]
+    signature = hmac.digest(hashlib.sha256(key).digest(), b",".join((bare, first, without_proof)), "sha256")
+    proof = bytes(a ^ b for a, b in zip(key, signature, strict=True))
+    return without_proof + b",p=" + base64.b64encode(proof)
+
+
+def test_tokens_are_refused_as_by_a_kafka_without_a_secret_for_them(node):
+    asked = codec.encode_request(DescribeDelegationTokenRequest(), 3, correlation_id=2, client_id="c")
+    with node.connect() as connection:
+        assert handshake(connection, "PLAIN") == 0
+        connection.sendall(frame(b"\0admin\0admin-secret"))
+        assert receive(connection) == b""
+        connection.sendall(frame(asked))
+        told = codec.decode_response(DescribeDelegationTokenResponse, 3, receive(connection))[1]
+    assert told.error_code == Code.DELEGATION_TOKEN_AUTH_DISABLED
+    for message in (
+        CreateDelegationTokenRequest(),
+        RenewDelegationTokenRequest(),
+        ExpireDelegationTokenRequest(),
+        DescribeDelegationTokenRequest(),
+    ):
+        assert refused_token(message, Door(), ANONYMOUS).error_code == Code.DELEGATION_TOKEN_REQUEST_NOT_ALLOWED
 
 
 def test_who_has_not_said_who_it_is_hears_nothing(node):
