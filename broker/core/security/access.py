@@ -41,6 +41,7 @@ from broker.wire.messages import (
     create_acls,
     create_partitions,
     create_topics,
+    delegation_tokens,
     delete_acls,
     delete_groups,
     delete_records,
@@ -80,6 +81,7 @@ from broker.wire.messages import (
     txn_offset_commit,
     unregister_broker,
     update_features,
+    write_txn_markers,
 )
 from broker.wire.messages.alter_user_scram_credentials import AlterUserScramCredentialsRequest
 
@@ -175,6 +177,7 @@ RULES: dict[type[Request], Rule] = {
         into="transaction_states",
     ),
     list_transactions.ListTransactionsRequest: shown(TRANSACTIONAL_ID, "transaction_states", "transactional_id"),
+    write_txn_markers.WriteTxnMarkersRequest: particular.write_markers_rule,
     # Administration
     create_topics.CreateTopicsRequest: particular.create_topics_rule,
     delete_topics.DeleteTopicsRequest: particular.delete_topics_rule,
@@ -258,6 +261,11 @@ RULES: dict[type[Request], Rule] = {
         *_DESCRIBE_CLUSTER, error(describe_user_scram_credentials.DescribeUserScramCredentialsResponse)
     ),
     AlterUserScramCredentialsRequest: whole(*_ALTER_CLUSTER, particular.alter_scram),
+    # Everybody's own tokens
+    delegation_tokens.CreateDelegationTokenRequest: free,
+    delegation_tokens.RenewDelegationTokenRequest: free,
+    delegation_tokens.ExpireDelegationTokenRequest: free,
+    delegation_tokens.DescribeDelegationTokenRequest: free,
 }
 """What is in the door's table and not here: ApiVersions and the SASL requests, which are answered before anybody is."""
 

@@ -43,6 +43,7 @@ from broker.wire.messages import (
     offset_fetch,
     produce,
     txn_offset_commit,
+    write_txn_markers,
 )
 from broker.wire.messages.alter_client_quotas import (
     AlterClientQuotasRequest,
@@ -297,6 +298,32 @@ def configs(operation: Operation, result: type, answer: type[Response], into: st
         return split(message, "resources", lambda one: may(operation, *place(one)), deny, answer, into)
 
     return rule
+
+
+def write_markers_rule(message: write_txn_markers.WriteTxnMarkersRequest, may: May, _: NameOf) -> Verdict:
+    """Need what nodes may do, or ALTER on the cluster."""
+    if may(Operation.ALTER, CLUSTER, CLUSTER_NAME) or may(Operation.CLUSTER_ACTION, CLUSTER, CLUSTER_NAME):
+        return None
+    return write_txn_markers.WriteTxnMarkersResponse(
+        markers=tuple(
+            write_txn_markers.WritableTxnMarkerResult(
+                producer_id=marker.producer_id,
+                topics=tuple(
+                    write_txn_markers.WritableTxnMarkerTopicResult(
+                        name=topic.name,
+                        partitions=tuple(
+                            write_txn_markers.WritableTxnMarkerPartitionResult(
+                                partition_index=index, error_code=CODES[CLUSTER]
+                            )
+                            for index in topic.partition_indexes
+                        ),
+                    )
+                    for topic in marker.topics
+                ),
+            )
+            for marker in message.markers
+        )
+    )
 
 
 def offset_delete_rule(message: offset_delete.OffsetDeleteRequest, may: May, name_of: NameOf) -> Verdict:

@@ -13,6 +13,7 @@ from broker.wire.apis import Api
 from broker.wire.message import Response
 from broker.wire.messages import (
     add_partitions_to_txn,
+    describe_configs,
     fetch,
     find_coordinator,
     list_groups,
@@ -20,6 +21,11 @@ from broker.wire.messages import (
     offset_commit,
     offset_fetch,
     produce,
+)
+from broker.wire.messages.write_txn_markers import (
+    WritableTxnMarker,
+    WritableTxnMarkerTopic,
+    WriteTxnMarkersRequest,
 )
 
 BEFORE_ANYBODY = {Api.API_VERSIONS, Api.SASL_HANDSHAKE, Api.SASL_AUTHENTICATE}
@@ -67,6 +73,30 @@ def test_a_refusal_is_an_answer_of_its_request_that_every_version_can_carry(entr
     assert type(verdict) is entry.response
     for version in range(entry.lowest, entry.highest + 1):
         codec.encode_response(verdict, version, correlation_id=1)
+
+
+def test_markers_are_written_by_who_may_alter_the_cluster_or_act_for_it():
+    message = WriteTxnMarkersRequest(
+        markers=(WritableTxnMarker(producer_id=5, topics=(WritableTxnMarkerTopic(name="t", partition_indexes=(3,)),)),)
+    )
+    for operation in (Operation.ALTER, Operation.CLUSTER_ACTION):
+        assert judge(message, may((operation, ResourceType.CLUSTER, "kafka-cluster")), name_of) is None
+    (result,) = judge(message, nothing, name_of).markers
+    (topic,) = result.topics
+    (partition,) = topic.partitions
+    said = (result.producer_id, topic.name, partition.partition_index, partition.error_code)
+    assert said == (5, "t", 3, Code.CLUSTER_AUTHORIZATION_FAILED)
+
+
+@pytest.mark.parametrize(("kind", "resource"), [(32, ResourceType.GROUP), (16, ResourceType.CLUSTER)])
+def test_a_groups_settings_are_the_groups_and_a_subscription_is_the_clusters(kind, resource):
+    asked = describe_configs.DescribeConfigsResource(resource_type=kind, resource_name="g")
+    message = describe_configs.DescribeConfigsRequest(resources=(asked,))
+    name = "g" if resource is ResourceType.GROUP else "kafka-cluster"
+    assert judge(message, may((Operation.DESCRIBE_CONFIGS, resource, name)), name_of) is None
+    other = may((Operation.DESCRIBE_CONFIGS, ResourceType.TOPIC, "g"))
+    code = judge(message, other, name_of).results[0].error_code
+    assert code == (Code.GROUP_AUTHORIZATION_FAILED if kind == 32 else Code.CLUSTER_AUTHORIZATION_FAILED)
 
 
 @pytest.mark.parametrize("entry", FOR_CLIENTS, ids=lambda entry: entry.request.__name__)
