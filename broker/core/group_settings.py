@@ -1,6 +1,13 @@
-"""The settings that a group can have of its own (KIP-848): Kafka's names, and what holds where there is none."""
+"""The settings that a group can have of its own (KIP-848): Kafka's names, and what holds where there is none.
+
+Those of share groups and of streams groups (KIP-932, KIP-1071) are kept and told; there are no such groups. Bounds are
+the node's `group.consumer.min.session.timeout.ms` and the like, as it was given them, else Kafka's. Kafka: GroupConfig.
+"""
 
 from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator
 
 from broker.core.config import BrokerConfig
 from broker.core.errors import Code, Refused
@@ -11,23 +18,78 @@ FIELDS = {
     "consumer.session.timeout.ms": "consumer_session_timeout_ms",
 }
 """The name of a group's setting, and the field of `BrokerConfig` with its default."""
-MAX_MS = (1 << 31) - 1
+_BOUNDS = {
+    "consumer.heartbeat.interval.ms": (5000, 15_000),
+    "consumer.session.timeout.ms": (45_000, 60_000),
+    "share.heartbeat.interval.ms": (5000, 15_000),
+    "share.record.lock.duration.ms": (15_000, 60_000),
+    "share.session.timeout.ms": (45_000, 60_000),
+    "streams.heartbeat.interval.ms": (5000, 15_000),
+    "streams.session.timeout.ms": (45_000, 60_000),
+}
+WITHOUT_EFFECT = {
+    "share.auto.offset.reset": "latest",
+    "share.heartbeat.interval.ms": "5000",
+    "share.isolation.level": "read_uncommitted",
+    "share.record.lock.duration.ms": "30000",
+    "share.session.timeout.ms": "45000",
+    "streams.heartbeat.interval.ms": "5000",
+    "streams.num.standby.replicas": "0",
+    "streams.session.timeout.ms": "45000",
+}
+"""Name -> Kafka's default."""
+NAMES = sorted([*FIELDS, *WITHOUT_EFFECT])
+TEXTS = frozenset({"share.auto.offset.reset", "share.isolation.level"})
+_ISOLATION = ("read_committed", "read_uncommitted")
+MAX_STANDBYS = 2
 
 
-def default(config: BrokerConfig, name: str) -> int:
+def default(config: BrokerConfig, name: str) -> str:
     """Return what holds for a group without a value of its own."""
-    return int(getattr(config, FIELDS[name]))
+    return str(getattr(config, FIELDS[name])) if name in FIELDS else WITHOUT_EFFECT[name]
 
 
 def value(config: BrokerConfig, image: Image, group: str, name: str) -> int:
     """Return what holds for a group."""
     own = image.config("group", group).get(name)
-    return default(config, name) if own is None else int(own)
+    return int(default(config, name) if own is None else own)
 
 
-def check(name: str, text: str) -> None:
+def check(config: BrokerConfig, name: str, text: str) -> None:
     """Raise Refused(INVALID_CONFIG) unless this is a setting of groups and the text is one of its values."""
-    if name not in FIELDS:
+    if name not in FIELDS and name not in WITHOUT_EFFECT:
         raise Refused(Code.INVALID_CONFIG, f"Unknown group config name: {name}")
-    if not (text.isascii() and text.isdigit() and 0 < int(text) <= MAX_MS):
-        raise Refused(Code.INVALID_CONFIG, f"Invalid value {text} for {name}: a number from 1 to {MAX_MS}")
+    if name in TEXTS:
+        _check_text(name, text)
+        return
+    if not (text.isascii() and text.isdigit() and len(text) <= 10):
+        raise Refused(Code.INVALID_CONFIG, f"Invalid value {text} for configuration {name}: Not a number of type INT")
+    for bound, value_, is_wrong in _bounds(config, name):
+        if is_wrong(int(text), value_):
+            kind = "greater" if ".min." in bound else "less"
+            raise Refused(Code.INVALID_CONFIG, f"{name} must be {kind} than or equal to {bound}")
+
+
+def _bounds(config: BrokerConfig, name: str) -> Iterator[tuple[str, int, Callable[[int, int], bool]]]:
+    """Yield the names of the node's bounds, their values, and what breaks them."""
+    if name == "streams.num.standby.replicas":
+        yield "group.streams.max.standby.replicas", MAX_STANDBYS, operator.gt
+        return
+    low, high = _BOUNDS[name]
+    kind, _, rest = name.partition(".")
+    for word, otherwise, is_wrong in (("min", low, operator.lt), ("max", high, operator.gt)):
+        bound = f"group.{kind}.{word}.{rest}"
+        given = config.properties.get(bound, "")
+        yield bound, int(given) if given.isdigit() else otherwise, is_wrong
+
+
+def _check_text(name: str, text: str) -> None:
+    if name == "share.isolation.level":
+        if text.lower() not in _ISOLATION:
+            raise Refused(
+                Code.INVALID_CONFIG, f"Invalid value {text} for configuration {name}: {', '.join(_ISOLATION)}"
+            )
+    elif text not in {"earliest", "latest"} and not text.startswith("by_duration:"):
+        raise Refused(
+            Code.INVALID_CONFIG, f"Invalid value {text} for configuration {name}: earliest, latest, by_duration:PERIOD"
+        )

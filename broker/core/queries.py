@@ -63,6 +63,9 @@ MAX_TIMESTAMP = -3
 LOCAL_EARLIEST = -4
 """The start of what is on local disks (KIP-405): all of it."""
 
+LATEST_TIERED = -5
+"""The end of what is in remote storage (KIP-1005)."""
+
 _SIMPLE: dict[type, Callable[[Broker, Any], Response | None]] = {
     DescribeClusterRequest: lambda broker, message: cluster.describe_cluster(
         broker.image, message, cluster_id=broker.config.cluster_id, leader_id=broker.quorum.leader_id
@@ -168,7 +171,9 @@ def _find(
         wanted = max((one.max_timestamp for one in log.segments), default=-1)
         wanted = wanted if ask.timestamp == MAX_TIMESTAMP else ask.timestamp
         offset, timestamp = first_at(storage, log, wanted, end) if wanted >= 0 else (-1, -1)
-    else:  # the tiers of remote storage, which there is none of
+    elif ask.timestamp == LATEST_TIERED:  # there is no remote storage
+        offset = -1
+    else:
         return ListOffsetsPartitionResponse(
             partition_index=ask.partition_index, error_code=Code.UNSUPPORTED_FOR_MESSAGE_FORMAT
         )

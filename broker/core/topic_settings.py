@@ -71,8 +71,12 @@ DEFAULTS: dict[str, str] = {
 BROKER_NAMES = {
     "cleanup.policy": "log.cleanup.policy",
     "delete.retention.ms": "log.cleaner.delete.retention.ms",
+    "file.delete.delay.ms": "log.segment.delete.delay.ms",
     "flush.messages": "log.flush.interval.messages",
     "flush.ms": "log.flush.interval.ms",
+    "index.interval.bytes": "log.index.interval.bytes",
+    "local.retention.bytes": "log.local.retention.bytes",
+    "local.retention.ms": "log.local.retention.ms",
     "max.compaction.lag.ms": "log.cleaner.max.compaction.lag.ms",
     "max.message.bytes": "message.max.bytes",
     "message.timestamp.after.max.ms": "log.message.timestamp.after.max.ms",
@@ -80,6 +84,7 @@ BROKER_NAMES = {
     "message.timestamp.type": "log.message.timestamp.type",
     "min.cleanable.dirty.ratio": "log.cleaner.min.cleanable.ratio",
     "min.compaction.lag.ms": "log.cleaner.min.compaction.lag.ms",
+    "preallocate": "log.preallocate",
     "retention.bytes": "log.retention.bytes",
     "retention.ms": "log.retention.ms",
     "segment.bytes": "log.segment.bytes",
@@ -111,8 +116,10 @@ def check(name: str, value: str) -> None:
         raise Refused(Code.INVALID_CONFIG, f"Unknown topic config name: {name}")
     if name in _NUMBERS:
         _, low, high = _NUMBERS[name]
-        if not (value.lstrip("-").isascii() and value.lstrip("-").isdigit() and low <= int(value) <= high):
-            raise Refused(Code.INVALID_CONFIG, f"Invalid value {value} for {name}: a number from {low} to {high}")
+        if not (_is_number(value) and low <= int(value) <= high):
+            raise Refused(
+                Code.INVALID_CONFIG, f"Invalid value {value} for configuration {name}: {_wrong(value, low, high)}"
+            )
     elif name in _SWITCHES and value not in {"true", "false"}:
         raise Refused(Code.INVALID_CONFIG, f"Invalid value {value} for {name}: true or false")
     elif name == "min.cleanable.dirty.ratio":
@@ -122,6 +129,19 @@ def check(name: str, value: str) -> None:
         throttled.throttled(value)
     elif name in _CHOICES and not all(item in _CHOICES[name] for item in _given(name, value)):
         raise Refused(Code.INVALID_CONFIG, f"Invalid value {value} for {name}: one of {', '.join(_CHOICES[name])}")
+
+
+def _is_number(value: str) -> bool:
+    digits = value.removeprefix("-")
+    return digits.isascii() and digits.isdigit()
+
+
+def _wrong(value: str, low: int, high: int) -> str:
+    """Say what is wrong with a number, in Kafka's words."""
+    widest = _INT_MAX if high == _INT_MAX else _LONG_MAX
+    if not _is_number(value) or not -widest - 1 <= int(value) <= widest:
+        return f"Not a number of type {'INT' if high == _INT_MAX else 'LONG'}"
+    return f"Value must be at least {low}" if int(value) < low else f"Value must be no more than {high}"
 
 
 def _given(name: str, value: str) -> list[str]:

@@ -20,7 +20,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from broker.core.controller.features import SUPPORTED
+from broker.core.controller.features import SUPPORTED, levels
 from broker.core.describe.configs import CLIENT_METRICS
 from broker.core.errors import Code
 from broker.core.metadata.image import Image
@@ -157,17 +157,17 @@ def _with_bytes(message: FetchResponse, read: Callable[[Region], bytes]) -> Fetc
 def _api_versions(version: int, correlation_id: int, image: Image, *, to_nodes: bool) -> bytes:
     served = SERVED[Api.API_VERSIONS]
     known = served.lowest <= version <= served.highest
-    levels = sorted(image.features.items())
+    finalized = sorted(levels(image).items())
     answer = ApiVersionsResponse(
         error_code=Code.NONE if known else Code.UNSUPPORTED_VERSION,
         api_keys=offered(to_nodes=to_nodes),
         supported_features=tuple(
             SupportedFeatureKey(name=name, min_version=low, max_version=high) for name, (low, high) in SUPPORTED.items()
         ),
-        finalized_features_epoch=0 if levels else -1,
+        finalized_features_epoch=0 if finalized else -1,
         finalized_features=tuple(
             FinalizedFeatureKey(name=name, max_version_level=level, min_version_level=level)
-            for name, level in levels
+            for name, level in finalized
             if level
         ),
     )

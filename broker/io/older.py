@@ -1,7 +1,8 @@
 """What clients of older versions hear instead of an answer that they would not understand.
 
 Each API has the version from which on its clients know an error; those before it hear the one that it came out of.
-Kafka: KafkaApis, where it answers InitProducerId, AddPartitionsToTxn, AddOffsetsToTxn, EndTxn, TxnOffsetCommit.
+Kafka: KafkaApis, where it answers InitProducerId, AddPartitionsToTxn, AddOffsetsToTxn, EndTxn, TxnOffsetCommit,
+DescribeGroups.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from broker.core.errors import Code
 from broker.wire.message import Response
 from broker.wire.messages.add_offsets_to_txn import AddOffsetsToTxnResponse
 from broker.wire.messages.add_partitions_to_txn import AddPartitionsToTxnResponse
+from broker.wire.messages.describe_groups import DescribedGroup, DescribeGroupsResponse
 from broker.wire.messages.end_txn import EndTxnResponse
 from broker.wire.messages.init_producer_id import InitProducerIdResponse
 from broker.wire.messages.join_group import JoinGroupResponse
@@ -26,9 +28,17 @@ _NEWER: dict[type[Response], tuple[int, dict[int, int]]] = {
     EndTxnResponse: (2, _FENCED),
     TxnOffsetCommitResponse: (2, _LOADING),
     JoinGroupResponse: (7, {}),
+    DescribeGroupsResponse: (6, {}),
 }
 """Answer -> (version from which on it is understood as it is, error -> error before that)."""
 _PLAIN = InitProducerIdResponse | AddOffsetsToTxnResponse | EndTxnResponse
+
+
+def _described(group: DescribedGroup) -> DescribedGroup:
+    """A group that is not there was one that is dead."""
+    if group.error_code != Code.GROUP_ID_NOT_FOUND:
+        return group
+    return msgspec.structs.replace(group, error_code=Code.NONE, error_message=None)
 
 
 def understood(message: Response, version: int) -> Response:
@@ -40,6 +50,8 @@ def understood(message: Response, version: int) -> Response:
     replace = msgspec.structs.replace
     if isinstance(message, JoinGroupResponse):  # null is for clients from version 7 on
         return replace(message, protocol_name="") if message.protocol_name is None else message
+    if isinstance(message, DescribeGroupsResponse):
+        return replace(message, groups=tuple(map(_described, message.groups)))
     if isinstance(message, _PLAIN):
         code = codes.get(message.error_code)
         return message if code is None else replace(message, error_code=code)

@@ -108,7 +108,10 @@ class Configs:
 
     def _change_group(self, name: str, item: AlterableConfig) -> ConfigSet:
         value = self._value("group", name, item, item.name)
-        group_settings.check(item.name, "1" if value is None else value)
+        config = self._pipeline.config
+        known = group_settings.default(config, item.name) if item.name in group_settings.NAMES else ""
+        if value is not None or not known:
+            group_settings.check(config, item.name, value or "")
         return ConfigSet("group", name, item.name, value)
 
     def _change_client_metrics(self, name: str, item: AlterableConfig) -> ConfigSet:

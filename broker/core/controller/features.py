@@ -1,7 +1,8 @@
 """Features: levels that the whole cluster agrees on (KIP-584), and their change by UpdateFeatures.
 
 All updates of a request count, or none. A level goes down only where the asker says that it may. A level of 0 is a
-feature that is off; clients are not told of it. Kafka: FeatureControlManager.
+feature that is off; clients are not told of it. The metadata version stands for what Kafka 4.1 does and never changes.
+Kafka: FeatureControlManager.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from broker.core.config import BrokerConfig
 from broker.core.controller.pipeline import Pipeline
 from broker.core.errors import Code, Refused
-from broker.core.metadata.image import ELR_FEATURE
+from broker.core.metadata.image import ELR_FEATURE, Image
 from broker.core.metadata.records import FeatureSet
 from broker.wire.messages.update_features import (
     FeatureUpdateKey,
@@ -22,7 +23,15 @@ TRANSACTION_FEATURE = "transaction.version"
 """2: producers that can do it use transaction protocol v2 (KIP-890)."""
 GROUP_FEATURE = "group.version"
 """1: consumer groups of the KIP-848 protocol."""
-SUPPORTED = {ELR_FEATURE: (0, 1), GROUP_FEATURE: (0, 1), TRANSACTION_FEATURE: (0, 2)}
+METADATA_FEATURE = "metadata.version"
+OLDEST_METADATA, METADATA = 7, 27
+"""3.3-IV3 and 4.1-IV1, as Kafka numbers them."""
+SUPPORTED = {
+    ELR_FEATURE: (0, 1),
+    GROUP_FEATURE: (0, 1),
+    METADATA_FEATURE: (OLDEST_METADATA, METADATA),
+    TRANSACTION_FEATURE: (0, 2),
+}
 """Lowest and highest level that this software supports."""
 _UPGRADE = 1
 
@@ -30,6 +39,11 @@ _UPGRADE = 1
 def first_levels(config: BrokerConfig) -> dict[str, int]:
     """Return the levels of a new cluster."""
     return {ELR_FEATURE: int(config.elr), GROUP_FEATURE: 1, TRANSACTION_FEATURE: config.transaction_version}
+
+
+def levels(image: Image) -> dict[str, int]:
+    """Return all levels; none as long as there is no cluster."""
+    return {**image.features, METADATA_FEATURE: METADATA} if image.features else {}
 
 
 class Features:
@@ -49,14 +63,18 @@ class Features:
             ]
             return UpdateFeaturesResponse(error_code=refused.code, error_message=refused.message, results=tuple(result))
         for record in records if not request.validate_only else ():
-            self._pipeline.stage(record)
+            if record.name != METADATA_FEATURE:
+                self._pipeline.stage(record)
         self._pipeline.commit(now_ms)
         results = tuple(UpdatableFeatureResult(feature=ask.feature) for ask in request.feature_updates)
         return UpdateFeaturesResponse(results=results)
 
     def _change(self, ask: FeatureUpdateKey) -> FeatureSet:
         low, high = SUPPORTED.get(ask.feature, (0, -1))
-        level, present = ask.max_version_level, self._pipeline.image.features.get(ask.feature, 0)
+        level, present = ask.max_version_level, levels(self._pipeline.image).get(ask.feature, 0)
+        if ask.feature == METADATA_FEATURE and level < present:
+            why = f"Invalid metadata.version {level}. Refusing to perform the requested downgrade."
+            raise Refused(Code.INVALID_UPDATE_VERSION, why)
         if not low <= level <= high:
             why = f"{ask.feature} {level} is not supported" + (f": {low} to {high}" if high >= 0 else "")
             raise Refused(Code.INVALID_UPDATE_VERSION, why)

@@ -5,10 +5,12 @@ Kafka: ClientQuotaControlManager.
 
 from __future__ import annotations
 
+import ipaddress
+
 from broker.core.controller.pipeline import Pipeline
 from broker.core.errors import Code, Refused
 from broker.core.metadata.records import QuotaSet
-from broker.core.quota.limits import CLIENT, KINDS, USER, Entity, key_of
+from broker.core.quota.limits import CLIENT, IP, KINDS, OF_ADDRESSES, USER, WHOLE, WITHOUT_EFFECT, Entity, key_of
 from broker.wire.messages.alter_client_quotas import (
     AlterClientQuotasRequest,
     AlterClientQuotasResponse,
@@ -42,11 +44,14 @@ class ClientQuotas:
 
 
 def _records(change: QuotaChange) -> list[QuotaSet]:
-    entity = key_of(_entity(change))
+    parts = _entity(change)
+    entity, kinds = key_of(parts), OF_ADDRESSES if parts[0][0] == IP else KINDS + WITHOUT_EFFECT
     records = []
     for op in change.ops:
-        if op.key not in KINDS:
-            raise Refused(Code.INVALID_REQUEST, f"Invalid configuration key {op.key}: there are {', '.join(KINDS)}")
+        if op.key not in kinds:
+            raise Refused(Code.INVALID_REQUEST, f"Invalid configuration key {op.key}: there are {', '.join(kinds)}")
+        if not op.remove and op.key in WHOLE and not op.value.is_integer():
+            raise Refused(Code.INVALID_REQUEST, f"Proposed value for {op.key} quota must be an integer")
         if not op.remove and not op.value > 0:
             raise Refused(Code.INVALID_REQUEST, f"Quota {op.key} must be greater than 0")
         records.append(QuotaSet(entity, op.key, None if op.remove else op.value))
@@ -55,9 +60,22 @@ def _records(change: QuotaChange) -> list[QuotaSet]:
 
 def _entity(change: QuotaChange) -> Entity:
     parts = {part.entity_type: part.entity_name for part in change.entity}
-    unknown = [kind for kind in parts if kind not in {USER, CLIENT}]
-    if unknown or not parts or len(parts) != len(change.entity):
-        raise Refused(Code.INVALID_REQUEST, f"Invalid client quota entity: {USER}, {CLIENT}, or both, each once")
+    unknown = [kind for kind in parts if kind not in {USER, CLIENT, IP}]
+    if unknown or not parts or len(parts) != len(change.entity) or (IP in parts and len(parts) > 1):
+        raise Refused(
+            Code.INVALID_REQUEST, f"Invalid client quota entity: {USER}, {CLIENT}, or both, each once, or {IP} alone"
+        )
     if any(name == "" for name in parts.values()):
         raise Refused(Code.INVALID_REQUEST, "Empty entity name not supported")
-    return tuple((kind, parts[kind]) for kind in (USER, CLIENT) if kind in parts)
+    address = parts.get(IP)
+    if address is not None and not _is_address(address):
+        raise Refused(Code.INVALID_REQUEST, f"{address} is not a valid IP address")
+    return tuple((kind, parts[kind]) for kind in (USER, CLIENT, IP) if kind in parts)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

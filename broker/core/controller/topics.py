@@ -12,6 +12,7 @@ from collections import Counter
 
 from broker.core import topic_settings
 from broker.core.controller.pipeline import Pipeline
+from broker.core.describe.configs import of_new_topic
 from broker.core.errors import Code, Refused
 from broker.core.metadata.records import NO_LEADER, ConfigSet, PartitionState, TopicCreated, TopicDeleted
 from broker.wire.messages.create_partitions import (
@@ -34,7 +35,8 @@ from broker.wire.messages.delete_topics import (
 )
 from broker.wire.primitives import NO_UUID
 
-_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+MAX_NAME_LENGTH = 249
+_NAME = re.compile(rf"[a-zA-Z0-9._-]{{1,{MAX_NAME_LENGTH}}}")
 MAX_PARTITIONS_PER_REQUEST = 10_000
 """As in Kafka: a batch of records must stay small."""
 
@@ -42,6 +44,34 @@ MAX_PARTITIONS_PER_REQUEST = 10_000
 def is_valid_name(name: str) -> bool:
     """Return whether Kafka allows a topic of this name."""
     return _NAME.fullmatch(name) is not None and name not in {".", ".."}
+
+
+def _too_many(factor: int, nodes: int) -> str:
+    if factor <= 0:
+        return "Replication factor must be larger than 0, or -1 to use the default value."
+    return (
+        f"Unable to replicate the partition {factor} time(s): The target replication factor of {factor} cannot be "
+        f"reached because only {nodes} broker(s) are registered."
+    )
+
+
+def _no_growth(name: str, present: int, wanted: int) -> str:
+    if wanted == present:
+        return f"Topic already has {present} partition(s)."
+    if wanted < present:
+        return f"The topic {name} currently has {present} partition(s); {wanted} would not be an increase."
+    return f"no more than {MAX_PARTITIONS_PER_REQUEST} partitions"
+
+
+def _what_is_wrong(name: str) -> str:
+    """Say why a name can't be a topic's, in Kafka's words."""
+    if not name:
+        return "the empty string is not allowed"
+    if name in {".", ".."}:
+        return f"'{name}' is not allowed"
+    if len(name) > MAX_NAME_LENGTH:
+        return f"the length of '{name}' is longer than the max allowed length {MAX_NAME_LENGTH}"
+    return f"'{name}' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'"
 
 
 class Topics:
@@ -68,9 +98,12 @@ class Topics:
         if twice:
             raise Refused(Code.INVALID_REQUEST, f"topic {topic.name} is named twice")
         if not is_valid_name(topic.name):
-            raise Refused(Code.INVALID_TOPIC_EXCEPTION, f"invalid topic name {topic.name!r}")
+            raise Refused(Code.INVALID_TOPIC_EXCEPTION, f"Topic name is invalid: {_what_is_wrong(topic.name)}")
         if pipeline.image.topic(topic.name) is not None:
             raise Refused(Code.TOPIC_ALREADY_EXISTS, f"Topic '{topic.name}' already exists.")
+        other = self._collides(topic.name)
+        if other is not None:
+            raise Refused(Code.INVALID_TOPIC_EXCEPTION, f"Topic '{topic.name}' collides with existing topic: {other}")
         for setting in topic.configs:
             if setting.value is None:
                 raise Refused(Code.INVALID_CONFIG, f"Null value not supported for {setting.name}")
@@ -87,8 +120,15 @@ class Topics:
             topic_id=bytes(16) if validate_only else bytes.fromhex(topic_id),
             num_partitions=len(placement),
             replication_factor=len(placement[0]),
-            configs=(),
+            configs=of_new_topic(pipeline.config, pipeline.image, {one.name: one.value or "" for one in topic.configs}),
         )
+
+    def _collides(self, name: str) -> str | None:
+        """Return a topic whose name metrics can't tell from this one: they write dots as underscores."""
+        if "." not in name and "_" not in name:
+            return None
+        written = name.replace(".", "_")
+        return next((one for one in self._pipeline.image.topic_ids if one.replace(".", "_") == written), None)
 
     def delete(self, request: DeleteTopicsRequest, now_ms: int) -> DeleteTopicsResponse:
         """Delete topics, by name or id."""
@@ -128,7 +168,7 @@ class Topics:
             raise Refused(Code.UNKNOWN_TOPIC_OR_PARTITION, f"no topic {ask.name!r}")
         present = len(topic.partitions)
         if not present < ask.count <= MAX_PARTITIONS_PER_REQUEST:
-            raise Refused(Code.INVALID_PARTITIONS, f"Topic currently has {present} partitions, {ask.count} were asked")
+            raise Refused(Code.INVALID_PARTITIONS, _no_growth(ask.name, present, ask.count))
         factor = len(topic.partitions[0].replicas)
         if ask.assignments is None:
             placement = self._spread(ask.count - present, factor)
@@ -153,7 +193,8 @@ class Topics:
         partitions = config.default_partitions if topic.num_partitions == -1 else topic.num_partitions
         factor = config.default_replication_factor if topic.replication_factor == -1 else topic.replication_factor
         if not 0 < partitions <= MAX_PARTITIONS_PER_REQUEST:
-            raise Refused(Code.INVALID_PARTITIONS, f"{partitions} partitions")
+            why = "Number of partitions was set to an invalid non-positive value." if partitions <= 0 else ""
+            raise Refused(Code.INVALID_PARTITIONS, why or f"no more than {MAX_PARTITIONS_PER_REQUEST} at once")
         return self._spread(partitions, factor)
 
     def _spread(self, partitions: int, factor: int) -> list[tuple[int, ...]]:
@@ -161,8 +202,7 @@ class Topics:
         brokers = self._pipeline.image.brokers
         alive = sorted(broker.id for broker in brokers.values() if broker.is_active)
         if not 0 < factor <= len(brokers):
-            message = f"replication factor {factor} with {len(brokers)} registered nodes"
-            raise Refused(Code.INVALID_REPLICATION_FACTOR, message)
+            raise Refused(Code.INVALID_REPLICATION_FACTOR, _too_many(factor, len(brokers)))
         if not alive:
             raise Refused(Code.INVALID_REPLICATION_FACTOR, "no node is alive")
         away = sorted(brokers.keys() - set(alive))

@@ -14,6 +14,7 @@ from broker.core.describe.documentation import documentation
 from broker.core.errors import Code, Refused
 from broker.core.metadata.image import Image
 from broker.core.node_settings import CHOICES, SIZES, SWITCHES, TIMES
+from broker.wire.messages.create_topics import CreatableTopicConfigs
 from broker.wire.messages.describe_configs import (
     DescribeConfigsRequest,
     DescribeConfigsResource,
@@ -72,7 +73,7 @@ def _settings(
     if resource.resource_type == TOPIC:
         if image.topic(name) is None:
             raise Refused(Code.UNKNOWN_TOPIC_OR_PARTITION, f"no topic {name!r}")
-        return _of_topic(config, image, name)
+        return _of_topic(config, image, image.config("topic", name))
     if resource.resource_type == BROKER:
         if name not in {"", str(config.node_id)}:
             raise Refused(Code.INVALID_REQUEST, f"this is broker {config.node_id}, not {name!r}")
@@ -84,8 +85,15 @@ def _settings(
     raise Refused(Code.INVALID_REQUEST, f"nothing of resource type {resource.resource_type} has settings here")
 
 
-def _of_topic(config: BrokerConfig, image: Image, topic: str) -> Iterator[tuple[str, list[_Source]]]:
-    own = image.config("topic", topic)
+def of_new_topic(config: BrokerConfig, image: Image, own: Mapping[str, str]) -> tuple[CreatableTopicConfigs, ...]:
+    """Return what will hold for a topic that is created with these settings (KIP-525)."""
+    return tuple(
+        CreatableTopicConfigs(name=name, value=sources[0][2], config_source=sources[0][0])
+        for name, sources in _of_topic(config, image, own)
+    )
+
+
+def _of_topic(config: BrokerConfig, image: Image, own: Mapping[str, str]) -> Iterator[tuple[str, list[_Source]]]:
     for key in topic_settings.DEFAULTS:
         sources = [(OF_TOPIC, key, own[key])] if key in own else []
         yield key, [*sources, *_broker_sources(config, image, key)]
@@ -131,9 +139,9 @@ def _of_all_brokers(image: Image) -> Iterator[tuple[str, list[_Source]]]:
 
 def _of_group(config: BrokerConfig, image: Image, group: str) -> Iterator[tuple[str, list[_Source]]]:
     own = image.config("group", group)
-    for key in group_settings.FIELDS:
+    for key in group_settings.NAMES:
         sources = [(OF_GROUP, key, own[key])] if key in own else []
-        yield key, [*sources, (DEFAULT, key, str(group_settings.default(config, key)))]
+        yield key, [*sources, (DEFAULT, key, group_settings.default(config, key))]
 
 
 def _of_client_metrics(image: Image, name: str) -> Iterator[tuple[str, list[_Source]]]:
@@ -164,7 +172,7 @@ def may_change(name: str) -> bool:
     """Return whether the setting can be altered while brokers run."""
     of_topics = name in topic_settings.DEFAULTS or name in BROKER_NAMES.values()
     return of_topics or any(
-        name in known for known in (dynamic_settings.NAMES, group_settings.FIELDS, client_metrics.DEFAULTS)
+        name in known for known in (dynamic_settings.NAMES, group_settings.NAMES, client_metrics.DEFAULTS)
     )
 
 
@@ -175,8 +183,8 @@ def _type(name: str, value: str, *, secret: bool) -> int:
         return topic_settings.kind(name)
     if name in client_metrics.LISTS:
         return _LIST
-    if name in group_settings.FIELDS or name == client_metrics.INTERVAL:
-        return _INT
+    if name in group_settings.NAMES or name == client_metrics.INTERVAL:
+        return _STRING if name in group_settings.TEXTS else _INT
     if value in {"true", "false"}:
         return _BOOLEAN
     if name in SIZES:

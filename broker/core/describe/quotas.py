@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from broker.core.errors import Code
 from broker.core.metadata.image import Image
-from broker.core.quota.limits import CLIENT, USER, Entity, entity_of
+from broker.core.quota.limits import CLIENT, IP, USER, Entity, entity_of
 from broker.wire.messages.describe_client_quotas import (
     ComponentData,
     DescribeClientQuotasRequest,
@@ -20,9 +20,10 @@ EXACT, DEFAULT, ANY = range(3)
 def describe(image: Image, request: DescribeClientQuotasRequest) -> DescribeClientQuotasResponse:
     """Return what passes all components; `strict`: and has no part beside those."""
     kinds = [component.entity_type for component in request.components]
-    if len(set(kinds)) < len(kinds) or not set(kinds) <= {USER, CLIENT, "ip"}:
+    if len(set(kinds)) < len(kinds) or not set(kinds) <= {USER, CLIENT, IP} or (IP in kinds and len(kinds) > 1):
         return DescribeClientQuotasResponse(
-            error_code=Code.INVALID_REQUEST, error_message=f"entity types {kinds}: user, client-id, ip, each once"
+            error_code=Code.INVALID_REQUEST,
+            error_message=f"entity types {kinds}: user, client-id, each once, or ip alone",
         )
     entries = []
     for key, values in sorted(image.quotas.items()):

@@ -25,13 +25,13 @@ from broker.wire.messages.describe_user_scram_credentials import (
     DescribeUserScramCredentialsResult,
 )
 
-_WHY = "No Authorizer is configured."
+_WHY, _WHY_NOT_TOLD = "No Authorizer is configured.", "No Authorizer is configured on the broker"
 
 
 def describe_acls(config: BrokerConfig, image: Image, request: DescribeAclsRequest) -> DescribeAclsResponse:
     """Return the rules that the filter matches, by resource."""
     if not config.has_authorizer:
-        return DescribeAclsResponse(error_code=Code.SECURITY_DISABLED, error_message=_WHY)
+        return DescribeAclsResponse(error_code=Code.SECURITY_DISABLED, error_message=_WHY_NOT_TOLD)
     wanted = Filter(
         resource_type=request.resource_type_filter,
         resource_name=request.resource_name_filter,

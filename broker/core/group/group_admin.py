@@ -1,7 +1,7 @@
 """What administrators ask of groups: describe, list, delete.
 
-Describing an unknown group says Dead, without an error, as Kafka does for classic groups. Only an empty group can be
-deleted; tombstones for it and all of its offsets are one batch.
+Describing an unknown group says Dead and GROUP_ID_NOT_FOUND (KIP-1043; clients of older versions hear no error). Only
+an empty group can be deleted; tombstones for it and all of its offsets are one batch.
 """
 
 from __future__ import annotations
@@ -51,7 +51,14 @@ def _describe_one(coordinator: GroupCoordinator, name: str) -> DescribedGroup:
     group = shard.groups.get(name)
     if group is None:
         known = any(key.group == name for key in shard.offsets)
-        return DescribedGroup(group_id=name, group_state=State.EMPTY.value if known else DEAD)
+        if known:
+            return DescribedGroup(group_id=name, group_state=State.EMPTY.value)
+        return DescribedGroup(
+            group_id=name,
+            group_state=DEAD,
+            error_code=Code.GROUP_ID_NOT_FOUND,
+            error_message=f"Group {name} not found.",
+        )
     stable = group.state is State.STABLE
     members = tuple(
         DescribedGroupMember(

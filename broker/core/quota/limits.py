@@ -5,7 +5,8 @@ first of these that has a limit of the asked kind decides, and all that it cover
 
     (user, client) (user, *) (user) (*, client) (*, *) (*) (client) (* client)
 
-Limits are bytes per second: `producer_byte_rate` and `consumer_byte_rate`.
+Limits are bytes per second: `producer_byte_rate` and `consumer_byte_rate`. The other quotas of Kafka
+(`WITHOUT_EFFECT`, and those of addresses) are kept and told, so that tools that set them go on; they hold nobody back.
 """
 
 from __future__ import annotations
@@ -15,9 +16,13 @@ from typing import NamedTuple
 
 import msgspec
 
-USER, CLIENT = "user", "client-id"
+USER, CLIENT, IP = "user", "client-id", "ip"
 PRODUCER, CONSUMER = "producer_byte_rate", "consumer_byte_rate"
 KINDS = (PRODUCER, CONSUMER)
+WITHOUT_EFFECT = ("request_percentage", "controller_mutation_rate")
+OF_ADDRESSES = ("connection_creation_rate",)
+WHOLE = frozenset({PRODUCER, CONSUMER, *OF_ADDRESSES})
+"""Quotas whose values are whole numbers."""
 
 Entity = tuple[tuple[str, str | None], ...]
 """(type, name) pairs, the user first; None: the default."""

@@ -30,6 +30,7 @@ from broker.wire.messages.incremental_alter_configs import (
     IncrementalAlterConfigsRequest,
 )
 from broker.wire.messages.list_config_resources import ListConfigResourcesRequest
+from broker.wire.messages.list_offsets import ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic
 from broker.wire.messages.list_transactions import ListTransactionsRequest
 from broker.wire.messages.metadata import MetadataRequest, MetadataRequestTopic
 from broker.wire.messages.offset_for_leader_epoch import (
@@ -96,6 +97,27 @@ def test_a_group_has_settings_of_its_own():
     assert [(one.resource_name, one.resource_type) for one in found] == [("g", 32)]
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "code"),
+    [
+        ("consumer.session.timeout.ms", "44999", Code.INVALID_CONFIG),
+        ("consumer.session.timeout.ms", "60001", Code.INVALID_CONFIG),
+        ("consumer.session.timeout.ms", "soon", Code.INVALID_CONFIG),
+        ("consumer.heartbeat.interval.ms", "1000", Code.NONE),
+        ("share.auto.offset.reset", "earliest", Code.NONE),
+        ("share.auto.offset.reset", "nowhere", Code.INVALID_CONFIG),
+        ("share.isolation.level", "read_committed", Code.NONE),
+        ("share.isolation.level", "none", Code.INVALID_CONFIG),
+        ("streams.num.standby.replicas", "1", Code.NONE),
+        ("streams.num.standby.replicas", "3", Code.INVALID_CONFIG),
+    ],
+)
+def test_a_groups_setting_keeps_to_the_bounds_of_its_node(key, value, code):
+    network = cluster(1, properties={"group.consumer.min.heartbeat.interval.ms": "1000"})
+    assert alter(network, 32, "g", key, value) == code
+    assert (setting(network, 32, "g", key)[0] == value) == (code == Code.NONE)
+
+
 def listed_metrics(network):
     found = ask(network, 1, ListConfigResourcesRequest(resource_types=(16,))).config_resources
     return [(one.resource_name, one.resource_type) for one in found]
@@ -114,7 +136,12 @@ def test_a_subscription_to_metrics_is_kept_told_and_taken_away():
     assert [told[name].config_source for name in ("interval.ms", "metrics")] == [7, 5]
     assert [told[name].config_type for name in ("interval.ms", "metrics")] == [3, 7]
     assert listed_metrics(network) == [("m", 16)]
-    for key in ("interval.ms", "match"):
+    item = AlterableConfig(name="metrics", config_operation=2, value="a.,b.")
+    grown = AlterConfigsResource(resource_type=16, resource_name="m", configs=(item,))
+    assert ask(network, 1, IncrementalAlterConfigsRequest(resources=(grown,))).responses[0].error_code == Code.NONE
+    settle(network)
+    assert described(network, 16, "m")["metrics"].value == "a.,b."
+    for key in ("interval.ms", "match", "metrics"):
         item = AlterableConfig(name=key, config_operation=1)
         gone = AlterConfigsResource(resource_type=16, resource_name="m", configs=(item,))
         ask(network, 1, IncrementalAlterConfigsRequest(resources=(gone,)))
@@ -374,3 +401,22 @@ def test_a_feature_rises_at_once_and_falls_only_when_allowed():
     assert update(2) == (Code.NONE, 2)
     assert update(3) == (Code.INVALID_UPDATE_VERSION, 2)
     assert update(1, name="odd.version") == (Code.INVALID_UPDATE_VERSION, None)
+    assert update(27, name="metadata.version") == (Code.NONE, None), "it is that of Kafka 4.1, and no record says so"
+    for level in (21, 28):
+        assert update(level, kind=2, name="metadata.version") == (Code.INVALID_UPDATE_VERSION, None)
+
+
+def test_list_offsets_knows_nothing_in_remote_storage():
+    network = cluster(1)
+    key = create(network, factor=1)
+    assert produced(network, key, b"x").error_code == Code.NONE
+
+    def listed(timestamp):
+        partition = ListOffsetsPartition(partition_index=0, timestamp=timestamp)
+        topics = (ListOffsetsTopic(name="t", partitions=(partition,)),)
+        (answer,) = ask(network, 1, ListOffsetsRequest(topics=topics)).topics[0].partitions
+        return answer.error_code, answer.offset
+
+    assert listed(-5) == (Code.NONE, -1)
+    assert listed(-4) == (Code.NONE, 0)
+    assert listed(-9) == (Code.UNSUPPORTED_FOR_MESSAGE_FORMAT, -1)

@@ -153,6 +153,11 @@ def test_groups_are_described_listed_and_deleted():
     assert commit(network, 4, member.generation_id, member.member_id) == Code.NONE
     described = call(network, coordinator(network), DescribeGroupsRequest(groups=("g", "nobody"))).groups[0]
     assert (described.group_state, described.protocol_data) == ("Stable", "range")
+    (unknown,) = call(network, coordinator(network), DescribeGroupsRequest(groups=("nobody",))).groups
+    assert (unknown.group_state, unknown.error_code) in {
+        ("Dead", Code.GROUP_ID_NOT_FOUND),
+        ("", Code.NOT_COORDINATOR),
+    }
     assert [(m.member_id, m.member_assignment) for m in described.members] == [(member.member_id, b"all")]
     listed = [item for node in (1, 2, 3) for item in call(network, node, ListGroupsRequest()).groups]
     assert [(item.group_id, item.group_state) for item in listed] == [("g", "Stable")]

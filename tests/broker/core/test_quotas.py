@@ -115,6 +115,22 @@ def test_limits_are_set_told_and_taken_away():
     assert described(pipeline.image) == [anybody]
 
 
+def test_quotas_that_hold_nobody_back_are_kept_and_told():
+    pipeline = Pipeline()
+    assert alter(pipeline, entity(client="c"), OpData(key="request_percentage", value=12.5)) == 0
+    assert alter(pipeline, entity(user="u"), OpData(key="controller_mutation_rate", value=10.0)) == 0
+    assert alter(pipeline, entity(ip="10.0.0.1"), OpData(key="connection_creation_rate", value=5.0)) == 0
+    assert alter(pipeline, entity(ip=None), OpData(key="connection_creation_rate", value=6.0)) == 0
+    image = load(pipeline.image.dump())
+    any_address = ComponentData(entity_type="ip", match_type=ANY)
+    assert sorted(described(image, any_address), key=str) == [
+        ((("ip", "10.0.0.1"),), {"connection_creation_rate": 5.0}),
+        ((("ip", None),), {"connection_creation_rate": 6.0}),
+    ]
+    assert len(described(image)) == 4
+    assert limit(image.quotas, PRODUCER, "u", "c") is None
+
+
 def test_what_makes_no_sense_is_refused_and_changes_nothing():
     pipeline = Pipeline()
     good = OpData(key=PRODUCER, value=5.0)
@@ -122,6 +138,11 @@ def test_what_makes_no_sense_is_refused_and_changes_nothing():
         (entity(user="u"), (good, OpData(key="no_such", value=1.0))),
         (entity(user="u"), (OpData(key=PRODUCER, value=0.0),)),
         (entity(ip="10.0.0.1"), (good,)),
+        (entity(ip="nowhere at all"), (OpData(key="connection_creation_rate", value=1.0),)),
+        (entity(ip="10.0.0.1", user="u"), (OpData(key="connection_creation_rate", value=1.0),)),
+        (entity(user="u"), (OpData(key=PRODUCER, value=5.5),)),
+        (entity(user="u"), (OpData(key=PRODUCER, value=float("inf")),)),
+        (entity(user="u"), (OpData(key="connection_creation_rate", value=1.0),)),
         (entity(user=""), (good,)),
         ((), (good,)),
     ):

@@ -74,6 +74,39 @@ def test_a_topic_is_created_or_refused_with_kafkas_error(fields, code):
     assert len(image(network).topics) == (code is Code.NONE)
 
 
+def test_names_that_differ_by_dots_and_underscores_only_collide():
+    network = cluster(1)
+    assert created(network, name="a.b_c", replication_factor=1) == Code.NONE
+    assert created(network, name="a_b.c", replication_factor=1) == Code.INVALID_TOPIC_EXCEPTION
+    assert created(network, name="a.b_d", replication_factor=1) == Code.NONE
+
+
+def test_a_new_topic_is_told_with_the_settings_that_hold_for_it():
+    network = cluster(1, properties={"log.retention.ms": "7"})
+    topic = CreatableTopic(name="x", num_partitions=1, replication_factor=1, configs=settings(segment_bytes="2000"))
+    for validate_only in (True, False):
+        (answer,) = call(network, CreateTopicsRequest(topics=(topic,), validate_only=validate_only)).topics
+        told = {one.name: (one.value, one.config_source) for one in answer.configs}
+        assert told.keys() == topic_settings.DEFAULTS.keys()
+        assert told["segment.bytes"] == ("2000", 1)
+        assert told["retention.ms"] == ("7", 4)
+        assert told["flush.ms"] == (topic_settings.DEFAULTS["flush.ms"], 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("retention.ms", "soon", "Not a number of type LONG"),
+        ("retention.ms", "-2", "Value must be at least -1"),
+        ("segment.bytes", "1" * 20, "Not a number of type INT"),
+        ("segment.bytes", "--1", "Not a number of type INT"),
+    ],
+)
+def test_a_wrong_number_is_refused_in_kafkas_words(name, value, said):
+    with pytest.raises(Refused, match=f"Invalid value {value} for configuration {name}: {said}"):
+        topic_settings.check(name, value)
+
+
 def test_a_topic_exists_once_and_may_be_only_validated():
     network = cluster()
     topic = CreatableTopic(name="x", num_partitions=1, replication_factor=1)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from broker.core.errors import Code
 from broker.core.metadata.image import Image
+from broker.core.metadata.records import FeatureSet
 from broker.io import door
 from broker.io.door import Answered, Asked, open_frame
 from broker.io.served import SERVED
@@ -67,6 +68,19 @@ def test_api_versions_of_the_future_gets_version_0_with_what_is_there():
     _, said = codec.decode_response(ApiVersionsResponse, 0, answer.data[4:])
     assert said.error_code == UNSUPPORTED_VERSION
     assert {one.api_key for one in said.api_keys} >= {Api.PRODUCE, Api.FETCH, Api.API_VERSIONS}
+
+
+def test_a_cluster_tells_the_metadata_version_whose_rules_it_follows():
+    def told(image):
+        payload = open_frame(memoryview(head(Api.API_VERSIONS, 3)), to_nodes=False, image=lambda: image)
+        said = codec.decode_response(ApiVersionsResponse, 3, payload.data[4:])[1]
+        return {one.name: one.max_version_level for one in said.finalized_features}
+
+    image = Image()
+    assert told(image) == {}
+    image.apply(FeatureSet("group.version", 1))
+    image.apply(FeatureSet("transaction.version", 0))
+    assert told(image) == {"group.version": 1, "metadata.version": 27}
 
 
 @pytest.mark.parametrize("to_nodes", [False, True])

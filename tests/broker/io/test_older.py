@@ -11,6 +11,7 @@ from broker.wire.messages.add_partitions_to_txn import (
     AddPartitionsToTxnResponse,
     AddPartitionsToTxnTopicResult,
 )
+from broker.wire.messages.describe_groups import DescribedGroup, DescribeGroupsResponse
 from broker.wire.messages.end_txn import EndTxnResponse
 from broker.wire.messages.heartbeat import HeartbeatResponse
 from broker.wire.messages.init_producer_id import InitProducerIdResponse
@@ -20,6 +21,15 @@ from broker.wire.messages.txn_offset_commit import (
     TxnOffsetCommitResponsePartition,
     TxnOffsetCommitResponseTopic,
 )
+
+
+def test_a_group_that_is_not_there_was_a_dead_one_without_an_error():
+    gone = DescribedGroup(group_id="g", group_state="Dead", error_code=Code.GROUP_ID_NOT_FOUND, error_message="no")
+    other = DescribedGroup(group_id="h", error_code=Code.NOT_COORDINATOR)
+    message = DescribeGroupsResponse(groups=(gone, other))
+    assert older.understood(message, 6) is message
+    assert older.understood(message, 5).groups == (DescribedGroup(group_id="g", group_state="Dead"), other)
+
 
 FENCED = (Code.PRODUCER_FENCED, Code.INVALID_PRODUCER_EPOCH)
 LOADING = (Code.COORDINATOR_LOAD_IN_PROGRESS, Code.COORDINATOR_NOT_AVAILABLE)
