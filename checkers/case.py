@@ -13,6 +13,7 @@ from checkers.log_view import READ_COMMITTED, TYPE_FAIL, TYPE_NAMES, TYPE_OK, Lo
 from checkers.options import CheckOptions
 from checkers.phases import Phases
 from checkers.placement import Placement
+from checkers.samples import Sample, samples_of
 from harness.history import DELETE_RECORDS
 
 
@@ -50,6 +51,11 @@ class Case:
         """Return the call that sent a vid, None for a value that nobody sent."""
         row = int(self.placement.writer[vid])
         return None if row < 0 else int(self.view.sends.call[row])
+
+    @cached_property
+    def samples(self) -> list[Sample]:
+        """The answered probes in order of their answers."""
+        return samples_of(self.view)
 
     @cached_property
     def reader_is_ok(self) -> Bools:

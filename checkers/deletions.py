@@ -18,7 +18,8 @@ from checkers.case import Case
 from checkers.findings import Findings
 from checkers.log_view import TYPE_OK
 from checkers.phases import Fault
-from checkers.probes import LATEST, METADATA, Sample, samples_of
+from checkers.probes import LATEST, METADATA
+from checkers.samples import Sample
 
 CLASS = "log-start-regression"
 RECOVERED_S = 10.0
@@ -33,7 +34,7 @@ def deletions(case: Case, findings: Findings) -> None:
     done = [(call, key, offset) for call, key, offset in case.deletions if case.view.calls.type[call] == TYPE_OK]
     if not done:
         return
-    samples = samples_of(case)
+    samples = case.samples
     for call, code, offset in done:
         key = case.key(code)
         about = [sample for sample in samples if sample.value.get("key") == key]

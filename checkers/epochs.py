@@ -27,7 +27,7 @@ from checkers.case import Case
 from checkers.columns import Ints, same_as_before
 from checkers.findings import Findings
 from checkers.log_view import TYPE_OK
-from checkers.probes import Sample, samples_of
+from checkers.samples import Sample
 from checkers.scans import stale_scans
 
 REGRESSION, DEPOSED, STALE, MIN_ISR = "epoch-regression", "deposed-leader-ack", "stale-poll", "min-isr-violation"
@@ -52,7 +52,7 @@ def leader_epochs(case: Case, findings: Findings) -> None:
     known = case.placement.record_slot[rows] >= 0
     rows, epochs = rows[known], epochs[known]
     _along_the_log(case, findings, rows, epochs)
-    samples = samples_of(case)
+    samples = case.samples
     ends = [s for s in samples if s.value.get("api") == "OffsetForLeaderEpoch" and isinstance(s.value.get("end"), int)]
     needed = len(case.placement.inconsistent) or ends or case.options.fresh
     acked = _acknowledged(case, rows, epochs) if needed else {}

@@ -7,14 +7,12 @@ is legal and only counted. Answers of followers and Fetch answers never enter.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from checkers.case import Case
 from checkers.findings import Findings
-from harness.history import INVOKE, OK
+from checkers.samples import Sample
 
-PROBE = "probe"
 LATEST, METADATA = "ListOffsets", "Metadata"
 """Of what is asked: a partition's ends, of its leader; who leads it, of any node."""
 LATEST_CLASSES = ("hw-regression", "lso-regression", "log-start-regression")
@@ -22,41 +20,9 @@ METADATA_CLASSES = ("epoch-regression", "two-leaders")
 FETCH_CLASSES = ("read-past-hw",)
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One answer: when it was asked and answered (rows), by whom, and what it said."""
-
-    index: int
-    begun: int
-    ended: int
-    node: str
-    value: dict[str, Any]
-
-    @property
-    def place(self) -> tuple[Any, Any]:
-        """Return (key, incarnation of its topic)."""
-        return self.value.get("key"), self.value.get("incarnation")
-
-
-def samples_of(case: Case) -> list[Sample]:
-    """Return the answered probes in order of their answers."""
-    asked: dict[str, int] = {}
-    out: list[Sample] = []
-    for row, _, line in case.view.marks:
-        process = str(line.process)
-        if line.f != PROBE or not process.startswith("probe/"):
-            continue
-        if line.type == INVOKE:
-            asked[process] = row
-        elif line.type == OK and isinstance(line.value, dict) and process in asked:
-            node = process.removeprefix("probe/")
-            out.append(Sample(int(case.view.index[row]), asked.pop(process), row, node, line.value))
-    return out
-
-
 def probes(case: Case, findings: Findings) -> None:
     """Judge all probe classes; those without a sample are not checked."""
-    samples = samples_of(case)
+    samples = case.samples
     latest = [s for s in samples if s.value.get("api") == LATEST and isinstance(s.value.get("epoch"), int)]
     metadata = [s for s in samples if s.value.get("api") == METADATA and isinstance(s.value.get("epoch"), int)]
     fetches = [s for s in samples if s.value.get("api") == "Fetch"]

@@ -26,7 +26,7 @@ import numpy as np
 from checkers.case import Case
 from checkers.columns import Bools, Ints
 from checkers.findings import Findings
-from checkers.probes import Sample, samples_of
+from checkers.samples import Sample
 from harness.history import NEMESIS
 
 REPLICAS, METADATA, TIMES = "replica-divergence", "metadata-divergence", "time-index-wrong"
@@ -37,7 +37,7 @@ Batches = dict[int, tuple[int, Any]]
 
 def nodes(case: Case, findings: Findings) -> None:
     """Report the three classes."""
-    samples = samples_of(case)
+    samples = case.samples
     _replicas(case, findings, [s for s in samples if s.value.get("api") == "ReplicaLog"])
     quorum = [s for s in samples if s.value.get("api") == "DescribeQuorum"]
     named = [s for s in samples if s.value.get("api") == "Metadata" and isinstance(s.value.get("topic-id"), str)]

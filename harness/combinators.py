@@ -113,12 +113,14 @@ class Together(msgspec.Struct, frozen=True, gc=False):
         best: Emit | None = None
         best_index = 0
         until: list[int | None] = []
+        still = True
         parts = list(self.parts)
         for index, part in enumerate(self.parts):
             answer = part.op(ctx)
             if isinstance(answer, Pending):
                 parts[index] = answer.successor
                 until.append(answer.until_ns)
+                still = still and answer.still
             elif answer is None:
                 parts[index] = NOTHING
             else:
@@ -129,7 +131,7 @@ class Together(msgspec.Struct, frozen=True, gc=False):
         if best is not None:
             parts[best_index] = best.successor
             return Emit(best.op, Together(tuple(parts)))
-        return Pending(_soonest(until), self._with(parts)) if until else None
+        return Pending(_soonest(until), self._with(parts), still) if until else None
 
     def _with(self, parts: list[Generator]) -> Together:
         """Return itself where nothing changed: most of the time nothing does, and a run asks often."""
@@ -159,14 +161,13 @@ class While(msgspec.Struct, frozen=True, gc=False):
             until_ns = main.until_ns
             if until_ns is None or (side.until_ns is not None and side.until_ns < until_ns):
                 until_ns = side.until_ns
-            return Pending(until_ns, self._with(main.successor, side.successor))
+            return Pending(until_ns, self._with(main.successor, side.successor), main.still and side.still)
         if isinstance(side, Emit) and not (isinstance(main, Emit) and main.op.time <= side.op.time):
             return Emit(side.op, While(main.successor if isinstance(main, Pending) else self.main, side.successor))
         rest = NOTHING if side is None else self.side if isinstance(side, Emit) else side.successor
         if isinstance(main, Emit):
             return Emit(main.op, While(main.successor, rest))
-        until = [main.until_ns, side.until_ns if isinstance(side, Pending) else None]
-        return Pending(_soonest(until), self._with(main.successor, rest))
+        return Pending(main.until_ns, self._with(main.successor, rest), main.still)
 
     def _with(self, main: Generator, side: Generator) -> While:
         return self if main is self.main and side is self.side else While(main, side)
@@ -227,7 +228,7 @@ class Stagger(msgspec.Struct, frozen=True, gc=False):
     def op(self, ctx: Context) -> Answer:
         """Emit the inner op no sooner than the drawn time."""
         if ctx.time_ns < self.next_ns:
-            return Pending(self.next_ns, self)
+            return Pending(self.next_ns, self, still=True)
         match self.inner.op(ctx):
             case Emit(op, successor):
                 at = max(op.time, self.next_ns)
@@ -271,9 +272,9 @@ class TimeLimit(msgspec.Struct, frozen=True, gc=False):
                 if op.time >= deadline:
                     return Pending(deadline, self._with(self.inner, deadline))
                 return Emit(op, self._with(successor, deadline))
-            case Pending(until, successor):
+            case Pending(until, successor, still):
                 soonest = deadline if until is None else min(until, deadline)
-                return Pending(soonest, self._with(successor, deadline))
+                return Pending(soonest, self._with(successor, deadline), still)
             case None:
                 return None
 
@@ -298,7 +299,7 @@ class Delay(msgspec.Struct, frozen=True, gc=False):
     def op(self, ctx: Context) -> Answer:
         """Wait."""
         until = ctx.time_ns + self.delay_ns if self.until_ns is None else self.until_ns
-        return Pending(until, Delay(self.delay_ns, until)) if ctx.time_ns < until else None
+        return Pending(until, Delay(self.delay_ns, until), still=True) if ctx.time_ns < until else None
 
     def update(self, ctx: Context, event: Op) -> Generator:  # noqa: ARG002
         """Return itself."""
@@ -334,8 +335,8 @@ class Phases(msgspec.Struct, frozen=True, gc=False):
             if isinstance(answer, Emit):
                 return Emit(answer.op, Phases((successor, *rest[1:]), self.patience_ns))
             if successor is self.rest[0] and self.ended_ns is None:
-                return Pending(answer.until_ns, self)
-            return Pending(answer.until_ns, Phases((successor, *rest[1:]), self.patience_ns))
+                return Pending(answer.until_ns, self, answer.still)
+            return Pending(answer.until_ns, Phases((successor, *rest[1:]), self.patience_ns), answer.still)
         return None
 
     def update(self, ctx: Context, event: Op) -> Generator:

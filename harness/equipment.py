@@ -27,6 +27,8 @@ from nemesis.performer import WallClock
 class RealEquipment:
     """Satisfies `harness.run.Equipment` for clusters that real clients can reach."""
 
+    repeats = False
+
     def __init__(self) -> None:
         """Prepare for one run."""
         self._stop = threading.Event()

@@ -19,6 +19,7 @@ older ones only, never in a cycle, so the collector need not know them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Protocol
 
 import msgspec
@@ -55,10 +56,15 @@ class Emit(msgspec.Struct, frozen=True, gc=False):
 
 
 class Pending(msgspec.Struct, frozen=True, gc=False):
-    """Nothing to do before `until_ns` (None: before something happens); then ask `successor`."""
+    """Nothing to do before `until_ns` (None: before something happens); then ask `successor`.
+
+    `still`: not even when an op of its own processes ends before that; only a point event may change it. A generator
+    that says so stays so through the updates: whoever asks need not ask again (see `harness.scheduler.Wait`).
+    """
 
     until_ns: int | None
     successor: Generator
+    still: bool = False
 
 
 Answer = Emit | Pending | None
@@ -151,31 +157,39 @@ class Repeat(msgspec.Struct, frozen=True, gc=False):
         return self
 
 
+@lru_cache(64)
+def _of(processes: tuple[Process, ...], with_clients: bool, names: frozenset[str]) -> tuple[Process, ...]:  # noqa: FBT001
+    """Return those of the processes that are clients or have one of the names: they change with an `info` only."""
+    return tuple(p for p in processes if (with_clients if type(p) is int else p in names))
+
+
 class On(msgspec.Struct, frozen=True, gc=False):
     """Restricts a generator to the clients (integers), or the processes of some names, or both.
 
     It sees only them when asked, and only their events, and the harness's point events. Hence, once it is Pending, it
-    need not be asked again before its time or the next event that it sees: `quiet_ns` is that time.
+    need not be asked again before its time or the next event that it sees (that counts): `quiet_ns` is that time.
     """
 
     inner: Generator
     clients: bool = False
     names: frozenset[str] = frozenset()
     quiet_ns: int = 0
+    still: bool = False
 
     def op(self, ctx: Context) -> Answer:
         """Ask in the restricted context."""
         quiet_ns = self.quiet_ns
         if ctx.time_ns < quiet_ns:
-            return Pending(None if quiet_ns == NEVER_NS else quiet_ns, self)
+            return Pending(None if quiet_ns == NEVER_NS else quiet_ns, self, self.still)
         with_clients, names = self.clients, self.names
         free = [p for p in ctx.free if (with_clients if type(p) is int else p in names)]
-        processes = [p for p in ctx.processes if (with_clients if type(p) is int else p in names)]
-        answer = self.inner.op(ctx.of(free, processes))
+        processes = _of(ctx.processes, with_clients, names)
+        answer = self.inner.op(Context(ctx.time_ns, tuple(free), processes, ctx.concurrency))
         if isinstance(answer, Pending):
             until_ns = answer.until_ns
             quiet_ns = NEVER_NS if until_ns is None else until_ns
-            return Pending(until_ns, On(answer.successor, with_clients, names, quiet_ns))
+            on = On(answer.successor, with_clients, names, quiet_ns, answer.still)
+            return Pending(until_ns, on, answer.still)
         if answer is None:
             return None
         return Emit(answer.op, On(answer.successor, with_clients, names))
@@ -186,6 +200,8 @@ class On(msgspec.Struct, frozen=True, gc=False):
         if p != HARNESS and not (self.clients if type(p) is int else p in self.names):
             return self
         inner = self.inner.update(ctx, event)
+        if self.still and p != HARNESS:
+            return self if inner is self.inner else On(inner, self.clients, self.names, self.quiet_ns, still=True)
         return self if inner is self.inner and not self.quiet_ns else On(inner, self.clients, self.names)
 
 

@@ -95,6 +95,9 @@ class Call(msgspec.Struct, frozen=True):
     completion: Op | None
 
 
+BUFFERED_BYTES = 1 << 15
+"""What a writer that may collect lines collects: some 200 of them."""
+
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(Op)
 _RAW_DECODER = msgspec.json.Decoder(dict[str, Any])
@@ -126,22 +129,46 @@ def decode(line: bytes, *, where: str) -> Op:
 
 
 class HistoryWriter:
-    """Appends ops to a JSONL file, one unbuffered write a line; usable from one thread at a time."""
+    """Appends ops to a JSONL file; usable from one thread at a time.
 
-    def __init__(self, path: Path) -> None:
+    One unbuffered write a line, unless `at_once` is false: then BUFFERED_BYTES are collected, since whoever dies with
+    them can make them again (a simulated run, a conversion).
+    """
+
+    def __init__(self, path: Path, *, at_once: bool = True) -> None:
         """Open `path` for appending; it must not exist yet (a history is never overwritten)."""
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        self._most = 0 if at_once else BUFFERED_BYTES
+        self._waiting: list[bytes] = []
+        self._size = 0
 
     def append(self, op: Op) -> None:
-        """Write the op's line; it is in the page cache when this returns."""
+        """Write the op's line; unless lines are collected, it is in the page cache when this returns."""
         line = encode(op)
-        written = os.write(self._fd, line)
-        while written < len(line):  # a full pipe or disk can tear a write; the rest still belongs to this line
-            written += os.write(self._fd, line[written:])
+        if self._most:
+            self._waiting.append(line)
+            self._size += len(line)
+            if self._size >= self._most:
+                self._flush()
+        else:
+            self._write(line)
+
+    def _flush(self) -> None:
+        lines, self._waiting, self._size = b"".join(self._waiting), [], 0
+        self._write(lines)
+
+    def _write(self, data: bytes) -> None:
+        written = os.write(self._fd, data)
+        while written < len(data):  # a full pipe or disk can tear a write; the rest still belongs to its line
+            written += os.write(self._fd, data[written:])
 
     def close(self) -> None:
-        """Close the file."""
-        os.close(self._fd)
+        """Write what was collected, and close the file."""
+        try:
+            if self._waiting:
+                self._flush()
+        finally:
+            os.close(self._fd)
 
     def __enter__(self) -> Self:
         return self
@@ -152,7 +179,7 @@ class HistoryWriter:
 
 def write(path: Path, ops: Iterable[Op]) -> None:
     """Write a whole history, e.g. a converted one."""
-    with HistoryWriter(path) as writer:
+    with HistoryWriter(path, at_once=False) as writer:
         for op in ops:
             writer.append(op)
 

@@ -62,6 +62,9 @@ class Driver(Protocol):
 class Equipment(Protocol):
     """What a run needs from above: who opens clients, who performs faults, for a cluster that is up."""
 
+    repeats: bool
+    """Whether the same scenario gives the same run again, so that its history need not outlive a killed process."""
+
     def prepare(self, scenario: Scenario, cluster: Cluster) -> tuple[str, ...]:
         """Create the topics; return their keys. Raises UsageError or ClusterError."""
         ...
@@ -166,7 +169,7 @@ def drive(
     probes = equipment.probes(cluster, nodes)
     generator = whole_run(scenario, workload, keys, faults, tuple(name.removeprefix("probe/") for name in probes))
     with ExitStack() as stack:
-        writer = stack.enter_context(HistoryWriter(folder / store.HISTORY))
+        writer = stack.enter_context(HistoryWriter(folder / store.HISTORY, at_once=not equipment.repeats))
 
         def record(op: Op) -> None:
             writer.append(op)

@@ -36,9 +36,13 @@ class Point(msgspec.Struct, frozen=True, gc=False):
 
 
 class Wait(msgspec.Struct, frozen=True, gc=False):
-    """Nothing to do until a completion arrives or the time `until_ns` comes (None: a completion only)."""
+    """Nothing to do until a completion arrives or the time `until_ns` comes (None: a completion only).
+
+    `still`: a completion will not change that, only a point event: the driver need not look again when one arrives.
+    """
 
     until_ns: int | None
+    still: bool = False
 
 
 class Done(msgspec.Struct, frozen=True, gc=False):
@@ -77,7 +81,7 @@ class Scheduler:
         answer = self._generator.op(self._context(time_ns))
         if isinstance(answer, Pending):
             self._generator = answer.successor
-            return Wait(answer.until_ns)
+            return Wait(answer.until_ns, answer.still)
         if answer is None:
             self._generator = None
             return Done(tuple(self._busy))

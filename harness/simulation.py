@@ -7,6 +7,7 @@ point event `invariant` of the history, at its time: the verdict is the checkers
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -31,13 +32,16 @@ from nemesis.journal import Journal
 INVARIANT: Final = "invariant"
 PREPARE_S: Final = 120
 """Bound of making the topics, in virtual time; the clients give up after half of it."""
-
+COLLECTED_AT: Final = 100_000
+"""New objects between two looks for garbage in cycles (Python: 700): a simulation leaves little of it."""
 POLL_S: Final = 0.05
 """Between two of the nemesis's looks at a condition: a look takes no virtual time, what it waits for may be brief."""
 
 
 class SimulatedEquipment:
     """See the module."""
+
+    repeats = True
 
     def __init__(self, cluster: SimulatedCluster, *, faults: plan.FaultPlan | None = None, probes: bool = True) -> None:
         """Prepare for one run on this cluster; `faults` instead of those drawn from the seed."""
@@ -126,7 +130,12 @@ class SimulatedDriver(VirtualInterpreter):
 
     def run(self) -> None:
         """Run to the end, then look at everything once more."""
-        super().run()
+        before = gc.get_threshold()
+        gc.set_threshold(COLLECTED_AT)
+        try:
+            super().run()
+        finally:
+            gc.set_threshold(*before)
         self._world.check_all()
         self.take_posted()
         self._world.loop.check()

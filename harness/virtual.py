@@ -127,7 +127,7 @@ class VirtualInterpreter:
         self._posted: deque[Op] = deque()
         self._busy = 0
         self._end = clock.future()
-        self._is_closing = self._will_pump = False
+        self._is_closing = self._will_pump = self._is_still = False
         self._timer: Timer | None = None
         self._began_ns = clock.now_ns
 
@@ -179,6 +179,7 @@ class VirtualInterpreter:
         while not self._end.done:
             due = self._scheduler.next(self._clock.now_ns - self._began_ns)
             if isinstance(due, Wait):
+                self._is_still = due.still
                 if due.until_ns is not None:
                     self._timer = self._clock.at(self._began_ns + due.until_ns, self._look_again)
                 return
@@ -214,4 +215,5 @@ class VirtualInterpreter:
             if old is not None:
                 self._clock.spawn(old.close(), f"close {completion.process}")
             self._factories[renewed] = self._factories.pop(completion.process)
-        self._look_again()
+        if not self._is_still:
+            self._look_again()

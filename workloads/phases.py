@@ -87,7 +87,7 @@ def probes(nodes: tuple[str, ...], keys: tuple[str, ...], seed: int) -> Generato
         rng = Rng.seeded(seed, "probe", node)
         stream = Stagger(int(PROBE_INTERVAL_S * SECOND_NS), Repeat(question, rng), rng)
         parts.append(process(f"probe/{node}", stream))
-    return Together(tuple(parts))
+    return On(Together(tuple(parts)), names=frozenset(f"probe/{node}" for node in nodes))
 
 
 def replica_logs(nodes: tuple[str, ...], keys: tuple[str, ...]) -> Generator:

@@ -38,7 +38,7 @@ from broker.core.metadata.records import (
 from broker.core.quorum.metadata_log import Entry, Snapshot
 from broker.core.quorum.quorum import Quorum
 from broker.core.quorum.state import QuorumConfig
-from broker.core.ready import Event, Outbox, PeerFailed, PeerReply, Ready, Reply, Request, Tick
+from broker.core.ready import Event, Outbox, PeerReply, Ready, Reply, Request, Tick
 from broker.core.replication.delete_records import Deleting
 from broker.core.replication.fetch import Fetching
 from broker.core.replication.fetcher import Fetchers
@@ -197,17 +197,16 @@ class Broker:
     # Events.
 
     def _handle(self, event: Event, now_ms: int) -> None:
-        match event:
-            case Request():
-                self._request(event, now_ms)
-            case PeerReply(token, message):
-                self._answered(token, message, now_ms)
-            case PeerFailed(token, gone):
-                self._failed(token, now_ms)
-                if gone >= 0:
-                    self._gone(gone, now_ms)
-            case Tick():
-                self._tick(now_ms)
+        if isinstance(event, Request):
+            self._request(event, now_ms)
+        elif isinstance(event, PeerReply):
+            self._answered(event.token, event.message, now_ms)
+        elif isinstance(event, Tick):
+            self._tick(now_ms)
+        else:
+            self._failed(event.token, now_ms)
+            if event.gone >= 0:
+                self._gone(event.gone, now_ms)
 
     def _request(self, request: Request, now_ms: int) -> None:
         kind = type(request.message)

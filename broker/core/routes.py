@@ -66,9 +66,10 @@ def is_hot(broker: Broker, event: Event) -> bool:
     """
     if isinstance(event, Request):
         message = event.message
-        if isinstance(message, FetchRequest):
+        kind = type(message)
+        if kind is FetchRequest:
             return not message.topics or message.topics[0].topic_id != METADATA_TOPIC_ID
-        return type(message) in _HOT
+        return kind in _HOT
     if isinstance(event, PeerReply):
         token = event.token
         return broker.fetchers.owns(token) or broker.verifier.owns(token) or broker.transactions.markers.owns(token)

@@ -36,6 +36,8 @@ from broker.wire.batch import CorruptBatchError
 from broker.wire.messages.fetch import FetchRequest, FetchResponse
 
 METADATA_KEY: Key = ("", 0)
+_MOVING = frozenset((Append, Truncate, DropLog))
+"""Writes that may move the end of a log."""
 
 
 class _Life:
@@ -247,17 +249,18 @@ def _touched(broker: Broker, life: _Life, event: Event, ready: Ready) -> Iterabl
     """Return the replicas whose log or high watermark the step may have moved."""
     found: dict[str, Replica] = {}
     for write in ready.writes:
-        if isinstance(write, (Append, Truncate, DropLog)) and write.log in life.by_log:
-            found[write.log] = life.by_log[write.log]
+        if type(write) in _MOVING and write.log in life.by_log:  # type: ignore[union-attr]
+            found[write.log] = life.by_log[write.log]  # type: ignore[union-attr]
     keys: list[Key] = []
-    if isinstance(event, Request):
-        if event.internal and isinstance(event.message, FetchRequest):
-            keys = [
-                (topic.topic_id.hex(), part.partition) for topic in event.message.topics for part in topic.partitions
-            ]
-    elif isinstance(event, PeerReply) and isinstance(event.message, FetchResponse):
-        responses = event.message.responses
-        keys = [(topic.topic_id.hex(), part.partition_index) for topic in responses for part in topic.partitions]
+    kind = type(event)
+    if kind is Request:
+        message = event.message  # type: ignore[union-attr]
+        if event.internal and type(message) is FetchRequest:  # type: ignore[union-attr]
+            keys = [(topic.topic_id.hex(), part.partition) for topic in message.topics for part in topic.partitions]
+    elif kind is PeerReply and type(message := event.message) is FetchResponse:  # type: ignore[union-attr]
+        keys = [
+            (topic.topic_id.hex(), part.partition_index) for topic in message.responses for part in topic.partitions
+        ]
     for key in keys:
         replica = broker.replicas.get(key)
         if replica is not None:

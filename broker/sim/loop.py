@@ -80,9 +80,9 @@ class Future(Generic[T]):
 
     def _finish(self) -> None:
         self.done = True
-        for call in self._waiters:
-            self._loop.soon(call)
-        self._waiters = []
+        if self._waiters:
+            self._loop._ready.extend(self._waiters)
+            self._waiters = []
 
     def result(self) -> T:
         """Return the value or raise the error; the future must be done."""
@@ -108,12 +108,13 @@ class Future(Generic[T]):
 class Task(Future[T]):
     """A coroutine under way; awaiting it gives what the coroutine returns."""
 
-    __slots__ = ("_coro", "_is_cancelled", "_waits_for", "name")
+    __slots__ = ("_coro", "_is_cancelled", "_send", "_waits_for", "name")
 
     def __init__(self, loop: Loop, coro: Coroutine[Any, Any, T], name: str) -> None:
         super().__init__(loop)
         self.name = name
         self._coro = coro
+        self._send = coro.send
         self._waits_for: Future[Any] | None = None
         self._is_cancelled = False
         loop.soon(self._resume)
@@ -131,12 +132,12 @@ class Task(Future[T]):
             self._coro.close()
             self.fail(CancelledError())
         elif not self.done:
-            self._step(self._coro.send, None)
+            self._step(self._send, None)
 
     def _wake(self, future: Future[Any]) -> None:
         if self._waits_for is future and not self.done:
             self._waits_for = None
-            self._step(self._coro.send, None)
+            self._step(self._send, None)
 
     def _throw(self) -> None:
         if not self.done:
@@ -155,7 +156,11 @@ class Task(Future[T]):
             self.fail(error)
         else:
             self._waits_for = future
-            future.when_done(partial(self._wake, future))
+            wake = partial(self._wake, future)
+            if future.done:
+                self._loop.soon(wake)
+            else:
+                future._waiters.append(wake)
 
 
 class Loop:
@@ -286,13 +291,23 @@ class Loop:
 
     def _run_to(self, future: Future[Any], limit_ns: int) -> bool:
         """Run until the future is done: to look at that costs less than to ask a condition, and a run asks often."""
-        ready = self._ready
+        ready, timers = self._ready, self._timers
+        pop = heapq.heappop
         while not future.done:
             if ready:
                 ready.popleft()()
-            elif not self._tick(limit_ns):
+            elif timers and timers[0][0] <= limit_ns:  # as `_tick`, without a call for each
+                at_ns, _, timer = pop(timers)
+                if type(timer) is Timer:
+                    call, timer._call = timer._call, None
+                    if call is None:
+                        continue
+                    timer = call
+                self.now_ns = at_ns
+                timer()  # type: ignore[operator]
+            else:
                 self.now_ns = max(self.now_ns, limit_ns)
-                return future.done
+                return False
         return True
 
     def _tick(self, limit_ns: int) -> bool:

@@ -118,7 +118,8 @@ class _Direction:
         """Send in order."""
         network = self._network
         loop, weather, rng = network.loop, network.weather, network.rng
-        delay_ms = rng.uniform(*weather.latency_ms)
+        least, most = weather.latency_ms
+        delay_ms = least + (most - least) * rng.random()
         if weather.stall_chance and rng.random() < weather.stall_chance:
             delay_ms += rng.uniform(*weather.stall_ms)
         if weather.loss_chance and rng.random() < weather.loss_chance:
@@ -136,7 +137,7 @@ class _Direction:
         loop.surely_at(self._at_ns, partial(self._arrive, item))
 
     def _arrive(self, item: Any) -> None:
-        if self._lost or self._held or self._network.is_cut(self.links):
+        if self._lost or self._held or (self._network.cuts and self._network.is_cut(self.links)):
             self._network.count(self.links)
             if not self._held:
                 self._network.hold(self)

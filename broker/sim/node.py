@@ -210,18 +210,19 @@ class Process:
         message, connection = request.message, request.connection
         if isinstance(message, ProduceRequest):
             message = _own(message)
-        if queries.is_forwarded(self.broker, message) and not connection.internal:
-            token, self._next_question = self._next_question, self._next_question - 1
-            self._questions[token] = request
-            leader = self.broker.quorum.leader_id
-            self._peers.send(PeerRequest(token, leader, QUERY_CHANNEL, message, QUERY_TIMEOUT_MS))
-            return
-        answer = queries.answer(self.broker, self.node.disk, message, self.node.now_ms())
-        if answer is not None:
-            self._replies.append(Reply(request, answer))
-            if not self._syncing:
-                self._flush()
-            return
+        if type(message) in queries.QUESTIONS:
+            if queries.is_forwarded(self.broker, message) and not connection.internal:
+                token, self._next_question = self._next_question, self._next_question - 1
+                self._questions[token] = request
+                leader = self.broker.quorum.leader_id
+                self._peers.send(PeerRequest(token, leader, QUERY_CHANNEL, message, QUERY_TIMEOUT_MS))
+                return
+            answer = queries.answer(self.broker, self.node.disk, message, self.node.now_ms())
+            if answer is not None:
+                self._replies.append(Reply(request, answer))
+                if not self._syncing:
+                    self._flush()
+                return
         event = Request(
             request, message, connection.client, "sim", internal=connection.internal, version=request.version
         )

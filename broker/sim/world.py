@@ -49,7 +49,10 @@ class Trace:
 
     def write(self, time_ns: int, text: str) -> None:
         """Add a line."""
-        line = f"{time_ns} {text}\n"
+        self.add(f"{time_ns} {text}\n")
+
+    def add(self, line: str) -> None:
+        """Add a whole line."""
         self.lines.append(line)
         self.count += 1
         self._unhashed.append(line)
@@ -100,8 +103,8 @@ class World:
     def stepped(self, node: Node, event: Event, ready: Ready) -> None:
         """Trace the step, keep its warnings, check what it may have broken."""
         self.steps += 1
-        replies, requests = len(ready.replies), len(ready.requests)
-        self.trace.write(self.loop.now_ns, f"{node.name} {_label(event)} w{len(ready.writes)} r{replies} q{requests}")
+        effects = f"w{len(ready.writes)} r{len(ready.replies)} q{len(ready.requests)}"
+        self.trace.add(f"{self.loop.now_ns} {node.name} {_label(event)} {effects}\n")
         for warning in ready.warnings:
             self.tell(node, warning)
         self.invariants.stepped(node, event, ready)
@@ -157,8 +160,9 @@ class World:
 
 
 def _label(event: Event) -> str:
-    if isinstance(event, Request):
-        return f"{type(event.message).__name__} from {event.client_id}"
-    if isinstance(event, PeerReply):
-        return f"answer {type(event.message).__name__}"
-    return "failed" if isinstance(event, PeerFailed) else "tick"
+    kind = type(event)
+    if kind is Request:
+        return f"{type(event.message).__name__} from {event.client_id}"  # type: ignore[union-attr]
+    if kind is PeerReply:
+        return f"answer {type(event.message).__name__}"  # type: ignore[union-attr]
+    return "failed" if kind is PeerFailed else "tick"

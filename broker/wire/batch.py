@@ -23,6 +23,7 @@ Buffer = bytes | bytearray | memoryview
 _HEADER = struct.Struct(">qiibIhiqqqhii")
 _PLACE = struct.Struct(">qii")
 _CRC = struct.Struct(">I")
+_MAGIC_AT = 16
 HEADER_SIZE = 61
 LENGTH_OVERHEAD = 12
 """Bytes before those that `batch_length` counts."""
@@ -134,6 +135,21 @@ def parse(buffer: Buffer, position: int = 0) -> Iterator[tuple[int, BatchHeader]
         if position + size > end:
             return
         yield position, header
+        position += size
+
+
+def split(buffer: Buffer) -> Iterator[bytes]:
+    """Yield each whole batch, as `parse` finds them, with its header unread."""
+    position, end = 0, len(buffer)
+    while position + HEADER_SIZE <= end:
+        if buffer[position + _MAGIC_AT] != MAGIC:
+            raise CorruptBatchError(f"magic {buffer[position + _MAGIC_AT]} at byte {position}: only v2 is supported")
+        size = _PLACE.unpack_from(buffer, position)[1] + LENGTH_OVERHEAD
+        if size < HEADER_SIZE:
+            raise CorruptBatchError(f"batch of {size} bytes at byte {position} is shorter than its header")
+        if position + size > end:
+            return
+        yield bytes(buffer[position : position + size])
         position += size
 
 

@@ -27,6 +27,7 @@ must never pass for another send's value.
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -40,6 +41,8 @@ SOURCE = "source"
 HEX_PREFIX_BYTES = 16
 """So many bytes of a value that can't be decoded go into the history."""
 _FIELDS = 6
+REMEMBERED = 4096
+"""So many values are decoded once however many readers see them: all read the same records at about the same time."""
 
 
 class Stamp(NamedTuple):
@@ -64,6 +67,7 @@ def encode(stamp: Stamp) -> bytes:
     return b"%b %08x" % (body, zlib.crc32(body))
 
 
+@functools.lru_cache(REMEMBERED)
 def decode(value: bytes | None) -> Stamp | Damage:
     """Return the stamp, or what is wrong with the value."""
     fields = value.split(b" ") if value is not None else []

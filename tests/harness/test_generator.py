@@ -25,7 +25,7 @@ from harness.generator import (
 )
 from harness.history import HARNESS, INFO, INVOKE, NEMESIS, OK, Op
 from harness.random import Rng
-from harness.scheduler import Point, Scheduler, Wait
+from harness.scheduler import Dispatch, Done, Point, Scheduler, Wait
 from harness.simulate import simulate
 
 MS = 1_000_000
@@ -111,7 +111,7 @@ def test_delay_holds_the_next_phase_back():
 
 def test_delay_wakes_the_scheduler_by_itself():
     scheduler = Scheduler(Phases((Delay(SECOND_NS), Log("x"))), 1)
-    assert scheduler.next(0) == Wait(SECOND_NS)
+    assert scheduler.next(0) == Wait(SECOND_NS, still=True)
     assert isinstance(scheduler.next(SECOND_NS), Point)
 
 
@@ -219,3 +219,63 @@ def test_asking_a_generator_again_gives_the_same_answer(seed):
     generator = clients(Stagger(5 * MS, Mix(((1.0, stream("a")), (2.0, stream("b"))), Rng(seed)), Rng(seed)))
     ctx = Context(0, (0, 1, NEMESIS), (0, 1, NEMESIS), 2)
     assert generator.op(ctx).op == generator.op(ctx).op
+
+
+def trees() -> st.SearchStrategy[Generator]:
+    """Generators of any shape, all of them restricted to processes somewhere."""
+    seeds = st.integers(0, 2**16).map(Rng)
+    limits = st.integers(1, 12)
+    leaves = st.one_of(
+        st.builds(Delay, st.integers(0, 60).map(lambda ms: ms * MS)),
+        st.builds(lambda limit: stream("a", limit), limits),
+        st.just(Once("b")),
+        st.just(Log("c")),
+    )
+    inner = st.recursive(
+        leaves,
+        lambda parts: st.one_of(
+            st.builds(lambda ms, part, rng: Stagger(ms * MS, part, rng), st.integers(1, 30), parts, seeds),
+            st.builds(lambda ms, part: TimeLimit(ms * MS, part, interruptible=True), st.integers(1, 90), parts),
+            st.builds(lambda some: Phases(tuple(some), patience_ns=20 * MS), st.lists(parts, min_size=1, max_size=3)),
+            st.builds(lambda some: Together(tuple(some)), st.lists(parts, min_size=1, max_size=3)),
+            st.builds(While, parts, parts),
+        ),
+        max_leaves=6,
+    )
+    return st.recursive(
+        st.one_of(inner.map(clients), inner.map(lambda part: process(NEMESIS, part))),
+        lambda parts: st.one_of(
+            st.builds(lambda some: Phases(tuple(some), patience_ns=20 * MS), st.lists(parts, min_size=1, max_size=3)),
+            st.builds(lambda some: Together(tuple(some)), st.lists(parts, min_size=1, max_size=3)),
+            st.builds(While, parts, parts),
+            st.builds(lambda ms, part: TimeLimit(ms * MS, part, interruptible=True), st.integers(1, 90), parts),
+        ),
+        max_leaves=4,
+    )
+
+
+@given(trees(), st.randoms(use_true_random=False), st.integers(0, 8))
+def test_who_stands_still_has_nothing_to_do_whatever_its_processes_do(generator, random, interrupted_after):
+    """Whoever was told to wait and that no completion changes it would be told the same if it asked again."""
+    scheduler, busy, now_ns = Scheduler(generator, 3, (NEMESIS,)), [], 0
+    for step in range(60):
+        due = scheduler.next(now_ns)
+        if isinstance(due, Done):
+            return
+        if isinstance(due, Dispatch):
+            busy.append(due.op)
+        elif isinstance(due, Wait):
+            if step == interrupted_after:
+                scheduler.point(now_ns, Op(process=HARNESS, type=INFO, f=INTERRUPT))
+                continue
+            limit_ns = now_ns + 50 * MS if due.until_ns is None else due.until_ns
+            if busy and random.random() < 0.7:
+                now_ns = random.randint(now_ns, max(now_ns, limit_ns - 1))
+                op = busy.pop(random.randrange(len(busy)))
+                scheduler.complete(now_ns, op.completed(random.choice((OK, INFO))))
+                if due.still and now_ns < due.until_ns:
+                    assert scheduler.next(now_ns) == due
+            elif due.until_ns is None and not busy:
+                return
+            else:
+                now_ns = limit_ns

@@ -55,6 +55,8 @@ class FakeCluster:
 class FakeEquipment:
     """Clients over one log behind a lock."""
 
+    repeats = False
+
     def __init__(self) -> None:
         self.log = FakeLog(KEYS)
         self.lock = threading.Lock()

@@ -81,7 +81,7 @@ class GroupCoordinator:
     @property
     def deadline_ms(self) -> int:
         """When `tick` has something to do."""
-        if any(shard.log.is_due for shard in self._loading):
+        if self._loading and any(shard.log.is_due for shard in self._loading):
             return 0
         due_ms = self._due[0][0] if self._due else 1 << 62
         return min(due_ms, self.expiry.deadline_ms) if self._shards else due_ms

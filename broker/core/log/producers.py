@@ -207,6 +207,8 @@ class Producers:
     @property
     def first_unstable(self) -> int | None:
         """First offset of the earliest transaction that is open, or closed by a marker not yet replicated."""
+        if not self._open and not self._closed:
+            return None
         first = next(iter(self._open.values()), None)
         for start, _ in self._closed:
             if first is None or start < first:

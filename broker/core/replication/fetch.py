@@ -108,7 +108,8 @@ class Fetching:
     @property
     def deadline_ms(self) -> int:
         """When the next parked fetch must be answered."""
-        return min(self._own_deadline_ms, self._sessions.deadline_ms)
+        sessions_ms = self._sessions.deadline_ms
+        return min(self._own_deadline_ms, sessions_ms) if self._deadlines else sessions_ms
 
     @property
     def _own_deadline_ms(self) -> int:
@@ -188,7 +189,7 @@ class Fetching:
             answers = []
             for ask in topic.partitions:
                 limits = (request.max_bytes - result.size, not result.size)
-                data = self._look(topic, ask, reader, limits)
+                data = self._look(self._key(topic, ask), topic, ask, reader, limits)
                 must_hear = replica_id >= 0 and self.must_hear(ask, data)
                 moved = data.diverging_epoch.end_offset >= 0 or data.preferred_read_replica >= 0
                 if data.error_code or moved or must_hear:
@@ -201,12 +202,15 @@ class Fetching:
             )
         return result
 
-    def look(self, topic: FetchTopic, ask: FetchPartition, replica_id: int, limits: tuple[int, bool]) -> PartitionData:
+    def look(
+        self, key: Key, topic: FetchTopic, ask: FetchPartition, replica_id: int, limits: tuple[int, bool]
+    ) -> PartitionData:
         """Return what there is for a replica; `limits` as for `_read`."""
-        return self._look(topic, ask, _Reader(replica_id, committed=False), limits)
+        return self._look(key, topic, ask, _Reader(replica_id, committed=False), limits)
 
-    def _look(self, topic: FetchTopic, ask: FetchPartition, reader: _Reader, limits: tuple[int, bool]) -> PartitionData:
-        key = self._key(topic, ask)
+    def _look(
+        self, key: Key, topic: FetchTopic, ask: FetchPartition, reader: _Reader, limits: tuple[int, bool]
+    ) -> PartitionData:
         try:
             return self._read(key, topic, ask, reader, limits)
         except Refused as refused:

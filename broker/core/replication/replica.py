@@ -97,7 +97,10 @@ class Replica:
         """Return where a fetcher whose last record we don't have must cut (KIP-595), None when its log fits ours."""
         if ask.last_fetched_epoch < 0 or ask.fetch_offset < self.log.start:
             return None  # the latter is out of range
-        epoch, end = self.log.epochs.end_of(ask.last_fetched_epoch, self.log.end)
+        log_end = self.log.end
+        if ask.last_fetched_epoch == self.log.epochs.latest and ask.fetch_offset <= log_end:
+            return None  # the rule, made short
+        epoch, end = self.log.epochs.end_of(ask.last_fetched_epoch, log_end)
         if epoch == ask.last_fetched_epoch and end >= ask.fetch_offset:
             return None
         if epoch < 0:  # older than all we know: everything from our start on is ours, what was below it is gone

@@ -45,7 +45,9 @@ class Source(Protocol):
         """Let a follower's fetch count; `follower`: its id and broker epoch."""
         ...
 
-    def look(self, topic: FetchTopic, ask: FetchPartition, replica_id: int, limits: tuple[int, bool]) -> PartitionData:
+    def look(
+        self, key: Key, topic: FetchTopic, ask: FetchPartition, replica_id: int, limits: tuple[int, bool]
+    ) -> PartitionData:
         """Return what there is for a follower; `limits`: bytes left, and whether nothing is in the answer yet."""
         ...
 
@@ -169,7 +171,7 @@ class Sessions:
         size, urgent = 0, at_once
         for key in list(session.dirty):
             topic, ask = session.asks[key]
-            data = self._source.look(topic, ask, session.replica_id, (request.max_bytes - size, not size))
+            data = self._source.look(key, topic, ask, session.replica_id, (request.max_bytes - size, not size))
             has_error = data.error_code != 0 or data.diverging_epoch.end_offset >= 0
             urgent = urgent or has_error or self._source.must_hear(ask, data)
             if isinstance(data.records, Region):

@@ -100,7 +100,7 @@ class TransactionCoordinator:
     @property
     def deadline_ms(self) -> int:
         """When `tick` has something to do."""
-        if any(shard.log.is_due for shard in self._loading):
+        if self._loading and any(shard.log.is_due for shard in self._loading):
             return 0
         deadline_ms = self.markers.deadline_ms
         if self._shards:

@@ -6,6 +6,7 @@ the producer's next abort marker its transactional batches are skipped (Kafka: C
 
 from __future__ import annotations
 
+import functools
 import heapq
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,6 +15,9 @@ from broker.wire import batch as wire_batch
 from broker.wire.batch import Buffer
 from broker.wire.messages.fetch import AbortedTransaction
 from broker.wire.record import ABORT, Headers, control_type, decode
+
+REMEMBERED = 1024
+"""So many batches are decoded once, however many consumers fetch them at about the same time."""
 
 
 class ConsumedRecord(NamedTuple):
@@ -41,19 +45,53 @@ def records_of(
     open_aborts: dict[int, None] = {}
     found: list[ConsumedRecord] = []
     following = position
-    for at, header in wire_batch.parse(data):
-        wire_batch.check(data, at, header)
-        while coming and coming[0][0] <= header.last_offset:
+    for content in wire_batch.split(data):
+        batch = _batch(topic, partition, content)
+        while coming and coming[0][0] < batch.next_offset:
             open_aborts[heapq.heappop(coming)[1]] = None
-        if header.is_control:
-            if header.producer_id in open_aborts and control_type(data, at, header)[0] == ABORT:
-                del open_aborts[header.producer_id]
-        elif not (header.is_transactional and header.producer_id in open_aborts):
-            epoch = header.leader_epoch
-            found += [
-                ConsumedRecord(topic, partition, one.offset, one.key, one.value, epoch, one.timestamp_ms, one.headers)
-                for one in decode(data, at, header)
-                if one.offset >= position
-            ]
-        following = max(following, header.next_offset)
+        if batch.is_control:
+            if batch.producer_id in open_aborts and _is_abort(content):
+                del open_aborts[batch.producer_id]
+        elif not (batch.is_transactional and batch.producer_id in open_aborts):
+            records = batch.records
+            found += records if batch.base_offset >= position else [one for one in records if one.offset >= position]
+        following = max(following, batch.next_offset)
     return found, following
+
+
+class _Batch(NamedTuple):
+    """What a consumer needs to know of a batch."""
+
+    base_offset: int
+    next_offset: int
+    producer_id: int
+    is_transactional: bool
+    is_control: bool
+    records: tuple[ConsumedRecord, ...]
+    """None of a control batch."""
+
+
+@functools.lru_cache(REMEMBERED)
+def _batch(topic: str, partition: int, content: bytes) -> _Batch:
+    """Return what one batch holds. Raises CorruptBatchError."""
+    header = wire_batch.parse_header(content, 0)
+    wire_batch.check(content, 0, header)
+    records: tuple[ConsumedRecord, ...] = ()
+    if not header.is_control:
+        epoch = header.leader_epoch
+        records = tuple(
+            ConsumedRecord(topic, partition, one.offset, one.key, one.value, epoch, one.timestamp_ms, one.headers)
+            for one in decode(content, 0, header)
+        )
+    return _Batch(
+        header.base_offset,
+        header.next_offset,
+        header.producer_id,
+        header.is_transactional,
+        header.is_control,
+        records,
+    )
+
+
+def _is_abort(content: bytes) -> bool:
+    return control_type(content, 0, wire_batch.parse_header(content, 0))[0] == ABORT

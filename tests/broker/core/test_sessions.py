@@ -44,8 +44,8 @@ class Source:
         assert follower == (2, 7)
         assert now_ms >= 0
 
-    def look(self, topic, ask, replica_id, limits):
-        assert (topic.topic_id, replica_id) == (TOPIC, 2)
+    def look(self, key, topic, ask, replica_id, limits):
+        assert (key, topic.topic_id, replica_id) == ((TOPIC.hex(), ask.partition), TOPIC, 2)
         self.looked.append(ask.partition)
         log = self.logs[ask.partition]
         size = min(log.end - ask.fetch_offset, ask.partition_max_bytes)
