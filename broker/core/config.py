@@ -73,6 +73,9 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):
     retention_check_ms: int = 5 * 60 * 1000
     cleaner_backoff_ms: int = 15_000
     elr: bool = True
+    one_min_isr: bool = False
+    """Whether `min.insync.replicas` is kept as ELR wants it (see `controller.elr`). Processes do; on simulated nodes it
+    is off, so that a seed's history stays what it was."""
     transaction_version: int = 2
     """The level of `transaction.version` in a new cluster (KIP-890); below 2, clients keep to protocol v1."""
     has_authorizer: bool = False

@@ -152,6 +152,7 @@ def settings(values: Mapping[str, str]) -> Settings:
         endpoints=_endpoints(given, (name, client_address), (nodes_name, node_address)),
         rack=values.get("broker.rack"),
         rack_aware=_is_rack_aware(values.get(SELECTOR, "")),
+        one_min_isr=True,
         has_authorizer=guard.authorizer is not None,
         properties={key: value for key, value in values.items() if not is_known(key)},  # no secret goes further
         **numbers,

@@ -7,6 +7,7 @@ taken away.
 from __future__ import annotations
 
 from broker.core import client_metrics, dynamic_settings, group_settings, topic_settings
+from broker.core.controller import elr
 from broker.core.controller.pipeline import Pipeline
 from broker.core.errors import Code, Refused
 from broker.core.metadata.records import ConfigSet
@@ -94,6 +95,9 @@ class Configs:
             return self._change_group(name, item)
         if kind == client_metrics.KIND:
             return self._change_client_metrics(name, item)
+        if kind == "broker":
+            is_removed = item.config_operation == _DELETE
+            elr.check(self._pipeline.config, self._pipeline.image, name, item.name, is_removed=is_removed)
         setting = item.name if kind == "topic" else _TOPIC_NAMES.get(item.name, "")
         if not setting and dynamic_settings.is_fixed(item.name) and item.config_operation != _DELETE:
             raise Refused(Code.INVALID_REQUEST, f"{item.name} can't be changed while the broker runs")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from broker.core.config import BrokerConfig
+from broker.core.controller import elr
 from broker.core.controller.brokers import Brokers
 from broker.core.controller.configs import Configs
 from broker.core.controller.features import Features, first_levels
@@ -179,6 +180,8 @@ class Controller:
         if not image.features:
             for name, level in first_levels(config).items():
                 self._pipeline.stage(FeatureSet(name, level))
+            for record in elr.safe(config, self._pipeline.image) if config.elr else ():
+                self._pipeline.stage(record)
             self._pipeline.commit(now_ms)
 
     @property

@@ -8,6 +8,7 @@ Kafka: FeatureControlManager.
 from __future__ import annotations
 
 from broker.core.config import BrokerConfig
+from broker.core.controller import elr
 from broker.core.controller.pipeline import Pipeline
 from broker.core.errors import Code, Refused
 from broker.core.metadata.image import ELR_FEATURE, Image
@@ -63,11 +64,19 @@ class Features:
             ]
             return UpdateFeaturesResponse(error_code=refused.code, error_message=refused.message, results=tuple(result))
         for record in records if not request.validate_only else ():
-            if record.name != METADATA_FEATURE:
-                self._pipeline.stage(record)
+            self._stage(record)
         self._pipeline.commit(now_ms)
         results = tuple(UpdatableFeatureResult(feature=ask.feature) for ask in request.feature_updates)
         return UpdateFeaturesResponse(results=results)
+
+    def _stage(self, record: FeatureSet) -> None:
+        if record.name == METADATA_FEATURE:
+            return
+        pipeline = self._pipeline
+        if record.name == ELR_FEATURE and record.level and not pipeline.image.has_elr:
+            for setting in elr.safe(pipeline.config, pipeline.image):
+                pipeline.stage(setting)
+        pipeline.stage(record)
 
     def _change(self, ask: FeatureUpdateKey) -> FeatureSet:
         low, high = SUPPORTED.get(ask.feature, (0, -1))

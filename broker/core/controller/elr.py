@@ -1,0 +1,40 @@
+"""What eligible leader replicas (KIP-966) ask of `min.insync.replicas`: one value for all brokers, known to all.
+
+Who is eligible is decided by the controller with the value that it sees, so no broker may go by another: with ELR on,
+a value for all brokers is there from the beginning, can be changed and not removed, and none is for a broker alone.
+Kafka: ConfigurationControlManager.
+"""
+
+from __future__ import annotations
+
+from broker.core.config import BrokerConfig
+from broker.core.errors import Code, Refused
+from broker.core.metadata.image import Image
+from broker.core.metadata.records import ConfigSet
+from broker.core.topic_settings import DEFAULTS
+
+MIN_ISR = "min.insync.replicas"
+
+
+def safe(config: BrokerConfig, image: Image) -> list[ConfigSet]:
+    """Return the records that must be there before ELR is."""
+    if not config.one_min_isr:
+        return []
+    records = [
+        ConfigSet("broker", name, MIN_ISR, None)
+        for name in (resource.removeprefix("broker:") for resource in image.configs if resource.startswith("broker:"))
+        if name and MIN_ISR in image.config("broker", name)
+    ]
+    if MIN_ISR not in image.config("broker", ""):
+        records.append(ConfigSet("broker", "", MIN_ISR, config.properties.get(MIN_ISR, DEFAULTS[MIN_ISR])))
+    return records
+
+
+def check(config: BrokerConfig, image: Image, broker: str, name: str, *, is_removed: bool) -> None:
+    """Raise Refused(INVALID_CONFIG) where ELR forbids the change of a broker's setting (broker: "" for all)."""
+    if name != MIN_ISR or not image.has_elr or not config.one_min_isr:
+        return
+    if broker:
+        raise Refused(Code.INVALID_CONFIG, f"Broker-level {MIN_ISR} cannot be altered while ELR is enabled.")
+    if is_removed:
+        raise Refused(Code.INVALID_CONFIG, f"Cluster-level {MIN_ISR} cannot be removed while ELR is enabled.")
