@@ -8,7 +8,7 @@ this leader's epoch is committed. Kafka: Partition.fetchOffsetForTimestamp.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from broker.core.broker import Broker
@@ -33,6 +33,8 @@ from broker.wire.messages.describe_quorum import (
     DescribeQuorumRequest,
     DescribeQuorumResponse,
     PartitionData,
+    QuorumListener,
+    QuorumNode,
     ReplicaState,
     TopicData,
 )
@@ -214,4 +216,15 @@ def _describe_quorum(broker: Broker, now_ms: int) -> DescribeQuorumResponse:
         current_voters=tuple(state(*pair) for pair in sorted(voters, key=lambda pair: pair[0])),
         observers=tuple(state(replica, one) for replica, one, votes in others if not votes),
     )
-    return DescribeQuorumResponse(topics=(TopicData(topic_name=METADATA_TOPIC, partitions=(partition,)),))
+    return DescribeQuorumResponse(
+        topics=(TopicData(topic_name=METADATA_TOPIC, partitions=(partition,)),), nodes=tuple(_voters(broker))
+    )
+
+
+def _voters(broker: Broker) -> Iterator[QuorumNode]:
+    """Yield where voters listen: those that are brokers, too, and have registered it."""
+    for voter in broker.config.voters:
+        known = broker.image.brokers.get(voter)
+        for place in known.endpoints[1:2] if known is not None else ():
+            listener = QuorumListener(name=place.name, host=place.host, port=place.port)
+            yield QuorumNode(node_id=voter, listeners=(listener,))

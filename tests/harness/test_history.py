@@ -96,10 +96,15 @@ def test_a_history_is_never_overwritten(tmp_path):
 def test_lines_that_are_collected_are_the_same_lines(tmp_path, at_once):
     path = tmp_path / "history.jsonl"
     ops = [Op(index=i, time=i, process=0, type="invoke", f="send", value="x" * (i % 97)) for i in range(1000)]
-    with pytest.raises(KeyError), HistoryWriter(path, at_once=at_once) as writer:
-        for op in ops:
-            writer.append(op)
-        raise KeyError("a run that fails")
+
+    def write():
+        with HistoryWriter(path, at_once=at_once) as writer:
+            for op in ops:
+                writer.append(op)
+            raise KeyError("a run that fails")
+
+    with pytest.raises(KeyError):
+        write()
     assert path.read_bytes() == b"".join(encode(op) for op in ops)
 
 

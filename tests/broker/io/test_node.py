@@ -17,6 +17,7 @@ from broker.io.served import SERVED
 from broker.wire import codec, record
 from broker.wire.frame import frame
 from broker.wire.messages.alter_client_quotas import AlterClientQuotasRequest, EntityPart, OpData, QuotaChange
+from broker.wire.messages.describe_quorum import DescribeQuorumRequest
 from broker.wire.messages.fetch import FetchPartition, FetchRequest, FetchTopic
 from broker.wire.messages.metadata import MetadataRequest
 from broker.wire.messages.produce import PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData
@@ -287,6 +288,13 @@ def ask(node, message, version):
         connection.sendall(request(message, version, 1))
         payload = receive(connection)
     return codec.decode_response(SERVED[message.api].response, version, payload)[1]
+
+
+def test_the_quorum_is_described_with_where_its_voters_listen(node):
+    (voter,) = ask(node, DescribeQuorumRequest(), 2).nodes
+    (listener,) = voter.listeners
+    assert (voter.node_id, listener.name, listener.host) == (1, "CONTROLLER", "127.0.0.1")
+    assert f"CONTROLLER://127.0.0.1:{listener.port}" in (node.folder / "p").read_text()
 
 
 def test_a_client_beyond_its_limit_is_told_and_held_back(own):
