@@ -39,7 +39,7 @@ def check(name: str, value: str) -> None:
         if not LOW_MS <= int(value) <= HIGH_MS:
             raise Refused(
                 Code.INVALID_REQUEST,
-                f"Invalid value {value} for {name}, interval must be between {LOW_MS} and {HIGH_MS}",
+                f"Invalid value {value} for {name}, interval must be between {LOW_MS} and {HIGH_MS} (1 hour)",
             )
     elif name == MATCH:
         for item in filter(None, (part.strip() for part in value.split(","))):

@@ -100,7 +100,7 @@ class Configs:
             elr.check(self._pipeline.config, self._pipeline.image, name, item.name, is_removed=is_removed)
         setting = item.name if kind == "topic" else _TOPIC_NAMES.get(item.name, "")
         if not setting and dynamic_settings.is_fixed(item.name) and item.config_operation != _DELETE:
-            raise Refused(Code.INVALID_REQUEST, f"{item.name} can't be changed while the broker runs")
+            raise Refused(Code.INVALID_REQUEST, f"Cannot update these configs dynamically: Set({item.name})")
         if not setting:
             return ConfigSet(kind, name, item.name, self._of_broker(item))
         value = self._value(kind, name, item, setting)

@@ -133,7 +133,7 @@ class Partitions:
         topic = self._pipeline.image.topic(name)
         old = None if topic is None else topic.partitions.get(index)
         if old is None:
-            return Code.UNKNOWN_TOPIC_OR_PARTITION, f"no partition {name}-{index}"
+            return Code.UNKNOWN_TOPIC_OR_PARTITION, f"No such partition as {name}-{index}"
         if election is Election.PREFERRED and old.leader == old.replicas[0]:
             return Code.ELECTION_NOT_NEEDED, "the preferred replica leads"
         if election is Election.UNCLEAN and old.leader >= 0:
@@ -184,7 +184,7 @@ class Partitions:
         topic = image.topic(name)
         old = None if topic is None else topic.partitions.get(index)
         if old is None:
-            raise Refused(Code.UNKNOWN_TOPIC_OR_PARTITION, f"no partition {name}-{index}")
+            raise Refused(Code.UNKNOWN_TOPIC_OR_PARTITION, f"No such partition as {name}-{index}")
         original = tuple(replica for replica in old.replicas if replica not in old.adding)
         if target is None:
             if not old.adding and not old.removing:
