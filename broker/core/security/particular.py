@@ -5,7 +5,7 @@ Each is named after its request. Rights and codes are those of Kafka's KafkaApis
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -243,7 +243,31 @@ def add_partitions(message: add_partitions_to_txn.AddPartitionsToTxnRequest, may
 
 
 def create_topics_rule(message: create_topics.CreateTopicsRequest, may: May, _: NameOf) -> Verdict:
-    """Need CREATE on the cluster, or on each topic."""
+    """Need CREATE on the cluster, or on each topic; and DESCRIBE_CONFIGS on a topic to be told what holds for it."""
+    verdict = _created(message, may)
+    hidden = {topic.name for topic in message.topics if not may(Operation.DESCRIBE_CONFIGS, TOPIC, topic.name)}
+    if not hidden or isinstance(verdict, Response):
+        return verdict
+
+    def hide(given: create_topics.CreateTopicsResponse) -> Response:
+        if isinstance(verdict, Narrowed):
+            given = cast("create_topics.CreateTopicsResponse", verdict.finish(given))
+        topics = tuple(_hidden(topic) if topic.name in hidden else topic for topic in given.topics)
+        return msgspec.structs.replace(given, topics=topics)
+
+    return Narrowed(verdict.message if isinstance(verdict, Narrowed) else message, hide)
+
+
+def _hidden(topic: create_topics.CreatableTopicResult) -> create_topics.CreatableTopicResult:
+    """Return what came of a topic without its settings."""
+    if topic.error_code:
+        return topic
+    return msgspec.structs.replace(
+        topic, topic_config_error_code=CODES[TOPIC], configs=None, num_partitions=-1, replication_factor=-1
+    )
+
+
+def _created(message: create_topics.CreateTopicsRequest, may: May) -> Verdict:
     if may(Operation.CREATE, CLUSTER, CLUSTER_NAME):
         return None
     return split(

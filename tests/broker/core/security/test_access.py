@@ -13,6 +13,7 @@ from broker.wire.apis import Api
 from broker.wire.message import Response
 from broker.wire.messages import (
     add_partitions_to_txn,
+    create_topics,
     describe_configs,
     fetch,
     find_coordinator,
@@ -73,6 +74,30 @@ def test_a_refusal_is_an_answer_of_its_request_that_every_version_can_carry(entr
     assert type(verdict) is entry.response
     for version in range(entry.lowest, entry.highest + 1):
         codec.encode_response(verdict, version, correlation_id=1)
+
+
+def test_what_holds_for_a_new_topic_is_told_to_who_may_see_it():
+    names = ("seen", "hidden", "denied")
+    message = create_topics.CreateTopicsRequest(topics=tuple(create_topics.CreatableTopic(name=name) for name in names))
+    rights = may(
+        (Operation.CREATE, ResourceType.TOPIC, "seen"),
+        (Operation.CREATE, ResourceType.TOPIC, "hidden"),
+        (Operation.DESCRIBE_CONFIGS, ResourceType.TOPIC, "seen"),
+    )
+    verdict = judge(message, rights, name_of)
+    assert [topic.name for topic in verdict.message.topics] == ["seen", "hidden"]
+    result = create_topics.CreatableTopicResult
+    config = create_topics.CreatableTopicConfigs(name="retention.ms", value="7")
+    made = tuple(result(name=name, num_partitions=2, replication_factor=1, configs=(config,)) for name in names[:2])
+    seen, hidden, denied = verdict.finish(create_topics.CreateTopicsResponse(topics=made)).topics
+    assert seen == made[0]
+    refused = Code.TOPIC_AUTHORIZATION_FAILED
+    assert hidden == result(name="hidden", topic_config_error_code=refused)
+    assert denied == result(name="denied", error_code=refused)
+    failed = (result(name="hidden", error_code=Code.TOPIC_ALREADY_EXISTS),)
+    assert verdict.finish(create_topics.CreateTopicsResponse(topics=failed)).topics[0] == failed[0]
+    for version in range(2, 8):
+        codec.encode_response(create_topics.CreateTopicsResponse(topics=(hidden,)), version, correlation_id=1)
 
 
 def test_markers_are_written_by_who_may_alter_the_cluster_or_act_for_it():
