@@ -189,7 +189,8 @@ class Connection:
                 if payload is None:
                     break
                 self._open(payload)
-            self._admit()
+            if self._admitted_bytes or self._inbox.pending:
+                self._admit()
         except WireError:
             self.close()  # whoever sends this does not speak Kafka; nobody knows where the next frame begins
         finally:

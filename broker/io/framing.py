@@ -46,7 +46,7 @@ class Inbox:
     @property
     def wanted(self) -> int:
         """Size of the frame that has begun, with its length; 0 while nobody knows."""
-        if self.pending < LENGTH.size:
+        if self._end - self._start < LENGTH.size:
             return 0
         size: int = LENGTH.unpack_from(self._buffer, self._start)[0]
         return LENGTH.size + size
@@ -54,17 +54,20 @@ class Inbox:
     @property
     def missing(self) -> int:
         """Bytes that the frame that has begun still lacks; 0 while nobody knows."""
+        if self._start == self._end:
+            return 0
         return max(0, self.wanted - self.pending)
 
     def space(self) -> memoryview:
         """Return where the next bytes go; never empty."""
-        pending, wanted = self.pending, self.wanted
         capacity = len(self._buffer)
-        if not pending:
+        if self._start == self._end:
             if capacity > KEEP_BYTES:
                 self._renew(START_BYTES)
             self._start = self._end = 0
-        elif wanted > capacity and pending * 2 > capacity:
+            return self._view
+        pending, wanted = self.pending, self.wanted
+        if wanted > capacity and pending * 2 > capacity:
             self._renew(min(wanted, capacity * 2), self._view[self._start : self._end])
         elif self._start + wanted > capacity or self._end == capacity:
             self._compact()

@@ -109,6 +109,7 @@ class Channel:
         self.context = context
         self._peer, self.address = peer, address
         self._client_id, self._deliver = client_id, deliver
+        self._loop = asyncio.get_running_loop()
         self._look_task: asyncio.Task[None] | None = None
         self._link: _Link | None = None
         self._waiting: deque[_Waiting] = deque()
@@ -121,7 +122,7 @@ class Channel:
         message = request.message
         self._next_id = (self._next_id + 1) % MAX_CORRELATION
         version, payload = _encoded(message, self._next_id, self._client_id)
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         deadline_s = loop.time() + request.timeout_ms / 1000
         self._waiting.append(_Waiting(request.token, self._next_id, message.api, version, deadline_s))
         if self._link is None:

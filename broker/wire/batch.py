@@ -22,6 +22,7 @@ Buffer = bytes | bytearray | memoryview
 
 _HEADER = struct.Struct(">qiibIhiqqqhii")
 _PLACE = struct.Struct(">qii")
+_LAST = struct.Struct(">q15xi")
 _CRC = struct.Struct(">I")
 _MAGIC_AT = 16
 HEADER_SIZE = 61
@@ -120,6 +121,13 @@ def next_sequence(sequence: int) -> int:
 def parse_header(buffer: Buffer, position: int) -> BatchHeader:
     """Return the header at `position`; the caller knows that HEADER_SIZE bytes are there."""
     return BatchHeader(*_HEADER.unpack_from(buffer, position))
+
+
+def last_offset_at(buffer: Buffer, position: int) -> int:
+    """Return the last offset of the batch at `position`; the caller knows that HEADER_SIZE bytes are there."""
+    base, delta = _LAST.unpack_from(buffer, position)
+    last: int = base + delta
+    return last
 
 
 def parse(buffer: Buffer, position: int = 0) -> Iterator[tuple[int, BatchHeader]]:

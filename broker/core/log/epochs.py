@@ -51,6 +51,8 @@ class Epochs:
 
     def epoch_at(self, offset: int) -> int:
         """Return the epoch of the record at `offset`, -1 when it is older than the first entry."""
+        if self._starts and offset >= self._starts[-1]:  # nearly always
+            return self._epochs[-1]
         index = bisect_right(self._starts, offset) - 1
         return self._epochs[index] if index >= 0 else -1
 

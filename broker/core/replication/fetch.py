@@ -316,6 +316,21 @@ class Fetching:
         replica = self._replicas.get(key)
         return replica is not None and replica.log.end > ask.fetch_offset
 
+    def quiet(self, key: Key, ask: FetchPartition, replica_id: int) -> tuple[int, int] | None:
+        """Return high watermark and log start where a replica has all there is, and nothing is wrong or throttled."""
+        replica = self._replicas.get(key)
+        leader = None if replica is None else replica.leader
+        if replica is None or leader is None or ask.current_leader_epoch != replica.leader_epoch:
+            return None
+        log = replica.log
+        has_all = ask.fetch_offset == log.end and replica.diverging(ask) is None
+        is_usual = replica_id in leader.followers and replica.config.throttled_leaders is NOBODY
+        if not has_all or not is_usual or self._image().partition(*key) is None:
+            return None
+        if ask.log_start_offset != log.start or ask.fetch_offset < log.cleaned.horizon:
+            return None
+        return log.high_watermark, log.start
+
     def _can_follow(self, leader: Leader, replica: Replica, follower: int, ask: FetchPartition) -> bool:
         """Return whether the follower may go on; one that is empty begins anew anyway."""
         if not replica.config.cleanup.compact:

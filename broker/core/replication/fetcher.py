@@ -216,7 +216,8 @@ class Fetchers:
             return
         if is_current and replica.config.throttled_followers is not NOBODY:
             self._note_fetched(replica, data, now_ms)
-        if replica.next_fetch(self._config.replica_fetch_max_bytes) != ask:
+        has_moved = replica.log.end != ask.fetch_offset
+        if has_moved or replica.next_fetch(self._config.replica_fetch_max_bytes) != ask:
             tail.name(replica.key)
 
     def _take(self, replica: Replica, data: PartitionData) -> bool:
@@ -272,7 +273,7 @@ def _is_late(replica: Replica, data: PartitionData) -> bool:
     records = data.records
     if not isinstance(records, bytes | bytearray | memoryview) or len(records) < batch.HEADER_SIZE:
         return False
-    return batch.parse_header(records, 0).last_offset < replica.log.end
+    return batch.last_offset_at(records, 0) < replica.log.end
 
 
 def _forgotten(tail: Tail) -> tuple[ForgottenTopic, ...]:

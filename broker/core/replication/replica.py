@@ -95,6 +95,9 @@ class Replica:
 
     def diverging(self, ask: FetchPartition) -> EpochEndOffset | None:
         """Return where a fetcher whose last record we don't have must cut (KIP-595), None when its log fits ours."""
+        log = self.log
+        if ask.last_fetched_epoch == log.epochs.latest and ask.fetch_offset <= log.end:
+            return None  # nearly always
         if ask.last_fetched_epoch < 0 or ask.fetch_offset < self.log.start:
             return None  # the latter is out of range
         log_end = self.log.end

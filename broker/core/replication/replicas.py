@@ -161,8 +161,10 @@ class Replicas:
 
     def advance(self, replica: Replica, now_ms: int) -> bool:
         """Move a led partition's high watermark as far as its replicas allow; return whether it moved."""
-        leader = replica.leader
-        if leader is None or not replica.log.advance_high_watermark(self.high_watermark(replica, leader, now_ms)):
+        leader, log = replica.leader, replica.log
+        if leader is None or log.high_watermark >= log.end:
+            return False
+        if not log.advance_high_watermark(self.high_watermark(replica, leader, now_ms)):
             return False
         replica.release()
         return True

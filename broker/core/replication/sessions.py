@@ -59,6 +59,10 @@ class Source(Protocol):
         """Return whether there are records that the follower lacks."""
         ...
 
+    def quiet(self, key: Key, ask: FetchPartition, replica_id: int) -> tuple[int, int] | None:
+        """Return high watermark and log start where that is all that `look` would find; None where it may be more."""
+        ...
+
 
 class Session:
     """One follower's."""
@@ -167,6 +171,8 @@ class Sessions:
 
     def _answer(self, session: Session, request_id: object, request: FetchRequest, *, at_once: bool) -> bool:
         """Answer with what there is, if that is enough to be told; return whether it was."""
+        if not at_once and request.min_bytes > 0 and self._is_quiet(session):
+            return False
         found: list[tuple[Key, PartitionData]] = []
         size, urgent = 0, at_once
         for key in list(session.dirty):
@@ -188,6 +194,19 @@ class Sessions:
             if data.records is not None or not self._source.has_more(key, session.asks[key][1]):
                 del session.dirty[key]  # what got records is named by the follower's next request
         self._out.replies.append(Reply(request_id, _response(session, found)))
+        return True
+
+    def _is_quiet(self, session: Session) -> bool:
+        """Return whether the follower has all there is, as after nearly every request: found without a look at each."""
+        told = []
+        for key in session.dirty:
+            heard = self._source.quiet(key, session.asks[key][1], session.replica_id)
+            if heard is None:
+                return False
+            if session.told.get(key) == heard:
+                told.append(key)
+        for key in told:
+            del session.dirty[key]
         return True
 
     # What happens while a request waits.

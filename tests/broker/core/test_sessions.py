@@ -7,8 +7,10 @@ import pytest
 from broker.core.errors import Code
 from broker.core.quorum.follower import METADATA_TOPIC_ID
 from broker.core.ready import Outbox, Request
+from broker.core.replication.fetch import Fetching
 from broker.core.replication.sessions import FULL_PASS_MS, Sessions
 from broker.wire.messages.fetch import (
+    EpochEndOffset,
     FetchPartition,
     FetchRequest,
     FetchTopic,
@@ -62,6 +64,11 @@ class Source:
 
     def has_more(self, key, ask):
         return self.logs[key[1]].end > ask.fetch_offset
+
+    def quiet(self, key, ask, replica_id):
+        log = self.logs[key[1]]
+        assert replica_id == 2
+        return None if log.error or log.end > ask.fetch_offset else (log.high_watermark, -1)
 
 
 class Leader:
@@ -127,7 +134,7 @@ def test_an_answer_holds_and_costs_what_moved(leader):
     assert leader.append(7) == [(1, 0, {7: 10})]
     assert leader.source.looked == [7]
     assert leader.ask((1, 2), {7: 10}) == []
-    assert leader.source.looked == [7]
+    assert leader.source.looked == [], "a follower that has all there is costs no look"
     assert leader.append(7) == [(1, 0, {7: 10})]
 
 
@@ -230,6 +237,34 @@ def test_a_leader_that_started_anew_is_followed_in_a_new_session():
         network.crash(node, power=False)
         network.start(node)
         assert network.run(until=lambda: healthy(network)), "replication stands still"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_where_a_follower_is_said_to_have_all_a_look_finds_nothing_more(monkeypatch, seed):
+    quiet, said = Fetching.quiet, []
+
+    def checked(self, key, ask, replica_id):
+        heard = quiet(self, key, ask, replica_id)
+        topic = FetchTopic(topic_id=bytes.fromhex(key[0]), partitions=(ask,))
+        data = self.look(key, topic, ask, replica_id, (1 << 20, True))
+        if heard is not None:
+            assert (data.high_watermark, data.log_start_offset) == heard
+            assert (data.error_code, data.records, data.diverging_epoch) == (Code.NONE, None, EpochEndOffset())
+            assert not self.must_hear(ask, data)
+        said.append((heard is None, data.records is None))
+        return heard
+
+    monkeypatch.setattr(Fetching, "quiet", checked)
+    network = cluster(seed=seed)
+    key = create(network, partitions=5)
+    for number in range(8):
+        assert network.run(until=lambda: healthy(network))
+        assert produced(network, key, b"%d" % number).error_code == Code.NONE
+        node, _ = newest_leader(network, key)
+        network.crash(node, power=number % 2 == 1)
+        network.start(node)
+    assert network.run(until=lambda: healthy(network))
+    assert {(False, True), (True, False)} <= set(said), "both were asked about"
 
 
 def test_a_follower_that_was_quiet_for_long_is_in_sync_when_a_record_comes():
