@@ -147,6 +147,9 @@ def test_identities_only_rise_and_never_pass_the_last_epoch(requests, epoch):
     value, ids = transaction(epoch=epoch), 100
     for kind, shift, v2 in requests:
         old, ids = value, ids + 1
+        names_an_epoch = kind in {"add", "commit", "abort"} or (kind == "init" and not v2)
+        if names_an_epoch and old.epoch + shift == LAST_EPOCH:
+            continue  # only fencing takes it, and nobody is told: no producer can ask with it
         try:
             if kind == "init":
                 value = init(old, NEW if v2 else Init(old.producer_id, old.epoch + shift, 5), ids)
