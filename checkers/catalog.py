@@ -89,6 +89,7 @@ _DECIDED_OTHERWISE = ("cross-transaction",)
 """The end of a transaction was asked for twice, and the next one's records were lost."""
 _FORGOTTEN = ("committed-offset-regression", "fenced-commit-applied", "double-ownership", "zombie-commit", "duplicate")
 """What coordinators and leaders know is in logs as well, and is lost with them."""
+_STATE_LOST = "unsynced loss of coordinators' state"
 _ENDED_BY_ANOTHER = (
     "cross-transaction",
     "lost-write",
@@ -160,6 +161,8 @@ def _permitted_by_brokers(options: CheckOptions) -> dict[str, str]:
     cut_off = (*_LOSS, *_AFTER_LOSS, *_ELECTED, *_REWRITTEN, *_WATERMARKS, *_COPIES, *_DECIDED_OTHERWISE)
     if options.unsynced_loss:
         settings.update(dict.fromkeys((*cut_off, *_FORGOTTEN), "unsynced loss"))
+    if options.unsynced_state:  # a coordinator that has forgotten a transaction ends it otherwise, or never
+        settings.update(dict.fromkeys((*_FORGOTTEN, *_ENDED_BY_ANOTHER, "hung-transaction"), _STATE_LOST))
     if options.unclean_election:
         settings.update(dict.fromkeys(cut_off, "unclean election"))
     return settings

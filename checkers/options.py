@@ -49,6 +49,8 @@ class CheckOptions(msgspec.Struct, frozen=True, kw_only=True):
     """An EndTxn of transactions protocol v1 may arrive after its retry, and end the next transaction (KAFKA-17754)."""
     unsynced_loss: bool = False
     """Nodes may lose power, and what they acknowledged need not be on any disk: it counts where one did."""
+    unsynced_state: bool = False
+    """The same of what coordinators acknowledged, where the topics' own records are on disks: transactions, offsets."""
     retention_ms: int | None = None
     """Records expire after so long; None: not while anybody looks."""
     faults: tuple[str, ...] = ()
@@ -78,11 +80,14 @@ def options_of_scenario(scenario: Mapping[str, Any]) -> CheckOptions:
     Fault names are taken from `nemesis` ("a,b" and "a+b"); `all` names no kind, the caller replaces it if it wants
     every kind to have bitten.
     """
-    config = {**scenario.get("broker_config", {}), **scenario.get("topic_config", {})}
+    of_brokers, of_topics = scenario.get("broker_config", {}), scenario.get("topic_config", {})
+    config = {**of_brokers, **of_topics}
     named = str(scenario.get("nemesis", "")).replace("+", ",").split(",")
     faults = tuple(dict.fromkeys(name.strip() for name in named if name.strip() not in _NO_FAULT | {"all"}))
     defaults = CheckOptions()
     workload = str(scenario.get("workload", KAFKA))
+    loses_power = any(name.strip().startswith(_POWER) for name in named)
+    is_synced, has_synced_state = _is_synced(of_brokers, of_topics), _is_synced(of_brokers, {})
     return CheckOptions(
         workload=KAFKA if workload in {"txn", "send-poll", "copy", "compaction", "retention", "groups"} else workload,
         isolation=scenario.get("isolation", defaults.isolation),
@@ -97,7 +102,8 @@ def options_of_scenario(scenario: Mapping[str, Any]) -> CheckOptions:
         producers_expire_ms=int(config.get("producer.id.expiration.ms", defaults.producers_expire_ms)),
         clocks_differ=any(name.startswith(_CLOCKS) for name in config),
         late_ends=scenario.get("transaction_protocol") == 1 and _latest_ms(config) > PATIENCE_MS,
-        unsynced_loss=any(name.strip().startswith(_POWER) for name in named) and not _is_synced(config),
+        unsynced_loss=loses_power and not is_synced,
+        unsynced_state=loses_power and is_synced and not has_synced_state,
         retention_ms=_retention_ms(config),
         min_isr=scenario.get("min_isr"),
         faults=faults,
@@ -113,9 +119,9 @@ def _latest_ms(config: Mapping[str, str]) -> float:
     return float(str(config.get("harness.sim.stall.ms", "0")).rpartition("-")[2])
 
 
-def _is_synced(config: Mapping[str, str]) -> bool:
-    """Whether every batch is on a disk before it is acknowledged."""
-    return "1" in {str(config.get("flush.messages")), str(config.get("log.flush.interval.messages"))}
+def _is_synced(of_brokers: Mapping[str, str], of_topics: Mapping[str, str]) -> bool:
+    """Whether every batch is on a disk before it is acknowledged, by a topic's own settings or those of its brokers."""
+    return str(of_topics.get("flush.messages", of_brokers.get("log.flush.interval.messages"))) == "1"
 
 
 def _retention_ms(config: Mapping[str, str]) -> int | None:

@@ -156,7 +156,7 @@ def _run(checker: Checker, case: Case, findings: Findings) -> None:
 def _permissions(case: Case, findings: Findings) -> None:
     options = case.options
     if not any(fault.bit and fault.name.startswith(POWER) for fault in case.phases.faults):
-        options = msgspec.structs.replace(options, unsynced_loss=False)
+        options = msgspec.structs.replace(options, unsynced_loss=False, unsynced_state=False)
     for name, setting in permitted(options, reads_disagree=identity.reads_disagree(case)).items():
         if findings.has(name):
             findings.permit(name, setting)

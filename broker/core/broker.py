@@ -59,6 +59,7 @@ from broker.wire.messages.metadata import MetadataRequest, MetadataResponse
 
 MAX_ROUNDS = 1000
 """Requests of a node to itself within one step; more means that it talks to itself for ever."""
+_STOPPED = Life.STOPPED  # asked after every event; a member of an enum is found by a search in Python 3.11
 
 
 class Asker(Protocol):
@@ -169,7 +170,7 @@ class Broker:
     @property
     def is_stopped(self) -> bool:
         """Whether the node has stopped in order: the driver may end."""
-        return self.lifecycle.life is Life.STOPPED
+        return self.lifecycle.life is _STOPPED
 
     def step(self, event: Event, now_ms: int) -> Ready:
         """Handle one event; see `broker.core.ready` for what to do with the result, and in which order."""

@@ -67,6 +67,22 @@ def test_power_takes_only_what_was_not_synced(changes, is_permitted):
 
 
 @pytest.mark.parametrize(
+    ("changes", "is_permitted"),
+    [
+        ({"topic_config": {"flush.messages": "1"}}, True),
+        ({"topic_config": {"flush.messages": "1"}, "nemesis": "kill-all"}, False),
+        ({"topic_config": {"flush.messages": "1"}, "broker_config": {"log.flush.interval.messages": "1"}}, False),
+        ({"broker_config": {"log.flush.interval.messages": "1"}}, False),
+    ],
+)
+def test_coordinators_forget_where_only_the_topics_are_synced(changes, is_permitted):
+    found = permitted(options_of_scenario({"nemesis": "lose-power-all"} | changes), reads_disagree=True)
+    names = {"hung-transaction", "committed-offset-regression", "torn-transaction"}
+    assert {found.get(name) for name in names} == ({"unsynced loss of coordinators' state"} if is_permitted else {None})
+    assert not {"inconsistent-offsets", "hw-regression", "replica-divergence", "phantom-read"} & found.keys()
+
+
+@pytest.mark.parametrize(
     ("fault", "bit", "setting"),
     [("lose-power-all", True, "unsynced loss"), ("lose-power-all", False, None), ("kill-all", True, None)],
 )
