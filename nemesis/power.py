@@ -2,8 +2,8 @@
 
 One node at a time loses nothing that was acknowledged: the others hold it, and a node that was not stopped in order may
 not lead again before it has caught up (KIP-966). All at once is the power loss that only a sync before the
-acknowledgement survives (`flush.messages=1`); without it Kafka promises nothing, and records are lost lawfully. A topic's
-own `flush.messages` leaves out what coordinators keep: transactions and offsets want `log.flush.interval.messages=1`.
+acknowledgement survives (`flush.messages=1`); without it Kafka promises nothing, and records are lost lawfully. What
+coordinators keep, transactions and offsets, is not in the topic: it wants the brokers' `log.flush.interval.messages=1`.
 """
 
 from __future__ import annotations
