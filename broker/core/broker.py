@@ -154,15 +154,15 @@ class Broker:
         self.offsets = TransactionalOffsets(self.groups, self.verifier, self.replicas, out, image=lambda: self.image)
         self.forwarding = Forwarding(config, out, controller=lambda: self.quorum.leader_id)
         self._askers: tuple[Asker, ...] = (
-            self.quorum,
-            self.forwarding,
             self.fetchers,
-            self.isr,
-            self.lifecycle,
+            self.quorum,
             self.verifier,
             self.transactions.markers,
+            self.lifecycle,
+            self.isr,
+            self.forwarding,
             self.ids,
-        )
+        )  # who asks most comes first
         self._at_once = routes.at_once(self)
         self._later = routes.later(self)
         self.quorum.start(now_ms)

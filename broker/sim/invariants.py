@@ -62,6 +62,8 @@ class Invariants:
         self._leaders: dict[tuple[Key, int], str] = {}
         self._newest: tuple[int, Image] = (-1, Image())
         self._damaged: set[tuple[str, str]] = set()
+        self._replays: dict[tuple[bytes, ...], Producers] = {}
+        """What the same bytes on several replicas add up to; forgotten after each look."""
 
     def stepped(self, node: Node, event: Event, ready: Ready) -> None:
         """Check what the step may have broken."""
@@ -164,6 +166,7 @@ class Invariants:
         if wrong:
             self._violate("LeaderCompletenessProperty", node, _name(replica), wrong)
         self._producers(node, replica)
+        self._replays.clear()
 
     def _is_current(self, replica: Replica) -> bool:
         decided = self._newest[1].partition(*replica.key)
@@ -201,7 +204,11 @@ class Invariants:
         log = replica.log
         if log.start > 0 or self._is_compacted(replica) or (node.name, log.name) in self._damaged:
             return
-        said = {one.producer_id: one for one in _replayed(log, node).all()}
+        segments = tuple(node.disk.read(log.name, segment.base, 0, segment.size) for segment in log.segments)
+        replayed = self._replays.get(segments)
+        if replayed is None:
+            replayed = self._replays[segments] = _replayed(segments)
+        said = {one.producer_id: one for one in replayed.all()}
         for one in log.producers.all():
             wanted = said.get(one.producer_id)
             if wanted is None or _essence(one) != _essence(wanted):
@@ -220,6 +227,7 @@ class Invariants:
             if node.broker is not None:
                 for replica in node.broker.replicas:
                     self._producers(node, replica)
+        self._replays.clear()
 
     # Faults of disks.
 
@@ -268,11 +276,10 @@ def _touched(broker: Broker, life: _Life, event: Event, ready: Ready) -> Iterabl
     return found.values()
 
 
-def _replayed(log: PartitionLog, node: Node) -> Producers:
-    """Return the producer state that the whole log adds up to."""
+def _replayed(segments: tuple[bytes, ...]) -> Producers:
+    """Return the producer state that segments add up to."""
     producers = Producers()
-    for segment in log.segments:
-        data = node.disk.read(log.name, segment.base, 0, segment.size)
+    for data in segments:
         for at, header in batch.parse(data):
             if header.producer_id < 0:
                 continue
