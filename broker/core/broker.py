@@ -59,6 +59,8 @@ from broker.wire.messages.metadata import MetadataRequest, MetadataResponse
 
 MAX_ROUNDS = 1000
 """Requests of a node to itself within one step; more means that it talks to itself for ever."""
+REMEMBERED_ANSWERS = 100
+"""To questions for metadata: many clients ask the same again and again."""
 _STOPPED = Life.STOPPED  # asked after every event; a member of an enum is found by a search in Python 3.11
 
 
@@ -103,6 +105,7 @@ class Broker:
         self._own_open = 0  # requests of this node to itself that are not answered
         self._slow_deadline_ms = 0
         self._dirty: dict[Key, None] = {}
+        self._told: dict[tuple[MetadataRequest, int, bool], MetadataResponse] = {}  # until the image changes
         self._asked_for_topics: dict[str, int] = {}
         self.replicas = Replicas(config, storage, out)
         self.lifecycle = Lifecycle(
@@ -241,9 +244,17 @@ class Broker:
         Until it has caught up with its own registration, that is the past: partitions are not told (Kafka opens no door
         before that).
         """
-        leader_id = self.quorum.leader_id
-        answer = cluster.metadata(self.image, request, cluster_id=self.config.cluster_id, leader_id=leader_id)
-        return answer if self._active else cluster.without_partitions(answer)
+        question = request, self.quorum.leader_id, self._active
+        answer = self._told.get(question)
+        if answer is None:
+            cluster_id, leader_id = self.config.cluster_id, self.quorum.leader_id
+            answer = cluster.metadata(self.image, request, cluster_id=cluster_id, leader_id=leader_id)
+            if not self._active:
+                answer = cluster.without_partitions(answer)
+            if len(self._told) >= REMEMBERED_ANSWERS:
+                self._told.clear()
+            self._told[question] = answer
+        return answer
 
     def create_and_tell(self, request: MetadataRequest, now_ms: int) -> MetadataResponse:
         """Ask for the topics that are not there; the client looks again until they are."""
@@ -361,6 +372,7 @@ class Broker:
 
     def committed(self, entry: Entry, now_ms: int) -> None:
         """Apply committed records to the image; `_settle` carries them to the partitions."""
+        self._told.clear()
         for value in entry.values:
             record = decode(value)
             if isinstance(record, TopicDeleted) and record.topic_id in self.image.topics:
@@ -379,6 +391,7 @@ class Broker:
 
     def restored(self, snapshot: Snapshot, now_ms: int) -> None:
         """Replace the image by a snapshot's."""
+        self._told.clear()
         del now_ms
         gone = [replica.key for replica in self.replicas]
         self.image = load(snapshot.data)

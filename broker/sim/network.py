@@ -25,6 +25,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
+import msgspec
+
 from broker.sim.loop import MS_NS, Future, Loop, TimedOutError
 
 CLIENTS = "clients"
@@ -171,8 +173,7 @@ class _Direction:
             self.deliver(item)
 
 
-@dataclass(slots=True)
-class _Call:
+class _Call(msgspec.Struct, gc=False):
     """A request on its way; `on_reply` gets the answer, or None when the connection is lost first."""
 
     message: Any
