@@ -21,6 +21,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -196,6 +197,7 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=Path("results/day"))
     options = parser.parse_args()
     options.results.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench.day: ended from outside"))  # what it started goes with it
     with tempfile.TemporaryDirectory(prefix="bench-day-") as name:
         return day(options, Path(name) / "cluster")
 
