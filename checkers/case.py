@@ -13,7 +13,7 @@ from checkers.log_view import READ_COMMITTED, TYPE_FAIL, TYPE_NAMES, TYPE_OK, Lo
 from checkers.options import CheckOptions
 from checkers.phases import Phases
 from checkers.placement import Placement
-from checkers.samples import Sample, samples_of
+from checkers.samples import Beside, Sample, beside_records, samples_of
 from harness.history import DELETE_RECORDS
 
 
@@ -56,6 +56,11 @@ class Case:
     def samples(self) -> list[Sample]:
         """The answered probes in order of their answers."""
         return samples_of(self.view)
+
+    @cached_property
+    def beside_records(self) -> Beside:
+        """What records say of themselves beside offset and value."""
+        return beside_records(self.view)
 
     @cached_property
     def reader_is_ok(self) -> Bools:

@@ -66,9 +66,8 @@ def _outputs(case: Case) -> _Outputs:
     view, placement = case.view, case.placement
     records = view.records
     found: list[tuple[int, int, int]] = []
-    for row, extra in records.extras.items():
-        source = extra.get("source") if isinstance(extra, dict) else None
-        if isinstance(source, list) and len(source) == SOURCE_SIZE:
+    for row, source in case.beside_records.sources:
+        if len(source) == SOURCE_SIZE:
             key = view.keys.get(source[0])
             if key is not None and isinstance(source[1], int):
                 found.append((row, key, source[1]))

@@ -35,20 +35,9 @@ METADATA_LAG_ROWS = 200
 """An answer of another node with a later partition epoch, within so many rows, makes an answer doubtful."""
 
 
-def record_epochs(case: Case) -> tuple[Ints, Ints]:
-    """Return (record rows whose batch's leader epoch is known, the epochs)."""
-    rows, epochs = [], []
-    for row, extra in case.view.records.extras.items():
-        epoch = extra.get("epoch") if isinstance(extra, dict) else None
-        if isinstance(epoch, int) and epoch >= 0:
-            rows.append(row)
-            epochs.append(epoch)
-    return np.array(rows, np.int64), np.array(epochs, np.int64)
-
-
 def leader_epochs(case: Case, findings: Findings) -> None:
     """Report everything that leader epochs prove."""
-    rows, epochs = record_epochs(case)
+    rows, epochs = case.beside_records.epoch_rows, case.beside_records.epochs
     known = case.placement.record_slot[rows] >= 0
     rows, epochs = rows[known], epochs[known]
     _along_the_log(case, findings, rows, epochs)

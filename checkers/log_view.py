@@ -29,6 +29,7 @@ from checkers.micro_ops import (
     are_plain,
     deletion,
     demand_list,
+    flatten,
     has_more,
     intended,
     is_copy,
@@ -409,19 +410,15 @@ class ViewBuilder:
     def _records_slowly(self, batch: _Batch, row: int) -> array[int]:
         flat = array("q")
         for number, records in zip(batch.segment_numbers, batch.record_lists, strict=True):
+            before = len(flat)
             try:
-                for record in records:
-                    said = said_beside(record)
-                    flat.append(offset_of(record[0]))
-                    flat.append(self.values.code(record[1]))
-                    if said is not None:
-                        self._extras[row] = said
-                    row += 1
+                flatten(records, flat, self.values.code, self._extras, row)
             except _MALFORMED as error:
                 raise HistoryError(
                     f"{self.name}:{number}: a polled record is [offset, value] or [offset, value, {{...}}], not "
-                    f"{record!r}"
+                    f"{records[(len(flat) - before) // RECORD_SIZE]!r}"
                 ) from error
+            row += len(records)
         return flat
 
     def finish(self, isolation: str) -> LogView:

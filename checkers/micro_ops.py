@@ -6,6 +6,8 @@ may say more before it sends (`[null, v, {...}]`). JSON's true, 1 and 1.0 are th
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -64,6 +66,26 @@ def offset_of(value: Any) -> int:
     if type(value) is not int or not NO_OFFSET <= value < FOREIGN:
         raise TypeError(f"an offset is an integer of 0 or more, or null, not {value!r}")
     return value
+
+
+def flatten(
+    records: list[Any], flat: array[int], code: Callable[[Any], int], extras: dict[int, dict[str, Any]], row: int
+) -> None:
+    """Append offset and code of each record, and note what records say beside; `row` is that of the first one.
+
+    Raises what a malformed record raises; what comes before it has been appended.
+    """
+    append = flat.append
+    for record in records:
+        offset, value = record[0], record[1]
+        said = record[2] if len(record) == RECORD_SIZE + 1 and type(record[2]) is dict else said_beside(record)
+        if type(offset) is not int or type(value) is not int or offset < 0 or max(offset, value, -value) >= FOREIGN:
+            offset, value = offset_of(offset), code(value)
+        append(offset)  # as they are, nearly always
+        append(value)
+        if said:
+            extras[row] = said
+        row += 1
 
 
 def deletion(value: Any) -> dict[str, Any]:

@@ -169,7 +169,7 @@ def _quorum(findings: Findings, samples: list[Sample]) -> None:
 
 
 def _times(case: Case, findings: Findings, samples: list[Sample]) -> None:
-    rows, stamps = _stamped(case)
+    rows, stamps = case.beside_records.stamp_rows, case.beside_records.stamps
     if not samples or not len(rows):
         findings.not_checked.append(TIMES)
         return
@@ -225,13 +225,3 @@ def _existed(case: Case, rows: Ints, sample: Sample) -> Bools:
         led = [records.extras[int(row)].get("epoch") for row in rows]
         known &= np.array([isinstance(e, int) and isinstance(epoch, int) and e <= epoch for e in led], np.bool_)
     return known
-
-
-def _stamped(case: Case) -> tuple[Ints, Ints]:
-    rows, stamps = [], []
-    for row, extra in case.view.records.extras.items():
-        stamp = extra.get("ts") if isinstance(extra, dict) else None
-        if isinstance(stamp, int):
-            rows.append(row)
-            stamps.append(stamp)
-    return np.array(rows, np.int64), np.array(stamps, np.int64)

@@ -1,10 +1,13 @@
-"""The answers of nodes to probes, in order: what several checkers look at."""
+"""What several checkers look at: the answers of nodes to probes, and what records say of themselves."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from checkers.columns import Ints
 from checkers.log_view import LogView
 from harness.history import INVOKE, OK
 
@@ -42,3 +45,36 @@ def samples_of(view: LogView) -> list[Sample]:
             node = process.removeprefix("probe/")
             out.append(Sample(index[row], asked.pop(process), row, node, line.value))
     return out
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """Record rows and what their third element says: the batch's leader epoch, its timestamp, what it is a copy of."""
+
+    epoch_rows: Ints
+    epochs: Ints
+    stamp_rows: Ints
+    stamps: Ints
+    sources: list[tuple[int, list[Any]]]
+
+
+def beside_records(view: LogView) -> Beside:
+    """Return what records say of themselves, in one pass."""
+    epochs: list[tuple[int, int]] = []
+    stamps: list[tuple[int, int]] = []
+    sources: list[tuple[int, list[Any]]] = []
+    for row, extra in view.records.extras.items():
+        if isinstance(extra, dict):
+            epoch, stamp, source = extra.get("epoch"), extra.get("ts"), extra.get("source")
+            if isinstance(epoch, int) and epoch >= 0:
+                epochs.append((row, epoch))
+            if isinstance(stamp, int):
+                stamps.append((row, stamp))
+            if isinstance(source, list):
+                sources.append((row, source))
+    return Beside(*_columns(epochs), *_columns(stamps), sources)
+
+
+def _columns(pairs: list[tuple[int, int]]) -> tuple[Ints, Ints]:
+    both = np.array(pairs, np.int64).reshape(-1, 2)
+    return np.ascontiguousarray(both[:, 0]), np.ascontiguousarray(both[:, 1])

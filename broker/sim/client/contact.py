@@ -93,7 +93,11 @@ class Contact:
         """
         wait_ms = self.config.request_timeout_ms if timeout_ms is None else timeout_ms
         until_ns = self.loop.now_ns + int(wait_ms * MS_NS)
-        connection = await self._connected(node, channel, wait_ms)
+        link = self._links.get((node, channel))
+        if link is not None and link.connection is not None and link.connection.is_open:
+            connection = link.connection
+        else:
+            connection = await self._connected(node, channel, wait_ms)
         try:
             left_ms = max((until_ns - self.loop.now_ns) / MS_NS, MIN_WAIT_MS)
             return await connection.call(message, version=version, timeout_ms=left_ms)
