@@ -27,6 +27,7 @@ from broker.core.ready import (
     Truncate,
     Write,
 )
+from broker.wire.batch import Buffer
 from broker.wire.messages.fetch import Region
 
 
@@ -95,10 +96,7 @@ class Disk:
         """Perform one write. Raises OSError when the disk is full."""
         match write:
             case Append(log, base, position, data):
-                self._refuse_if_full(log)
-                segment = self._segments.setdefault(log, {}).setdefault(base, _Segment())
-                assert len(segment.data) == position, (log, base, len(segment.data), position)
-                segment.data += data
+                self._append(log, base, position, data)
             case Truncate(log, base, size):
                 self._segments[log][base].truncate(size)
             case DropSegment(log, base):
@@ -126,6 +124,17 @@ class Disk:
                 self._files.pop(name, None)
             case _:
                 assert_never(write)
+
+    def _append(self, log: str, base: int, position: int, data: Buffer) -> None:
+        self._refuse_if_full(log)
+        segments = self._segments.get(log)
+        if segments is None:
+            segments = self._segments[log] = {}
+        segment = segments.get(base)
+        if segment is None:
+            segment = segments[base] = _Segment()
+        assert len(segment.data) == position, (log, base, len(segment.data), position)
+        segment.data += data
 
     def _refuse_if_full(self, name: str) -> None:
         if self.full:

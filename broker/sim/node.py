@@ -32,7 +32,7 @@ from broker.sim.loop import EPOCH_MS, MS_NS, Loop, Timer
 from broker.sim.network import Accepted, Incoming, Network
 from broker.sim.peers import Peers
 from broker.wire.messages.describe_quorum import DescribeQuorumResponse
-from broker.wire.messages.fetch import FetchResponse, Region
+from broker.wire.messages.fetch import FetchableTopicResponse, FetchResponse, PartitionData, Region
 from broker.wire.messages.find_coordinator import FindCoordinatorRequest
 from broker.wire.messages.produce import ProduceRequest
 
@@ -327,21 +327,21 @@ class Process:
 
     def _resolved(self, message: FetchResponse) -> FetchResponse | None:
         """Put bytes in place of regions; None when one is not there any more."""
-        if not any(isinstance(data.records, Region) for topic in message.responses for data in topic.partitions):
-            return message
-        responses = []
-        for topic in message.responses:
-            partitions = []
-            for data in topic.partitions:
-                if isinstance(data.records, Region):
-                    records = self.node.disk.fetch(data.records)
-                    if len(records) != data.records.size:
+        responses: list[FetchableTopicResponse] | None = None
+        for place, topic in enumerate(message.responses):
+            partitions: list[PartitionData] | None = None
+            for index, data in enumerate(topic.partitions):
+                region = data.records
+                if isinstance(region, Region):
+                    records = self.node.disk.fetch(region)
+                    if len(records) != region.size:
                         return None
-                    partitions.append(msgspec.structs.replace(data, records=records))
-                else:
-                    partitions.append(data)
-            responses.append(msgspec.structs.replace(topic, partitions=tuple(partitions)))
-        return msgspec.structs.replace(message, responses=tuple(responses))
+                    partitions = partitions or list(topic.partitions)
+                    partitions[index] = msgspec.structs.replace(data, records=records)
+            if partitions is not None:
+                responses = responses or list(message.responses)
+                responses[place] = msgspec.structs.replace(topic, partitions=tuple(partitions))
+        return message if responses is None else msgspec.structs.replace(message, responses=tuple(responses))
 
 
 def _own(message: ProduceRequest) -> ProduceRequest:
