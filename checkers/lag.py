@@ -7,12 +7,13 @@ highest one it has read had been known to exist. A position starts at -1 where a
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from checkers.case import Case
-from checkers.log_view import TYPE_FAIL, TYPE_OK
+from checkers.log_view import TYPE_FAIL, TYPE_OK, Calls, LogView
 
 LAG_LIMIT = 100_000
 """Calls times keys that are measured; beyond it the measure would cost more than the judgement."""
@@ -25,11 +26,7 @@ def realtime_lag(case: Case) -> list[dict[str, Any]] | None:
     if calls.size * max(1, len(view.keys)) > LAG_LIMIT:
         return None
     known = _first_shown(case)
-    seen: dict[int, dict[int, int]] = {}
-    for table in (view.sends, view.records):  # a transaction's own sends count as read, as in Jepsen
-        for call, key, offset in zip(table.call.tolist(), table.key.tolist(), table.offset.tolist(), strict=True):
-            tops = seen.setdefault(call, {})
-            tops[key] = max(tops.get(key, -1), offset)
+    seen = _seen(view)
     members: dict[int, list[int]] = {call: [] for call in view.assigns.call.tolist()}
     for call, key in zip(view.assigns.member_call.tolist(), view.assigns.member_key.tolist(), strict=True):
         members[call].append(key)
@@ -38,13 +35,12 @@ def realtime_lag(case: Case) -> list[dict[str, Any]] | None:
     out: list[dict[str, Any]] = []
     polling = {code for code, name in enumerate(view.kinds.names) if name in {"poll", "txn"}}
     subscribe = view.kinds.get("subscribe")
-    for call in range(calls.size):
-        process, f = int(calls.process[call]), int(calls.f[call])
-        if call in members and calls.type[call] == TYPE_OK:
+    for call, process, f in _ok_calls(calls):
+        if call in members:
             held = positions.get(process, {})
             keep = {} if f == subscribe else {key: held.get(key, -1) for key in members[call]}
             positions[process] = keep
-        elif f in polling and calls.type[call] == TYPE_OK:
+        elif f in polling:
             held = positions.setdefault(process, {})
             for key, top in seen.get(call, {}).items():
                 held[key] = max(held.get(key, -1), top)
@@ -58,6 +54,25 @@ def realtime_lag(case: Case) -> list[dict[str, Any]] | None:
                 for key, position in held.items()
             )
     return out
+
+
+def _seen(view: LogView) -> dict[int, dict[int, int]]:
+    """Return call -> key -> the highest offset; a transaction's own sends count as read, as in Jepsen."""
+    seen: dict[int, dict[int, int]] = {}
+    for table in (view.sends, view.records):
+        for call, key, offset in zip(table.call.tolist(), table.key.tolist(), table.offset.tolist(), strict=True):
+            tops = seen.get(call)
+            if tops is None:
+                seen[call] = {key: offset}
+            else:
+                tops[key] = max(tops.get(key, -1), offset)
+    return seen
+
+
+def _ok_calls(calls: Calls) -> Iterable[tuple[int, int, int]]:
+    """Return (call, process, f) of the calls that are ok."""
+    rows = np.flatnonzero(calls.type == TYPE_OK)
+    return zip(rows.tolist(), calls.process[rows].tolist(), calls.f[rows].tolist(), strict=True)
 
 
 def worst(lags: list[dict[str, Any]]) -> dict[str, Any]:
