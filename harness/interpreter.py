@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from harness.client import Client, Clients, Now
 from harness.generator import Generator
 from harness.history import INFO, Op, Process
+from harness.mailbox import Mailbox
 from harness.scheduler import Dispatch, Done, Point, Scheduler, Wait
 
 LAST_CALLS_S = 20.0
@@ -33,7 +34,7 @@ class _Ended:
 class Worker(threading.Thread):
     """Runs one process's client: opens it, invokes ops from its inbox, renews it after `info`."""
 
-    def __init__(self, process: Process, clients: Clients, now: Now, outbox: queue.SimpleQueue[Op | _Ended]) -> None:
+    def __init__(self, process: Process, clients: Clients, now: Now, outbox: Mailbox[Op | _Ended]) -> None:
         """Prepare the thread; the client is opened in it."""
         super().__init__(name=f"worker-{process}", daemon=True)
         self.inbox: queue.SimpleQueue[Op | None] = queue.SimpleQueue()
@@ -77,7 +78,7 @@ class Interpreter:
         self._scheduler = Scheduler(generator, concurrency, tuple(others))
         self._record = record
         self._began_ns = time.monotonic_ns()
-        self._outbox: queue.SimpleQueue[Op | _Ended] = queue.SimpleQueue()
+        self._outbox: Mailbox[Op | _Ended] = Mailbox()
         names: list[Process] = [*range(concurrency), *others]
         self._workers = {
             p: Worker(p, clients if isinstance(p, int) else others[p], self.now, self._outbox) for p in names
@@ -120,7 +121,7 @@ class Interpreter:
     def _wait(self, until_ns: int | None) -> None:
         timeout_s = None if until_ns is None else max(0.0, (until_ns - self.now()) / 1e9)
         try:
-            self._take(self._outbox.get(timeout=timeout_s))
+            self._take(self._outbox.get(timeout_s))
         except queue.Empty:
             return
 
@@ -141,7 +142,7 @@ class Interpreter:
         deadline = time.monotonic() + LAST_CALLS_S
         while busy and (left := deadline - time.monotonic()) > 0:
             try:
-                busy -= self._take(self._outbox.get(timeout=left))
+                busy -= self._take(self._outbox.get(left))
             except queue.Empty:
                 return
 

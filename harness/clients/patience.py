@@ -17,6 +17,8 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from harness.mailbox import Mailbox
+
 T = TypeVar("T")
 
 
@@ -26,7 +28,7 @@ class OutOfPatienceError(Exception):
 
 def bounded(call: Callable[[], T], timeout_s: float) -> T:
     """Return what `call` returns, or raise what it raises, or OutOfPatienceError after timeout_s."""
-    box: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
+    box: Mailbox[tuple[T | None, BaseException | None]] = Mailbox()
 
     def run() -> None:
         try:
@@ -36,7 +38,7 @@ def bounded(call: Callable[[], T], timeout_s: float) -> T:
 
     threading.Thread(target=run, name="bounded-call", daemon=True).start()
     try:
-        result, error = box.get(timeout=timeout_s)
+        result, error = box.get(timeout_s)
     except queue.Empty:
         raise OutOfPatienceError(f"no return within {timeout_s:.1f} s") from None
     if error is not None:
