@@ -98,17 +98,14 @@ class Replica:
         log = self.log
         if ask.last_fetched_epoch == log.epochs.latest and ask.fetch_offset <= log.end:
             return None  # nearly always
-        if ask.last_fetched_epoch < 0 or ask.fetch_offset < self.log.start:
+        if ask.last_fetched_epoch < 0 or ask.fetch_offset < log.start:
             return None  # the latter is out of range
-        log_end = self.log.end
-        if ask.last_fetched_epoch == self.log.epochs.latest and ask.fetch_offset <= log_end:
-            return None  # the rule, made short
-        epoch, end = self.log.epochs.end_of(ask.last_fetched_epoch, log_end)
+        epoch, end = log.epochs.end_of(ask.last_fetched_epoch, log.end)
         if epoch == ask.last_fetched_epoch and end >= ask.fetch_offset:
             return None
         if epoch < 0:  # older than all we know: everything from our start on is ours, what was below it is gone
-            at_our_start = ask.fetch_offset == self.log.start
-            return None if at_our_start else EpochEndOffset(epoch=ask.last_fetched_epoch, end_offset=self.log.start)
+            at_our_start = ask.fetch_offset == log.start
+            return None if at_our_start else EpochEndOffset(epoch=ask.last_fetched_epoch, end_offset=log.start)
         return EpochEndOffset(epoch=epoch, end_offset=end)
 
     # A follower's half.
