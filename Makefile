@@ -1,6 +1,6 @@
 # Every target does its own set-up. Written for GNU make 3.81 and later (macOS ships that) and BSD make.
 
-PYTHON =
+PYTHON ?=
 BIN = .venv/bin
 READY = .venv/.ready
 FAST = not docker and not jvm and not browser

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 from msgspec.structs import replace
 
-from harness.generator import INTERRUPT, NOTHING, SECOND_NS, Answer, Context, Emit, Generator, Pending
+from harness.generator import INTERRUPT, NEVER_NS, NOTHING, SECOND_NS, Answer, Context, Emit, Generator, On, Pending
 from harness.history import HARNESS, Op, Process
 from harness.random import Rng
 
@@ -116,6 +116,10 @@ class Together(msgspec.Struct, frozen=True, gc=False):
         still = True
         parts = list(self.parts)
         for index, part in enumerate(self.parts):
+            if type(part) is On and ctx.time_ns < part.quiet_ns:  # as it would say itself
+                until.append(None if part.quiet_ns == NEVER_NS else part.quiet_ns)
+                still = still and part.still
+                continue
             answer = part.op(ctx)
             if isinstance(answer, Pending):
                 parts[index] = answer.successor
@@ -142,7 +146,16 @@ class Together(msgspec.Struct, frozen=True, gc=False):
 
     def update(self, ctx: Context, event: Op) -> Generator:
         """Pass the event to every part."""
-        return self._with([part.update(ctx, event) for part in self.parts])
+        p = event.process
+        if p == HARNESS:
+            return self._with([part.update(ctx, event) for part in self.parts])
+        is_client = type(p) is int
+        parts = list(self.parts)
+        for index, part in enumerate(self.parts):
+            if type(part) is On and not (part.clients if is_client else p in part.names):
+                continue  # it does not see that one
+            parts[index] = part.update(ctx, event)
+        return self._with(parts)
 
 
 class While(msgspec.Struct, frozen=True, gc=False):
@@ -267,16 +280,16 @@ class TimeLimit(msgspec.Struct, frozen=True, gc=False):
         deadline = ctx.time_ns + self.limit_ns if self.deadline_ns is None else self.deadline_ns
         if self.over or ctx.time_ns >= deadline:
             return None
-        match self.inner.op(ctx):
-            case Emit(op, successor):
-                if op.time >= deadline:
-                    return Pending(deadline, self._with(self.inner, deadline))
-                return Emit(op, self._with(successor, deadline))
-            case Pending(until, successor, still):
-                soonest = deadline if until is None else min(until, deadline)
-                return Pending(soonest, self._with(successor, deadline), still)
-            case None:
-                return None
+        answer = self.inner.op(ctx)
+        if answer is None:
+            return None
+        if isinstance(answer, Pending):
+            until = answer.until_ns
+            soonest = deadline if until is None or until > deadline else until
+            return Pending(soonest, self._with(answer.successor, deadline), answer.still)
+        if answer.op.time >= deadline:
+            return Pending(deadline, self._with(self.inner, deadline))
+        return Emit(answer.op, self._with(answer.successor, deadline))
 
     def _with(self, inner: Generator, deadline_ns: int | None) -> TimeLimit:
         if inner is self.inner and deadline_ns == self.deadline_ns:

@@ -304,18 +304,23 @@ class Broker:
 
     def _settle(self, now_ms: int) -> None:
         """Do what the event has made due."""
-        self.replicas.broker_epoch = self.lifecycle.epoch
+        lifecycle = self.lifecycle
+        self.replicas.broker_epoch = lifecycle.epoch
         if self._dirty or self._recheck or not self._active:
             self._apply_dirty(now_ms)
         if self._active:
             self.isr.tick(now_ms)
-        self.forwarding.tick(now_ms)
-        self.ids.tick(now_ms)
+        if self.forwarding.waiting:
+            self.forwarding.tick(now_ms)
+        if self.ids.waiting:
+            self.ids.tick(now_ms)
         self.transactions.tick(now_ms)
         self.groups.tick(now_ms)
-        self.lifecycle.tick(now_ms)
-        self.deleting.tick(now_ms)
-        if self.is_stopped and not self._ended:
+        if now_ms >= lifecycle.deadline_ms:
+            lifecycle.tick(now_ms)
+        if self.deleting.waiting:
+            self.deleting.tick(now_ms)
+        if lifecycle.life is _STOPPED and not self._ended:
             self._ended = True
             self.quorum.resign(now_ms)
             self.replicas.stop()
@@ -347,10 +352,11 @@ class Broker:
             self.producing.deadline_ms,
             self.fetching.deadline_ms,
             self.fetchers.deadline_ms,
-            self.ids.deadline_ms,
             self.transactions.deadline_ms,
             self.groups.deadline_ms,
         )
+        if self.ids.waiting:
+            deadline_ms = min(deadline_ms, self.ids.deadline_ms)
         return min(deadline_ms, self.isr.deadline_ms) if self._active else deadline_ms
 
     def _rare_deadline_ms(self) -> int:

@@ -36,27 +36,28 @@ class Forwarding:
     def __init__(self, config: BrokerConfig, out: Outbox, *, controller: Callable[[], int]) -> None:
         self._config, self._out, self._controller = config, out, controller
         self._sent: dict[int, _Asked] = {}
-        self._waiting: list[_Asked] = []
+        self.waiting: list[_Asked] = []
+        """Empty: `tick` has nothing to do."""
 
     @property
     def deadline_ms(self) -> int:
         """When `tick` wants to be called, if nobody begins to lead before."""
-        if not self._waiting:
+        if not self.waiting:
             return NEVER_MS
         is_led = self._controller() >= 0
-        return min(min(one.until_ms, one.retry_at_ms) if is_led else one.until_ms for one in self._waiting)
+        return min(min(one.until_ms, one.retry_at_ms) if is_led else one.until_ms for one in self.waiting)
 
     def ask(self, request_id: object, message: ControllerRequest, now_ms: int) -> None:
         """Take a request; its answer comes as a reply to `request_id`."""
         until_ms = now_ms + self._config.request_timeout_ms
-        self._waiting.append(_Asked(request_id, message, refusal(message), until_ms, now_ms))
+        self.waiting.append(_Asked(request_id, message, refusal(message), until_ms, now_ms))
         self.tick(now_ms)
 
     def tick(self, now_ms: int) -> None:
         """Send what waits, if somebody leads; refuse what has waited for too long."""
-        if not self._waiting:
+        if not self.waiting:
             return
-        waiting, self._waiting = self._waiting, []
+        waiting, self.waiting = self.waiting, []
         leader = self._controller()
         for one in waiting:
             if now_ms >= one.until_ms:
@@ -64,7 +65,7 @@ class Forwarding:
             elif leader >= 0 and now_ms >= one.retry_at_ms:
                 self._sent[self._out.request(leader, CHANNEL, one.message, one.until_ms - now_ms)] = one
             else:
-                self._waiting.append(one)
+                self.waiting.append(one)
 
     def owns(self, token: int) -> bool:
         """Return whether the request is one of these."""
@@ -84,4 +85,4 @@ class Forwarding:
 
     def _again(self, asked: _Asked, now_ms: int) -> None:
         asked.retry_at_ms = now_ms + self._config.retry_backoff_ms
-        self._waiting.append(asked)
+        self.waiting.append(asked)

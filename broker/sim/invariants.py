@@ -255,10 +255,6 @@ class Invariants:
 
 def _touched(broker: Broker, life: _Life, event: Event, ready: Ready) -> Iterable[Replica]:
     """Return the replicas whose log or high watermark the step may have moved."""
-    found: dict[str, Replica] = {}
-    for write in ready.writes:
-        if type(write) in _MOVING and write.log in life.by_log:  # type: ignore[union-attr]
-            found[write.log] = life.by_log[write.log]  # type: ignore[union-attr]
     keys: list[Key] = []
     kind = type(event)
     if kind is Request:
@@ -269,6 +265,12 @@ def _touched(broker: Broker, life: _Life, event: Event, ready: Ready) -> Iterabl
         keys = [
             (topic.topic_id.hex(), part.partition_index) for topic in message.responses for part in topic.partitions
         ]
+    if not keys and not ready.writes:
+        return ()
+    found: dict[str, Replica] = {}
+    for write in ready.writes:
+        if type(write) in _MOVING and write.log in life.by_log:  # type: ignore[union-attr]
+            found[write.log] = life.by_log[write.log]  # type: ignore[union-attr]
     for key in keys:
         replica = broker.replicas.get(key)
         if replica is not None:

@@ -90,7 +90,7 @@ class Future(Generic[T]):
         if self._error is not None:
             self._loop.seen(self)
             raise self._error
-        return cast("T", self._value)
+        return self._value  # type: ignore[return-value]
 
     def when_done(self, call: Callable[[], None]) -> None:
         """Call soon after it is done."""

@@ -95,9 +95,12 @@ class _Direction:
         "_at_ns",
         "_far",
         "_held",
+        "_is_calm",
+        "_least_ms",
         "_lost",
         "_network",
         "_patience",
+        "_spread_ms",
         "_standstill",
         "deliver",
         "links",
@@ -107,7 +110,10 @@ class _Direction:
     def __init__(self, network: Network, links: tuple[Link, ...]) -> None:
         self._network = network
         self.links = links
+        weather = network.weather
         self._far = not network.far.isdisjoint(links[0])
+        self._least_ms, self._spread_ms = weather.latency_ms[0], weather.latency_ms[1] - weather.latency_ms[0]
+        self._is_calm = not (weather.stall_chance or weather.loss_chance or self._far)
         self.deliver: Callable[[Any], None] = lambda _: None
         self.reset: Callable[[], None] = lambda: None
         self._at_ns = 0
@@ -119,9 +125,18 @@ class _Direction:
     def send(self, item: Any) -> None:
         """Send in order."""
         network = self._network
-        loop, weather, rng = network.loop, network.weather, network.rng
-        least, most = weather.latency_ms
-        delay_ms = least + (most - least) * rng.random()
+        loop = network.loop
+        delay_ms = self._least_ms + self._spread_ms * network.rng.random()
+        if not self._is_calm or network.shapes:
+            delay_ms = self._weathered_ms(delay_ms)
+        at_ns = loop.now_ns + int(delay_ms * MS_NS)
+        self._at_ns = max(self._at_ns, at_ns)
+        loop.surely_at(self._at_ns, partial(self._arrive, item))
+
+    def _weathered_ms(self, delay_ms: float) -> float:
+        """Return the delay with what the weather and a shaped link add to it; they may lose something, too."""
+        network = self._network
+        weather, rng = network.weather, network.rng
         if weather.stall_chance and rng.random() < weather.stall_chance:
             delay_ms += rng.uniform(*weather.stall_ms)
         if weather.loss_chance and rng.random() < weather.loss_chance:
@@ -135,8 +150,7 @@ class _Direction:
             if shape.loss and rng.random() < shape.loss:
                 shape.pieces += not shape.delay_ms
                 self._lost = self._standstill = True
-        self._at_ns = max(self._at_ns, loop.now_ns + int(delay_ms * MS_NS))
-        loop.surely_at(self._at_ns, partial(self._arrive, item))
+        return delay_ms
 
     def _arrive(self, item: Any) -> None:
         if self._lost or self._held or (self._network.cuts and self._network.is_cut(self.links)):
@@ -271,8 +285,15 @@ class Connection:
             else:
                 answer.set(message)
 
+        def late() -> None:
+            answer.fail(TimedOutError(f"nothing within {timeout_ms:g} ms"))
+
         self.send(message, version, replied)
-        return await self.loop.within(answer, timeout_ms)
+        timer = self.loop.later(timeout_ms, late)
+        try:
+            return await answer
+        finally:
+            timer.cancel()
 
     def send(self, message: Any, version: int, on_reply: Callable[[Any | None], None] | None) -> None:
         """Send a request; `on_reply` gets the answer, or None once the connection is lost. None: it has no answer."""

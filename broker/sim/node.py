@@ -77,13 +77,10 @@ class Node:
         self.loop, self.network, self.watch = loop, network, watch
         self.lives = 0
         self.process: Process | None = None
+        self.broker: Broker | None = None
+        """The core that runs, None while the node is down."""
         self._rng = loop.random(f"node/{self.name}")
         self._epoch_ms, self._rate = EPOCH_MS + speed.clock_offset_ms, speed.clock_rate
-
-    @property
-    def broker(self) -> Broker | None:
-        """Return the core that runs, None while the node is down."""
-        return None if self.process is None else self.process.broker
 
     def now_ms(self) -> int:
         """Return the node's wall clock."""
@@ -110,6 +107,7 @@ class Node:
         if self.process is None:
             self.lives += 1
             self.process = Process(self, self._rng.getrandbits(64))
+            self.broker = self.process.broker
             self.process.begin()
 
     def kill(self, *, power: bool = False) -> None:
@@ -157,7 +155,7 @@ class Process:
     def end(self, why: str) -> None:
         """End at once."""
         self.is_alive = False
-        self.node.process = None
+        self.node.process = self.node.broker = None
         self.node.network.unlisten(self.node.id)
         if self._timer is not None:
             self._timer.cancel()

@@ -56,7 +56,7 @@ class Trace:
         self.lines.append(line)
         self.count += 1
         self._unhashed.append(line)
-        if len(self._unhashed) >= HASHED_AT_ONCE:
+        if not self.count % HASHED_AT_ONCE:
             self._catch_up()
 
     def _catch_up(self) -> None:

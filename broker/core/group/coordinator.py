@@ -368,6 +368,21 @@ class GroupCoordinator:
     def tick(self, now_ms: int) -> None:
         """Load; look at the groups that are due."""
         self._now_ms = now_ms
+        if self._loading:
+            self._load(now_ms)
+        while self._due and self._due[0][0] <= now_ms:
+            due_ms, _, shard, group = heapq.heappop(self._due)
+            if self._is_current(shard, group) and due_ms == group.due_ms:
+                group.due_ms = 1 << 62
+                if isinstance(group, ConsumerGroup):
+                    self.heartbeats.tick(shard, group, now_ms)
+                else:
+                    group.tick(now_ms)
+                self.watch(shard, group)
+        if now_ms >= self.expiry.deadline_ms:
+            self.expiry.tick(now_ms)
+
+    def _load(self, now_ms: int) -> None:
         for shard in list(self._loading):
             if shard.log.load_slice(shard):
                 self._loading.remove(shard)
@@ -378,17 +393,6 @@ class GroupCoordinator:
                 for consumers in shard.consumers.values():
                     self.heartbeats.began(consumers, now_ms)
                     self.watch(shard, consumers)
-        while self._due and self._due[0][0] <= now_ms:
-            due_ms, _, shard, group = heapq.heappop(self._due)
-            if self._is_current(shard, group) and due_ms == group.due_ms:
-                group.due_ms = 1 << 62
-                if isinstance(group, ConsumerGroup):
-                    self.heartbeats.tick(shard, group, now_ms)
-                else:
-                    group.tick(now_ms)
-                self.watch(shard, group)
-
-        self.expiry.tick(now_ms)
 
     def _is_current(self, shard: GroupShard, group: Group | ConsumerGroup) -> bool:
         if self._shards.get(shard.log.replica.key[1]) is not shard:

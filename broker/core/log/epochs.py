@@ -14,16 +14,13 @@ _VERSION = "0"
 class Epochs:
     """The cache; `assign` and the truncations say whether something changed, so that the owner saves it."""
 
-    __slots__ = ("_epochs", "_starts")
+    __slots__ = ("_epochs", "_starts", "latest")
 
     def __init__(self) -> None:
         self._epochs: list[int] = []
         self._starts: list[int] = []
-
-    @property
-    def latest(self) -> int:
+        self.latest = -1
         """The newest epoch, -1 when there is none."""
-        return self._epochs[-1] if self._epochs else -1
 
     def entries(self) -> list[tuple[int, int]]:
         """Return (epoch, start offset) pairs."""
@@ -31,14 +28,15 @@ class Epochs:
 
     def assign(self, epoch: int, offset: int) -> bool:
         """Note that `epoch` starts at `offset`; entries that this contradicts go."""
-        if self._epochs and epoch <= self._epochs[-1]:
-            assert epoch == self._epochs[-1], f"epoch falls from {self._epochs[-1]} to {epoch} at offset {offset}"
+        if self._epochs and epoch <= self.latest:
+            assert epoch == self.latest, f"epoch falls from {self.latest} to {epoch} at offset {offset}"
             return False
         while self._starts and self._starts[-1] >= offset:
             self._starts.pop()
             self._epochs.pop()
         self._epochs.append(epoch)
         self._starts.append(offset)
+        self.latest = epoch
         return True
 
     def end_of(self, epoch: int, log_end: int) -> tuple[int, int]:
@@ -67,6 +65,7 @@ class Epochs:
         while self._starts and self._starts[-1] >= offset:
             self._starts.pop()
             self._epochs.pop()
+        self.latest = self._epochs[-1] if self._epochs else -1
         return len(self._starts) != before
 
     def truncate_start(self, offset: int) -> bool:
@@ -97,4 +96,5 @@ class Epochs:
                 return cls()
             epochs._epochs.append(pair[0])
             epochs._starts.append(pair[1])
+            epochs.latest = pair[0]
         return epochs

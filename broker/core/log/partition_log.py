@@ -91,6 +91,8 @@ class PartitionLog:
         self.high_watermark = start
         self.recovery_point = start
         self.segments = [Segment(start)]
+        self.end = start
+        """Offset of the next record: the last segment's, kept here since it is asked for so often."""
         self.epochs = Epochs()
         self._has_unsaved_epoch = False
         self.producers = Producers()
@@ -101,11 +103,6 @@ class PartitionLog:
         self._generation = 0
         self._storage = storage
         self._out = out
-
-    @property
-    def end(self) -> int:
-        """Offset of the next record."""
-        return self.segments[-1].next_offset
 
     @property
     def size(self) -> int:
@@ -164,6 +161,7 @@ class PartitionLog:
         view = memoryview(buffer)[position : position + size]
         self._out.writes.append(Append(self.name, segment.base, segment.size, view))
         segment.append(header)
+        self.end = segment.next_offset
         self.note(buffer, position, header)
 
     def note(self, buffer: Buffer, position: int, header: BatchHeader) -> None:
@@ -325,6 +323,7 @@ class PartitionLog:
         last = self.segments[-1]
         size = last.size
         last.truncate(offset)
+        self.end = last.next_offset
         if last.size != size:
             self._out.writes.append(Truncate(self.name, last.base, last.size))
         self._out.writes += [Remove(segment_file(self.name, last.base, suffix)) for suffix in ("batches", "aborted")]
@@ -340,7 +339,7 @@ class PartitionLog:
         for segment in self.segments:
             self._drop(segment)
         self.segments = [Segment(offset)]
-        self.start = self.high_watermark = self.recovery_point = offset
+        self.start = self.end = self.high_watermark = self.recovery_point = offset
         self.epochs, self.producers, self.aborted = Epochs(), Producers(), AbortedIndex()
         self._save_epochs()
         self._save_start()

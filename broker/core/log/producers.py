@@ -63,12 +63,14 @@ class _Snapshot(msgspec.Struct):
 class Producers:
     """State of all producers of one log."""
 
-    __slots__ = ("_closed", "_guards", "_next_guard", "_open", "_producers")
+    __slots__ = ("_closed", "_guards", "_next_guard", "_open", "_producers", "first_unstable")
 
     def __init__(self) -> None:
         self._producers: dict[int, Producer] = {}
         self._open: dict[int, int] = {}  # producer id -> first offset; insertion order is offset order
         self._closed: list[tuple[int, int]] = []  # (first offset, marker offset), marker not known to be replicated
+        self.first_unstable: int | None = None
+        """First offset of the earliest transaction that is open, or closed by a marker not yet replicated."""
         self._guards: dict[int, int] = {}
         self._next_guard = 1
 
@@ -177,6 +179,7 @@ class Producers:
         if header.is_transactional and producer.first_offset is None:
             producer.first_offset = base_offset
             self._open[header.producer_id] = base_offset
+            self._find_first_unstable()
             self._guards.pop(header.producer_id, None)
 
     def end(
@@ -200,25 +203,23 @@ class Producers:
         del self._open[producer_id]
         stable = next(iter(self._open.values()), offset + 1)
         self._closed.append((first, offset))
+        self._find_first_unstable()
         return None if commit else AbortedTransaction(producer_id, first, offset, stable)
 
     # Stability, expiry, snapshots.
 
-    @property
-    def first_unstable(self) -> int | None:
-        """First offset of the earliest transaction that is open, or closed by a marker not yet replicated."""
-        if not self._open and not self._closed:
-            return None
+    def _find_first_unstable(self) -> None:
         first = next(iter(self._open.values()), None)
         for start, _ in self._closed:
             if first is None or start < first:
                 first = start
-        return first
+        self.first_unstable = first
 
     def replicated(self, high_watermark: int) -> None:
         """Forget closed transactions whose markers lie below the high watermark."""
         if self._closed:
             self._closed = [closed for closed in self._closed if closed[1] >= high_watermark]
+            self._find_first_unstable()
 
     def expire(self, now_ms: int, expiration_ms: int) -> int:
         """Forget producers that were silent too long, never one with an open transaction; return how many."""
@@ -244,4 +245,5 @@ class Producers:
         opened = sorted((p.first_offset, p.producer_id) for p in snapshot.producers if p.first_offset is not None)
         producers._open = {producer_id: first for first, producer_id in opened}
         producers._closed = list(snapshot.unreplicated)
+        producers._find_first_unstable()
         return snapshot.epoch, producers

@@ -87,6 +87,7 @@ class _Recovery:
                 report = self._cut(segment, size, found[index + 1 :], reason)
                 break
         log.segments = segments or [Segment(checkpoint.start)]
+        log.end = log.segments[-1].next_offset
         log.start = min(max(checkpoint.start, log.segments[0].base), log.end)
         log.high_watermark = max(log.start, min(checkpoint.high_watermark, log.end))
         log.recovery_point = max(log.start, log.end if checkpoint.clean else min(checkpoint.recovery_point, log.end))

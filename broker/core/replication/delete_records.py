@@ -44,14 +44,15 @@ class Deleting:
         self, replicas: Replicas, image: Callable[[], Image], out: Outbox, raised: Callable[[Replica], None]
     ) -> None:
         self._replicas, self._image, self._out, self._raised = replicas, image, out, raised
-        self._waiting: list[_Pending] = []
+        self.waiting: list[_Pending] = []
+        """Empty: `tick` has nothing to do."""
 
     @property
     def deadline_ms(self) -> int:
         """When the next request times out."""
-        if not self._waiting:
+        if not self.waiting:
             return 1 << 62
-        return min(pending.deadline_ms for pending in self._waiting)
+        return min(pending.deadline_ms for pending in self.waiting)
 
     def handle(self, request_id: object, request: DeleteRecordsRequest, now_ms: int) -> None:
         """Raise the starts; answer when the followers have followed."""
@@ -64,7 +65,7 @@ class Deleting:
                     pending.open[replica.key] = self._raise(replica, ask.offset)
                 except Refused as refused:
                     pending.results[at] = _failed(ask.partition_index, refused.code)
-        self._waiting.append(pending)
+        self.waiting.append(pending)
         self.tick(now_ms)
 
     def _find(self, name: str, index: int) -> Replica:
@@ -100,12 +101,12 @@ class Deleting:
 
     def tick(self, now_ms: int) -> None:
         """Answer the requests whose partitions are all decided, or whose time is up."""
-        for pending in list(self._waiting):
+        for pending in list(self.waiting):
             late = now_ms >= pending.deadline_ms
             for key, wanted in list(pending.open.items()):
                 self._settle(pending, key, wanted, late=late)
             if not pending.open:
-                self._waiting.remove(pending)
+                self.waiting.remove(pending)
                 self._out.replies.append(Reply(pending.request_id, _response(pending)))
 
     def _settle(self, pending: _Pending, key: Key, wanted: int, *, late: bool) -> None:

@@ -362,7 +362,8 @@ class Fetching:
 
     def flush(self) -> None:
         """Look again at the fetches of the partitions that changed."""
-        self._sessions.flush()
+        if self._sessions.woken:
+            self._sessions.flush()
         if not self._woken:
             return
         woken, self._woken = self._woken, {}

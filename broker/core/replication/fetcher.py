@@ -86,13 +86,9 @@ class Fetchers:
         self._tails: dict[int, Tail] = {}
         self._flights: dict[int, Tail] = {}
         self._resting: dict[Key, int] = {}  # partition -> until when
-        self._due_ms = 1 << 62  # no later than the first of them
+        self.deadline_ms = 1 << 62
+        """When a resting partition is due, at the earliest."""
         self._caught_up: dict[Key, int] = {}  # of topics with limits: the epoch in which the partition had caught up
-
-    @property
-    def deadline_ms(self) -> int:
-        """When a resting partition is due."""
-        return self._due_ms
 
     def follow(self, replica: Replica, now_ms: int) -> None:
         """Follow whom the partition's metadata names, and nobody else."""
@@ -246,7 +242,7 @@ class Fetchers:
         tail.name(key)
         until_ms = now_ms + (rest_ms or self._config.replica_fetch_backoff_ms)
         self._resting[key] = until_ms
-        self._due_ms = min(self._due_ms, until_ms)
+        self.deadline_ms = min(self.deadline_ms, until_ms)
 
     def failed(self, token: int, now_ms: int) -> None:
         """The leader did not answer: its partitions rest."""
@@ -258,11 +254,11 @@ class Fetchers:
 
     def tick(self, now_ms: int) -> None:
         """Fetch what has rested long enough."""
-        if now_ms < self._due_ms:
+        if now_ms < self.deadline_ms:
             return
         for key in [key for key, until in self._resting.items() if until <= now_ms]:
             del self._resting[key]
-        self._due_ms = min(self._resting.values(), default=1 << 62)
+        self.deadline_ms = min(self._resting.values(), default=1 << 62)
         for tail in self._tails.values():
             tail.new = tail.new or bool(tail.changed)
             self._fetch(tail, now_ms)

@@ -41,20 +41,17 @@ class Replica:
         self.log = log
         self.config = config
         self.state: PartitionState | None = None
+        self.leader_epoch = -1
+        """The newest leader epoch that this replica knows, -1 before the first."""
         self.leader: Leader | None = None
         self.awaiting: deque[Awaiting] = deque()
-
-    @property
-    def leader_epoch(self) -> int:
-        """The newest leader epoch that this replica knows, -1 before the first."""
-        return -1 if self.state is None else self.state.leader_epoch
 
     def become(self, node_id: int, state: PartitionState, now_ms: int) -> None:
         """Take the role that the metadata gives."""
         old = self.state
         if old is not None and state.partition_epoch <= old.partition_epoch:
             return
-        self.state = state
+        self.state, self.leader_epoch = state, state.leader_epoch
         if state.leader == node_id:
             if self.leader is not None and self.leader.epoch == state.leader_epoch:
                 self.leader.update(state, now_ms)
@@ -73,8 +70,7 @@ class Replica:
 
     def retire(self) -> None:
         """The partition is no longer hosted here."""
-        self.leader = None
-        self.state = None
+        self.leader, self.state, self.leader_epoch = None, None, -1
         self.refuse(Code.NOT_LEADER_OR_FOLLOWER)
 
     def release(self) -> None:

@@ -56,15 +56,13 @@ class Replicas:
         self.producer_expiration_ms = config.producer_id_expiration_ms
         self._storage, self._out = storage, out
         self._replicas: dict[Key, Replica] = {}
+        self.get: Callable[[Key], Replica | None] = self._replicas.get
+        """Returns a hosted partition."""
         self._found: dict[str, tuple[str, PartitionLog]] = {}  # folder -> (topic id, log), not yet claimed
         self.clean_epoch, self.lossy = self._recover_all()
 
     def __iter__(self) -> Iterator[Replica]:
         return iter(self._replicas.values())
-
-    def get(self, key: Key) -> Replica | None:
-        """Return a hosted partition."""
-        return self._replicas.get(key)
 
     def _recover_all(self) -> tuple[int, bool]:
         """Recover all logs; return (broker epoch of the last orderly stop or -1, whether anything may be lost)."""

@@ -88,7 +88,7 @@ class Sessions:
         self._source, self._out = source, out
         self._by_replica: dict[int, Session] = {}
         self._watching: dict[Key, dict[int, Session]] = {}
-        self._woken: dict[int, None] = {}
+        self.woken: dict[int, None] = {}
         self._deadlines: list[tuple[int, int, Session]] = []
         self._order, self._ids = count(), count(1)
 
@@ -218,13 +218,13 @@ class Sessions:
             for replica_id, session in watching.items():
                 session.dirty[replica.key] = None
                 if session.parked is not None:
-                    self._woken[replica_id] = None
+                    self.woken[replica_id] = None
 
     def flush(self) -> None:
         """Look at the requests whose partitions changed."""
-        if not self._woken:
+        if not self.woken:
             return
-        woken, self._woken = self._woken, {}
+        woken, self.woken = self.woken, {}
         for replica_id in woken:
             session = self._by_replica[replica_id]
             if session.parked is not None and self._answer(session, *session.parked[:2], at_once=False):

@@ -102,7 +102,7 @@ class TransactionCoordinator:
         """When `tick` has something to do."""
         if self._loading and any(shard.log.is_due for shard in self._loading):
             return 0
-        deadline_ms = self.markers.deadline_ms
+        deadline_ms = self.markers.deadline_ms if self.markers.jobs else 1 << 62
         if self._shards:
             deadline_ms = min(deadline_ms, self._sweep_at_ms)
         for _, due_ms in self._unsaved.values():
@@ -468,17 +468,22 @@ class TransactionCoordinator:
 
     def tick(self, now_ms: int) -> None:
         """Load, sweep, send markers, end the patience of who waited long enough."""
-        for shard in list(self._loading):
-            if shard.log.load_slice(shard):
-                self._loading.remove(shard)
-                self._resume(shard)
+        if self._loading:
+            self._load()
         while self._patience and self._patience[0][0] <= now_ms:
             self._retry(heapq.heappop(self._patience)[2], now_ms)
         if now_ms >= self._sweep_at_ms:
             self._sweep_at_ms = self._sweeper.sweep(self._shards.values(), self._unsaved.keys(), now_ms)
-        self.markers.send(now_ms)
+        if self.markers.jobs:
+            self.markers.send(now_ms)
         if self._unsaved:
             self._save_completed(now_ms)
+
+    def _load(self) -> None:
+        for shard in list(self._loading):
+            if shard.log.load_slice(shard):
+                self._loading.remove(shard)
+                self._resume(shard)
 
     def _resume(self, shard: Shard) -> None:
         """Go on with what the last coordinator had decided."""

@@ -65,40 +65,41 @@ class MarkerSender:
         completed: Callable[[Shard, Entry, int], None],
     ) -> None:
         self._config, self._out, self._image, self._write, self._completed = config, out, image, write, completed
-        self._jobs: dict[int, _Job] = {}  # producer id -> job
+        self.jobs: dict[int, _Job] = {}
+        """By producer id; empty: nothing is to be sent."""
         self._flights: dict[int, tuple[int, dict[int, _Job]]] = {}  # token -> node, jobs by producer id
         self._retry_at_ms = 0
 
     @property
     def deadline_ms(self) -> int:
         """When to try again."""
-        return self._retry_at_ms if self._jobs and not self._flights else 1 << 62
+        return self._retry_at_ms if not self._flights else 1 << 62
 
     def start(self, shard: Shard, entry: Entry) -> None:
         """Write the markers of a decided transaction."""
         assert entry.value is not None
         entry.unmarked = dict.fromkeys(entry.value.partitions)
-        self._jobs[entry.value.producer_id] = _Job(shard, entry)
+        self.jobs[entry.value.producer_id] = _Job(shard, entry)
         self._retry_at_ms = 0
 
     def drop(self, shard: Shard) -> None:
         """The shard is led elsewhere: its new leader goes on."""
-        self._jobs = {pid: job for pid, job in self._jobs.items() if job.shard is not shard}
+        self.jobs = {pid: job for pid, job in self.jobs.items() if job.shard is not shard}
 
     def send(self, now_ms: int) -> None:
         """Send what can be sent, complete what is done."""
-        if not self._jobs or now_ms < self._retry_at_ms:
+        if not self.jobs or now_ms < self._retry_at_ms:
             return
         self._retry_at_ms = now_ms + self._config.retry_backoff_ms  # unless something moves meanwhile
         markers: dict[int, list[WritableTxnMarker]] = {}
         jobs: dict[int, dict[int, _Job]] = {}
-        for producer_id, job in list(self._jobs.items()):
+        for producer_id, job in list(self.jobs.items()):
             places = self._by_node(job.entry)
             here = places.pop(self._config.node_id, None)
             if here is not None:
                 self._write_here(producer_id, job, here, now_ms)
             if not job.entry.unmarked:
-                del self._jobs[producer_id]
+                del self.jobs[producer_id]
                 self._completed(job.shard, job.entry, now_ms)
             for node, topics in places.items():
                 markers.setdefault(node, []).append(self._marker(job, topics))
@@ -122,7 +123,7 @@ class MarkerSender:
     def _noter(self, producer_id: int, job: _Job, place: Place) -> Callable[[Code], None]:
         def done(code: Code) -> None:
             del job.here[place]
-            if self._jobs.get(producer_id) is job:
+            if self.jobs.get(producer_id) is job:
                 self._note(producer_id, job, place, code)
 
         return done
@@ -133,7 +134,7 @@ class MarkerSender:
             job.entry.unmarked.pop(place, None)
             self._retry_at_ms = 0
         elif code in _FINAL:
-            self._jobs.pop(producer_id, None)
+            self.jobs.pop(producer_id, None)
 
     def _by_node(self, entry: Entry) -> dict[int, dict[str, list[int]]]:
         """Return node -> topic -> partitions that still want a marker; forget deleted partitions."""
@@ -167,7 +168,7 @@ class MarkerSender:
         """Note what is written; go on. What was asked for by a job that was dropped says nothing of the next one's."""
         _, jobs = self._flights.pop(token)
         for result in response.markers:
-            job = self._jobs.get(result.producer_id)
+            job = self.jobs.get(result.producer_id)
             if job is None or jobs.get(result.producer_id) is not job:
                 continue
             for topic in result.topics:

@@ -20,14 +20,15 @@ class ProducerIds:
     ) -> None:
         self._config, self._out, self._controller, self._epoch = config, out, controller, epoch
         self._next, self._end = 0, 0
-        self._waiting: list[Callable[[int, int], None]] = []
+        self.waiting: list[Callable[[int, int], None]] = []
+        """Empty: `tick` has nothing to do."""
         self._flight: int | None = None
         self._retry_at_ms = 0
 
     @property
     def deadline_ms(self) -> int:
-        """When to ask (again) for a block."""
-        return self._retry_at_ms if self._waiting and self._flight is None else 1 << 62
+        """When to ask (again) for a block, while somebody waits."""
+        return self._retry_at_ms if self._flight is None else 1 << 62
 
     def take(self, then: Callable[[int, int], None], now_ms: int) -> None:
         """Call `then` with a new id and the time."""
@@ -35,7 +36,7 @@ class ProducerIds:
             self._next += 1
             then(self._next - 1, now_ms)
         else:
-            self._waiting.append(then)
+            self.waiting.append(then)
             self.tick(now_ms)
 
     def give_back(self, producer_id: int) -> None:
@@ -49,7 +50,7 @@ class ProducerIds:
 
     def tick(self, now_ms: int) -> None:
         """Ask for a block if somebody waits and nobody has asked."""
-        if not self._waiting or self._flight is not None or now_ms < self._retry_at_ms:
+        if not self.waiting or self._flight is not None or now_ms < self._retry_at_ms:
             return
         self._retry_at_ms = now_ms + self._config.retry_backoff_ms
         if self._controller() >= 0:
@@ -64,7 +65,7 @@ class ProducerIds:
             self._retry_at_ms = now_ms + self._config.retry_backoff_ms
             return
         self._next, self._end = response.producer_id_start, response.producer_id_start + response.producer_id_len
-        waiting, self._waiting = self._waiting, []
+        waiting, self.waiting = self.waiting, []
         for then in waiting:
             self.take(then, now_ms)
 

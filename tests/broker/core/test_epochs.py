@@ -26,7 +26,9 @@ def test_epochs_equal_a_scan_of_all_records(steps, data):
         older = [index for index, e in enumerate(records) if e <= wanted and index >= start]
         if older:
             assert epochs.end_of(wanted, len(records)) == (records[older[-1]], older[-1] + 1)
-    assert Epochs.load(epochs.dump()).entries() == epochs.entries()
+    again = Epochs.load(epochs.dump())
+    assert again.entries() == epochs.entries()
+    assert again.latest == epochs.latest == max((known for known, _ in epochs.entries()), default=-1)
 
 
 def test_an_epoch_without_records_gives_way_to_the_next_at_its_offset():

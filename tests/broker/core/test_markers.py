@@ -80,5 +80,5 @@ def test_a_write_that_is_replicated_in_a_later_epoch_is_the_next_shards():
     written[0](Code.NONE)
     replica.leader = leader
     assert told == [Code.NOT_COORDINATOR]
-    assert coordinator.markers._jobs == {}
+    assert coordinator.markers.jobs == {}
     assert entry.value.state is State.ONGOING

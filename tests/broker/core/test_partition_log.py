@@ -181,6 +181,8 @@ def test_the_log_equals_its_model(operations, seed):
 
         log = bench.log
         assert log.end == (model.batches[-1][1].next_offset if model.batches else log.end)
+        assert log.end == log.segments[-1].next_offset
+        assert log.epochs.latest == max((known for known, _ in log.epochs.entries()), default=-1)
         assert read_all(bench, 0, log.end) == model.bytes_from(0, log.end)
         assert log.last_stable == model.last_stable(log.high_watermark)
         start = rng.randint(0, log.end)
@@ -365,6 +367,10 @@ def test_log_start_drops_whole_segments_and_reads_before_it_are_out_of_range():
     assert refused.value.code == Code.OFFSET_OUT_OF_RANGE
     report = bench.recover(start=17, clean=True)
     assert (bench.log.start, bench.log.end, report.reason) == (17, 30, "")
+    bench.log.restart_at(50)
+    assert (bench.log.start, bench.log.end, bench.log.epochs.latest) == (50, 50, -1)
+    assert bench.append(data_batch(2)) == 50
+    assert bench.log.end == 52
 
 
 def test_a_follower_takes_what_a_leader_wrote_and_refuses_gaps_backwards():
