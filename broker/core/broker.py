@@ -136,10 +136,10 @@ class Broker:
             write_marker=self.markers.write,
         )
         self.verifier = Verifier(
-            config, out, image=lambda: self.image, join=self.transactions.join, now=lambda: self.replicas.now_ms
+            config, out, image=lambda: self.image, coordinator=self.transactions, now=lambda: self.replicas.now_ms
         )
         self.producing = Producing(
-            self.replicas, lambda: self.image, out, appended=self.fetching.wake, verify=self.verifier.ask
+            self.replicas, lambda: self.image, out, appended=self.fetching.wake, verify=self.verifier
         )
         self.fetchers = Fetchers(config, self.replicas, out)
         self.cleaner = Cleaner(config, self.replicas, storage, out, now_ms)

@@ -183,9 +183,9 @@ class Connection:
         """Take frames until one is not whole, or this connection must wait."""
         self._is_taking = True
         try:
-            frames = self._inbox.take(count)
+            self._inbox.came(count)
             while not self._must_wait():
-                payload = next(frames, None)
+                payload = self._inbox.frame()
                 if payload is None:
                     break
                 self._open(payload)

@@ -184,9 +184,12 @@ class Disk:
         self._note(first.log, first.base)
         if not position:
             self._note(first.log, _FOLDER)
+        if len(run) == 1 and len(first.data) <= PIECE_BYTES:
+            self._write_vectors(descriptor, (first.data,), len(first.data), position)
+            return
         for at in range(0, len(run), MAX_VECTORS):
             views = [item.data for item in run[at : at + MAX_VECTORS]]
-            size = sum(map(len, views)) if len(views) > 1 else len(views[0])
+            size = sum(map(len, views))
             if size > PIECE_BYTES:
                 for piece in _pieces(views, position):
                     position = self._write_vectors(descriptor, piece, sum(map(len, piece)), position)

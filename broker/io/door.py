@@ -46,6 +46,7 @@ from broker.wire.messages.produce import ProduceResponse
 from broker.wire.schema import compiled
 
 CLUSTER_AUTHORIZATION_FAILED = 31
+_API_VERSIONS, _PRODUCE, _FETCH = int(Api.API_VERSIONS), int(Api.PRODUCE), int(Api.FETCH)
 _START = struct.Struct(">hhi")
 _CODE = struct.Struct(">ih")
 
@@ -79,15 +80,15 @@ def open_frame(payload: memoryview, *, to_nodes: bool, image: Callable[[], Image
     taken = (NODES_DOOR if to_nodes else CLIENTS_DOOR).get(api_key)
     if served is None or taken is None:
         return Answered(api_key, refused(api_key, version, correlation_id))
-    if api_key == Api.API_VERSIONS:
+    if api_key == _API_VERSIONS:
         return Answered(api_key, _api_versions(version, correlation_id, image(), to_nodes=to_nodes))
     if version not in taken:
         return Answered(api_key, refused(api_key, version, correlation_id))
     header = read_request_header(payload)
-    if api_key == Api.PRODUCE:
+    if api_key == _PRODUCE:
         return Asked(header, hot.read_produce(payload, header.body_at, version))
     message: Request | None
-    if api_key == Api.FETCH:
+    if api_key == _FETCH:
         message = hot_fetch.read_request(payload, header.body_at, version)
     else:
         message = hot_transactions.read(api_key, payload, header.body_at, version)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from broker.wire.frame import LENGTH, payload_size
 
+_PREFIX = LENGTH.size
 START_BYTES = 64 * 1024
 KEEP_BYTES = 4 * 1024 * 1024
 """A buffer up to this size stays with its connection: batches come again, and memory that is new costs a page fault for
@@ -81,15 +82,20 @@ class Inbox:
 
     def take(self, count: int) -> Iterator[memoryview]:
         """Note `count` new bytes; yield the payloads that are whole now, in order. Raise WireError."""
-        self._end += count
-        return self.frames()
+        self.came(count)
+        return iter(self.frame, None)
 
-    def frames(self) -> Iterator[memoryview]:
-        """Yield the payloads that are whole."""
-        while self._end - self._start >= LENGTH.size:
-            begin = self._start + LENGTH.size
-            size = payload_size(self._view[self._start : begin], self._limit_bytes)
-            if begin + size > self._end:
-                return
-            self._start = begin + size
-            yield self._view[begin : begin + size]
+    def came(self, count: int) -> None:
+        """Note `count` new bytes."""
+        self._end += count
+
+    def frame(self) -> memoryview | None:
+        """Return the next payload that is whole, None when there is none. Raise WireError."""
+        begin = self._start + _PREFIX
+        if begin > self._end:
+            return None
+        end = begin + payload_size(self._view[self._start : begin], self._limit_bytes)
+        if end > self._end:
+            return None
+        self._start = end
+        return self._view[begin:end]

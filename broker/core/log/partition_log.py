@@ -127,7 +127,7 @@ class PartitionLog:
                 batch.stamp(buffer, position, header, now_ms)
             placed = batch.parse_header(buffer, position)
             self._place(buffer, position, placed)
-            offset = placed.next_offset
+            offset = self.end
             position += placed.size
         self._flush_if_due()
         return first
@@ -156,7 +156,10 @@ class PartitionLog:
         segment, size = self.segments[-1], header.size
         if segment.size and self._must_roll(segment, header, size):
             segment = self.roll()
-        if self.epochs.assign(header.leader_epoch, header.base_offset) or self._has_unsaved_epoch:
+        is_new = header.leader_epoch != self.epochs.latest and self.epochs.assign(
+            header.leader_epoch, header.base_offset
+        )
+        if is_new or self._has_unsaved_epoch:
             self._save_epochs()
         view = memoryview(buffer)[position : position + size]
         self._out.writes.append(Append(self.name, segment.base, segment.size, view))

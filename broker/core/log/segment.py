@@ -59,22 +59,25 @@ class Segment:
 
     def fits(self, header: BatchHeader) -> bool:
         """Return whether the index can hold the batch (relative offsets and positions are 32 bits)."""
-        return header.last_offset - self.base < 1 << 32 and self.size + header.size < 1 << 32
+        relative = header.base_offset - self.base + header.last_offset_delta
+        return relative < 1 << 32 and self.size + header.size < 1 << 32
 
     def append(self, header: BatchHeader) -> None:
         """Note a batch at the end."""
-        assert header.base_offset >= self.next_offset, (header.base_offset, self.next_offset)
-        timestamp = header.max_timestamp
-        if self._max_timestamps:
-            timestamp = max(timestamp, self._max_timestamps[-1])
-        else:
-            self.first_timestamp = header.max_timestamp
-        self._offsets.append(header.base_offset - self.base)
-        self._lasts.append(header.last_offset - self.base)
+        first = header.base_offset
+        assert first >= self.next_offset, (first, self.next_offset)
+        timestamp, known = header.max_timestamp, self._max_timestamps
+        if not known:
+            self.first_timestamp = timestamp
+        elif timestamp < known[-1]:
+            timestamp = known[-1]
+        last = first + header.last_offset_delta
+        self._offsets.append(first - self.base)
+        self._lasts.append(last - self.base)
         self._positions.append(self.size)
-        self._max_timestamps.append(timestamp)
+        known.append(timestamp)
         self.size += header.size
-        self.next_offset = header.base_offset + header.last_offset_delta + 1
+        self.next_offset = last + 1
 
     def position_of(self, offset: int) -> int:
         """Return the position of the first batch that reaches to `offset` or past it; `size` when none does."""

@@ -69,7 +69,8 @@ class Leader:
 
     def has_min_isr(self, min_isr: int) -> bool:
         """Return whether enough replicas are in sync."""
-        return len(self.state.isr) >= min(min_isr, len(self.state.replicas))
+        in_sync = len(self.state.isr)
+        return in_sync >= min_isr or in_sync >= len(self.state.replicas)
 
     def fetched(self, replica: int, broker_epoch: int, offset: int, now_ms: int) -> None:
         """Note that a follower has everything below `offset`."""
@@ -112,6 +113,8 @@ class Leader:
         if not self.has_min_isr(min_isr):
             return self._log.high_watermark
         lowest = self._log.end
+        if not self.followers:
+            return lowest
         maximal = self.maximal_isr
         for replica, follower in self.followers.items():
             if follower.end >= lowest:

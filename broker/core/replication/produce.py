@@ -40,16 +40,21 @@ ALL = -1
 INTERNAL = frozenset({"__transaction_state", "__consumer_offsets"})
 V2_FROM_PRODUCE = 12
 """From this version on a producer leaves it to the leader to add the partition to its transaction."""
+_NOT_VERIFIED = "not part of an ongoing transaction, or its coordinator can't be asked"
 _Step = Callable[[Code, int], None]
 
 
 class Verify(Protocol):
     """Asks the transaction coordinator (`broker.core.transaction.verifier`)."""
 
-    def __call__(
+    def ask(
         self, name: str, identity: tuple[int, int], place: tuple[str, int], done: _Step, now_ms: int, *, add: bool
     ) -> None:
         """Add or verify a partition; `done` gets the code and the time."""
+        ...
+
+    def here(self, name: str, identity: tuple[int, int], place: tuple[str, int]) -> Code | None:
+        """Verify a partition where the coordinator is on this node; None: it is not, `ask`."""
         ...
 
 
@@ -133,7 +138,7 @@ class Producing:
         try:
             replica = self._find(topic, data.index)
             buffer, header = self._check(replica, data.records, pending.request.acks, now_ms)
-            if header.is_transactional and self._must_wait(replica, header):
+            if header.is_transactional and self._must_wait(pending, replica, header):
                 self._wait(pending, place, replica, bytearray(buffer), now_ms)
             else:
                 self._write(pending, place, replica, (buffer, header), now_ms)
@@ -179,13 +184,24 @@ class Producing:
 
     # The first batch of a transaction.
 
-    def _must_wait(self, replica: Replica, header: batch.BatchHeader) -> bool:
-        """Return whether the coordinator must be asked first, or is being asked for a batch before this one."""
+    def _must_wait(self, pending: _Pending, replica: Replica, header: batch.BatchHeader) -> bool:
+        """Return whether the coordinator must be asked first, or is being asked for a batch before this one.
+
+        One on this node says at once whether it knows the partition: raises Refused if not.
+        """
         if (replica.key, header.producer_id, header.producer_epoch) in self._verifying:
             return True
         producers = replica.log.producers
         is_open = producers.is_open(header.producer_id, header.producer_epoch)
-        return not is_open and producers.check(header) is None
+        if is_open or producers.check(header) is not None:
+            return False
+        if pending.v2:
+            return True
+        identity, at = (header.producer_id, header.producer_epoch), (replica.name, replica.key[1])
+        code = self._verify.here(pending.request.transactional_id or "", identity, at)
+        if code:
+            raise Refused(code, _NOT_VERIFIED)
+        return code is None
 
     def _wait(
         self, pending: _Pending, place: tuple[int, int], replica: Replica, buffer: bytearray, now_ms: int
@@ -204,7 +220,7 @@ class Producing:
                 if not code:
                     self._write(pending, place, replica, (buffer, header), then_ms)
                     return
-                refused = Refused(code, "not part of an ongoing transaction, or its coordinator can't be asked")
+                refused = Refused(code, _NOT_VERIFIED)
             except Refused as late:
                 refused = late
             self._settle(pending, place, self._refusal(replica.key[1], refused, replica))
@@ -221,7 +237,7 @@ class Producing:
 
         name = pending.request.transactional_id or ""
         identity, place_ = (producer_id, epoch), (replica.name, replica.key[1])
-        self._verify(name, identity, place_, answered, now_ms, add=pending.v2)
+        self._verify.ask(name, identity, place_, answered, now_ms, add=pending.v2)
 
     def _find(self, topic: TopicProduceData, index: int) -> Replica:
         image = self._image()

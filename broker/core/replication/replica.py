@@ -78,7 +78,8 @@ class Replica:
         leader, awaiting = self.leader, self.awaiting
         while awaiting and awaiting[0].offset <= self.log.high_watermark:
             assert leader is not None
-            enough = len(leader.maximal_isr) >= min(self.config.min_isr, len(leader.state.replicas))
+            in_sync = len(leader.maximal_isr)
+            enough = in_sync >= self.config.min_isr or in_sync >= len(leader.state.replicas)
             awaiting.popleft().done(Code.NONE if enough else Code.NOT_ENOUGH_REPLICAS_AFTER_APPEND)
 
     # A leader's answer to a fetch.

@@ -361,7 +361,7 @@ class TransactionCoordinator:
             identity, places = (ask.producer_id, ask.producer_epoch), _places(ask.topics)
             done = settler(ask.transactional_id, ask.topics)
             if ask.verify_only:
-                done(self._verify(ask.transactional_id, identity, places))
+                done(self.verify(ask.transactional_id, identity, places))
             else:
                 self._add(ask.transactional_id, identity, places, done, now_ms, patient=True)
 
@@ -379,9 +379,10 @@ class TransactionCoordinator:
         if add:
             self._add(name, identity, (place,), done, now_ms, patient=True)
         else:
-            done(self._verify(name, identity, (place,)))
+            done(self.verify(name, identity, (place,)))
 
-    def _verify(self, name: str, identity: tuple[int, int], places: tuple[Place, ...]) -> Code:
+    def verify(self, name: str, identity: tuple[int, int], places: tuple[Place, ...]) -> Code:
+        """Return what stands against writing to the partitions in the producer's transaction."""
         try:
             entry = self._shard(name).entries.get(name)
             if entry is None or entry.value is None:

@@ -40,10 +40,14 @@ _TRANSLATED = {
 Done = Callable[[Code, int], None]
 
 
-class Join(Protocol):
-    """Asks the coordinator on this node (`TransactionCoordinator.join`)."""
+class Coordinator(Protocol):
+    """The coordinator on this node."""
 
-    def __call__(
+    def verify(self, name: str, identity: tuple[int, int], places: tuple[Place, ...]) -> Code:
+        """Return what stands against writing to the partitions in the producer's transaction."""
+        ...
+
+    def join(
         self,
         name: str,
         identity: tuple[int, int],
@@ -53,7 +57,7 @@ class Join(Protocol):
         *,
         add: bool,
     ) -> None:
-        """Add or verify a partition; `done` gets the coordinator's code, once."""
+        """Add or verify a partition; `done` gets the code, once."""
         ...
 
 
@@ -61,9 +65,15 @@ class Verifier:
     """See the module. `now`: the time of the present step."""
 
     def __init__(
-        self, config: BrokerConfig, out: Outbox, *, image: Callable[[], Image], join: Join, now: Callable[[], int]
+        self,
+        config: BrokerConfig,
+        out: Outbox,
+        *,
+        image: Callable[[], Image],
+        coordinator: Coordinator,
+        now: Callable[[], int],
     ) -> None:
-        self._config, self._out, self._image, self._join, self._now = config, out, image, join, now
+        self._config, self._out, self._image, self._here, self._now = config, out, image, coordinator, now
         self._flights: dict[int, Done] = {}
 
     def ask(self, name: str, identity: tuple[int, int], place: Place, done: Done, now_ms: int, *, add: bool) -> None:
@@ -78,7 +88,7 @@ class Verifier:
             def joined(code: Code) -> None:
                 done(_TRANSLATED.get(code, code), self._now())
 
-            self._join(name, identity, place, joined, now_ms, add=add)
+            self._here.join(name, identity, place, joined, now_ms, add=add)
             return
         ask = AddPartitionsToTxnTransaction(
             transactional_id=name,
@@ -89,6 +99,15 @@ class Verifier:
         )
         request = AddPartitionsToTxnRequest(transactions=(ask,))
         self._flights[self._out.request(state.leader, CHANNEL, request, self._config.request_timeout_ms)] = done
+
+    def here(self, name: str, identity: tuple[int, int], place: Place) -> Code | None:
+        """Return what `done` of `ask` would get of a coordinator on this node; None: another one must be asked."""
+        topic = self._image().topic(TOPIC)
+        state = None if topic is None else topic.partitions.get(partition_for(name, len(topic.partitions)))
+        if state is None or state.leader != self._config.node_id:
+            return None
+        code = self._here.verify(name, identity, (place,))
+        return _TRANSLATED.get(code, code)
 
     def owns(self, token: int) -> bool:
         """Return whether the request is ours."""
