@@ -31,7 +31,7 @@ from typing import Any, Final, get_args
 
 from harness.client import Now
 from harness.clients import settings
-from harness.clients.completion import LOW, error_of, of_many, of_read_at, of_scan
+from harness.clients.completion import LOW, of_many, of_read_at, of_scan
 from harness.clients.deleting import delete_records
 from harness.clients.errors import FailedError
 from harness.clients.groups import DEPOSED, of_one_coordinator
@@ -215,19 +215,8 @@ class ConfluentClient:
         if op.crash:
             self._clients.orphan(self._process)
             self._die()
-        group = self._reader.group if attempt.offsets is not None else None
-        return self._completed(
-            op,
-            work,
-            transaction(attempt.course),
-            error=error_of(attempt.course),
-            commit_time=attempt.commit_time,
-            offsets=attempt.offsets,
-            txn_id=self._txn_id,
-            group=group,
-            extra=attempt.session(),
-            **(seen if op.crash else {}),
-        )
+        told = attempt.told(self._txn_id, self._reader.group)
+        return self._completed(op, work, transaction(attempt.course), **told, **(seen if op.crash else {}))
 
     def _completed(self, op: Op, work: Work, type_: OpType, **changes: Any) -> Op:
         if type_ != OK:

@@ -24,6 +24,7 @@ from confluent_kafka import KafkaException
 
 from harness.client import Now
 from harness.clients import settings
+from harness.clients.completion import error_of
 from harness.clients.errors import FailedError, of_exception
 from harness.clients.micro_ops import MicroOps, Work
 from harness.clients.patience import Deadline
@@ -49,10 +50,17 @@ class Attempt:
     end_attempts: int = 0
     """How often EndTxn was sent, where the client can tell."""
 
-    def session(self) -> dict[str, Any] | None:
-        """Return the fields of a completion that tell of its session; they come with a transaction's only."""
-        said = {"init-time": self.init_time, "end-attempts": self.end_attempts or None}
-        return {name: value for name, value in said.items() if value is not None} or None
+    def told(self, txn_id: str | None, group: str | None) -> dict[str, Any]:
+        """Return what the completion says of it, beside its type and what it wrote and read."""
+        session = {"init-time": self.init_time, "end-attempts": self.end_attempts or None}
+        return {
+            "error": error_of(self.course),
+            "commit_time": self.commit_time,
+            "offsets": self.offsets,
+            "txn_id": txn_id,
+            "group": group if self.offsets is not None else None,
+            "extra": {name: value for name, value in session.items() if value is not None} or None,
+        }
 
 
 class Transactions:
