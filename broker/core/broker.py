@@ -31,13 +31,13 @@ from broker.core.metadata.records import (
     BrokerForgotten,
     BrokerRegistered,
     ConfigSet,
+    FeatureSet,
     PartitionState,
     TopicDeleted,
     decode,
 )
 from broker.core.quorum.metadata_log import Entry, Snapshot
 from broker.core.quorum.quorum import Quorum
-from broker.core.quorum.state import QuorumConfig
 from broker.core.ready import Event, Outbox, PeerReply, Ready, Reply, Request, Tick
 from broker.core.replication.delete_records import Deleting
 from broker.core.replication.fetch import Fetching
@@ -46,6 +46,8 @@ from broker.core.replication.isr import IsrKeeper
 from broker.core.replication.produce import Producing
 from broker.core.replication.replica import Key, Replica
 from broker.core.replication.replicas import Replicas
+from broker.core.share.coordinator import TOPIC as SHARE_TOPIC
+from broker.core.share.shares import Shares
 from broker.core.storage import Storage
 from broker.core.transaction.coordinator import TOPIC as TRANSACTION_TOPIC
 from broker.core.transaction.coordinator import TransactionCoordinator
@@ -144,16 +146,17 @@ class Broker:
         self.fetchers = Fetchers(config, self.replicas, out)
         self.cleaner = Cleaner(config, self.replicas, storage, out, now_ms)
         self._checkpoint_at_ms = now_ms + config.checkpoint_interval_ms
-        quorum_config = QuorumConfig(
-            node_id=config.node_id,
-            voters=config.voters,
-            cluster_id=config.cluster_id,
-            election_timeout_ms=config.election_timeout_ms,
-            fetch_timeout_ms=config.fetch_timeout_ms,
-            snapshot_every_bytes=config.metadata_snapshot_bytes,
+        self.quorum = Quorum(config.quorum, storage, out, rng=self._rng, listener=self, now_ms=now_ms)
+        self.shares = Shares(config, self.replicas, storage, out, image=lambda: self.image, create=self.ask_for_topic)
+        self.groups = GroupCoordinator(
+            config,
+            self.replicas,
+            storage,
+            out,
+            image=lambda: self.image,
+            rng=self._rng,
+            persister=self.shares.persister,
         )
-        self.quorum = Quorum(quorum_config, storage, out, rng=self._rng, listener=self, now_ms=now_ms)
-        self.groups = GroupCoordinator(config, self.replicas, storage, out, image=lambda: self.image, rng=self._rng)
         self.offsets = TransactionalOffsets(self.groups, self.verifier, self.replicas, out, image=lambda: self.image)
         self.forwarding = Forwarding(config, out, controller=lambda: self.quorum.leader_id)
         self._askers: tuple[Asker, ...] = (
@@ -165,6 +168,7 @@ class Broker:
             self.isr,
             self.forwarding,
             self.ids,
+            self.shares.persister,
         )  # who asks most comes first
         self._at_once = routes.at_once(self)
         self._later = routes.later(self)
@@ -316,6 +320,8 @@ class Broker:
             self.ids.tick(now_ms)
         self.transactions.tick(now_ms)
         self.groups.tick(now_ms)
+        if self.shares.is_on:
+            self.shares.tick(now_ms)
         if now_ms >= lifecycle.deadline_ms:
             lifecycle.tick(now_ms)
         if self.deleting.waiting:
@@ -357,6 +363,8 @@ class Broker:
         )
         if self.ids.waiting:
             deadline_ms = min(deadline_ms, self.ids.deadline_ms)
+        if self.shares.is_on:
+            deadline_ms = min(deadline_ms, self.shares.deadline_ms)
         return min(deadline_ms, self.isr.deadline_ms) if self._active else deadline_ms
 
     def _rare_deadline_ms(self) -> int:
@@ -389,6 +397,8 @@ class Broker:
                 self._dirty[record.topic_id, record.index] = None
             elif isinstance(record, ConfigSet):
                 self.replicas.reconfigure(self.image, record.name if record.kind == "topic" else "")
+            elif isinstance(record, FeatureSet):
+                self.shares.switch(on=self.image.has_shares)
             elif isinstance(record, BrokerRegistered | BrokerChanged | BrokerForgotten):
                 self._brokers_changed()
         if self.controller is not None:
@@ -401,6 +411,7 @@ class Broker:
         del now_ms
         gone = [replica.key for replica in self.replicas]
         self.image = load(snapshot.data)
+        self.shares.switch(on=self.image.has_shares)
         self._dirty.update(dict.fromkeys([*gone, *((p.topic_id, p.index) for p in self.image.partitions())]))
         self.replicas.reconfigure(self.image, "")
         self._brokers_changed()
@@ -466,6 +477,7 @@ class Broker:
                 replica = self.replicas.apply(self.image, state, now_ms)
             if hosted is not None:
                 self.fetching.wake(hosted)
+            self.shares.moved(key)
             if replica is None:
                 self.fetchers.forget(key)
             else:
@@ -473,6 +485,8 @@ class Broker:
                     self.transactions.role_changed(replica)
                 elif replica.name == GROUP_TOPIC:
                     self.groups.role_changed(replica)
+                elif replica.name == SHARE_TOPIC:
+                    self.shares.coordinator.role_changed(replica)
                 self.fetchers.follow(replica, now_ms)
                 self._moved(replica, now_ms)
 

@@ -15,6 +15,7 @@ from broker.core import topic_settings
 from broker.core.log.partition_log import LogConfig
 from broker.core.metadata.image import Image
 from broker.core.metadata.records import Endpoint
+from broker.core.quorum.state import QuorumConfig
 from broker.core.throttled import FOLLOWERS, LEADERS, NOBODY, Throttled, throttled
 
 
@@ -64,6 +65,21 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):
     consumer_heartbeat_interval_ms: int = 5000
     consumer_max_size: int = (1 << 31) - 1
     consumer_migration_policy: str = "bidirectional"
+    share_enable: bool = False
+    """Whether a new cluster begins with share groups switched on: `share.version` 1 (KIP-932)."""
+    share_session_timeout_ms: int = 45_000
+    share_heartbeat_interval_ms: int = 5000
+    share_max_size: int = 200
+    share_record_lock_ms: int = 30_000
+    share_max_deliveries: int = 5
+    share_max_locks: int = 2000
+    share_max_sessions: int = 2000
+    share_partitions: int = 50
+    share_replication_factor: int = 3
+    share_min_isr: int = 2
+    share_segment_bytes: int = 100 << 20
+    share_updates_per_snapshot: int = 500
+    share_prune_interval_ms: int = 300_000
     offsets_retention_minutes: int = 7 * 24 * 60
     offsets_check_interval_ms: int = 600_000
     auto_create_topics: bool = True
@@ -82,6 +98,18 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Whether access rules are kept and obeyed."""
     properties: Mapping[str, str] = {}
     """All properties as given: defaults of topic settings are looked up here."""
+
+    @property
+    def quorum(self) -> QuorumConfig:
+        """The part that the metadata quorum goes by."""
+        return QuorumConfig(
+            node_id=self.node_id,
+            voters=self.voters,
+            cluster_id=self.cluster_id,
+            election_timeout_ms=self.election_timeout_ms,
+            fetch_timeout_ms=self.fetch_timeout_ms,
+            snapshot_every_bytes=self.metadata_snapshot_bytes,
+        )
 
 
 TOPIC_DEFAULTS = topic_settings.DEFAULTS

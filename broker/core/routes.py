@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from broker.core.group import group_admin, offset_delete, offset_fetch
 from broker.core.group.consumer import describe as consumer_describe
+from broker.core.group.share import describe as share_describe
 from broker.core.quorum.follower import METADATA_TOPIC_ID
 from broker.core.ready import Event, PeerReply, Request
 from broker.core.transaction import locator
@@ -36,6 +37,22 @@ from broker.wire.messages.offset_delete import OffsetDeleteRequest
 from broker.wire.messages.offset_fetch import OffsetFetchRequest
 from broker.wire.messages.produce import ProduceRequest
 from broker.wire.messages.quorum import BeginQuorumEpochRequest, EndQuorumEpochRequest, VoteRequest
+from broker.wire.messages.share_acknowledge import ShareAcknowledgeRequest
+from broker.wire.messages.share_fetch import ShareFetchRequest
+from broker.wire.messages.share_group_describe import ShareGroupDescribeRequest
+from broker.wire.messages.share_group_heartbeat import ShareGroupHeartbeatRequest
+from broker.wire.messages.share_group_offsets import (
+    AlterShareGroupOffsetsRequest,
+    DeleteShareGroupOffsetsRequest,
+    DescribeShareGroupOffsetsRequest,
+)
+from broker.wire.messages.share_group_state import (
+    DeleteShareGroupStateRequest,
+    InitializeShareGroupStateRequest,
+    ReadShareGroupStateRequest,
+    ReadShareGroupStateSummaryRequest,
+    WriteShareGroupStateRequest,
+)
 from broker.wire.messages.sync_group import SyncGroupRequest
 from broker.wire.messages.txn_offset_commit import TxnOffsetCommitRequest
 from broker.wire.messages.write_txn_markers import WriteTxnMarkersRequest
@@ -88,6 +105,7 @@ def at_once(broker: Broker) -> AtOnce:
         ConsumerGroupDescribeRequest: lambda message, _: consumer_describe.describe(
             broker.groups, broker.image, message
         ),
+        ShareGroupDescribeRequest: lambda message, _: share_describe.describe(broker.groups, broker.image, message),
         ListGroupsRequest: lambda message, _: group_admin.list_all(broker.groups, message),
         OffsetFetchRequest: lambda message, _: offset_fetch.fetch(broker.groups, broker.image, message),
         FindCoordinatorRequest: lambda message, now_ms: locator.find(
@@ -140,4 +158,25 @@ def later(broker: Broker) -> Later:
         HeartbeatRequest: group,
         LeaveGroupRequest: group,
         OffsetCommitRequest: group,
+        **_shares(broker),
+    }
+
+
+def _shares(broker: Broker) -> Later:
+    """Return the requests of share groups (KIP-932)."""
+    offsets, shares = broker.groups.share_offsets, broker.shares
+    return {
+        ShareGroupHeartbeatRequest: lambda request, now_ms: broker.groups.beat_share(
+            request.id, request.message, (request.client_id, request.host), now_ms
+        ),
+        ShareFetchRequest: shares.fetch,
+        ShareAcknowledgeRequest: shares.acknowledge,
+        DescribeShareGroupOffsetsRequest: lambda request, now_ms: offsets.describe(request.id, request.message, now_ms),
+        AlterShareGroupOffsetsRequest: lambda request, now_ms: offsets.alter(request.id, request.message, now_ms),
+        DeleteShareGroupOffsetsRequest: lambda request, now_ms: offsets.delete(request.id, request.message, now_ms),
+        InitializeShareGroupStateRequest: shares.state,
+        ReadShareGroupStateRequest: shares.state,
+        WriteShareGroupStateRequest: shares.state,
+        DeleteShareGroupStateRequest: shares.state,
+        ReadShareGroupStateSummaryRequest: shares.state,
     }

@@ -16,7 +16,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -25,7 +25,7 @@ from broker.core.describe.configs import CLIENT_METRICS
 from broker.core.errors import Code
 from broker.core.metadata.image import Image
 from broker.io import hot, hot_fetch, hot_transactions, older
-from broker.io.served import CLIENTS_DOOR, NODES_DOOR, SERVED, offered
+from broker.io.served import CLIENTS_DOOR, CLIENTS_SHARES, NODES_DOOR, NODES_SHARES, SERVED, offered
 from broker.io.stream import Chunk
 from broker.wire import codec
 from broker.wire.apis import Api, is_known
@@ -43,6 +43,7 @@ from broker.wire.messages.fetch import FetchRequest, FetchResponse, Region
 from broker.wire.messages.list_config_resources import ListConfigResourcesRequest
 from broker.wire.messages.metadata import MetadataRequest
 from broker.wire.messages.produce import ProduceResponse
+from broker.wire.messages.share_fetch import ShareFetchResponse
 from broker.wire.schema import compiled
 
 CLUSTER_AUTHORIZATION_FAILED = 31
@@ -77,7 +78,7 @@ def open_frame(payload: memoryview, *, to_nodes: bool, image: Callable[[], Image
         raise WireError(f"truncated: a request of {len(payload)} bytes has no header")
     api_key, version, correlation_id = _START.unpack_from(payload)
     served = SERVED.get(api_key)
-    taken = (NODES_DOOR if to_nodes else CLIENTS_DOOR).get(api_key)
+    taken = (NODES_DOOR if to_nodes else CLIENTS_DOOR).get(api_key) or _taken_of_shares(api_key, image, to_nodes)
     if served is None or taken is None:
         return Answered(api_key, refused(api_key, version, correlation_id))
     if api_key == _API_VERSIONS:
@@ -99,6 +100,12 @@ def open_frame(payload: memoryview, *, to_nodes: bool, image: Callable[[], Image
     if not to_nodes and isinstance(message, FetchRequest) and _follows(message):
         return Answered(api_key, refused(api_key, version, correlation_id, CLUSTER_AUTHORIZATION_FAILED))
     return Asked(header, message)
+
+
+def _taken_of_shares(api_key: int, image: Callable[[], Image], to_nodes: bool) -> range | None:  # noqa: FBT001
+    """Return the versions of an API of share groups, where these are on."""
+    taken = (NODES_SHARES if to_nodes else CLIENTS_SHARES).get(api_key)
+    return taken if taken is not None and image().has_shares else None
 
 
 def _as_meant(message: Request) -> Request:
@@ -132,6 +139,8 @@ def close_frame(message: Response, version: int, correlation_id: int, source: So
         if hot.is_plain(message):
             return hot.write_fetch(message, version, correlation_id, source.chunk_of)
         message = _with_bytes(message, source.bytes_of)
+    if isinstance(message, ShareFetchResponse):
+        message = _with_bytes(message, source.bytes_of)
     message = older.understood(message, version)
     data = hot_transactions.write(message, version, correlation_id)
     if data is None and isinstance(message, ProduceResponse):
@@ -141,9 +150,9 @@ def close_frame(message: Response, version: int, correlation_id: int, source: So
     return [frame(codec.encode_response(message, version, correlation_id=correlation_id))]
 
 
-def _with_bytes(message: FetchResponse, read: Callable[[Region], bytes]) -> FetchResponse:
+def _with_bytes(message: Any, read: Callable[[Region], bytes]) -> Any:
     """Return the answer with bytes in place of regions, and none in place of null."""
-    responses = []
+    responses: list[Any] = []
     for topic in message.responses:
         partitions = tuple(
             msgspec.structs.replace(
@@ -161,7 +170,7 @@ def _api_versions(version: int, correlation_id: int, image: Image, *, to_nodes: 
     finalized = sorted(levels(image).items())
     answer = ApiVersionsResponse(
         error_code=Code.NONE if known else Code.UNSUPPORTED_VERSION,
-        api_keys=offered(to_nodes=to_nodes),
+        api_keys=offered(to_nodes=to_nodes, shares=image.has_shares),
         supported_features=tuple(
             SupportedFeatureKey(name=name, min_version=low, max_version=high) for name, (low, high) in SUPPORTED.items()
         ),

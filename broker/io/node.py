@@ -55,6 +55,7 @@ from broker.wire.messages.fetch import FetchResponse, Region
 from broker.wire.messages.produce import ProduceRequest
 from broker.wire.messages.sasl_authenticate import SaslAuthenticateRequest
 from broker.wire.messages.sasl_handshake import SaslHandshakeRequest
+from broker.wire.messages.share_fetch import ShareFetchResponse
 
 STOP_TIMEOUT_S = 10.0
 """Leaderships are handed over within a heartbeat or two; a supervisor kills after 10 s or more."""
@@ -187,7 +188,9 @@ class Node:
         self._cuts = self.disk.cuts
         logs = {write.log for write in writes if isinstance(write, Truncate)}
         for reply in (*self._replies, *self._unsent):
-            if isinstance(reply.message, FetchResponse) and not logs.isdisjoint(_logs_of(reply.message)):
+            if isinstance(reply.message, FetchResponse | ShareFetchResponse) and not logs.isdisjoint(
+                _logs_of(reply.message)
+            ):
                 reply.id.connection.abort()
 
     def _give_up(self, event: object) -> None:
@@ -429,7 +432,7 @@ class Node:
         loop.call_later(IDLE_CHECK_S, self._close_idle)
 
 
-def _logs_of(message: FetchResponse) -> Iterator[str]:
+def _logs_of(message: FetchResponse | ShareFetchResponse) -> Iterator[str]:
     for topic in message.responses:
         for data in topic.partitions:
             if isinstance(data.records, Region):

@@ -3,7 +3,9 @@
 A client's door takes what clients may ask; the nodes' door also takes what only nodes ask each other (the quorum,
 registration, heartbeats). The versions are those of Kafka 4.1; Produce is announced from version 0 on, as Kafka does,
 for clients that take a higher lowest version for a broker that is too new. WriteTxnMarkers 2, of nodes alone, is
-newer (KIP-1228); with version 1 administrators end transactions that hang. ApiVersions is answered from this table.
+newer (KIP-1228); with version 1 administrators end transactions that hang. The APIs of share groups (KIP-932) are
+taken where share groups are on, in the versions of Kafka 4.2; their states are a matter between nodes. ApiVersions is
+answered from this table.
 """
 
 from __future__ import annotations
@@ -103,6 +105,30 @@ from broker.wire.messages.quorum import (
 )
 from broker.wire.messages.sasl_authenticate import SaslAuthenticateRequest, SaslAuthenticateResponse
 from broker.wire.messages.sasl_handshake import SaslHandshakeRequest, SaslHandshakeResponse
+from broker.wire.messages.share_acknowledge import ShareAcknowledgeRequest, ShareAcknowledgeResponse
+from broker.wire.messages.share_fetch import ShareFetchRequest, ShareFetchResponse
+from broker.wire.messages.share_group_describe import ShareGroupDescribeRequest, ShareGroupDescribeResponse
+from broker.wire.messages.share_group_heartbeat import ShareGroupHeartbeatRequest, ShareGroupHeartbeatResponse
+from broker.wire.messages.share_group_offsets import (
+    AlterShareGroupOffsetsRequest,
+    AlterShareGroupOffsetsResponse,
+    DeleteShareGroupOffsetsRequest,
+    DeleteShareGroupOffsetsResponse,
+    DescribeShareGroupOffsetsRequest,
+    DescribeShareGroupOffsetsResponse,
+)
+from broker.wire.messages.share_group_state import (
+    DeleteShareGroupStateRequest,
+    DeleteShareGroupStateResponse,
+    InitializeShareGroupStateRequest,
+    InitializeShareGroupStateResponse,
+    ReadShareGroupStateRequest,
+    ReadShareGroupStateResponse,
+    ReadShareGroupStateSummaryRequest,
+    ReadShareGroupStateSummaryResponse,
+    WriteShareGroupStateRequest,
+    WriteShareGroupStateResponse,
+)
 from broker.wire.messages.sync_group import SyncGroupRequest, SyncGroupResponse
 from broker.wire.messages.txn_offset_commit import TxnOffsetCommitRequest, TxnOffsetCommitResponse
 from broker.wire.messages.unregister_broker import UnregisterBrokerRequest, UnregisterBrokerResponse
@@ -120,6 +146,8 @@ class Served(NamedTuple):
     nodes_only: bool = False
     for_clients: int | None = None
     """The highest version that clients may use, if it is another."""
+    of_shares: bool = False
+    """Taken only where share groups are on."""
 
 
 SERVED: dict[int, Served] = {
@@ -183,6 +211,32 @@ SERVED: dict[int, Served] = {
         Served(UnregisterBrokerRequest, UnregisterBrokerResponse, 0, 0),
         Served(ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, 0, 1),
         Served(ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, 0, 1),
+        Served(ShareGroupHeartbeatRequest, ShareGroupHeartbeatResponse, 1, 1, of_shares=True),
+        Served(ShareGroupDescribeRequest, ShareGroupDescribeResponse, 1, 1, of_shares=True),
+        Served(ShareFetchRequest, ShareFetchResponse, 1, 2, of_shares=True),
+        Served(ShareAcknowledgeRequest, ShareAcknowledgeResponse, 1, 2, of_shares=True),
+        Served(DescribeShareGroupOffsetsRequest, DescribeShareGroupOffsetsResponse, 0, 1, of_shares=True),
+        Served(AlterShareGroupOffsetsRequest, AlterShareGroupOffsetsResponse, 0, 0, of_shares=True),
+        Served(DeleteShareGroupOffsetsRequest, DeleteShareGroupOffsetsResponse, 0, 0, of_shares=True),
+        Served(
+            InitializeShareGroupStateRequest,
+            InitializeShareGroupStateResponse,
+            0,
+            0,
+            nodes_only=True,
+            of_shares=True,
+        ),
+        Served(ReadShareGroupStateRequest, ReadShareGroupStateResponse, 0, 0, nodes_only=True, of_shares=True),
+        Served(WriteShareGroupStateRequest, WriteShareGroupStateResponse, 0, 1, nodes_only=True, of_shares=True),
+        Served(DeleteShareGroupStateRequest, DeleteShareGroupStateResponse, 0, 0, nodes_only=True, of_shares=True),
+        Served(
+            ReadShareGroupStateSummaryRequest,
+            ReadShareGroupStateSummaryResponse,
+            0,
+            1,
+            nodes_only=True,
+            of_shares=True,
+        ),
         Served(WriteTxnMarkersRequest, WriteTxnMarkersResponse, 1, 2, for_clients=1),
         Served(AllocateProducerIdsRequest, AllocateProducerIdsResponse, 0, 0, nodes_only=True),
         Served(VoteRequest, VoteResponse, 2, 2, nodes_only=True),
@@ -196,18 +250,29 @@ SERVED: dict[int, Served] = {
 }
 
 
-NODES_DOOR: dict[int, range] = {api: range(one.lowest, one.highest + 1) for api, one in SERVED.items()}
-CLIENTS_DOOR: dict[int, range] = {
-    api: range(one.lowest, (one.highest if one.for_clients is None else one.for_clients) + 1)
-    for api, one in SERVED.items()
-    if not one.nodes_only
-}
+def _door(*, to_nodes: bool, of_shares: bool) -> dict[int, range]:
+    """Return the versions that a door takes, of share groups or of all else."""
+    return {
+        api: range(one.lowest, (one.highest if to_nodes or one.for_clients is None else one.for_clients) + 1)
+        for api, one in SERVED.items()
+        if one.of_shares is of_shares and (to_nodes or not one.nodes_only)
+    }
+
+
+NODES_DOOR = _door(to_nodes=True, of_shares=False)
+CLIENTS_DOOR = _door(to_nodes=False, of_shares=False)
 """The versions that each door takes."""
+NODES_SHARES = _door(to_nodes=True, of_shares=True)
+CLIENTS_SHARES = _door(to_nodes=False, of_shares=True)
+"""What each takes besides, where share groups are on."""
 
 
-def offered(*, to_nodes: bool) -> tuple[ApiVersion, ...]:
-    """Return the versions that a door announces."""
+def offered(*, to_nodes: bool, shares: bool = False) -> tuple[ApiVersion, ...]:
+    """Return the versions that a door announces; `shares`: with those of share groups."""
+    taken = NODES_DOOR if to_nodes else CLIENTS_DOOR
+    if shares:
+        taken = {**taken, **(NODES_SHARES if to_nodes else CLIENTS_SHARES)}
     return tuple(
-        ApiVersion(api_key=api, min_version=0 if api == Api.PRODUCE else taken[0], max_version=taken[-1])
-        for api, taken in sorted((NODES_DOOR if to_nodes else CLIENTS_DOOR).items())
+        ApiVersion(api_key=api, min_version=0 if api == Api.PRODUCE else versions[0], max_version=versions[-1])
+        for api, versions in sorted(taken.items())
     )

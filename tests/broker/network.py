@@ -15,6 +15,7 @@ import msgspec
 from broker.core.ready import PeerFailed, PeerReply, Request, Tick
 from broker.sim.disk import Disk
 from broker.wire.messages.fetch import FetchResponse, Region
+from broker.wire.messages.share_fetch import ShareFetchResponse
 
 
 class Network:
@@ -153,7 +154,7 @@ class Network:
 
     def _resolve(self, node, message):
         """Turn regions into bytes, as a driver's socket does."""
-        if not isinstance(message, FetchResponse):
+        if not isinstance(message, FetchResponse | ShareFetchResponse):
             return message
 
         def partition(data):

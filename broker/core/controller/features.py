@@ -11,7 +11,7 @@ from broker.core.config import BrokerConfig
 from broker.core.controller import elr
 from broker.core.controller.pipeline import Pipeline
 from broker.core.errors import Code, Refused
-from broker.core.metadata.image import ELR_FEATURE, Image
+from broker.core.metadata.image import ELR_FEATURE, SHARE_FEATURE, Image
 from broker.core.metadata.records import FeatureSet
 from broker.wire.messages.update_features import (
     FeatureUpdateKey,
@@ -31,6 +31,7 @@ SUPPORTED = {
     ELR_FEATURE: (0, 1),
     GROUP_FEATURE: (0, 1),
     METADATA_FEATURE: (OLDEST_METADATA, METADATA),
+    SHARE_FEATURE: (0, 1),
     TRANSACTION_FEATURE: (0, 2),
 }
 """Lowest and highest level that this software supports."""
@@ -39,7 +40,8 @@ _UPGRADE = 1
 
 def first_levels(config: BrokerConfig) -> dict[str, int]:
     """Return the levels of a new cluster."""
-    return {ELR_FEATURE: int(config.elr), GROUP_FEATURE: 1, TRANSACTION_FEATURE: config.transaction_version}
+    levels = {ELR_FEATURE: int(config.elr), GROUP_FEATURE: 1, TRANSACTION_FEATURE: config.transaction_version}
+    return {**levels, SHARE_FEATURE: 1} if config.share_enable else levels
 
 
 def levels(image: Image) -> dict[str, int]:

@@ -26,10 +26,17 @@ from broker.core.group.expiry import Expiry
 from broker.core.group.group import Group, State
 from broker.core.group.group_records import GroupKey, Offset, OffsetKey, encode_group, encode_key, encode_offset
 from broker.core.group.group_shard import GroupShard
+from broker.core.group.share.group import ShareGroup
+from broker.core.group.share.heartbeats import ShareHeartbeats
+from broker.core.group.share.offsets import ShareOffsets
+from broker.core.group.share.records import ShareChange
+from broker.core.group.share.records import encode_key as share_key
+from broker.core.group.share.records import encode_value as share_value
 from broker.core.metadata.image import Image
 from broker.core.ready import Outbox, Reply
 from broker.core.replication.replica import Replica
 from broker.core.replication.replicas import Replicas
+from broker.core.share.persister import Persister
 from broker.core.storage import Storage
 from broker.core.transaction.transaction_hash import partition_for
 from broker.wire import record
@@ -43,6 +50,7 @@ from broker.wire.messages.offset_commit import (
     OffsetCommitResponsePartition,
     OffsetCommitResponseTopic,
 )
+from broker.wire.messages.share_group_heartbeat import ShareGroupHeartbeatRequest
 from broker.wire.messages.sync_group import SyncGroupRequest, SyncGroupResponse
 from broker.wire.primitives import NO_UUID
 
@@ -66,16 +74,20 @@ class GroupCoordinator:
         *,
         image: Callable[[], Image],
         rng: random.Random,
+        persister: Persister,
     ) -> None:
         self._config, self._replicas, self._storage, self._out = config, replicas, storage, out
         self.image, self._rng = image, rng
         self._shards: dict[int, GroupShard] = {}
         self._loading: list[GroupShard] = []
-        self._due: list[tuple[int, int, GroupShard, Group | ConsumerGroup]] = []
+        self._due: list[tuple[int, int, GroupShard, Group | ConsumerGroup | ShareGroup]] = []
         self._order = count()
         self.heartbeats = Heartbeats(config, self)
         self.expiry = Expiry(config, self)
         self.classic_members = ClassicMembers(self, config.consumer_max_size)
+        self.share_heartbeats = ShareHeartbeats(config, self)
+        self.share_offsets = ShareOffsets(self, replicas)
+        self.persister = persister
         self._now_ms = 0  # of the last tick; the node ticks in every step, so it is the step's
 
     @property
@@ -161,6 +173,24 @@ class GroupCoordinator:
         for key, value in changes:
             shard.apply_consumer(key, value)
 
+    def change_share(
+        self, shard: GroupShard, group: ShareGroup, changes: list[ShareChange], done: Callable[[Code], None]
+    ) -> None:
+        """Change a share group: at once for whoever comes next, `done` when it is replicated. Raise Refused."""
+        if not changes:
+            shard.log.when_replicated(lambda code: done(_lost(code)))
+            return
+        self.write(
+            shard, [(share_key(key), None if value is None else share_value(value)) for key, value in changes], done
+        )
+        shard.shares.setdefault(group.name, group)
+        for key, value in changes:
+            shard.apply_share(key, value)
+
+    def is_current_share(self, shard: GroupShard, group: ShareGroup) -> bool:
+        """Return whether the group is this node's still."""
+        return self._is_current(shard, group)
+
     def downgrade(
         self, shard: GroupShard, group: ConsumerGroup, gone: list[str], done: Callable[[Code], None], now_ms: int
     ) -> None:
@@ -185,7 +215,7 @@ class GroupCoordinator:
         except Refused as refused:
             then(refused.code)
 
-    def watch(self, shard: GroupShard, group: Group | ConsumerGroup) -> None:
+    def watch(self, shard: GroupShard, group: Group | ConsumerGroup | ShareGroup) -> None:
         """Look at the group again when it is due."""
         deadline_ms = group.deadline_ms
         if deadline_ms < group.due_ms:
@@ -209,8 +239,19 @@ class GroupCoordinator:
         self._now_ms = now_ms
         self.heartbeats.handle(request_id, message, sender, now_ms)
 
+    def beat_share(
+        self, request_id: object, message: ShareGroupHeartbeatRequest, sender: tuple[str, str], now_ms: int
+    ) -> None:
+        """Answer a member of a share group."""
+        self._now_ms = now_ms
+        self.share_heartbeats.handle(request_id, message, sender, now_ms)
+
     def _handle(self, request_id: object, message: Any, version: int, sender: tuple[str, str]) -> None:
         now_ms, shard = self._now_ms, self.shard(message.group_id)
+        if message.group_id in shard.shares:
+            joins = isinstance(message, JoinGroupRequest)
+            code = Code.INCONSISTENT_GROUP_PROTOCOL if joins else Code.GROUP_ID_NOT_FOUND
+            raise Refused(code, f"{message.group_id!r} is a share group")
         if self._is_for_consumers(shard, message):
             self._handle_classic(request_id, message, version, sender, shard)
             return
@@ -376,6 +417,8 @@ class GroupCoordinator:
                 group.due_ms = 1 << 62
                 if isinstance(group, ConsumerGroup):
                     self.heartbeats.tick(shard, group, now_ms)
+                elif isinstance(group, ShareGroup):
+                    self.share_heartbeats.tick(shard, group, now_ms)
                 else:
                     group.tick(now_ms)
                 self.watch(shard, group)
@@ -386,17 +429,26 @@ class GroupCoordinator:
         for shard in list(self._loading):
             if shard.log.load_slice(shard):
                 self._loading.remove(shard)
-                for classic in shard.groups.values():
-                    for member in classic.members.values():
-                        member.heard_ms = now_ms  # sessions are soft state: all begin anew here
-                    self.watch(shard, classic)
-                for consumers in shard.consumers.values():
-                    self.heartbeats.began(consumers, now_ms)
-                    self.watch(shard, consumers)
+                self._loaded(shard, now_ms)
 
-    def _is_current(self, shard: GroupShard, group: Group | ConsumerGroup) -> bool:
+    def _loaded(self, shard: GroupShard, now_ms: int) -> None:
+        """Let all sessions begin anew: they are soft state."""
+        for classic in shard.groups.values():
+            for member in classic.members.values():
+                member.heard_ms = now_ms
+            self.watch(shard, classic)
+        for consumers in shard.consumers.values():
+            self.heartbeats.began(consumers, now_ms)
+            self.watch(shard, consumers)
+        for shares in shard.shares.values():
+            self.share_heartbeats.began(shares, now_ms)
+            self.watch(shard, shares)
+
+    def _is_current(self, shard: GroupShard, group: Group | ConsumerGroup | ShareGroup) -> bool:
         if self._shards.get(shard.log.replica.key[1]) is not shard:
             return False
+        if isinstance(group, ShareGroup):
+            return shard.shares.get(group.name) is group
         return shard.groups.get(group.name) is group or shard.consumers.get(group.name) is group
 
 

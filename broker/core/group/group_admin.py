@@ -14,6 +14,7 @@ from broker.core.group.coordinator import GroupCoordinator
 from broker.core.group.group import Group, State
 from broker.core.group.group_records import GroupKey, OffsetKey, encode_key
 from broker.core.group.group_shard import GroupShard
+from broker.core.group.share.group import ShareGroup
 from broker.core.ready import Outbox, Reply
 from broker.wire.messages.delete_groups import DeletableGroupResult, DeleteGroupsRequest, DeleteGroupsResponse
 from broker.wire.messages.describe_groups import (
@@ -41,7 +42,7 @@ def _describe_one(coordinator: GroupCoordinator, name: str) -> DescribedGroup:
         shard = coordinator.shard(name)
     except Refused as refused:
         return DescribedGroup(group_id=name, error_code=refused.code)
-    if name in shard.consumers:
+    if name in shard.consumers or name in shard.shares:
         return DescribedGroup(
             group_id=name,
             group_state=DEAD,
@@ -98,10 +99,13 @@ def list_all(coordinator: GroupCoordinator, request: ListGroupsRequest) -> ListG
 
 
 def _listed(shard: GroupShard) -> Iterator[ListedGroup]:
-    for name in dict.fromkeys([*(key.group for key in shard.offsets), *shard.groups, *shard.consumers]):
+    names = [*(key.group for key in shard.offsets), *shard.groups, *shard.consumers, *shard.shares]
+    for name in dict.fromkeys(names):
         group, consumers = shard.groups.get(name), shard.consumers.get(name)
         if consumers is not None:
             state, kind, of = consumers.state.value, "consumer", "consumer"
+        elif name in shard.shares:
+            state, kind, of = shard.shares[name].state, "share", "share"
         else:
             state = State.EMPTY.value if group is None else group.state.value
             kind, of = "" if group is None else group.protocol_type or "", "classic"
@@ -133,6 +137,9 @@ def delete(coordinator: GroupCoordinator, out: Outbox, request_id: object, reque
 
 
 def _delete_one(coordinator: GroupCoordinator, shard: GroupShard, name: str, settle: Callable[[Code], None]) -> None:
+    if name in shard.shares:
+        _delete_share(coordinator, shard, shard.shares[name], settle)
+        return
     group, consumers = shard.groups.get(name), shard.consumers.get(name)
     offsets = [key for key in shard.offsets if key.group == name]
     if group is None and consumers is None and not offsets:
@@ -156,3 +163,22 @@ def _delete_one(coordinator: GroupCoordinator, shard: GroupShard, name: str, set
     coordinator.write(shard, [*records, *((consumer_key(key), None) for key, _ in gone)], done)
     for key, _ in gone:
         shard.apply_consumer(key, None)
+
+
+def _delete_share(
+    coordinator: GroupCoordinator, shard: GroupShard, group: ShareGroup, settle: Callable[[Code], None]
+) -> None:
+    """Delete a share group, when the share coordinators have forgotten all of it."""
+    if group.members:
+        raise Refused(Code.NON_EMPTY_GROUP, f"the group {group.name!r} has members")
+
+    def forgotten(code: Code) -> None:
+        if code or group.members or not coordinator.is_current_share(shard, group):
+            settle(code or Code.NON_EMPTY_GROUP)
+            return
+        try:
+            coordinator.change_share(shard, group, group.tombstones(), settle)
+        except Refused as refused:
+            settle(refused.code)
+
+    coordinator.share_offsets.forget(group, forgotten)

@@ -20,6 +20,8 @@ from broker.core.group.group_records import (
     decode_key,
     decode_offset,
 )
+from broker.core.group.share import records as share_records
+from broker.core.group.share.group import ShareGroup
 from broker.core.replication.replica import Replica
 from broker.core.replication.state_log import StateLog
 from broker.core.storage import Storage
@@ -34,7 +36,8 @@ class GroupShard:
         self.log = StateLog(replica, storage)
         self.groups: dict[str, Group] = {}
         self.consumers: dict[str, ConsumerGroup] = {}
-        """Groups of the KIP-848 protocol; a name is in one of both."""
+        """Groups of the KIP-848 protocol; a name is in one of the three."""
+        self.shares: dict[str, ShareGroup] = {}
         self.offsets: dict[OffsetKey, Offset] = {}
         self.pending: dict[int, dict[OffsetKey, Offset]] = {}
         """Producer id -> offsets of its open transaction."""
@@ -49,7 +52,8 @@ class GroupShard:
 
     def has_group(self, name: str) -> bool:
         """Return whether there is anything of a group of this name."""
-        return name in self.groups or name in self.consumers or any(key.group == name for key in self.offsets)
+        known = name in self.groups or name in self.consumers or name in self.shares
+        return known or any(key.group == name for key in self.offsets)
 
     def is_unstable(self, key: OffsetKey) -> bool:
         """Return whether an open transaction may change the offset."""
@@ -66,6 +70,9 @@ class GroupShard:
         elif (other := consumer_records.decode_key(data)) is not None:
             value = item.value
             self.apply_consumer(other, None if value is None else consumer_records.decode_value(other, value))
+        elif (share := share_records.decode_key(data)) is not None:
+            value = item.value
+            self.apply_share(share, None if value is None else share_records.decode_value(share, value))
 
     def apply_consumer(self, key: Key, value: Value | None) -> None:
         """Take a record of a consumer group; one without its epoch is gone."""
@@ -75,6 +82,17 @@ class GroupShard:
         group = self.consumers.get(key.group)
         if group is None and value is not None:
             group = self.consumers[key.group] = ConsumerGroup(key.group)
+        if group is not None:
+            group.apply(key, value)
+
+    def apply_share(self, key: Key, value: share_records.ShareValue | None) -> None:
+        """Take a record of a share group; one without its epoch is gone."""
+        if key.kind == share_records.GROUP and value is None:
+            self.shares.pop(key.group, None)
+            return
+        group = self.shares.get(key.group)
+        if group is None and value is not None:
+            group = self.shares[key.group] = ShareGroup(key.group)
         if group is not None:
             group.apply(key, value)
 

@@ -281,6 +281,10 @@ class PartitionLog:
         segment = self.segment_at(region.base)
         return segment.offset_at(region.position + region.size)
 
+    def batches_of(self, region: Region) -> list[tuple[int, int]]:
+        """Return first and last offset of each batch of a region that `read` returned."""
+        return self.segment_at(region.base).batches_in(region.position, region.position + region.size)
+
     def aborted_in(self, offset: int, region: Region) -> list[AbortedTransaction]:
         """Return the aborted transactions that a consumer must filter from the region, read from `offset`."""
         return self.aborted.overlapping(offset, self.end_of(region))

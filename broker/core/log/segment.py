@@ -111,6 +111,12 @@ class Segment:
         index = bisect_left(self._positions, position)
         return self.base + self._offsets[index] if index < len(self._positions) else self.next_offset
 
+    def batches_in(self, start: int, end: int) -> list[tuple[int, int]]:
+        """Return first and last offset of each batch in the positions [start, end)."""
+        lower, upper = bisect_left(self._positions, start), bisect_left(self._positions, end)
+        pairs = zip(self._offsets[lower:upper], self._lasts[lower:upper], strict=True)
+        return [(self.base + first, self.base + last) for first, last in pairs]
+
     def truncate(self, offset: int) -> None:
         """Forget every batch that reaches to `offset` or past it."""
         if offset >= self.next_offset:

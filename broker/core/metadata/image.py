@@ -31,6 +31,8 @@ from broker.core.security.acl import Rule
 from broker.core.security.scram import Credential
 
 ELR_FEATURE = "eligible.leader.replicas.version"
+SHARE_FEATURE = "share.version"
+"""1: share groups (KIP-932)."""
 
 
 class Broker(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,6 +84,11 @@ class Image(msgspec.Struct):
     def has_elr(self) -> bool:
         """Whether eligible leader replicas are on (KIP-966)."""
         return self.features.get(ELR_FEATURE, 0) >= 1
+
+    @property
+    def has_shares(self) -> bool:
+        """Whether share groups are on."""
+        return self.features.get(SHARE_FEATURE, 0) >= 1
 
     def topic(self, name: str) -> Topic | None:
         """Return the topic of this name."""

@@ -359,6 +359,8 @@ class Fetching:
         if replica.key in self._waiting:
             self._woken[replica.key] = None
         self._sessions.wake(replica)
+        if self._replicas.watch is not None:
+            self._replicas.watch(replica)
 
     def flush(self) -> None:
         """Look again at the fetches of the partitions that changed."""

@@ -49,6 +49,8 @@ class Replicas:
         """Live nodes and the epochs of their registrations."""
         self.wake: Callable[[Replica], None] = lambda _: None
         """Told of what coordinators append, so that waiting fetches are answered."""
+        self.watch: Callable[[Replica], None] | None = None
+        """Told of partitions in which there may be more to read, where share groups are on."""
         self.now_ms = 0
         """The time of the present step."""
         self.sent, self.fetched = Bucket(LEADER_RATE), Bucket(FOLLOWER_RATE)

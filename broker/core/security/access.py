@@ -9,7 +9,7 @@ already are not judged again.
 
 from __future__ import annotations
 
-from broker.core.security import particular
+from broker.core.security import of_shares, particular
 from broker.core.security.acl import CLUSTER_NAME, Operation
 from broker.core.security.rules import (
     CLUSTER,
@@ -77,6 +77,8 @@ from broker.wire.messages import (
     offset_fetch,
     offset_for_leader_epoch,
     produce,
+    share_group_describe,
+    share_group_offsets,
     sync_group,
     txn_offset_commit,
     unregister_broker,
@@ -84,6 +86,9 @@ from broker.wire.messages import (
     write_txn_markers,
 )
 from broker.wire.messages.alter_user_scram_credentials import AlterUserScramCredentialsRequest
+from broker.wire.messages.share_acknowledge import ShareAcknowledgeRequest
+from broker.wire.messages.share_fetch import ShareFetchRequest
+from broker.wire.messages.share_group_heartbeat import ShareGroupHeartbeatRequest
 
 _DESCRIBE_CLUSTER, _ALTER_CLUSTER = (CLUSTER, Operation.DESCRIBE), (CLUSTER, Operation.ALTER)
 _GROUP = [(GROUP, Operation.READ, "group_id")]
@@ -156,6 +161,21 @@ RULES: dict[type[Request], Rule] = {
     offset_commit.OffsetCommitRequest: after(_GROUP, particular.offset_commit_rule(), particular.offset_commit_rule),
     offset_fetch.OffsetFetchRequest: particular.offset_fetch_rule,
     offset_delete.OffsetDeleteRequest: particular.offset_delete_rule,
+    # Share groups
+    ShareGroupHeartbeatRequest: of_shares.heartbeat,
+    share_group_describe.ShareGroupDescribeRequest: names(
+        GROUP,
+        Operation.DESCRIBE,
+        lambda name, code: share_group_describe.DescribedGroup(group_id=name, error_code=code),
+        share_group_describe.ShareGroupDescribeResponse,
+        field="group_ids",
+        into="groups",
+    ),
+    ShareFetchRequest: of_shares.fetch,
+    ShareAcknowledgeRequest: of_shares.acknowledge,
+    share_group_offsets.DescribeShareGroupOffsetsRequest: of_shares.describe_offsets,
+    share_group_offsets.AlterShareGroupOffsetsRequest: of_shares.alter_offsets,
+    share_group_offsets.DeleteShareGroupOffsetsRequest: of_shares.delete_offsets,
     # Transactions
     init_producer_id.InitProducerIdRequest: particular.init_producer_id_rule,
     add_partitions_to_txn.AddPartitionsToTxnRequest: particular.add_partitions,

@@ -8,6 +8,8 @@ from broker.core.config import BrokerConfig
 from broker.core.errors import Code
 from broker.core.group.coordinator import TOPIC as GROUP_TOPIC
 from broker.core.metadata.image import Image
+from broker.core.share.coordinator import TOPIC as SHARE_TOPIC
+from broker.core.share.state import is_coordinator_key
 from broker.core.transaction.coordinator import TOPIC as TRANSACTION_TOPIC
 from broker.core.transaction.transaction_hash import partition_for
 from broker.wire.messages.create_topics import CreatableTopic, CreatableTopicConfig, CreateTopicsRequest
@@ -15,6 +17,8 @@ from broker.wire.messages.find_coordinator import Coordinator, FindCoordinatorRe
 
 TOPICS = {0: GROUP_TOPIC, 1: TRANSACTION_TOPIC}
 """By the key type of the request."""
+SHARE = 2
+"""The key type of share coordinators, where share groups are on (KIP-932)."""
 
 
 def find(
@@ -23,9 +27,9 @@ def find(
     """Return who coordinates the keys; `create` is called with the topic to make if it is missing."""
     keys = request.coordinator_keys or (request.key,)
     found = tuple(_find_one(image, request.key_type, key) for key in keys)
-    topic = TOPICS.get(request.key_type)
+    topic = _topic(image, request.key_type)
     if topic is not None and image.topic(topic) is None:
-        create(CreateTopicsRequest(topics=(_internal_topic(config, topic),)))
+        create(wanted(config, topic))
     if request.coordinator_keys:
         return FindCoordinatorResponse(coordinators=found)
     one = found[0]
@@ -34,9 +38,13 @@ def find(
     )
 
 
+def _topic(image: Image, key_type: int) -> str | None:
+    return SHARE_TOPIC if key_type == SHARE and image.has_shares else TOPICS.get(key_type)
+
+
 def _find_one(image: Image, key_type: int, key: str) -> Coordinator:
-    name = TOPICS.get(key_type)
-    if name is None:
+    name = _topic(image, key_type)
+    if name is None or (name == SHARE_TOPIC and not is_coordinator_key(key)):
         return _nobody(key, Code.INVALID_REQUEST, f"key type {key_type}")
     topic = image.topic(name)
     state = None if topic is None else topic.partitions.get(partition_for(key, len(topic.partitions)))
@@ -51,16 +59,31 @@ def _nobody(key: str, code: Code, message: str) -> Coordinator:
     return Coordinator(key=key, node_id=-1, port=-1, error_code=code, error_message=message)
 
 
+def wanted(config: BrokerConfig, name: str) -> CreateTopicsRequest:
+    """Return the wish for an internal topic."""
+    return CreateTopicsRequest(topics=(_internal_topic(config, name),))
+
+
 def _internal_topic(config: BrokerConfig, name: str) -> CreatableTopic:
-    transactions = name == TRANSACTION_TOPIC
-    wanted = config.transaction_replication_factor if transactions else config.offsets_replication_factor
-    factor = min(wanted, len(config.voters)) if config.node_id in config.voters else wanted
     settings = {"cleanup.policy": "compact"}
-    if transactions:
+    partitions, wished = config.offsets_partitions, config.offsets_replication_factor
+    if name == TRANSACTION_TOPIC:
+        partitions, wished = config.transaction_partitions, config.transaction_replication_factor
+    elif name == SHARE_TOPIC:
+        partitions, wished = config.share_partitions, config.share_replication_factor
+    factor = min(wished, len(config.voters)) if config.node_id in config.voters else wished
+    if name == TRANSACTION_TOPIC:
         settings["min.insync.replicas"] = str(min(config.transaction_min_isr, factor))
+    elif name == SHARE_TOPIC:  # its coordinators delete what is not needed
+        settings = {
+            "cleanup.policy": "delete",
+            "retention.ms": "-1",
+            "segment.bytes": str(config.share_segment_bytes),
+            "min.insync.replicas": str(min(config.share_min_isr, factor)),
+        }
     return CreatableTopic(
         name=name,
-        num_partitions=config.transaction_partitions if transactions else config.offsets_partitions,
+        num_partitions=partitions,
         replication_factor=factor,
         configs=tuple(CreatableTopicConfig(name=key, value=value) for key, value in settings.items()),
     )

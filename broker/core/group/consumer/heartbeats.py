@@ -117,7 +117,7 @@ class Heartbeats:
         if ask.member_epoch == JOIN and classic is not None and classic.members:
             if migration.may_upgrade(self._config, classic):
                 return *migration.upgraded(self._coordinator.image(), classic), True
-        elif ask.member_epoch == JOIN:
+        elif ask.member_epoch == JOIN and ask.group_id not in shard.shares:
             return ConsumerGroup(ask.group_id), [], classic is not None
         raise Refused(Code.GROUP_ID_NOT_FOUND, f"{ask.group_id!r} is no consumer group")
 

@@ -65,7 +65,9 @@ Value = GroupEpoch | Subscription | int | Places | Current
 Change = tuple[Key, Value | None]
 
 
-class _Reader:
+class Reader:
+    """Takes a key or a value apart."""
+
     def __init__(self, data: bytes, at: int = 0) -> None:
         self._data, self.at = data, at
 
@@ -98,11 +100,11 @@ class _Reader:
         """Return a string behind 2 bytes of length."""
         return self.take(self.number(">h")).decode()
 
-    def tags(self, known: Callable[[int, _Reader], None] = lambda *_: None) -> None:
+    def tags(self, known: Callable[[int, Reader], None] = lambda *_: None) -> None:
         """Read tagged fields."""
         for _ in range(self.uvarint()):
             tag, data = self.uvarint(), self.take(self.uvarint())
-            known(tag, _Reader(data))
+            known(tag, Reader(data))
 
     def places(self) -> Places:
         """Return partitions by topic."""
@@ -114,19 +116,21 @@ class _Reader:
         return sort(found)
 
 
-def _text(out: bytearray, value: str | None) -> None:
+def put_text(out: bytearray, value: str | None) -> None:
+    """Write a compact string or null."""
     if value is None:
         out.append(0)
     else:
-        _blob(out, value.encode())
+        put_blob(out, value.encode())
 
 
-def _blob(out: bytearray, data: bytes) -> None:
+def put_blob(out: bytearray, data: bytes) -> None:
+    """Write bytes behind their compact length."""
     write_uvarint(out, len(data) + 1)
     out += data
 
 
-def _tag(out: bytearray, tag: int, data: bytes | None) -> None:
+def put_tag(out: bytearray, tag: int, data: bytes | None) -> None:
     """Write one tagged field, or none."""
     write_uvarint(out, int(data is not None))
     if data is not None:
@@ -135,7 +139,8 @@ def _tag(out: bytearray, tag: int, data: bytes | None) -> None:
         out += data
 
 
-def _places(out: bytearray, places: Places) -> None:
+def put_places(out: bytearray, places: Places) -> None:
+    """Write partitions by topic."""
     topics = by_topic(places)
     write_uvarint(out, len(topics) + 1)
     for topic_id, indexes in topics:
@@ -155,7 +160,7 @@ def encode_key(key: Key) -> bytes:
 
 def decode_key(data: bytes) -> Key | None:
     """Return the key, None for a record of another kind."""
-    reader = _Reader(data)
+    reader = Reader(data)
     kind = reader.number(">h")
     if kind in {GROUP, TARGET_EPOCH}:
         return Key(kind, reader.plain())
@@ -168,48 +173,48 @@ def encode_value(value: Value) -> bytes:
     match value:
         case GroupEpoch(epoch, topics_hash):
             out += struct.pack(">i", epoch)
-            _tag(out, 0, struct.pack(">q", topics_hash) if topics_hash else None)
+            put_tag(out, 0, struct.pack(">q", topics_hash) if topics_hash else None)
         case Subscription():
             _subscription(out, value)
         case Current():
             out += struct.pack(">iib", value.epoch, value.previous_epoch, value.state)
-            _places(out, value.assigned)
-            _places(out, value.revoking)
+            put_places(out, value.assigned)
+            put_places(out, value.revoking)
             out.append(0)
         case int():
             out += struct.pack(">i", value)
             out.append(0)
         case _:
-            _places(out, value)
+            put_places(out, value)
             out.append(0)
     return bytes(out)
 
 
 def _subscription(out: bytearray, value: Subscription) -> None:
     for text in (value.instance_id, value.rack_id, value.client_id, value.host):
-        _text(out, text)
+        put_text(out, text)
     write_uvarint(out, len(value.topics) + 1)
     for topic in value.topics:
-        _text(out, topic)
-    _text(out, value.regex)
+        put_text(out, topic)
+    put_text(out, value.regex)
     out += struct.pack(">i", value.rebalance_timeout_ms)
-    _text(out, value.assignor)
+    put_text(out, value.assignor)
     classic = None
     if value.classic is not None:
         classic = bytearray(struct.pack(">i", value.classic.session_timeout_ms))
         write_uvarint(classic, len(value.classic.protocols) + 1)
         for name, metadata in value.classic.protocols:
-            _text(classic, name)
-            _blob(classic, metadata)
+            put_text(classic, name)
+            put_blob(classic, metadata)
             classic.append(0)
         classic.append(0)
-    _tag(out, 0, None if classic is None else bytes(classic))
+    put_tag(out, 0, None if classic is None else bytes(classic))
 
 
 def decode_value(key: Key, data: bytes) -> Value:
     """Return the value of a key."""
-    reader = _Reader(data, 2)
-    found: list[_Reader] = []
+    reader = Reader(data, 2)
+    found: list[Reader] = []
     if key.kind == GROUP:
         epoch = reader.number(">i")
         reader.tags(lambda tag, inner: found.append(inner) if tag == 0 else None)
@@ -224,7 +229,7 @@ def decode_value(key: Key, data: bytes) -> Value:
     return _read_subscription(reader)
 
 
-def _read_subscription(reader: _Reader) -> Subscription:
+def _read_subscription(reader: Reader) -> Subscription:
     instance_id, rack_id, client_id, host = reader.text(), reader.text(), reader.text(), reader.text()
     topics = tuple(reader.text() or "" for _ in range(reader.uvarint() - 1))
     regex, rebalance_timeout_ms, assignor = reader.text(), reader.number(">i"), reader.text()
@@ -243,7 +248,7 @@ def _read_subscription(reader: _Reader) -> Subscription:
     )
 
 
-def _read_classic(reader: _Reader) -> ClassicMember:
+def _read_classic(reader: Reader) -> ClassicMember:
     session_timeout_ms = reader.number(">i")
     protocols = []
     for _ in range(reader.uvarint() - 1):
