@@ -285,15 +285,8 @@ class Connection:
             else:
                 answer.set(message)
 
-        def late() -> None:
-            answer.fail(TimedOutError(f"nothing within {timeout_ms:g} ms"))
-
         self.send(message, version, replied)
-        timer = self.loop.later(timeout_ms, late)
-        try:
-            return await answer
-        finally:
-            timer.cancel()
+        return await self.loop.within(answer, timeout_ms)
 
     def send(self, message: Any, version: int, on_reply: Callable[[Any | None], None] | None) -> None:
         """Send a request; `on_reply` gets the answer, or None once the connection is lost. None: it has no answer."""
