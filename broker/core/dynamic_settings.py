@@ -36,6 +36,8 @@ WITHOUT_EFFECT: dict[str, tuple[int, int, int]] = {  # name -> Kafka's default, 
     "replica.alter.log.dirs.io.max.bytes.per.second": (_LONG_MAX, 0, _LONG_MAX),
     "sasl.kerberos.min.time.before.relogin": (60_000, 0, _LONG_MAX),
 }
+WITHOUT_DEFAULT = frozenset({"replica.alter.log.dirs.io.max.bytes.per.second"})
+"""Settings that are told only where they are given."""
 NAMES = ACTING.keys() | WITHOUT_EFFECT.keys()
 _FIXED = frozenset({*TIMES, *SIZES, *SWITCHES, *CHOICES}) - NAMES | {
     "advertised.listeners",
@@ -71,7 +73,8 @@ def check(name: str, value: str) -> None:
     low, high = ACTING[name] if name in ACTING else WITHOUT_EFFECT[name][1:]
     digits = value.removeprefix("-")
     if not (digits.isascii() and digits.isdigit() and low <= int(value) <= high):
-        raise Refused(Code.INVALID_CONFIG, f"Invalid value {value} for {name}: a number from {low} to {high}")
+        why = f"Value must be a number from {low} to {high}"
+        raise Refused(Code.INVALID_CONFIG, f"Invalid value {value} for configuration {name}: {why}")
 
 
 def number(image: Image, node_id: int, name: str, otherwise: int) -> int:

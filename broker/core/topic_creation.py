@@ -8,9 +8,9 @@ it asks again in vain. Internal topics are made by those who need them. Kafka: D
 from __future__ import annotations
 
 from broker.core.config import BrokerConfig
-from broker.core.controller.topics import is_valid_name
 from broker.core.describe.cluster import INTERNAL
 from broker.core.metadata.image import Image
+from broker.core.topic_names import METADATA_LOG, is_valid_name
 from broker.wire.messages.create_topics import CreatableTopic, CreateTopicsRequest
 from broker.wire.messages.metadata import MetadataRequest
 
@@ -23,7 +23,8 @@ def missing(config: BrokerConfig, image: Image, asked: MetadataRequest) -> list[
     if not config.auto_create_topics or not asked.allow_auto_topic_creation:
         return []
     names = [topic.name for topic in asked.topics or () if topic.name is not None]
-    return [name for name in names if name not in image.topic_ids and is_valid_name(name) and name not in INTERNAL]
+    reserved = {*INTERNAL, METADATA_LOG}
+    return [name for name in names if name not in image.topic_ids and is_valid_name(name) and name not in reserved]
 
 
 def request(name: str) -> CreateTopicsRequest:

@@ -42,6 +42,7 @@ _SWITCHES = {
     "remote.storage.enable": "false",
     "unclean.leader.election.enable": "false",
 }
+NO_TIERS = "Tiered Storage functionality is disabled in the broker. Topic cannot be configured with remote log storage."
 CODECS: dict[str, int | None] = {"producer": None, "uncompressed": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 """What `compression.type` may be, with the codec's number in a batch; None: as the producer packed it."""
 _CHOICES: dict[str, tuple[str, ...]] = {  # the first is the default
@@ -121,14 +122,18 @@ def check(name: str, value: str) -> None:
                 Code.INVALID_CONFIG, f"Invalid value {value} for configuration {name}: {_wrong(value, low, high)}"
             )
     elif name in _SWITCHES and value not in {"true", "false"}:
-        raise Refused(Code.INVALID_CONFIG, f"Invalid value {value} for {name}: true or false")
+        why = "Expected value to be either true or false"
+        raise Refused(Code.INVALID_CONFIG, f"Invalid value {value} for configuration {name}: {why}")
+    elif (name, value) == ("remote.storage.enable", "true"):
+        raise Refused(Code.INVALID_CONFIG, NO_TIERS)
     elif name == "min.cleanable.dirty.ratio":
         if not _is_share(value):
             raise Refused(Code.INVALID_CONFIG, f"Invalid value {value} for {name}: a number from 0 to 1")
     elif name in {throttled.LEADERS, throttled.FOLLOWERS}:
         throttled.throttled(value)
     elif name in _CHOICES and not all(item in _CHOICES[name] for item in _given(name, value)):
-        raise Refused(Code.INVALID_CONFIG, f"Invalid value {value} for {name}: one of {', '.join(_CHOICES[name])}")
+        why = f"String must be one of: {', '.join(_CHOICES[name])}"
+        raise Refused(Code.INVALID_CONFIG, f"Invalid value {value} for configuration {name}: {why}")
 
 
 def _is_number(value: str) -> bool:

@@ -23,6 +23,7 @@ from broker.wire.messages.incremental_alter_configs import (
 
 TOPIC, BROKER, CLIENT_METRICS, GROUP = 2, 4, 16, 32
 _KINDS = {TOPIC: "topic", CLIENT_METRICS: client_metrics.KIND, GROUP: "group"}
+_DEFAULTS = {TOPIC: "topic resources", CLIENT_METRICS: "client metrics resources", GROUP: "group resources"}
 _SET, _DELETE, _APPEND, _SUBTRACT = range(4)
 _TOPIC_NAMES = {topic_settings.BROKER_NAMES.get(name, name): name for name in topic_settings.DEFAULTS}
 
@@ -32,6 +33,21 @@ def _is_list(kind: str, setting: str) -> bool:
     if kind == client_metrics.KIND:
         return setting in client_metrics.LISTS
     return topic_settings.kind(setting) == topic_settings.LIST
+
+
+def _check_form(resource: AlterConfigsResource) -> None:
+    """Raise Refused where the wish can't be one. Kafka: ConfigAdminManager.preprocess."""
+    names = [item.name for item in resource.configs]
+    if len(set(names)) < len(names):
+        raise Refused(Code.INVALID_REQUEST, "Error due to duplicate config keys")
+    empty = [item.name for item in resource.configs if item.value is None and item.config_operation != _DELETE]
+    if empty:
+        raise Refused(Code.INVALID_REQUEST, f"Null value not supported for : {', '.join(empty)}")
+
+
+def _not_for_lists(item: AlterableConfig) -> Refused:
+    word = {_APPEND: "APPEND", _SUBTRACT: "SUBTRACT"}.get(item.config_operation, f"operate {item.config_operation}")
+    return Refused(Code.INVALID_CONFIG, f"Can't {word} to key {item.name} because its type is not LIST.")
 
 
 class Configs:
@@ -46,6 +62,7 @@ class Configs:
         for resource in request.resources:
             code, message = Code.NONE, None
             try:
+                _check_form(resource)
                 records = [self._change(resource, item) for item in resource.configs]
                 for record in records if not request.validate_only else ():
                     self._pipeline.stage(record)
@@ -98,6 +115,13 @@ class Configs:
         if kind == "broker":
             is_removed = item.config_operation == _DELETE
             elr.check(self._pipeline.config, self._pipeline.image, name, item.name, is_removed=is_removed)
+            try:
+                return self._change_plain(kind, name, item)
+            except Refused as refused:  # as a broker of Kafka says it, which looks before the controller does
+                raise Refused(Code.INVALID_REQUEST, refused.message) from None
+        return self._change_plain(kind, name, item)
+
+    def _change_plain(self, kind: str, name: str, item: AlterableConfig) -> ConfigSet:
         setting = item.name if kind == "topic" else _TOPIC_NAMES.get(item.name, "")
         if not setting and dynamic_settings.is_fixed(item.name) and item.config_operation != _DELETE:
             raise Refused(Code.INVALID_REQUEST, f"Cannot update these configs dynamically: Set({item.name})")
@@ -106,42 +130,40 @@ class Configs:
         value = self._value(kind, name, item, setting)
         if value is not None:
             topic_settings.check(setting, value)
-        elif setting not in topic_settings.DEFAULTS:
-            raise Refused(Code.INVALID_CONFIG, f"Unknown topic config name: {setting}")
         return ConfigSet(kind, name, item.name, value)
 
     def _change_group(self, name: str, item: AlterableConfig) -> ConfigSet:
         value = self._value("group", name, item, item.name)
-        config = self._pipeline.config
-        known = group_settings.default(config, item.name) if item.name in group_settings.NAMES else ""
-        if value is not None or not known:
-            group_settings.check(config, item.name, value or "")
+        if value is not None:
+            group_settings.check(self._pipeline.config, item.name, value)
         return ConfigSet("group", name, item.name, value)
 
     def _change_client_metrics(self, name: str, item: AlterableConfig) -> ConfigSet:
         value = self._value(client_metrics.KIND, name, item, item.name)
-        client_metrics.check(item.name, client_metrics.DEFAULTS.get(item.name, "") if value is None else value)
+        if value is not None:
+            client_metrics.check(item.name, value)
         return ConfigSet(client_metrics.KIND, name, item.name, value)
 
     def _of_broker(self, item: AlterableConfig) -> str | None:
         if item.config_operation == _DELETE:
             return None
-        if item.value is None:
-            raise Refused(Code.INVALID_CONFIG, f"Null value not supported for {item.name}")
+        assert item.value is not None  # see _check_form
         if item.config_operation != _SET:
-            raise Refused(Code.INVALID_CONFIG, f"operation {item.config_operation} is for lists only")
+            raise _not_for_lists(item)
         dynamic_settings.check(item.name, item.value)
         return item.value
 
     def _resource(self, resource: AlterConfigsResource) -> tuple[str, str]:
         name = resource.resource_name
+        if resource.resource_type in _DEFAULTS and not name:
+            raise Refused(Code.INVALID_REQUEST, f"Default {_DEFAULTS[resource.resource_type]} are not allowed.")
         if resource.resource_type == TOPIC:
             if self._pipeline.image.topic(name) is None:
-                raise Refused(Code.UNKNOWN_TOPIC_OR_PARTITION, f"no topic {name!r}")
+                raise Refused(Code.UNKNOWN_TOPIC_OR_PARTITION, f"The topic '{name}' does not exist.")
             return "topic", name
         if resource.resource_type == BROKER and (not name or name in map(str, self._pipeline.image.brokers)):
             return "broker", name
-        if resource.resource_type in {GROUP, CLIENT_METRICS} and name:
+        if resource.resource_type in {GROUP, CLIENT_METRICS}:
             return _KINDS[resource.resource_type], name
         raise Refused(Code.INVALID_REQUEST, f"nothing of resource type {resource.resource_type} {name!r} can change")
 
@@ -149,12 +171,11 @@ class Configs:
         """Return the value that the operation leads to, None for none of its own."""
         if item.config_operation == _DELETE:
             return None
-        if item.value is None:
-            raise Refused(Code.INVALID_CONFIG, f"Null value not supported for {item.name}")
+        assert item.value is not None  # see _check_form
         if item.config_operation == _SET:
             return item.value
         if not _is_list(kind, setting) or item.config_operation not in {_APPEND, _SUBTRACT}:
-            raise Refused(Code.INVALID_CONFIG, f"operation {item.config_operation} is for lists only")
+            raise _not_for_lists(item)
         present = self._pipeline.image.config(kind, name).get(item.name, topic_settings.DEFAULTS.get(setting, ""))
         given = item.value.split(",")
         kept = [entry for entry in present.split(",") if entry and entry not in given]

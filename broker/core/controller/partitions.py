@@ -9,6 +9,7 @@ import msgspec
 
 from broker.core.controller.partition_change import Election
 from broker.core.controller.pipeline import Pipeline
+from broker.core.controller.topics import what_is_wrong_with
 from broker.core.errors import Code, Refused
 from broker.core.metadata.records import PartitionState as State
 from broker.wire.messages.alter_partition import (
@@ -43,6 +44,7 @@ def _answer(index: int, state: State) -> PartitionState:
     )
 
 
+_NOT_NEEDED = "Leader election not needed for topic partition."
 MAX_BALANCED = 1000
 """Leaderships that move in one step, as in Kafka: the rest waits for the next look."""
 
@@ -135,9 +137,9 @@ class Partitions:
         if old is None:
             return Code.UNKNOWN_TOPIC_OR_PARTITION, f"No such partition as {name}-{index}"
         if election is Election.PREFERRED and old.leader == old.replicas[0]:
-            return Code.ELECTION_NOT_NEEDED, "the preferred replica leads"
+            return Code.ELECTION_NOT_NEEDED, _NOT_NEEDED
         if election is Election.UNCLEAN and old.leader >= 0:
-            return Code.ELECTION_NOT_NEEDED, "the partition has a leader"
+            return Code.ELECTION_NOT_NEEDED, _NOT_NEEDED
         new = self._pipeline.change(old, election=election)
         if election is Election.PREFERRED and (new is None or new.leader != old.replicas[0]):
             return Code.PREFERRED_LEADER_NOT_AVAILABLE, "the preferred replica is not in the ISR or not alive"
@@ -188,18 +190,18 @@ class Partitions:
         original = tuple(replica for replica in old.replicas if replica not in old.adding)
         if target is None:
             if not old.adding and not old.removing:
-                raise Refused(Code.NO_REASSIGNMENT_IN_PROGRESS, f"{name}-{index} is not being moved")
+                raise Refused(Code.NO_REASSIGNMENT_IN_PROGRESS, "No partition reassignment is in progress.")
             isr = tuple(replica for replica in old.isr if replica in original)
             if not isr:
                 raise Refused(Code.INVALID_REPLICA_ASSIGNMENT, f"no original replica of {name}-{index} is in sync")
             self._pipeline.change(old, replicas=original, adding=(), removing=(), isr=isr)
             return
-        if not target or len(set(target)) != len(target) or any(replica not in image.brokers for replica in target):
-            raise Refused(Code.INVALID_REPLICA_ASSIGNMENT, f"{target} is not a list of different registered nodes")
+        wrong = what_is_wrong_with(target, image.brokers)
+        if wrong is not None:
+            raise Refused(Code.INVALID_REPLICA_ASSIGNMENT, wrong)
         if not may_resize and len(target) != len(original):
-            raise Refused(
-                Code.INVALID_REPLICATION_FACTOR, f"{name}-{index} has {len(original)} replicas, not {len(target)}"
-            )
+            why = f"The replication factor is changed from {len(original)} to {len(target)}"
+            raise Refused(Code.INVALID_REPLICATION_FACTOR, why)
         adding = tuple(replica for replica in target if replica not in original)
         removing = tuple(replica for replica in original if replica not in target)
         replicas = (*target, *removing)

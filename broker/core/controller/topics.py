@@ -7,14 +7,15 @@ taken as it is. A deleted topic's settings go with it. A topic id is drawn from 
 from __future__ import annotations
 
 import random
-import re
 from collections import Counter
+from collections.abc import Collection
 
 from broker.core import topic_settings
 from broker.core.controller.pipeline import Pipeline
 from broker.core.describe.configs import of_new_topic
 from broker.core.errors import Code, Refused
 from broker.core.metadata.records import NO_LEADER, ConfigSet, PartitionState, TopicCreated, TopicDeleted
+from broker.core.topic_names import METADATA_LOG, is_valid_name, what_is_wrong
 from broker.wire.messages.create_partitions import (
     CreatePartitionsRequest,
     CreatePartitionsResponse,
@@ -35,15 +36,8 @@ from broker.wire.messages.delete_topics import (
 )
 from broker.wire.primitives import NO_UUID
 
-MAX_NAME_LENGTH = 249
-_NAME = re.compile(rf"[a-zA-Z0-9._-]{{1,{MAX_NAME_LENGTH}}}")
 MAX_PARTITIONS_PER_REQUEST = 10_000
 """As in Kafka: a batch of records must stay small."""
-
-
-def is_valid_name(name: str) -> bool:
-    """Return whether Kafka allows a topic of this name."""
-    return _NAME.fullmatch(name) is not None and name not in {".", ".."}
 
 
 def _too_many(factor: int, nodes: int) -> str:
@@ -55,23 +49,28 @@ def _too_many(factor: int, nodes: int) -> str:
     )
 
 
+def _too_few(wanted: int, given: int) -> str:
+    return f"Attempted to add {wanted} additional partition(s), but only {given} assignment(s) were specified."
+
+
+def what_is_wrong_with(replicas: tuple[int, ...], brokers: Collection[int]) -> str | None:
+    """Say why these can't be a partition's replicas, in Kafka's words; None where they can."""
+    if not replicas:
+        return "The manual partition assignment includes an empty replica list."
+    for replica in replicas:
+        if replica not in brokers:
+            return f"The manual partition assignment includes broker {replica}, but no such broker is registered."
+        if replicas.count(replica) > 1:
+            return f"The manual partition assignment includes the broker {replica} more than once."
+    return None
+
+
 def _no_growth(name: str, present: int, wanted: int) -> str:
     if wanted == present:
         return f"Topic already has {present} partition(s)."
     if wanted < present:
         return f"The topic {name} currently has {present} partition(s); {wanted} would not be an increase."
     return f"no more than {MAX_PARTITIONS_PER_REQUEST} partitions"
-
-
-def _what_is_wrong(name: str) -> str:
-    """Say why a name can't be a topic's, in Kafka's words."""
-    if not name:
-        return "the empty string is not allowed"
-    if name in {".", ".."}:
-        return f"'{name}' is not allowed"
-    if len(name) > MAX_NAME_LENGTH:
-        return f"the length of '{name}' is longer than the max allowed length {MAX_NAME_LENGTH}"
-    return f"'{name}' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'"
 
 
 class Topics:
@@ -97,8 +96,10 @@ class Topics:
         pipeline = self._pipeline
         if twice:
             raise Refused(Code.INVALID_REQUEST, f"topic {topic.name} is named twice")
+        if topic.name == METADATA_LOG:
+            raise Refused(Code.INVALID_REQUEST, f"Creation of internal topic {METADATA_LOG} is prohibited.")
         if not is_valid_name(topic.name):
-            raise Refused(Code.INVALID_TOPIC_EXCEPTION, f"Topic name is invalid: {_what_is_wrong(topic.name)}")
+            raise Refused(Code.INVALID_TOPIC_EXCEPTION, what_is_wrong(topic.name))
         if pipeline.image.topic(topic.name) is not None:
             raise Refused(Code.TOPIC_ALREADY_EXISTS, f"Topic '{topic.name}' already exists.")
         other = self._collides(topic.name)
@@ -165,7 +166,7 @@ class Topics:
         image = self._pipeline.image
         topic = image.topic(ask.name)
         if topic is None:
-            raise Refused(Code.UNKNOWN_TOPIC_OR_PARTITION, f"no topic {ask.name!r}")
+            raise Refused(Code.UNKNOWN_TOPIC_OR_PARTITION, "This server does not host this topic-partition.")
         present = len(topic.partitions)
         if not present < ask.count <= MAX_PARTITIONS_PER_REQUEST:
             raise Refused(Code.INVALID_PARTITIONS, _no_growth(ask.name, present, ask.count))
@@ -175,7 +176,7 @@ class Topics:
         else:
             placement = [item.broker_ids for item in ask.assignments]
             if len(placement) != ask.count - present:
-                raise Refused(Code.INVALID_REPLICA_ASSIGNMENT, f"{len(placement)} assignments do not fit {ask.count}")
+                raise Refused(Code.INVALID_REPLICA_ASSIGNMENT, _too_few(ask.count - present, len(placement)))
             self._check_placement(placement, factor)
         if not validate_only:
             self._place(topic.id, present, placement)
@@ -221,17 +222,22 @@ class Topics:
             raise Refused(Code.INVALID_REQUEST, "an assignment excludes partition count and replication factor")
         placed = {item.partition_index: item.broker_ids for item in topic.assignments}
         if sorted(placed) != list(range(len(topic.assignments))):
-            raise Refused(Code.INVALID_REPLICA_ASSIGNMENT, "partitions must be numbered from 0 without gaps")
+            raise Refused(
+                Code.INVALID_REPLICA_ASSIGNMENT, "partitions should be a consecutive 0-based integer sequence"
+            )
         self._check_placement(list(placed.values()), len(placed[0]))
         return [placed[index] for index in range(len(placed))]
 
     def _check_placement(self, placement: list[tuple[int, ...]], factor: int) -> None:
         brokers = self._pipeline.image.brokers
         for replicas in placement:
-            known = all(replica in brokers for replica in replicas)
-            if not replicas or len(set(replicas)) != len(replicas) or not known:
-                raise Refused(Code.INVALID_REPLICA_ASSIGNMENT, f"{replicas} is not a list of different nodes")
-            if len(replicas) != factor:
-                raise Refused(Code.INVALID_REPLICA_ASSIGNMENT, "all partitions need the same replication factor")
+            wrong = what_is_wrong_with(replicas, brokers)
+            if wrong is None and len(replicas) != factor:
+                wrong = (
+                    f"The manual partition assignment includes a partition with {len(replicas)} replica(s), but this "
+                    f"is not consistent with previous partitions, which have {factor} replica(s)."
+                )
+            if wrong is not None:
+                raise Refused(Code.INVALID_REPLICA_ASSIGNMENT, wrong)
             if not any(self._pipeline.image.is_active(replica) for replica in replicas):
                 raise Refused(Code.INVALID_REPLICA_ASSIGNMENT, f"none of {replicas} is alive")

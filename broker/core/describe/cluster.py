@@ -11,10 +11,10 @@ from collections.abc import Collection, Iterator
 
 import msgspec
 
-from broker.core.controller.topics import is_valid_name
 from broker.core.errors import Code
 from broker.core.metadata.image import Broker, Image, Topic
 from broker.core.metadata.records import NO_LEADER, PartitionState
+from broker.core.topic_names import is_valid_name
 from broker.wire.messages.describe_cluster import (
     DescribeClusterBroker,
     DescribeClusterRequest,
@@ -74,8 +74,10 @@ def metadata(image: Image, request: MetadataRequest, *, cluster_id: str, leader_
     else:
         topics = []
         for asked in request.topics:
-            found = image.topics.get(asked.topic_id.hex()) if asked.name is None else image.topic(asked.name)
-            topics.append(_missing(asked.name, asked.topic_id) if found is None else _topic(found, alive, allowed))
+            by_id = asked.topic_id != NO_UUID or asked.name is None  # with an id, the name may be empty or null
+            found = image.topics.get(asked.topic_id.hex()) if by_id else image.topic(asked.name or "")
+            missing = None if by_id else asked.name
+            topics.append(_missing(missing, asked.topic_id) if found is None else _topic(found, alive, allowed))
     return MetadataResponse(
         brokers=tuple(
             MetadataResponseBroker(node_id=one.id, host=place.host, port=place.port, rack=one.rack)

@@ -10,10 +10,12 @@ from collections.abc import Iterator, Mapping
 
 from broker.core import client_metrics, dynamic_settings, group_settings, topic_settings
 from broker.core.config import BROKER_NAMES, BrokerConfig
+from broker.core.describe import types
 from broker.core.describe.documentation import documentation
 from broker.core.errors import Code, Refused
 from broker.core.metadata.image import Image
 from broker.core.node_settings import CHOICES, SIZES, SWITCHES, TIMES
+from broker.core.topic_names import is_valid_name, what_is_wrong
 from broker.wire.messages.create_topics import CreatableTopicConfigs
 from broker.wire.messages.describe_configs import (
     DescribeConfigsRequest,
@@ -29,9 +31,23 @@ from broker.wire.messages.list_config_resources import (
     ListConfigResourcesResponse,
 )
 
-TOPIC, BROKER, CLIENT_METRICS, GROUP = 2, 4, 16, 32
+TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP = 2, 4, 8, 16, 32
 OF_TOPIC, OF_BROKER, OF_ALL_BROKERS, OF_PROPERTIES, DEFAULT, OF_CLIENT_METRICS, OF_GROUP = 1, 2, 3, 4, 5, 7, 8
-_BOOLEAN, _STRING, _INT, _LONG, _LIST, _PASSWORD = 1, 2, 3, 5, 7, 9
+_OF_TOPICS_ALONE = frozenset(
+    {
+        "follower.replication.throttled.replicas",
+        "leader.replication.throttled.replicas",
+        "remote.log.copy.disable",
+        "remote.log.delete.on.disable",
+        "remote.storage.enable",
+        "segment.jitter.ms",
+    }
+)
+"""Settings of topics that have no counterpart among a broker's."""
+_UNSET = frozenset({"log.flush.interval.ms", "log.retention.ms", "log.roll.ms"})
+"""A broker's settings that are null unless they are given: the default comes from a setting in another unit."""
+_WITHOUT_DEFAULT = _OF_TOPICS_ALONE | _UNSET | client_metrics.DEFAULTS.keys()
+"""Settings whose default is no synonym."""
 _DEFAULTS = BrokerConfig(node_id=0, voters=(0,))
 _SECRETS = ("password", "secret", "sasl.jaas.config")
 
@@ -71,14 +87,18 @@ def _settings(
 ) -> Iterator[tuple[str, list[_Source]]]:
     name = resource.resource_name
     if resource.resource_type == TOPIC:
+        if not is_valid_name(name):
+            raise Refused(Code.INVALID_TOPIC_EXCEPTION, what_is_wrong(name))
         if image.topic(name) is None:
-            raise Refused(Code.UNKNOWN_TOPIC_OR_PARTITION, f"no topic {name!r}")
+            raise Refused(Code.UNKNOWN_TOPIC_OR_PARTITION, f"The topic '{name}' does not exist.")
         return _of_topic(config, image, image.config("topic", name))
     if resource.resource_type == BROKER:
         if name not in {"", str(config.node_id)}:
             raise Refused(Code.INVALID_REQUEST, f"this is broker {config.node_id}, not {name!r}")
         return _of_broker(config, image) if name else _of_all_brokers(image)
     if resource.resource_type == GROUP:
+        if not name:
+            raise Refused(Code.INVALID_REQUEST, "Group name must not be empty")
         return _of_group(config, image, name)
     if resource.resource_type == CLIENT_METRICS and name:
         return _of_client_metrics(image, name)
@@ -107,7 +127,7 @@ def _broker_sources(config: BrokerConfig, image: Image, key: str) -> list[_Sourc
 
 
 def _of_broker(config: BrokerConfig, image: Image) -> Iterator[tuple[str, list[_Source]]]:
-    topic_keys = {BROKER_NAMES.get(key, key): key for key in topic_settings.DEFAULTS}
+    topic_keys = {BROKER_NAMES.get(key, key): key for key in topic_settings.DEFAULTS if key not in _OF_TOPICS_ALONE}
     fields = {**TIMES, **SIZES, **SWITCHES, **{name: field for name, (field, _) in CHOICES.items()}}
     told = _told(config, image)
     for name in sorted({*topic_keys, *fields, *dynamic_settings.NAMES, *told[0][1], *told[1][1], *config.properties}):
@@ -117,7 +137,7 @@ def _of_broker(config: BrokerConfig, image: Image) -> Iterator[tuple[str, list[_
         sources = [(source, name, values[name]) for source, values in told if name in values]
         if name in fields:
             sources.append((DEFAULT, name, str(getattr(_DEFAULTS, fields[name])).lower()))
-        elif name in dynamic_settings.WITHOUT_EFFECT:
+        elif name in dynamic_settings.WITHOUT_EFFECT.keys() - dynamic_settings.WITHOUT_DEFAULT:
             sources.append((DEFAULT, name, str(dynamic_settings.WITHOUT_EFFECT[name][0])))
         if sources:
             yield name, sources
@@ -140,8 +160,7 @@ def _of_all_brokers(image: Image) -> Iterator[tuple[str, list[_Source]]]:
 def _of_group(config: BrokerConfig, image: Image, group: str) -> Iterator[tuple[str, list[_Source]]]:
     own = image.config("group", group)
     for key in group_settings.NAMES:
-        sources = [(OF_GROUP, key, own[key])] if key in own else []
-        yield key, [*sources, (DEFAULT, key, group_settings.default(config, key))]
+        yield key, [(OF_GROUP, key, own[key]) if key in own else (DEFAULT, key, group_settings.default(config, key))]
 
 
 def _of_client_metrics(image: Image, name: str) -> Iterator[tuple[str, list[_Source]]]:
@@ -151,10 +170,13 @@ def _of_client_metrics(image: Image, name: str) -> Iterator[tuple[str, list[_Sou
 
 
 def _result(name: str, sources: list[_Source], request: DescribeConfigsRequest) -> DescribeConfigsResourceResult:
-    source, _, value = sources[0]
+    source, origin, text = sources[0]
+    value = None if source == DEFAULT and origin == name and name in _UNSET else text
     secret = any(part in name for part in _SECRETS)
     shown = tuple(
-        DescribeConfigsSynonym(name=other, value=None if secret else text, source=at) for at, other, text in sources
+        DescribeConfigsSynonym(name=other, value=None if secret else one, source=at)
+        for at, other, one in sources
+        if at != DEFAULT or other not in _WITHOUT_DEFAULT
     )
     return DescribeConfigsResourceResult(
         name=name,
@@ -163,7 +185,7 @@ def _result(name: str, sources: list[_Source], request: DescribeConfigsRequest) 
         config_source=source,
         is_sensitive=secret,
         synonyms=shown if request.include_synonyms else (),
-        config_type=_type(name, value, secret=secret),
+        config_type=types.PASSWORD if secret else types.kind(name, value),
         documentation=documentation(name) if request.include_documentation else None,
     )
 
@@ -174,22 +196,6 @@ def may_change(name: str) -> bool:
     return of_topics or any(
         name in known for known in (dynamic_settings.NAMES, group_settings.NAMES, client_metrics.DEFAULTS)
     )
-
-
-def _type(name: str, value: str, *, secret: bool) -> int:
-    if secret:
-        return _PASSWORD
-    if name in topic_settings.DEFAULTS:
-        return topic_settings.kind(name)
-    if name in client_metrics.LISTS:
-        return _LIST
-    if name in group_settings.NAMES or name == client_metrics.INTERVAL:
-        return _STRING if name in group_settings.TEXTS else _INT
-    if value in {"true", "false"}:
-        return _BOOLEAN
-    if name in SIZES:
-        return _INT
-    return _LONG if value.lstrip("-").isdigit() else _STRING
 
 
 def _with_own(image: Image, kind: str) -> list[str]:
@@ -207,6 +213,8 @@ def list_resources(image: Image, request: ListConfigResourcesRequest) -> ListCon
         (GROUP, _with_own(image, "group")),
     )
     wanted = set(request.resource_types)
+    if not wanted <= {TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP}:
+        return ListConfigResourcesResponse(error_code=Code.UNSUPPORTED_VERSION)
     return ListConfigResourcesResponse(
         config_resources=tuple(
             ConfigResource(resource_name=name, resource_type=kind)

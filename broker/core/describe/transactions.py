@@ -33,6 +33,8 @@ def describe(coordinator: TransactionCoordinator, request: DescribeTransactionsR
 
 
 def _describe_one(coordinator: TransactionCoordinator, name: str) -> Described:
+    if not name:
+        return Described(transactional_id=name, error_code=Code.INVALID_REQUEST)
     try:
         value = coordinator.find(name)
     except Refused as refused:

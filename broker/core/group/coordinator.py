@@ -115,10 +115,13 @@ class GroupCoordinator:
         """Return all shards of this node."""
         return list(self._shards.values())
 
-    def shard(self, name: str) -> GroupShard:
-        """Return the shard of a group; raise Refused where another node has it, or it is being read."""
-        if not name:
-            raise Refused(Code.INVALID_GROUP_ID, "the group id is empty")
+    def shard(self, name: str, *, may_be_empty: bool = False) -> GroupShard:
+        """Return the shard of a group; raise Refused where another node has it, or it is being read.
+
+        As in Kafka, a group without a name has no members, but may have offsets (`may_be_empty`).
+        """
+        if not name and not may_be_empty:
+            raise Refused(Code.INVALID_GROUP_ID, "The group id is invalid.")
         topic = self.image().topic(TOPIC)
         shard = None if topic is None else self._shards.get(partition_for(name, len(topic.partitions)))
         if shard is None:
@@ -247,7 +250,8 @@ class GroupCoordinator:
         self.share_heartbeats.handle(request_id, message, sender, now_ms)
 
     def _handle(self, request_id: object, message: Any, version: int, sender: tuple[str, str]) -> None:
-        now_ms, shard = self._now_ms, self.shard(message.group_id)
+        now_ms = self._now_ms
+        shard = self.shard(message.group_id, may_be_empty=isinstance(message, OffsetCommitRequest))
         if message.group_id in shard.shares:
             joins = isinstance(message, JoinGroupRequest)
             code = Code.INCONSISTENT_GROUP_PROTOCOL if joins else Code.GROUP_ID_NOT_FOUND

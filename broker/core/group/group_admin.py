@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import msgspec
+
 from broker.core.errors import Code, Refused
+from broker.core.group.consumer.describe import GROUP_OPERATIONS, NOT_ASKED
 from broker.core.group.consumer.records import encode_key as consumer_key
 from broker.core.group.coordinator import GroupCoordinator
 from broker.core.group.group import Group, State
@@ -34,12 +37,18 @@ def _state(group: Group | None) -> str:
 
 def describe(coordinator: GroupCoordinator, request: DescribeGroupsRequest) -> DescribeGroupsResponse:
     """Return state and members of groups."""
-    return DescribeGroupsResponse(groups=tuple(_describe_one(coordinator, name) for name in request.groups))
+    allowed = GROUP_OPERATIONS if request.include_authorized_operations else NOT_ASKED
+    return DescribeGroupsResponse(
+        groups=tuple(
+            one if one.error_code else msgspec.structs.replace(one, authorized_operations=allowed)
+            for one in (_describe_one(coordinator, name) for name in request.groups)
+        )
+    )
 
 
 def _describe_one(coordinator: GroupCoordinator, name: str) -> DescribedGroup:
     try:
-        shard = coordinator.shard(name)
+        shard = coordinator.shard(name, may_be_empty=True)
     except Refused as refused:
         return DescribedGroup(group_id=name, error_code=refused.code)
     if name in shard.consumers or name in shard.shares:
@@ -131,7 +140,7 @@ def delete(coordinator: GroupCoordinator, out: Outbox, request_id: object, reque
     for name in names:
         settle = settler(name)
         try:
-            _delete_one(coordinator, coordinator.shard(name), name, settle)
+            _delete_one(coordinator, coordinator.shard(name, may_be_empty=True), name, settle)
         except Refused as refused:
             settle(refused.code)
 

@@ -61,7 +61,7 @@ def _group(
     coordinator: GroupCoordinator, image: Image, ask: OffsetFetchRequestGroup, *, stable: bool
 ) -> OffsetFetchResponseGroup:
     try:
-        shard = coordinator.shard(ask.group_id)
+        shard = coordinator.shard(ask.group_id, may_be_empty=True)
         consumers = shard.consumers.get(ask.group_id)
         if consumers is not None and ask.member_id is not None and ask.member_epoch >= 0:
             consumers.check_commit(ask.member_id, ask.member_epoch)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from broker.core.security import of_shares, particular
 from broker.core.security.acl import CLUSTER_NAME, Operation
+from broker.core.security.operations import telling
 from broker.core.security.rules import (
     CLUSTER,
     CODES,
@@ -115,9 +116,9 @@ RULES: dict[type[Request], Rule] = {
         offset_for_leader_epoch.OffsetForLeaderEpochResponse,
         name="topic",
     ),
-    metadata.MetadataRequest: particular.metadata_rule,
-    describe_topic_partitions.DescribeTopicPartitionsRequest: particular.topic_partitions,
-    describe_cluster.DescribeClusterRequest: free,
+    metadata.MetadataRequest: telling(particular.metadata_rule),
+    describe_topic_partitions.DescribeTopicPartitionsRequest: telling(particular.topic_partitions),
+    describe_cluster.DescribeClusterRequest: telling(free),
     delete_records.DeleteRecordsRequest: topics(
         Operation.DELETE,
         particular.partitions(delete_records.DeleteRecordsTopicResult, delete_records.DeleteRecordsPartitionResult),
@@ -133,21 +134,25 @@ RULES: dict[type[Request], Rule] = {
     heartbeat.HeartbeatRequest: whole(*_GROUP[0][:2], error(heartbeat.HeartbeatResponse), "group_id"),
     leave_group.LeaveGroupRequest: whole(*_GROUP[0][:2], error(leave_group.LeaveGroupResponse), "group_id"),
     consumer_group_heartbeat.ConsumerGroupHeartbeatRequest: particular.group_heartbeat,
-    consumer_group_describe.ConsumerGroupDescribeRequest: names(
-        GROUP,
-        Operation.DESCRIBE,
-        lambda name, code: consumer_group_describe.DescribedGroup(group_id=name, error_code=code),
-        consumer_group_describe.ConsumerGroupDescribeResponse,
-        field="group_ids",
-        into="groups",
+    consumer_group_describe.ConsumerGroupDescribeRequest: telling(
+        names(
+            GROUP,
+            Operation.DESCRIBE,
+            lambda name, code: consumer_group_describe.DescribedGroup(group_id=name, error_code=code),
+            consumer_group_describe.ConsumerGroupDescribeResponse,
+            field="group_ids",
+            into="groups",
+        )
     ),
-    describe_groups.DescribeGroupsRequest: names(
-        GROUP,
-        Operation.DESCRIBE,
-        lambda name, code: describe_groups.DescribedGroup(group_id=name, error_code=code),
-        describe_groups.DescribeGroupsResponse,
-        field="groups",
-        into="groups",
+    describe_groups.DescribeGroupsRequest: telling(
+        names(
+            GROUP,
+            Operation.DESCRIBE,
+            lambda name, code: describe_groups.DescribedGroup(group_id=name, error_code=code),
+            describe_groups.DescribeGroupsResponse,
+            field="groups",
+            into="groups",
+        )
     ),
     list_groups.ListGroupsRequest: shown(GROUP, "groups", "group_id"),
     delete_groups.DeleteGroupsRequest: names(
@@ -163,13 +168,15 @@ RULES: dict[type[Request], Rule] = {
     offset_delete.OffsetDeleteRequest: particular.offset_delete_rule,
     # Share groups
     ShareGroupHeartbeatRequest: of_shares.heartbeat,
-    share_group_describe.ShareGroupDescribeRequest: names(
-        GROUP,
-        Operation.DESCRIBE,
-        lambda name, code: share_group_describe.DescribedGroup(group_id=name, error_code=code),
-        share_group_describe.ShareGroupDescribeResponse,
-        field="group_ids",
-        into="groups",
+    share_group_describe.ShareGroupDescribeRequest: telling(
+        names(
+            GROUP,
+            Operation.DESCRIBE,
+            lambda name, code: share_group_describe.DescribedGroup(group_id=name, error_code=code),
+            share_group_describe.ShareGroupDescribeResponse,
+            field="group_ids",
+            into="groups",
+        )
     ),
     ShareFetchRequest: of_shares.fetch,
     ShareAcknowledgeRequest: of_shares.acknowledge,

@@ -84,6 +84,9 @@ def metadata_rule(message: metadata.MetadataRequest, may: May, name_of: NameOf) 
     def may_see(name: str) -> bool:
         return may(Operation.DESCRIBE, TOPIC, name)
 
+    def is_by_id(asked: metadata.MetadataRequestTopic) -> bool:
+        return asked.topic_id != NO_UUID or asked.name is None  # then a name beside it means nothing
+
     if message.topics is None:
 
         def finish(given: metadata.MetadataResponse) -> Response:
@@ -91,15 +94,15 @@ def metadata_rule(message: metadata.MetadataRequest, may: May, name_of: NameOf) 
             return msgspec.structs.replace(given, topics=shown)
 
         return Narrowed(message, finish)
-    kept = tuple(one for one in message.topics if may_see(one.name or name_of(one.topic_id)))
+    kept = tuple(one for one in message.topics if may_see(name_of(one.topic_id) if is_by_id(one) else one.name or ""))
     may_create = may(Operation.CREATE, CLUSTER, CLUSTER_NAME) or all(
         may(Operation.CREATE, TOPIC, one.name or "") for one in kept
     )
     denied = tuple(
         metadata.MetadataResponseTopic(
-            error_code=Code.TOPIC_AUTHORIZATION_FAILED if one.name is not None else Code.UNKNOWN_TOPIC_ID,
-            name=one.name,
-            topic_id=one.topic_id if one.name is None else NO_UUID,
+            error_code=Code.UNKNOWN_TOPIC_ID if is_by_id(one) else Code.TOPIC_AUTHORIZATION_FAILED,
+            name=None if is_by_id(one) else one.name,
+            topic_id=one.topic_id,
         )
         for one in message.topics
         if one not in kept

@@ -127,15 +127,14 @@ class ClassicMembers:
         self._coordinator.answer(request_id, HeartbeatResponse(error_code=code))
 
     def leave(self, request_id: object, shard: GroupShard, ask: LeaveGroupRequest, now_ms: int, *, many: bool) -> None:
-        """Let members go; static ones whatever protocol they speak. `many`: by the request's list. Raise Refused."""
+        """Let members go, whatever protocol they speak. `many`: by the request's list. Raise Refused."""
         group, gone, results = shard.consumers[ask.group_id], list[str](), list[MemberResponse]()
         for who in ask.members if many else (MemberIdentity(member_id=ask.member_id),):
             found, code = who.member_id, Code.NONE
             if who.group_instance_id is not None:
                 found = group.statics.get(who.group_instance_id, "")
                 code = Code.FENCED_INSTANCE_ID if who.member_id not in {"", found} else code
-            member = group.members.get(found)
-            if member is None or (member.classic is None and who.group_instance_id is None):
+            if found not in group.members:
                 code = Code.UNKNOWN_MEMBER_ID
             gone += [] if code else [found]
             results.append(

@@ -20,14 +20,14 @@ from broker.wire.messages.consumer_group_describe import (
 CLASSIC, CONSUMER = 0, 1
 GROUP_OPERATIONS = sum(1 << operation for operation in (3, 6, 8, 10, 11))
 """What Kafka reports as allowed where no authorizer is configured: bits of AclOperation."""
-_NOT_ASKED = -2147483648
+NOT_ASKED = -2147483648
 
 
 def describe(
     coordinator: GroupCoordinator, image: Image, request: ConsumerGroupDescribeRequest
 ) -> ConsumerGroupDescribeResponse:
     """Return the groups."""
-    allowed = GROUP_OPERATIONS if request.include_authorized_operations else _NOT_ASKED
+    allowed = GROUP_OPERATIONS if request.include_authorized_operations else NOT_ASKED
     return ConsumerGroupDescribeResponse(
         groups=tuple(_describe_one(coordinator, image, name, allowed) for name in request.group_ids)
     )
@@ -35,11 +35,13 @@ def describe(
 
 def _describe_one(coordinator: GroupCoordinator, image: Image, name: str, allowed: int) -> DescribedGroup:
     try:
-        group = coordinator.shard(name).consumers.get(name)
+        shard = coordinator.shard(name)
     except Refused as refused:
         return DescribedGroup(group_id=name, error_code=refused.code, error_message=refused.message)
+    group = shard.consumers.get(name)
     if group is None:
-        why = f"Group {name} is not a consumer group."
+        is_another = name in shard.groups or name in shard.shares or any(key.group == name for key in shard.offsets)
+        why = f"Group {name} is not a consumer group." if is_another else f"Group {name} not found."
         return DescribedGroup(group_id=name, error_code=Code.GROUP_ID_NOT_FOUND, error_message=why)
     wanted = [member.assignor for member in group.members.values() if member.assignor is not None]
     return DescribedGroup(

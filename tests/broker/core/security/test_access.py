@@ -14,7 +14,9 @@ from broker.wire.message import Response
 from broker.wire.messages import (
     add_partitions_to_txn,
     create_topics,
+    describe_cluster,
     describe_configs,
+    describe_groups,
     fetch,
     find_coordinator,
     list_groups,
@@ -271,3 +273,42 @@ def test_a_narrowed_message_keeps_everything_else():
     asked = produce.ProduceRequest(acks=1, timeout_ms=5, topic_data=(topic_data("open"), topic_data("shut")))
     verdict = judge(asked, may((Operation.WRITE, ResourceType.TOPIC, "open")), name_of)
     assert verdict.message == msgspec.structs.replace(asked, topic_data=asked.topic_data[:1])
+
+
+def test_only_operations_that_are_allowed_are_told_and_only_to_who_asks():
+    rights = may(
+        (Operation.ALTER, ResourceType.CLUSTER, "kafka-cluster"),
+        (Operation.DESCRIBE, ResourceType.TOPIC, "open"),
+        (Operation.READ, ResourceType.TOPIC, "open"),
+        (Operation.DESCRIBE, ResourceType.GROUP, "g"),
+    )
+    whole = (1 << 13) - 1
+    given = describe_cluster.DescribeClusterResponse(cluster_authorized_operations=whole)
+    asked = describe_cluster.DescribeClusterRequest(include_cluster_authorized_operations=True)
+    assert judge(asked, rights, name_of).finish(given).cluster_authorized_operations == 1 << Operation.ALTER
+    assert judge(describe_cluster.DescribeClusterRequest(), rights, name_of) is None
+    topic = metadata.MetadataResponseTopic(name="open", topic_authorized_operations=whole)
+    asked = metadata.MetadataRequest(
+        topics=(metadata.MetadataRequestTopic(name="open"), metadata.MetadataRequestTopic(name="shut")),
+        include_topic_authorized_operations=True,
+    )
+    told = judge(asked, rights, name_of).finish(metadata.MetadataResponse(topics=(topic,))).topics
+    assert told[0].topic_authorized_operations == 1 << Operation.READ | 1 << Operation.DESCRIBE
+    assert (told[1].name, told[1].topic_authorized_operations) == ("shut", metadata.NOT_ASKED)
+    group = describe_groups.DescribedGroup(group_id="g", authorized_operations=whole)
+    asked = describe_groups.DescribeGroupsRequest(groups=("g", "h"), include_authorized_operations=True)
+    told = judge(asked, rights, name_of).finish(describe_groups.DescribeGroupsResponse(groups=(group,))).groups
+    assert [one.authorized_operations for one in told] == [1 << Operation.DESCRIBE, metadata.NOT_ASKED]
+
+
+@pytest.mark.parametrize("name", ["", None, "open"])
+def test_a_topic_that_is_asked_for_by_id_is_judged_by_the_name_that_the_id_has(name):
+    hidden = bytes(reversed(TOPIC_ID))
+    rights = may((Operation.DESCRIBE, ResourceType.TOPIC, "open"))
+    asked = metadata.MetadataRequest(topics=(metadata.MetadataRequestTopic(topic_id=hidden, name=name),))
+    verdict = judge(asked, rights, lambda topic_id: "shut" if topic_id == hidden else "")
+    assert verdict.message.topics == ()
+    (topic,) = verdict.finish(metadata.MetadataResponse()).topics
+    assert (topic.error_code, topic.name, topic.topic_id) == (Code.UNKNOWN_TOPIC_ID, None, hidden)
+    asked = metadata.MetadataRequest(topics=(metadata.MetadataRequestTopic(topic_id=TOPIC_ID, name=name),))
+    assert judge(asked, rights, name_of).message.topics == asked.topics

@@ -1,0 +1,201 @@
+"""What administrators' clients ask, and the answers that they are used to: Apache Kafka 4.1's codes and values."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker.core.errors import Code
+from broker.wire.messages import describe_configs as dc
+from broker.wire.messages.create_topics import CreatableTopic, CreateTopicsRequest
+from broker.wire.messages.delete_groups import DeleteGroupsRequest
+from broker.wire.messages.describe_groups import DescribeGroupsRequest
+from broker.wire.messages.describe_transactions import DescribeTransactionsRequest
+from broker.wire.messages.incremental_alter_configs import (
+    AlterableConfig,
+    AlterConfigsResource,
+    IncrementalAlterConfigsRequest,
+)
+from broker.wire.messages.leave_group import LeaveGroupRequest, MemberIdentity
+from broker.wire.messages.list_config_resources import ListConfigResourcesRequest
+from broker.wire.messages.metadata import MetadataRequest, MetadataRequestTopic
+from broker.wire.messages.offset_commit import (
+    OffsetCommitRequest,
+    OffsetCommitRequestPartition,
+    OffsetCommitRequestTopic,
+)
+from broker.wire.messages.offset_fetch import OffsetFetchRequest, OffsetFetchRequestGroup
+from tests.broker.core import test_consumer_group
+from tests.broker.core.test_broker import cluster, create, image
+from tests.broker.core.test_consumer_group import Consumer, ready
+from tests.broker.core.test_describe import ask, described, setting, settle
+
+TOPIC, BROKER, LOGGER, METRICS, GROUP = 2, 4, 8, 16, 32
+SET, DELETE, APPEND = 0, 1, 2
+NOT_ASKED = -2147483648
+
+
+def altered(network, kind, name, *items):
+    resource = AlterConfigsResource(
+        resource_type=kind,
+        resource_name=name,
+        configs=tuple(
+            AlterableConfig(name=key, value=value, config_operation=operation) for key, value, operation in items
+        ),
+    )
+    (answer,) = ask(network, 1, IncrementalAlterConfigsRequest(resources=(resource,))).responses
+    settle(network)
+    return Code(answer.error_code)
+
+
+def test_a_topic_is_found_by_its_id_whatever_name_stands_beside_it():
+    network = cluster(1)
+    create(network, "t", factor=1)
+    topic_id = bytes.fromhex(image(network).topic_ids["t"])
+    for name in ("", None, "other"):
+        asked = MetadataRequestTopic(topic_id=topic_id, name=name)
+        (topic,) = ask(network, 1, MetadataRequest(topics=(asked,))).topics
+        assert (topic.error_code, topic.name, topic.topic_id) == (Code.NONE, "t", topic_id)
+        asked = MetadataRequestTopic(topic_id=bytes(15) + b"\x05", name=name)
+        (topic,) = ask(network, 1, MetadataRequest(topics=(asked,))).topics
+        assert (topic.error_code, topic.name, topic.topic_id) == (Code.UNKNOWN_TOPIC_ID, None, asked.topic_id)
+
+
+def test_nobody_makes_a_topic_of_the_metadata_logs_name():
+    network = cluster(1)
+    wish = CreatableTopic(name="__cluster_metadata", num_partitions=1, replication_factor=1)
+    (made,) = ask(network, 1, CreateTopicsRequest(topics=(wish,))).topics
+    assert made.error_code == Code.INVALID_REQUEST
+    ask(network, 1, MetadataRequest(topics=(MetadataRequestTopic(name="__cluster_metadata"),)))
+    settle(network)
+    assert image(network).topics == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "items", "code"),
+    [
+        (TOPIC, "t", [("retention.ms", "5", SET), ("retention.ms", None, DELETE)], Code.INVALID_REQUEST),
+        (TOPIC, "t", [("retention.ms", None, SET)], Code.INVALID_REQUEST),
+        (TOPIC, "t", [("retention.ms", "5", APPEND)], Code.INVALID_CONFIG),
+        (TOPIC, "t", [("retention.ms", "soon", SET)], Code.INVALID_CONFIG),
+        (TOPIC, "t", [("remote.storage.enable", "true", SET)], Code.INVALID_CONFIG),
+        (TOPIC, "t", [("remote.storage.enable", "false", SET)], Code.NONE),
+        (TOPIC, "t", [("nonsense", None, DELETE)], Code.NONE),
+        (TOPIC, "", [("retention.ms", "5", SET)], Code.INVALID_REQUEST),
+        (TOPIC, "nobody", [("retention.ms", "5", SET)], Code.UNKNOWN_TOPIC_OR_PARTITION),
+        (GROUP, "", [("consumer.session.timeout.ms", "50000", SET)], Code.INVALID_REQUEST),
+        (GROUP, "g", [("nonsense", None, DELETE)], Code.NONE),
+        (METRICS, "", [("interval.ms", "1000", SET)], Code.INVALID_REQUEST),
+        (METRICS, "m", [("nonsense", None, DELETE)], Code.NONE),
+        (BROKER, "1", [("num.io.threads", "-1", SET)], Code.INVALID_REQUEST),
+        (BROKER, "", [("log.retention.ms", "soon", SET)], Code.INVALID_REQUEST),
+        (BROKER, "1", [("min.insync.replicas", "1", SET)], Code.NONE),
+    ],
+)
+def test_a_change_of_settings_is_made_or_refused_with_kafkas_error(kind, name, items, code):
+    network = cluster(1)
+    create(network, "t", factor=1)
+    assert altered(network, kind, name, *items) is code
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "code"),
+    [
+        (TOPIC, "", Code.INVALID_TOPIC_EXCEPTION),
+        (TOPIC, "bad name!", Code.INVALID_TOPIC_EXCEPTION),
+        (TOPIC, "nobody", Code.UNKNOWN_TOPIC_OR_PARTITION),
+        (GROUP, "", Code.INVALID_REQUEST),
+    ],
+)
+def test_settings_of_what_can_not_be_are_refused(kind, name, code):
+    asked = dc.DescribeConfigsResource(resource_type=kind, resource_name=name)
+    (result,) = ask(cluster(1), 1, dc.DescribeConfigsRequest(resources=(asked,))).results
+    assert (result.error_code, result.configs) == (code, ())
+
+
+def test_settings_have_kafkas_types():
+    network = cluster(1, properties={"process.roles": "broker,controller", "node.id": "1"})
+    create(network, "t", factor=1)
+    types = {name: one.config_type for name, one in described(network, BROKER, "1").items()}
+    wanted = {
+        "log.cleanup.policy": 7,
+        "log.segment.bytes": 3,
+        "log.retention.bytes": 5,
+        "log.cleaner.min.cleanable.ratio": 6,
+        "offsets.topic.replication.factor": 4,
+        "broker.session.timeout.ms": 3,
+        "replica.lag.time.max.ms": 5,
+        "num.io.threads": 3,
+        "process.roles": 7,
+        "node.id": 3,
+        "auto.create.topics.enable": 1,
+        "group.consumer.migration.policy": 2,
+    }
+    assert {name: types[name] for name in wanted} == wanted
+
+
+def test_a_broker_tells_its_own_settings_and_no_value_where_another_unit_has_it():
+    network = cluster(1)
+    create(network, "t", factor=1)
+    broker, topic = described(network, BROKER, "1"), described(network, TOPIC, "t")
+    of_topics_alone = {"segment.jitter.ms", "remote.storage.enable", "leader.replication.throttled.replicas"}
+    assert of_topics_alone <= topic.keys()
+    assert not of_topics_alone & broker.keys()
+    assert "replica.alter.log.dirs.io.max.bytes.per.second" not in broker
+    assert setting(network, BROKER, "1", "log.retention.ms") == (None, [])
+    assert setting(network, TOPIC, "t", "retention.ms") == (str(7 * 24 * 3600 * 1000), [])
+    assert altered(network, BROKER, "", ("log.retention.ms", "9", SET)) is Code.NONE
+    assert setting(network, BROKER, "1", "log.retention.ms") == ("9", [(3, "9")])
+    assert setting(network, METRICS, "m", "match") == ("", [])
+
+
+def test_resources_of_a_type_that_nobody_knows_are_not_listed():
+    network = cluster(1)
+    assert ask(network, 1, ListConfigResourcesRequest(resource_types=(0,))).error_code == Code.UNSUPPORTED_VERSION
+    answer = ask(network, 1, ListConfigResourcesRequest(resource_types=(BROKER, LOGGER)))
+    assert [(one.resource_type, one.resource_name) for one in answer.config_resources] == [(BROKER, "1")]
+
+
+def test_a_group_without_a_name_has_offsets_and_no_members():
+    network = ready(1)
+    partition = OffsetCommitRequestPartition(partition_index=0, committed_offset=3)
+    wish = OffsetCommitRequest(group_id="", topics=(OffsetCommitRequestTopic(name="t", partitions=(partition,)),))
+    result = test_consumer_group.ask(network, wish, 8, "").topics[0].partitions[0]
+    assert result.error_code == Code.NONE
+    fetch = OffsetFetchRequest(groups=(OffsetFetchRequestGroup(group_id=""),))
+    (group,) = test_consumer_group.ask(network, fetch, 8, "").groups
+    assert [one.committed_offset for one in group.topics[0].partitions] == [3]
+    (group,) = test_consumer_group.ask(network, DescribeGroupsRequest(groups=("",)), 5, "").groups
+    assert (group.error_code, group.group_state) == (Code.NONE, "Empty")
+    leave = LeaveGroupRequest(group_id="", members=(MemberIdentity(member_id="m"),))
+    assert test_consumer_group.ask(network, leave, 4, "").error_code == Code.INVALID_GROUP_ID
+    (result,) = test_consumer_group.ask(network, DeleteGroupsRequest(groups_names=("",)), 2, "").results
+    assert result.error_code == Code.NONE
+
+
+def test_what_may_be_done_to_a_group_is_told_to_who_asks():
+    network = ready(1)
+    partition = OffsetCommitRequestPartition(partition_index=0, committed_offset=3)
+    wish = OffsetCommitRequest(group_id="g", topics=(OffsetCommitRequestTopic(name="t", partitions=(partition,)),))
+    test_consumer_group.ask(network, wish, 8)
+    for asks in (True, False):
+        message = DescribeGroupsRequest(groups=("g", "nobody"), include_authorized_operations=asks)
+        found, missing = test_consumer_group.ask(network, message, 5).groups
+        operations = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11
+        assert found.authorized_operations == (operations if asks else NOT_ASKED)
+        assert (missing.error_code, missing.authorized_operations) == (Code.GROUP_ID_NOT_FOUND, NOT_ASKED)
+
+
+def test_an_administrator_takes_members_of_the_consumer_protocol_out():
+    network = ready(1)
+    one = Consumer(network, "one").join()
+    leave = LeaveGroupRequest(
+        group_id="g", members=(MemberIdentity(member_id="one"), MemberIdentity(member_id="other"))
+    )
+    answer = test_consumer_group.ask(network, leave, 4)
+    assert [member.error_code for member in answer.members] == [Code.NONE, Code.UNKNOWN_MEMBER_ID]
+    assert one.beat() == Code.UNKNOWN_MEMBER_ID
+
+
+def test_a_transaction_without_a_name_is_no_question():
+    (told,) = ask(cluster(1), 1, DescribeTransactionsRequest(transactional_ids=("",))).transaction_states
+    assert told.error_code == Code.INVALID_REQUEST
