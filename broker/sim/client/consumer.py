@@ -19,7 +19,8 @@ from broker.sim.client.config import CONSUMER, ConsumerConfig
 from broker.sim.client.contact import Contact
 from broker.sim.client.errors import MOVED, ClientError, name_of
 from broker.sim.client.fetched import ConsumedRecord, records_of
-from broker.sim.client.group import Membership, Rebalance
+from broker.sim.client.group import Membership
+from broker.sim.client.holding import Rebalance
 from broker.sim.client.member import Member
 from broker.sim.client.metadata import Leader, Partition
 from broker.sim.client.offsets import Offsets

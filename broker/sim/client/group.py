@@ -11,10 +11,8 @@ group any more, or has heard nothing for the session time-out, has *lost* its pa
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Final, Literal
+from collections.abc import Callable
+from typing import Final
 
 from broker.sim.client.assignors import (
     Subscription,
@@ -28,6 +26,7 @@ from broker.sim.client.config import COOPERATIVE, ConsumerConfig
 from broker.sim.client.contact import Contact
 from broker.sim.client.coordinator import Coordinator
 from broker.sim.client.errors import ClientError
+from broker.sim.client.holding import Holding, Rebalance
 from broker.sim.client.metadata import Partition
 from broker.sim.loop import Future
 from broker.wire.messages.heartbeat import HeartbeatRequest
@@ -45,24 +44,9 @@ JOIN_GRACE_MS: Final = 5000
 """A JoinGroup is answered when all have joined: the rebalance time-out, and this."""
 OUT: Final = frozenset({"UNKNOWN_MEMBER_ID", "FENCED_INSTANCE_ID"})
 """The member is out of the group: it begins as a new one."""
-What = Literal["assigned", "revoked", "lost"]
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What a rebalance brings or takes. `keys` are only those that come or go."""
-
-    what: What
-    keys: tuple[Partition, ...]
-    generation: int
-    member_id: str
-
-
-Rebalance = Callable[[Change], None]
-"""Called inside poll, before the change counts."""
-
-
-class Membership:
+class Membership(Holding):
     """See the module. `wake` ends the wait of a poll."""
 
     def __init__(
@@ -70,16 +54,11 @@ class Membership:
     ) -> None:
         """Prepare; `subscribe` joins."""
         assert config.group_id is not None
-        self.generation = -1
-        self.member_id = ""
-        self._contact, self._config, self._coordinator, self._wake = contact, config, coordinator, wake
+        super().__init__(contact, -1, wake)
+        self._config, self._coordinator = config, coordinator
         self._group_id = config.group_id
         self._topics: tuple[str, ...] = ()
-        self._listener: Rebalance = lambda _: None
-        self._owned: tuple[Partition, ...] = ()
-        self._pending: deque[tuple[What, tuple[Partition, ...], Future[None]]] = deque()
         self._signal: Future[None] = contact.loop.future()
-        self._is_lost = False
         self._is_running = False
 
     def subscribe(self, topics: tuple[str, ...], listener: Rebalance) -> None:
@@ -92,24 +71,6 @@ class Membership:
         else:
             self._is_running = True
             self._contact.spawn(self._run(), f"{self._config.client.client_id} group")
-
-    def changes(self) -> Iterator[tuple[tuple[Partition, ...], tuple[Partition, ...]]]:
-        """Yield (taken, given) of each change that waits for the application, after telling the listener."""
-        while self._pending:
-            what, keys, done = self._pending.popleft()
-            if what == "revoked" and self._is_lost:
-                what = "lost"
-            if what == "assigned" and self._is_lost:
-                done.set(None)  # it was out of the group before it heard of its share
-                continue
-            self._listener(Change(what, keys, self.generation, self.member_id))
-            if what == "assigned":
-                self._owned = (*self._owned, *keys)
-                yield (), keys
-            else:
-                self._owned = tuple(key for key in self._owned if key not in keys)
-                yield keys, ()
-            done.set(None)
 
     async def leave(self, timeout_ms: float) -> None:
         """Tell the group that this member goes; what goes wrong is of no interest any more."""
@@ -156,13 +117,6 @@ class Membership:
         self._is_lost = self._is_lost or lost
         if self._owned:
             await self._change("revoked", self._owned)
-
-    async def _change(self, what: What, keys: tuple[Partition, ...]) -> None:
-        """Wait until the application has taken the change in."""
-        done: Future[None] = self._contact.loop.future()
-        self._pending.append((what, keys, done))
-        self._wake()
-        await done
 
     # Talking to the coordinator.
 

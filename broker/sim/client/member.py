@@ -11,15 +11,14 @@ who is cut off goes on until it hears that it is fenced, and may commit until th
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 from broker.sim.client.config import ConsumerConfig
 from broker.sim.client.contact import Contact
 from broker.sim.client.coordinator import Coordinator
 from broker.sim.client.errors import ClientError
-from broker.sim.client.group import Change, Rebalance, What
+from broker.sim.client.holding import Holding, Rebalance
 from broker.sim.client.metadata import Partition
 from broker.sim.loop import Future, Task, TimedOutError
 from broker.wire.messages.consumer_group_heartbeat import (
@@ -34,7 +33,7 @@ FENCED: Final = frozenset({"FENCED_MEMBER_EPOCH", "UNKNOWN_MEMBER_ID", "GROUP_ID
 """The member is out of the group, or of its past: it lets go of everything, and joins anew."""
 
 
-class Member:
+class Member(Holding):
     """See the module. `wake` ends the wait of a poll. `generation` is the member's epoch."""
 
     def __init__(
@@ -42,18 +41,13 @@ class Member:
     ) -> None:
         """Prepare; `subscribe` joins."""
         assert config.group_id is not None
-        self.generation = JOIN
-        self.member_id = ""
-        self._contact, self._config, self._coordinator, self._wake = contact, config, coordinator, wake
+        super().__init__(contact, JOIN, wake)
+        self._config, self._coordinator = config, coordinator
         self._group_id = config.group_id
         self._topics: tuple[str, ...] = ()
-        self._listener: Rebalance = lambda _: None
-        self._owned: tuple[Partition, ...] = ()
         self._target: tuple[TopicPartitions, ...] = ()
-        self._pending: deque[tuple[What, tuple[Partition, ...], Future[None]]] = deque()
         self._signal: Future[None] = contact.loop.future()
         self._reconciling: Task[None] | None = None
-        self._is_lost = False
         self._is_full = True
         self._is_running = False
 
@@ -67,24 +61,6 @@ class Member:
         else:
             self._is_running = True
             self._contact.spawn(self._run(), f"{self._config.client.client_id} member")
-
-    def changes(self) -> Iterator[tuple[tuple[Partition, ...], tuple[Partition, ...]]]:
-        """Yield (taken, given) of each change that waits for the application, after telling the listener."""
-        while self._pending:
-            what, keys, done = self._pending.popleft()
-            if what == "assigned" and self._is_lost:
-                done.set(None)  # it was out of the group before it heard of its share
-                continue
-            if what == "revoked" and self._is_lost:
-                what = "lost"
-            self._listener(Change(what, keys, self.generation, self.member_id))
-            if what == "assigned":
-                self._owned = (*self._owned, *keys)
-                yield (), keys
-            else:
-                self._owned = tuple(key for key in self._owned if key not in keys)
-                yield keys, ()
-            done.set(None)
 
     async def leave(self, timeout_ms: float) -> None:
         """Tell the group that this member goes; what goes wrong is of no interest any more."""
@@ -180,13 +156,6 @@ class Member:
         self._is_lost, self._target = True, ()
         await self._reconcile()
         self._is_lost, self.generation = False, JOIN
-
-    async def _change(self, what: What, keys: tuple[Partition, ...]) -> None:
-        """Wait until the application has taken the change in."""
-        done: Future[None] = self._contact.loop.future()
-        self._pending.append((what, keys, done))
-        self._wake()
-        await done
 
 
 def _code(answer: ConsumerGroupHeartbeatResponse) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 from broker.sim.client.consumer import BEGINNING, Consumer
 from broker.sim.client.errors import ClientError
 from broker.sim.client.fetched import ConsumedRecord
-from broker.sim.client.group import Change
+from broker.sim.client.holding import Change
 from broker.sim.client.metadata import Partition
 from broker.sim.client.transactional import GroupMetadata
 from harness.client import Now
