@@ -58,10 +58,19 @@ class _Table:
                         self.give(place, member)
 
     def fill(self) -> None:
-        """Let every place have a reader."""
+        """Let every place have a reader: first somebody who reads nothing that others don't read, too."""
         for place, members in self.readers.items():
-            if not members:
-                self.give(place, min(self.takers[place[0]], key=lambda one: self.loads[one]))
+            if members:
+                continue
+            taker = min(self.takers[place[0]], key=lambda one: (self._alone(one), self.loads[one]))
+            self.give(place, taker)
+            shared = [other for other, these in self.readers.items() if taker in these and len(these) > 1]
+            if shared:
+                self.take(shared[0], taker)
+
+    def _alone(self, member: str) -> int:
+        """Return how many places only this member reads."""
+        return sum(members == [member] for members in self.readers.values())
 
     def share(self) -> None:
         """Let every member have a place: one of somebody who has more, or one that others read, too."""
