@@ -36,7 +36,7 @@ from broker.core.ready import Event, PeerReply, PeerRequest, Ready, Reply, Reque
 from broker.core.security.access import judge
 from broker.core.security.acl import Authorizer, Operation, Question, ResourceType
 from broker.core.security.rules import Narrowed, Verdict
-from broker.io import door, tokens
+from broker.io import door, tokens, volume
 from broker.io.connection import Connection, Memory, Slot
 from broker.io.disk import Disk, ShortReadError, SyncJob
 from broker.io.door import Answered, Asked
@@ -335,7 +335,7 @@ class Node:
                 return
             answer = queries.answer(self.broker, self.disk, message, self.now_ms())
             if answer is not None:
-                self._answer(slot, answer)
+                self._answer(slot, volume.told(answer))
                 return
         host, version = connection.host, asked.header.version
         self.step(Request(slot, message, client_id, host, internal=connection.to_nodes, version=version))

@@ -27,10 +27,10 @@ class ClientQuotas:
 
     def alter(self, request: AlterClientQuotasRequest, now_ms: int) -> AlterClientQuotasResponse:
         """Change limits."""
-        results = []
+        results, seen = [], set[str]()
         for change in request.entries:
             try:
-                records = _records(change)
+                records = _records(change, seen)
             except Refused as refused:
                 results.append(
                     QuotaResult(error_code=refused.code, error_message=refused.message, entity=change.entity)
@@ -43,15 +43,19 @@ class ClientQuotas:
         return AlterClientQuotasResponse(entries=tuple(results))
 
 
-def _records(change: QuotaChange) -> list[QuotaSet]:
+def _records(change: QuotaChange, seen: set[str]) -> list[QuotaSet]:
+    """Return the changes; `seen`: the entities that were named before."""
     parts = _entity(change)
     entity, kinds = key_of(parts), OF_ADDRESSES if parts[0][0] == IP else KINDS + WITHOUT_EFFECT
+    if entity in seen or len({op.key for op in change.ops}) < len(change.ops):
+        raise Refused(Code.INVALID_REQUEST, f"Ignoring duplicate entity {dict(parts)}")
+    seen.add(entity)
     records = []
     for op in change.ops:
         if op.key not in kinds:
-            raise Refused(Code.INVALID_REQUEST, f"Invalid configuration key {op.key}: there are {', '.join(kinds)}")
+            raise Refused(Code.INVALID_REQUEST, f"Invalid configuration key {op.key}")
         if not op.remove and op.key in WHOLE and not op.value.is_integer():
-            raise Refused(Code.INVALID_REQUEST, f"Proposed value for {op.key} quota must be an integer")
+            raise Refused(Code.INVALID_REQUEST, f"{op.key} cannot be a fractional value.")
         if not op.remove and not op.value > 0:
             raise Refused(Code.INVALID_REQUEST, f"Quota {op.key} must be greater than 0")
         records.append(QuotaSet(entity, op.key, None if op.remove else op.value))

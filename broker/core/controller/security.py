@@ -67,13 +67,12 @@ class Security:
         return DeleteAclsResponse(filter_results=tuple(results))
 
     def alter_scram(self, request: AlterUserScramCredentialsRequest, now_ms: int) -> AlterUserScramCredentialsResponse:
-        """Remove and set credentials; a user with a part that can't be done is left as it is."""
-        named = [(one.name, one.mechanism) for one in request.deletions]
-        named += [(one.name, one.mechanism) for one in request.upsertions]
+        """Remove and set credentials, one of each user; a user with a part that can't be done is left as it is."""
         results = []
-        for user in dict.fromkeys(name for name, _ in named):
+        named = [one.name for one in request.deletions] + [one.name for one in request.upsertions]
+        for user in dict.fromkeys(named):
             try:
-                records = self._scram_records(request, user, [one for name, one in named if name == user])
+                records = self._scram_records(request, user)
             except Refused as refused:
                 results.append(
                     AlterUserScramCredentialsResult(user=user, error_code=refused.code, error_message=refused.message)
@@ -85,11 +84,7 @@ class Security:
         self._pipeline.commit(now_ms)
         return AlterUserScramCredentialsResponse(results=tuple(results))
 
-    def _scram_records(
-        self, request: AlterUserScramCredentialsRequest, user: str, mechanisms: list[int]
-    ) -> list[ScramSet]:
-        if len(set(mechanisms)) < len(mechanisms):
-            raise Refused(Code.DUPLICATE_RESOURCE, f"{user!r} and a mechanism are named twice")
+    def _scram_records(self, request: AlterUserScramCredentialsRequest, user: str) -> list[ScramSet]:
         if not user:
             raise Refused(Code.UNACCEPTABLE_CREDENTIAL, "Username must not be empty")
         records = []
@@ -98,15 +93,18 @@ class Security:
                 if scram_key(deletion.mechanism, user) not in self._pipeline.image.scram:
                     raise Refused(Code.RESOURCE_NOT_FOUND, "Attempt to delete a user credential that does not exist")
                 records.append(ScramSet(user, deletion.mechanism, None))
-        return [*records, *(_upserted(upsertion) for upsertion in request.upsertions if upsertion.name == user)]
+        records += [_upserted(upsertion) for upsertion in request.upsertions if upsertion.name == user]
+        if len(records) > 1:
+            raise Refused(Code.DUPLICATE_RESOURCE, "A user credential cannot be altered twice in the same request")
+        return records
 
 
 def _upserted(asked: ScramCredentialUpsertion) -> ScramSet:
     if asked.mechanism not in scram.NAMES:
         raise Refused(Code.UNSUPPORTED_SASL_MECHANISM, "Unknown SCRAM mechanism")
     if not scram.LEAST_ITERATIONS <= asked.iterations <= scram.MOST_ITERATIONS:
-        bounds = f"{scram.LEAST_ITERATIONS} to {scram.MOST_ITERATIONS}"
-        raise Refused(Code.UNACCEPTABLE_CREDENTIAL, f"iterations={asked.iterations}: it must be {bounds}")
+        word = "few" if asked.iterations < scram.LEAST_ITERATIONS else "many"
+        raise Refused(Code.UNACCEPTABLE_CREDENTIAL, f"Too {word} iterations")
     if not asked.salt or not asked.salted_password:
         raise Refused(Code.UNACCEPTABLE_CREDENTIAL, "salt and password must not be empty")
     kept = scram.credential(asked.mechanism, asked.salt, asked.salted_password, asked.iterations)

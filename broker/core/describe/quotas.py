@@ -20,11 +20,9 @@ EXACT, DEFAULT, ANY = range(3)
 def describe(image: Image, request: DescribeClientQuotasRequest) -> DescribeClientQuotasResponse:
     """Return what passes all components; `strict`: and has no part beside those."""
     kinds = [component.entity_type for component in request.components]
-    if len(set(kinds)) < len(kinds) or not set(kinds) <= {USER, CLIENT, IP} or (IP in kinds and len(kinds) > 1):
-        return DescribeClientQuotasResponse(
-            error_code=Code.INVALID_REQUEST,
-            error_message=f"entity types {kinds}: user, client-id, each once, or ip alone",
-        )
+    code, why = _what_is_wrong(kinds)
+    if code:
+        return DescribeClientQuotasResponse(error_code=code, error_message=why)
     entries = []
     for key, values in sorted(image.quotas.items()):
         entity = entity_of(key)
@@ -37,6 +35,20 @@ def describe(image: Image, request: DescribeClientQuotasRequest) -> DescribeClie
                 )
             )
     return DescribeClientQuotasResponse(entries=tuple(entries))
+
+
+def _what_is_wrong(kinds: list[str]) -> tuple[Code, str]:
+    """Say why entities can't be found by their parts of these kinds, in Kafka's words."""
+    for kind in kinds:
+        if not kind:
+            return Code.INVALID_REQUEST, "Invalid empty entity type."
+        if kinds.count(kind) > 1:
+            return Code.INVALID_REQUEST, f"Entity type {kind} cannot appear more than once in the filter."
+    if IP in kinds and {USER, CLIENT} & set(kinds):
+        why = "IP filter component should not be used with user or clientId filter component."
+        return Code.INVALID_REQUEST, f"Invalid entity filter component combination. {why}"
+    unknown = [kind for kind in kinds if kind not in {USER, CLIENT, IP}]
+    return (Code.UNSUPPORTED_VERSION, f"Unsupported entity type {unknown[0]}") if unknown else (Code.NONE, "")
 
 
 def _passes(component: ComponentData, entity: Entity) -> bool:

@@ -79,10 +79,15 @@ def delete_acls(config: BrokerConfig, request: DeleteAclsRequest) -> DeleteAclsR
 
 def describe_scram(image: Image, request: DescribeUserScramCredentialsRequest) -> DescribeUserScramCredentialsResponse:
     """Return which credentials the users have; none named: everybody who has any."""
-    users = [user.name for user in request.users or ()]
-    if not users:
-        users = list(dict.fromkeys(key.partition(":")[2] for key in image.scram))
-    return DescribeUserScramCredentialsResponse(results=tuple(_user(image, user) for user in users))
+    named = [user.name for user in request.users or ()]
+    users = list(dict.fromkeys(named or (key.partition(":")[2] for key in image.scram)))
+    results = tuple(_twice(user) if named.count(user) > 1 else _user(image, user) for user in users)
+    return DescribeUserScramCredentialsResponse(results=results)
+
+
+def _twice(user: str) -> DescribeUserScramCredentialsResult:
+    why = f"Cannot describe SCRAM credentials for the same user twice in a single request: {user}"
+    return DescribeUserScramCredentialsResult(user=user, error_code=Code.DUPLICATE_RESOURCE, error_message=why)
 
 
 def _user(image: Image, user: str) -> DescribeUserScramCredentialsResult:
@@ -97,5 +102,5 @@ def _user(image: Image, user: str) -> DescribeUserScramCredentialsResult:
     return DescribeUserScramCredentialsResult(
         user=user,
         error_code=Code.RESOURCE_NOT_FOUND,
-        error_message="Attempt to describe a user credential that does not exist",
+        error_message=f"Attempt to describe a user credential that does not exist: {user}",
     )

@@ -5,11 +5,15 @@ from __future__ import annotations
 import pytest
 
 from broker.core.errors import Code
+from broker.wire.messages import alter_client_quotas as quotas
 from broker.wire.messages import describe_configs as dc
+from broker.wire.messages.alter_user_scram_credentials import AlterUserScramCredentialsRequest, ScramCredentialUpsertion
 from broker.wire.messages.create_topics import CreatableTopic, CreateTopicsRequest
 from broker.wire.messages.delete_groups import DeleteGroupsRequest
+from broker.wire.messages.describe_client_quotas import ComponentData, DescribeClientQuotasRequest
 from broker.wire.messages.describe_groups import DescribeGroupsRequest
 from broker.wire.messages.describe_transactions import DescribeTransactionsRequest
+from broker.wire.messages.describe_user_scram_credentials import DescribeUserScramCredentialsRequest, UserName
 from broker.wire.messages.incremental_alter_configs import (
     AlterableConfig,
     AlterConfigsResource,
@@ -199,3 +203,55 @@ def test_an_administrator_takes_members_of_the_consumer_protocol_out():
 def test_a_transaction_without_a_name_is_no_question():
     (told,) = ask(cluster(1), 1, DescribeTransactionsRequest(transactional_ids=("",))).transaction_states
     assert told.error_code == Code.INVALID_REQUEST
+
+
+def test_a_limit_that_is_named_twice_is_not_set():
+    network = cluster(1)
+    bob = (quotas.EntityPart(entity_type="user", entity_name="bob"),)
+    one = quotas.OpData(key="producer_byte_rate", value=5.0)
+    wish = quotas.QuotaChange(entity=bob, ops=(one, one))
+    (result,) = ask(network, 1, quotas.AlterClientQuotasRequest(entries=(wish,))).entries
+    assert result.error_code == Code.INVALID_REQUEST
+    wish = quotas.QuotaChange(entity=bob, ops=(one,))
+    results = ask(network, 1, quotas.AlterClientQuotasRequest(entries=(wish, wish))).entries
+    assert [result.error_code for result in results] == [Code.NONE, Code.INVALID_REQUEST]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "code"),
+    [
+        (("user", "client-id"), Code.NONE),
+        (("user", "user"), Code.INVALID_REQUEST),
+        (("user", "ip"), Code.INVALID_REQUEST),
+        (("",), Code.INVALID_REQUEST),
+        (("colour",), Code.UNSUPPORTED_VERSION),
+    ],
+)
+def test_limits_are_looked_for_by_kinds_that_there_are(kinds, code):
+    components = tuple(ComponentData(entity_type=kind, match_type=2) for kind in kinds)
+    assert ask(cluster(1), 1, DescribeClientQuotasRequest(components=components)).error_code == code
+
+
+def test_a_users_credential_is_set_once_in_a_request_and_told_once():
+    network = cluster(1)
+
+    def wish(user, mechanism, iterations=4096):
+        return ScramCredentialUpsertion(
+            name=user, mechanism=mechanism, iterations=iterations, salt=b"salt", salted_password=b"password"
+        )
+
+    wishes = (wish("bob", 1), wish("bob", 2), wish("eve", 1), wish("max", 1, 5))
+    results = ask(network, 1, AlterUserScramCredentialsRequest(upsertions=wishes)).results
+    codes = {result.user: result.error_code for result in results}
+    assert codes == {
+        "bob": Code.DUPLICATE_RESOURCE,
+        "eve": Code.NONE,
+        "max": Code.UNACCEPTABLE_CREDENTIAL,
+    }
+    settle(network)
+    asked = DescribeUserScramCredentialsRequest(users=tuple(UserName(name=name) for name in ("bob", "eve", "eve")))
+    told = ask(network, 1, asked).results
+    assert [(one.user, one.error_code) for one in told] == [
+        ("bob", Code.RESOURCE_NOT_FOUND),
+        ("eve", Code.DUPLICATE_RESOURCE),
+    ]
