@@ -70,10 +70,12 @@ def reserve(count: int, owner: Path) -> tuple[int, ...]:
 
 
 def release(owner: Path) -> None:
-    """Give the owner's ports back; safe to call twice."""
+    """Give the owner's ports back, and forget reservations that are stale; safe to call twice."""
+    mine = str(owner.resolve())
     with locked("ports"):
         for file in _folder().glob("*"):
-            if _owner(file) == str(owner.resolve()):
+            found = _owner(file)
+            if found is not None and (found == mine or not Path(found).exists()):
                 file.unlink(missing_ok=True)
 
 

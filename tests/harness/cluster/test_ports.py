@@ -71,6 +71,16 @@ def test_a_reservation_ends_with_its_owners_folder(owners, monkeypatch):
     assert sorted(ports.reserve(2, owners[1])) == allowed
 
 
+def test_stale_reservations_are_forgotten_when_somebody_releases(owners, tmp_path):
+    stale = ports.reserve(2, owners[0])
+    kept = ports.reserve(1, owners[1])
+    owners[0].rmdir()
+    ports.release(owners[2])
+    left = {int(file.name) for file in (tmp_path / "cache" / "ports").iterdir()}
+    assert left == set(kept)
+    assert not left & set(stale)
+
+
 def test_a_port_that_somebody_listens_on_is_not_given(owners, monkeypatch):
     allowed = few(monkeypatch, 2)
     with socket.create_server(("127.0.0.1", allowed[0])):
