@@ -29,16 +29,15 @@ class ClientQuotas:
         """Change limits."""
         results, seen = [], set[str]()
         for change in request.entries:
+            told = tuple(sorted(change.entity, key=lambda part: part.entity_type))
             try:
                 records = _records(change, seen)
             except Refused as refused:
-                results.append(
-                    QuotaResult(error_code=refused.code, error_message=refused.message, entity=change.entity)
-                )
+                results.append(QuotaResult(error_code=refused.code, error_message=refused.message, entity=told))
                 continue
             for record in records if not request.validate_only else ():
                 self._pipeline.stage(record)
-            results.append(QuotaResult(entity=change.entity))
+            results.append(QuotaResult(entity=told))
         self._pipeline.commit(now_ms)
         return AlterClientQuotasResponse(entries=tuple(results))
 

@@ -114,7 +114,7 @@ def of_new_topic(config: BrokerConfig, image: Image, own: Mapping[str, str]) -> 
 
 
 def _of_topic(config: BrokerConfig, image: Image, own: Mapping[str, str]) -> Iterator[tuple[str, list[_Source]]]:
-    for key in topic_settings.DEFAULTS:
+    for key in sorted(topic_settings.DEFAULTS):
         sources = [(OF_TOPIC, key, own[key])] if key in own else []
         yield key, [*sources, *_broker_sources(config, image, key)]
 

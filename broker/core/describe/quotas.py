@@ -15,6 +15,14 @@ from broker.wire.messages.describe_client_quotas import (
 )
 
 EXACT, DEFAULT, ANY = range(3)
+_ORDER = (
+    "connection_creation_rate",
+    "consumer_byte_rate",
+    "controller_mutation_rate",
+    "request_percentage",
+    "producer_byte_rate",
+)
+"""As Kafka lists them, which clients' tests have come to expect; a part `client-id` stands before `user`."""
 
 
 def describe(image: Image, request: DescribeClientQuotasRequest) -> DescribeClientQuotasResponse:
@@ -24,14 +32,17 @@ def describe(image: Image, request: DescribeClientQuotasRequest) -> DescribeClie
     if code:
         return DescribeClientQuotasResponse(error_code=code, error_message=why)
     entries = []
-    for key, values in sorted(image.quotas.items()):
+    for key, values in sorted(image.quotas.items(), key=lambda one: (len(entity_of(one[0])), one[0])):
         entity = entity_of(key)
         strict = not request.strict or len(entity) == len(kinds)
         if strict and all(_passes(component, entity) for component in request.components):
             entries.append(
                 EntryData(
-                    entity=tuple(EntityData(entity_type=kind, entity_name=name) for kind, name in entity),
-                    values=tuple(ValueData(key=kind, value=value) for kind, value in sorted(values.items())),
+                    entity=tuple(EntityData(entity_type=kind, entity_name=name) for kind, name in sorted(entity)),
+                    values=tuple(
+                        ValueData(key=kind, value=value)
+                        for kind, value in sorted(values.items(), key=lambda one: _ORDER.index(one[0]))
+                    ),
                 )
             )
     return DescribeClientQuotasResponse(entries=tuple(entries))

@@ -40,7 +40,9 @@ def describe(coordinator: GroupCoordinator, request: DescribeGroupsRequest) -> D
     allowed = GROUP_OPERATIONS if request.include_authorized_operations else NOT_ASKED
     return DescribeGroupsResponse(
         groups=tuple(
-            one if one.error_code else msgspec.structs.replace(one, authorized_operations=allowed)
+            one
+            if one.error_code not in {Code.NONE, Code.GROUP_ID_NOT_FOUND}
+            else msgspec.structs.replace(one, authorized_operations=allowed)
             for one in (_describe_one(coordinator, name) for name in request.groups)
         )
     )

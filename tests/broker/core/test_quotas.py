@@ -104,7 +104,7 @@ def test_limits_are_set_told_and_taken_away():
     assert alter(pipeline, entity(client="c", user="u"), OpData(key=PRODUCER, value=5.0)) == 0
     assert alter(pipeline, entity(user=None), OpData(key=CONSUMER, value=7.0)) == 0
     image = load(pipeline.image.dump())
-    both, anybody = (((USER, "u"), (CLIENT, "c")), {PRODUCER: 5.0}), (((USER, None),), {CONSUMER: 7.0})
+    both, anybody = (((CLIENT, "c"), (USER, "u")), {PRODUCER: 5.0}), (((USER, None),), {CONSUMER: 7.0})
     assert sorted(described(image), key=str) == sorted([both, anybody], key=str)
     assert described(image, ComponentData(entity_type=USER, match_type=EXACT, match="u")) == [both]
     assert described(image, ComponentData(entity_type=USER, match_type=DEFAULT)) == [anybody]
