@@ -36,6 +36,7 @@ from broker.core.ready import Event, PeerReply, PeerRequest, Ready, Reply, Reque
 from broker.core.security.access import judge
 from broker.core.security.acl import Authorizer, Operation, Question, ResourceType
 from broker.core.security.rules import Narrowed, Verdict
+from broker.core.share.sessions import CLOSE_EPOCH
 from broker.io import door, tokens, volume
 from broker.io.connection import Connection, Memory, Slot
 from broker.io.disk import Disk, ShortReadError, SyncJob
@@ -55,7 +56,7 @@ from broker.wire.messages.fetch import FetchResponse, Region
 from broker.wire.messages.produce import ProduceRequest
 from broker.wire.messages.sasl_authenticate import SaslAuthenticateRequest
 from broker.wire.messages.sasl_handshake import SaslHandshakeRequest
-from broker.wire.messages.share_fetch import ShareFetchResponse
+from broker.wire.messages.share_fetch import ShareFetchRequest, ShareFetchResponse
 
 STOP_TIMEOUT_S = 10.0
 """Leaderships are handed over within a heartbeat or two; a supervisor kills after 10 s or more."""
@@ -98,6 +99,7 @@ class Node:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms = 0
         self._questions: dict[int, Slot] = {}
+        self._share_members: dict[tuple[str, str], Connection] = {}  # where a member of a share group asked last
         self._tokens = itertools.count(-1, -1)  # the core's are positive
         self._ended = asyncio.Event()
         self._life = self.broker.lifecycle.life
@@ -291,8 +293,26 @@ class Node:
         return True
 
     def closed(self, connection: Connection) -> None:
-        """Forget a connection."""
+        """Forget a connection; the sessions of share groups that were on it are closed (KIP-932)."""
         self.connections.pop(connection, None)
+        if self._share_members and not self._ended.is_set():
+            for member in [one for one, where in self._share_members.items() if where is connection]:
+                del self._share_members[member]
+                asyncio.get_running_loop().call_soon(self._member_left, connection, member)
+
+    def _note_member(self, connection: Connection, message: ShareFetchRequest) -> None:
+        """Remember where a member of a share group asks; those without a session have nothing to give back."""
+        member = message.group_id or "", message.member_id or ""
+        if message.share_session_epoch == CLOSE_EPOCH:
+            self._share_members.pop(member, None)
+        elif member in self._share_members or len(self._share_members) < self.settings.core.share_max_sessions:
+            self._share_members[member] = connection
+
+    def _member_left(self, connection: Connection, member: tuple[str, str]) -> None:
+        """Say for a member that is gone what it would have said; nobody hears the answer."""
+        if not self._ended.is_set():
+            close = ShareFetchRequest(group_id=member[0], member_id=member[1], share_session_epoch=CLOSE_EPOCH)
+            self.step(Request(Slot(connection, 1, 0), close))
 
     def open_frame(self, connection: Connection, payload: memoryview) -> Asked | Answered:
         """Return what the frame asks."""
@@ -326,6 +346,8 @@ class Node:
             elif verdict is not None:
                 self._refuse(slot, asked, verdict)
                 return
+        if type(message) is ShareFetchRequest:
+            self._note_member(connection, message)
         client_id = asked.header.client_id or ""
         if not connection.to_nodes:
             self._throttle.asked(slot, message, client_id)

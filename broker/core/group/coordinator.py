@@ -98,6 +98,11 @@ class GroupCoordinator:
         due_ms = self._due[0][0] if self._due else 1 << 62
         return min(due_ms, self.expiry.deadline_ms) if self._shards else due_ms
 
+    @property
+    def now_ms(self) -> int:
+        """The time of the present step."""
+        return self._now_ms
+
     def role_changed(self, replica: Replica) -> None:
         """Load a partition that this node now leads, let go of one that it does not."""
         index, shard, leader = replica.key[1], self._shards.get(replica.key[1]), replica.leader

@@ -7,11 +7,13 @@ an empty group can be deleted; tombstones for it and all of its offsets are one 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import msgspec
 
 from broker.core.errors import Code, Refused
 from broker.core.group.consumer.describe import GROUP_OPERATIONS, NOT_ASKED
+from broker.core.group.consumer.places import Place
 from broker.core.group.consumer.records import encode_key as consumer_key
 from broker.core.group.coordinator import GroupCoordinator
 from broker.core.group.group import Group, State
@@ -183,7 +185,8 @@ def _delete_share(
     if group.members:
         raise Refused(Code.NON_EMPTY_GROUP, f"the group {group.name!r} has members")
 
-    def forgotten(code: Code) -> None:
+    def forgotten(code: Code, results: dict[Place, Any]) -> None:
+        code = code or next((Code(one.error_code) for one in results.values() if one.error_code), Code.NONE)
         if code or group.members or not coordinator.is_current_share(shard, group):
             settle(code or Code.NON_EMPTY_GROUP)
             return
@@ -192,4 +195,4 @@ def _delete_share(
         except Refused as refused:
             settle(refused.code)
 
-    coordinator.share_offsets.forget(group, forgotten)
+    coordinator.share_offsets.forget(shard, group, group.states.places, forgotten, coordinator.now_ms)

@@ -191,6 +191,9 @@ class ShareCoordinator:
         def done(code: Code) -> None:
             settle(wire.InitializeResult(partition=ask.partition, error_code=_lost(code)))
 
+        if entry is not None and ask.state_epoch == entry.state.state_epoch:  # asked again: it may be in use
+            shard.log.when_replicated(done)
+            return
         shard.begin(key, ask.state_epoch, ask.start_offset, now_ms, done)
         self._appended(shard, now_ms)
 

@@ -27,6 +27,8 @@ CHANNEL = 9
 """A state's log may be slow; nothing else should wait behind it."""
 PATIENCE_MS = 10_000
 """An election takes a few seconds; clients wait for 30."""
+TRY_MS = 3000
+"""For one try: a node that was stopped does not answer, and another one may coordinate meanwhile."""
 CREATE_EVERY_MS = 1000
 """Until then the wish for the topic is not repeated."""
 NEVER_MS = 1 << 62
@@ -60,8 +62,9 @@ class Persister:
 
     @property
     def deadline_ms(self) -> int:
-        """When a question must be asked again."""
-        return min((one.retry_at_ms for one in self._waiting), default=NEVER_MS)
+        """When a question must be asked again, or given up."""
+        retry_ms = min((one.retry_at_ms for one in self._waiting), default=NEVER_MS)
+        return min([retry_ms, *(one.until_ms for one in self._sent.values())])
 
     def initialize(self, key: ShareKey, state_epoch: int, start: int, done: Done, now_ms: int) -> None:
         """Begin a state anew."""
@@ -131,8 +134,8 @@ class Persister:
         if state is None or state.leader < 0:
             self._wait(one, now_ms)
             return
-        left_ms = max(1, one.until_ms - now_ms)
-        self._sent[self._out.request(state.leader, CHANNEL, one.message, left_ms)] = one
+        wait_ms = min(TRY_MS, max(1, one.until_ms - now_ms))
+        self._sent[self._out.request(state.leader, CHANNEL, one.message, wait_ms)] = one
 
     def _wait(self, one: _Asked, now_ms: int) -> None:
         one.retry_at_ms = min(one.until_ms, now_ms + self._config.retry_backoff_ms)
@@ -142,6 +145,9 @@ class Persister:
         """Ask again what is due, give up what has waited for too long."""
         if self.deadline_ms > now_ms:
             return
+        for token in [token for token, one in self._sent.items() if one.until_ms <= now_ms]:
+            one = self._sent.pop(token)  # this node's own log is stuck: it does not fail a request to itself
+            one.done(one.unanswered)
         waiting, self._waiting = self._waiting, []
         for one in waiting:
             if one.retry_at_ms > now_ms:

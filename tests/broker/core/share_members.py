@@ -13,7 +13,7 @@ from broker.wire.messages.share_fetch import (
     ShareFetchRequest,
 )
 from broker.wire.messages.share_group_heartbeat import ShareGroupHeartbeatRequest
-from tests.broker.core.test_broker import cluster, create, image
+from tests.broker.core.test_broker import cluster, create, image, produced
 
 ACCEPT, RELEASE, REJECT, RENEW = 1, 2, 3, 4
 MOVING = {Code.NOT_COORDINATOR, Code.COORDINATOR_LOAD_IN_PROGRESS, Code.COORDINATOR_NOT_AVAILABLE}
@@ -223,3 +223,30 @@ def records(data):
         for item in record.decode(data.records, position, header)
         if item.offset in counts
     ]
+
+
+def deaf(network):
+    """No share coordinator answers until the returned function is called."""
+    for node in network.nodes.values():
+        node.shares.coordinator.handle = lambda *_: None
+
+    def hears():
+        for node in network.nodes.values():
+            del node.shares.coordinator.handle
+
+    return hears
+
+
+def place_of(network, index=0):
+    return image(network).topic_ids["t"], index
+
+
+def filled(network, count=10, index=0, first=0):
+    place = place_of(network, index)
+    for number in range(first, first + count):
+        assert produced(network, place, b"v%d" % number).error_code == Code.NONE
+    return place
+
+
+def offsets(got):
+    return [(offset, count) for offset, _, count in got]

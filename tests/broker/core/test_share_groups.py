@@ -10,7 +10,6 @@ from broker.core.share.partition import State
 from broker.core.share.state import ShareKey
 from broker.core.transaction.transaction_hash import partition_for
 from broker.wire.messages.consumer_group_heartbeat import ConsumerGroupHeartbeatRequest
-from broker.wire.messages.delete_groups import DeleteGroupsRequest
 from broker.wire.messages.delete_records import (
     DeleteRecordsPartition,
     DeleteRecordsRequest,
@@ -19,18 +18,6 @@ from broker.wire.messages.delete_records import (
 from broker.wire.messages.delete_topics import DeleteTopicsRequest, DeleteTopicState
 from broker.wire.messages.find_coordinator import FindCoordinatorRequest
 from broker.wire.messages.join_group import JoinGroupRequest, JoinGroupRequestProtocol
-from broker.wire.messages.list_groups import ListGroupsRequest
-from broker.wire.messages.share_group_describe import ShareGroupDescribeRequest
-from broker.wire.messages.share_group_offsets import (
-    AlterPartition,
-    AlterShareGroupOffsetsRequest,
-    AlterTopic,
-    DeleteShareGroupOffsetsRequest,
-    DeleteTopic,
-    DescribeGroup,
-    DescribeShareGroupOffsetsRequest,
-    DescribeTopic,
-)
 from broker.wire.messages.update_features import FeatureUpdateKey, UpdateFeaturesRequest
 from tests.broker.core.share_members import (
     ACCEPT,
@@ -42,25 +29,14 @@ from tests.broker.core.share_members import (
     call,
     configure,
     coordinator,
+    deaf,
+    filled,
     leader,
+    offsets,
+    place_of,
     ready,
 )
-from tests.broker.core.test_broker import create, healthy, image, newest_leader, produced
-
-
-def place_of(network, index=0):
-    return image(network).topic_ids["t"], index
-
-
-def filled(network, count=10, index=0, first=0):
-    place = place_of(network, index)
-    for number in range(first, first + count):
-        assert produced(network, place, b"v%d" % number).error_code == Code.NONE
-    return place
-
-
-def offsets(got):
-    return [(offset, count) for offset, _, count in got]
+from tests.broker.core.test_broker import create, healthy, image, newest_leader
 
 
 def state_leader(network, place, group="g"):
@@ -225,11 +201,9 @@ def test_an_acknowledgement_whose_coordinator_does_not_answer_is_not_confirmed()
     place = filled(network, 2)
     one = Member(network, "one").join()
     one.take(place)
-    for node in network.nodes.values():
-        node.shares.coordinator.handle = lambda *_: None
+    hears = deaf(network)
     assert one.acknowledge(place, [(0, 1, ACCEPT)]) == Code.COORDINATOR_NOT_AVAILABLE
-    for node in network.nodes.values():
-        del node.shares.coordinator.handle
+    hears()
     assert offsets(one.take(place)) == [(0, 1), (1, 1)], "it was never written"
 
 
@@ -290,75 +264,6 @@ def test_groups_of_other_kinds_keep_their_names():
     )
     assert ask(network, consumers, "k").error_code == Code.NONE
     assert Member(network, "one", group="k").beat() == Code.GROUP_ID_NOT_FOUND
-
-
-def described(network, topics=None):
-    request = DescribeShareGroupOffsetsRequest(groups=(DescribeGroup(group_id="g", topics=topics),))
-    group = ask(network, request).groups[0]
-    found = {
-        (t.topic_name, p.partition_index): (p.start_offset, p.error_code) for t in group.topics for p in t.partitions
-    }
-    return group.error_code, found
-
-
-def test_offsets_are_described_set_and_forgotten():
-    network = ready()
-    place = filled(network)
-    assert described(network) == (Code.GROUP_ID_NOT_FOUND, {})
-    one = Member(network, "one").join()
-    one.take(place)
-    assert one.acknowledge(place, [(0, 6, ACCEPT)]) == Code.NONE
-    assert described(network) == (Code.NONE, {("t", 0): (7, Code.NONE)})
-    asked = (DescribeTopic(topic_name="t", partitions=(0, 9)), DescribeTopic(topic_name="none", partitions=(0,)))
-    unknown = (0, Code.UNKNOWN_TOPIC_OR_PARTITION)
-    assert described(network, asked)[1] == {("t", 0): (7, 0), ("t", 9): unknown, ("none", 0): unknown}
-    sets = AlterShareGroupOffsetsRequest(
-        group_id="g", topics=(AlterTopic(topic_name="t", partitions=(AlterPartition(start_offset=4),)),)
-    )
-    assert ask(network, sets).error_code == Code.NON_EMPTY_GROUP
-    one.fetch(place, epoch=-1)
-    one.leave()
-    assert ask(network, sets).responses[0].partitions[0].error_code == Code.NONE
-    assert described(network) == (Code.NONE, {("t", 0): (4, Code.NONE)})
-    two = Member(network, "two").join()
-    assert [offset for offset, _ in offsets(two.take(place))] == [4, 5, 6, 7, 8, 9]
-    two.fetch(place, epoch=-1)
-    two.leave()
-    forgets = DeleteShareGroupOffsetsRequest(
-        group_id="g", topics=(DeleteTopic(topic_name="t"), DeleteTopic(topic_name="none"))
-    )
-    assert [one.error_code for one in ask(network, forgets).responses] == [0, Code.UNKNOWN_TOPIC_OR_PARTITION]
-    assert described(network) == (Code.NONE, {})
-
-
-def test_a_leader_that_an_administrator_has_overtaken_is_fenced():
-    network = ready()
-    place = filled(network)
-    one = Member(network, "one").join()
-    one.take(place)
-    one.leave()  # its session stays open
-    sets = AlterShareGroupOffsetsRequest(
-        group_id="g", topics=(AlterTopic(topic_name="t", partitions=(AlterPartition(start_offset=0),)),)
-    )
-    assert ask(network, sets).error_code == Code.NONE
-    assert one.acknowledge(place, [(0, 9, ACCEPT)]) == Code.NOT_LEADER_OR_FOLLOWER
-    assert described(network)[1] == {("t", 0): (0, Code.NONE)}
-
-
-def test_groups_are_listed_described_and_deleted():
-    network = ready()
-    one = Member(network, "one").join()
-    listed = ask(network, ListGroupsRequest(types_filter=("share",)), version=5)
-    assert [(g.group_id, g.group_type, g.group_state) for g in listed.groups] == [("g", "share", "Stable")]
-    group = ask(network, ShareGroupDescribeRequest(group_ids=("g",))).groups[0]
-    assert (group.group_state, group.assignor_name, group.members[0].member_id) == ("Stable", "simple", "one")
-    deletes = DeleteGroupsRequest(groups_names=("g",))
-    assert ask(network, deletes).results[0].error_code == Code.NON_EMPTY_GROUP
-    one.leave()
-    assert ask(network, deletes).results[0].error_code == Code.NONE
-    assert ask(network, ShareGroupDescribeRequest(group_ids=("g",))).groups[0].error_code == Code.GROUP_ID_NOT_FOUND
-    shards = [shard for node in network.nodes.values() for shard in node.shares.coordinator._shards.values()]
-    assert not any(shard.entries for shard in shards), "the share coordinators have forgotten it, too"
 
 
 def test_a_deleted_topic_takes_its_states_along():

@@ -169,3 +169,17 @@ def test_share_groups_are_switched_on_and_serve_records(node, probe):
         assert answer.responses[0].partitions[0].error_code == 0
         rest = fetched(member, topic_id, turn + 3, max_wait_ms=100)
         assert rest is None or all(one.first_offset > last for one in rest.acquired_records)
+        producer.produce("t", b"left")
+        assert producer.flush(WITHIN_S) == 0
+        left = fetched(member, topic_id, turn + 4)
+        assert [one.delivery_count for one in left.acquired_records] == [1]
+    # Its connection is closed: long before the lock runs out the record is somebody else's, as if never delivered.
+    with Probe("127.0.0.1", node.port, timeout_s=WITHIN_S) as other:
+        data, turn = fetched(other, topic_id, 0, member_id="n"), 0
+        while data is None or not data.acquired_records:
+            turn += 1
+            data = fetched(other, topic_id, turn, member_id="n")
+        assert (data.acquired_records[0].first_offset, data.acquired_records[0].delivery_count) == (
+            left.acquired_records[0].first_offset,
+            1,
+        )

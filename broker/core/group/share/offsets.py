@@ -2,7 +2,11 @@
 
 The group's coordinator asks the share coordinators of the partitions, and answers when all have answered. What is set
 gets a new state epoch, the group's next one: whoever leads a partition with an older one is fenced. Only an empty group
-may be changed; setting offsets makes one that is not there. Kafka: GroupCoordinatorService.
+may be changed; setting offsets makes one that is not there.
+
+The group's log never names a state that may not be there, since nobody would make it: a state is noted when it is made,
+and struck out, with a new epoch, before it is forgotten. What is left over by a coordinator that goes in between is
+made anew, in that later epoch, when somebody subscribes. Kafka: GroupCoordinatorService.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from broker.core.group.consumer.places import Place
 from broker.core.group.consumer.records import GroupEpoch, Key
 from broker.core.group.group_shard import GroupShard
 from broker.core.group.share.group import ShareGroup
-from broker.core.group.share.records import GROUP, ShareStates
+from broker.core.group.share.records import GROUP, ShareChange
 from broker.core.replication.replicas import Replicas
 from broker.core.share.state import UNKNOWN_START, ShareKey
 from broker.wire.messages import share_group_offsets as wire
@@ -188,32 +192,60 @@ class ShareOffsets:
             )
             self._coordinator.answer(request_id, wire.AlterShareGroupOffsetsResponse(responses=responses))
 
+        def refuse(code: Code, message: str | None = None) -> None:
+            answer = wire.AlterShareGroupOffsetsResponse(error_code=code, error_message=message)
+            self._coordinator.answer(request_id, answer)
+
         try:
             shard, group = self._empty(request.group_id, makes=True)
             epoch = group.epoch + 1
-            changes: list[Any] = [
-                (Key(GROUP, group.name), GroupEpoch(epoch, group.topics_hash)),
-                group.with_states(
-                    [*group.states.places, *wanted], {topic: image.topics[topic].name for topic, _ in wanted}
-                ),
-            ]
+            changes: list[ShareChange] = [(Key(GROUP, group.name), GroupEpoch(epoch, group.topics_hash))]
 
-            def noted(code: Code) -> None:
+            def made(results: Results) -> None:
+                there = [
+                    place for place, result in results.items() if not result.error_code and place[0] in image.topics
+                ]
+                names = {topic: image.topics[topic].name for topic, _ in there}
+                self._note(
+                    shard,
+                    group,
+                    [*group.states.places, *there],
+                    names,
+                    lambda code: refuse(code) if code else done(results),
+                )
+
+            def begun(code: Code) -> None:
                 if code:
-                    self._coordinator.answer(request_id, wire.AlterShareGroupOffsetsResponse(error_code=code))
+                    refuse(code)
                     return
                 gathered(
                     list(wanted),
                     lambda place, settle: self._coordinator.persister.initialize(
                         ShareKey(group.name, *place), epoch, wanted[place], settle, now_ms
                     ),
-                    done,
+                    made,
                 )
 
-            self._coordinator.change_share(shard, group, changes if wanted else [], noted)
+            self._coordinator.change_share(shard, group, changes if wanted else [], begun)
         except Refused as refused:
-            answer = wire.AlterShareGroupOffsetsResponse(error_code=refused.code, error_message=refused.message)
-            self._coordinator.answer(request_id, answer)
+            refuse(refused.code, refused.message)
+
+    def _note(
+        self,
+        shard: GroupShard,
+        group: ShareGroup,
+        places: Sequence[Place],
+        names: dict[str, str],
+        done: Callable[[Code], None],
+    ) -> None:
+        """Note of which partitions there are states."""
+        if not self._coordinator.is_current_share(shard, group):
+            done(Code.NOT_COORDINATOR)
+            return
+        try:
+            self._coordinator.change_share(shard, group, [group.with_states(places, names)], done)
+        except Refused as refused:
+            done(refused.code)
 
     # Forget.
 
@@ -229,38 +261,47 @@ class ShareOffsets:
             return
         gone = [place for place in group.states.places if place[0] in ids.values()]
 
-        def deleted(results: Results) -> None:
-            def answer(code: Code) -> None:
-                responses = tuple(_deleted(name, topic_id, results, image.topics) for name, topic_id in ids.items())
-                self._coordinator.answer(
-                    request_id, wire.DeleteShareGroupOffsetsResponse(error_code=code, responses=responses)
-                )
+        def done(code: Code, results: Results) -> None:
+            responses = tuple(_deleted(name, topic_id, results, image.topics) for name, topic_id in ids.items())
+            answer = wire.DeleteShareGroupOffsetsResponse(error_code=code, responses=() if code else responses)
+            self._coordinator.answer(request_id, answer)
 
-            left = [place for place in group.states.places if place not in results or results[place].error_code]
-            try:
-                self._coordinator.change_share(shard, group, [group.with_states(left, {})], answer)
-            except Refused as refused:
-                answer(refused.code)
+        self.forget(shard, group, gone, done, now_ms)
 
-        gathered(
-            gone,
-            lambda place, settle: self._coordinator.persister.delete(ShareKey(group.name, *place), settle, now_ms),
-            deleted,
-        )
-
-    def forget(self, group: ShareGroup, done: Callable[[Code], None]) -> None:
-        """Forget all states of a group that is to be deleted."""
-        now_ms = self._replicas.now_ms
+    def forget(
+        self,
+        shard: GroupShard,
+        group: ShareGroup,
+        places: Sequence[Place],
+        done: Callable[[Code, Results], None],
+        now_ms: int,
+    ) -> None:
+        """Strike states out, then forget them; what could not be forgotten is noted again."""
+        names = dict(group.states.names)
 
         def deleted(results: Results) -> None:
-            done(next((Code(result.error_code) for result in results.values() if result.error_code), Code.NONE))
+            back = [place for place, result in results.items() if result.error_code]
+            if back:
+                self._note(shard, group, [*group.states.places, *back], names, lambda code: done(code, results))
+            else:
+                done(Code.NONE, results)
 
-        states: ShareStates = group.states
-        gathered(
-            states.places,
-            lambda place, settle: self._coordinator.persister.delete(ShareKey(group.name, *place), settle, now_ms),
-            deleted,
-        )
+        def struck(code: Code) -> None:
+            if code:
+                done(code, {})
+                return
+            gathered(
+                places,
+                lambda place, settle: self._coordinator.persister.delete(ShareKey(group.name, *place), settle, now_ms),
+                deleted,
+            )
+
+        left = [place for place in group.states.places if place not in places]
+        epoch: ShareChange = (Key(GROUP, group.name), GroupEpoch(group.epoch + 1, group.topics_hash))
+        try:
+            self._coordinator.change_share(shard, group, [epoch, group.with_states(left, {})], struck)
+        except Refused as refused:
+            done(refused.code, {})
 
 
 def _altered(index: int, result: Any) -> wire.AlteredPartition:
