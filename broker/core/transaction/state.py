@@ -93,7 +93,12 @@ class Init(msgspec.Struct, frozen=True):
 
 
 def init(old: Transaction, ask: Init, new_id: int) -> Transaction:
-    """Return the value with the identity for a producer that initialises; PREPARE_ABORT if it must abort first."""
+    """Return the value with the identity for a producer that initialises; PREPARE_ABORT if it must abort first.
+
+    An id that nobody has, or that was forgotten, is given to whoever comes, also to who shows an identity (KIP-360).
+    """
+    if old.epoch < 0:
+        ask = Init(-1, -1, ask.timeout_ms)
     _check_identity(old, ask)
     if old.state.is_prepared:
         raise Refused(Code.CONCURRENT_TRANSACTIONS, f"{old.id}: the last transaction is being completed")

@@ -42,6 +42,14 @@ def test_each_init_raises_the_epoch():
     assert init(transaction(state=State.COMPLETE_COMMIT), NEW, 99).state is State.EMPTY
 
 
+def test_an_id_that_nobody_has_is_given_to_whoever_comes_whatever_it_shows():
+    fresh = transaction(epoch=-1)
+    for shown in (NEW, Init(0, 0, 60_000), Init(7, 3, 60_000), Init(1234, LAST_EPOCH, 60_000)):
+        got = init(fresh, shown, 99)
+        assert (got.state, got.producer_id, got.epoch, got.last_epoch) == (State.EMPTY, 7, 0, -1)
+    assert refusal(init, init(fresh, NEW, 99), Init(1234, 0, 60_000), 99) is Code.PRODUCER_FENCED
+
+
 def test_init_over_an_ongoing_transaction_aborts_it_under_a_new_epoch():
     ongoing = add(transaction(), 7, 4, PLACES, 1)
     fenced = init(ongoing, NEW, 99)
