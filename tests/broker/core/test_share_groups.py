@@ -304,8 +304,8 @@ def test_a_group_begins_where_its_settings_say(reset, first):
     place = filled(network)
     one = Member(network, "one").join()
     data = one.fetch(place)
-    while isinstance(data, int) or not next(iter(network.nodes[leader(network, place)].shares.leading)).partition:
-        data = one.fetch(place)
+    led = network.nodes[leader(network, place)].shares.leading
+    assert network.run(until=lambda: any(each.partition for each in led))
     filled(network, 1, first=10)
     if data is None or not data.acquired_records:
         assert one.take(place)[0][0] == first
