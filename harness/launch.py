@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import secrets
 import sys
 import time
 import traceback
@@ -77,6 +78,14 @@ def refuse_unknown(scenario: Scenario) -> plan.Choices:
     return plan.parse(scenario.nemesis, has, scenario.cluster)
 
 
+def own_prefix(folder: Path) -> str:
+    """Return what stands before all names of a run on a cluster that others use, too.
+
+    Two runs may begin in the same millisecond: in a topic that they shared, each would find the other's records.
+    """
+    return f"{folder.name}-{secrets.token_hex(3)}-"
+
+
 def perform(
     scenario: Scenario,
     results: Path,
@@ -90,7 +99,7 @@ def perform(
     choices = refuse_unknown(scenario)
     folder = runs.new_folder(results, name or f"{scenario.workload}-{scenario.nemesis}-{scenario.cluster}").resolve()
     if scenario.cluster == EXISTING:
-        scenario = msgspec.structs.replace(scenario, prefix=f"{folder.name}-")
+        scenario = msgspec.structs.replace(scenario, prefix=own_prefix(folder))
     try:
         cluster = catalog.provider(scenario.cluster).create(spec_of(scenario, folder))
         done = runs.execute(

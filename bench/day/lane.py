@@ -17,7 +17,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
@@ -69,9 +68,8 @@ def one(made: Scenario, results: Path) -> dict[str, Any]:
         return line | {"valid": "refused", "why": str(error)[:300]}
     verdict = run.judgement.verdict_json()
     line |= {"valid": verdict["valid"], "s": round(time.monotonic() - began, 1)}
-    prefixed = msgspec.structs.replace(made, prefix=f"{run.folder.name}-")
     admin = AdminClient({"bootstrap.servers": str(made.bootstrap), "log_level": 0})
-    for future in admin.delete_topics(list(topic_names(prefixed))).values():
+    for future in admin.delete_topics(list(topic_names(run.scenario))).values():
         with contextlib.suppress(KafkaException):  # a fault may hold: then the topic stays, and the disk shows it
             future.result(30)
     if verdict["valid"] is True:

@@ -5,11 +5,13 @@ Names are those of the published TLA+ specifications:
     LeaderCompletenessProperty, LogMatchingProperty,
     MetadataLogMatchingProperty, ValidControllerIsrAndElr   Vanlightly/kafka-tlaplus: kip_966
     NeverTwoLeadersInSameEpoch, NoLogDivergence        Vanlightly/kafka-tlaplus: kraft_kip_996
-and our own: LsoBelowHighWatermark (LSO <= HW <= log end), ProducerStateMatchesLog, OneLeaderPerEpoch (of a partition).
+and our own: LsoBelowHighWatermark (LSO <= HW <= log end), ProducerStateMatchesLog, AbortedIndexMatchesLog,
+OneLeaderPerEpoch (of a partition).
 
 What a step may have broken: its writes name logs; a follower's fetch and a leader's answer move high watermarks of the
 partitions in them; newly applied metadata may change any role. Nothing else is looked at, so that a check costs about
-as much as the step. Producer state is compared with a replay of the log when a leader is elected, and at the end.
+as much as the step. Producer state and aborted transactions are compared with a replay of the log when a leader is
+elected, and at the end.
 
 Legal losses are told apart. An unclean election may lose what it likes: topics that allow it are not held to what was
 committed. A power loss of all who may lead (ISR and ELR) may lose what one of their disks does not hold any more, as
@@ -23,6 +25,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from broker.core.broker import Broker
 from broker.core.lifecycle import Life
+from broker.core.log.aborted import AbortedTransaction
 from broker.core.log.partition_log import PartitionLog
 from broker.core.log.producers import Producer, Producers
 from broker.core.metadata.image import Image
@@ -36,6 +39,8 @@ from broker.wire.batch import CorruptBatchError
 from broker.wire.messages.fetch import FetchRequest, FetchResponse
 
 METADATA_KEY: Key = ("", 0)
+_Aborted = tuple[int, int, int]
+"""Producer id, first offset, offset of the marker."""
 _MOVING = frozenset((Append, Truncate, DropLog))
 """Writes that may move the end of a log."""
 
@@ -62,7 +67,7 @@ class Invariants:
         self._leaders: dict[tuple[Key, int], str] = {}
         self._newest: tuple[int, Image] = (-1, Image())
         self._damaged: set[tuple[str, str]] = set()
-        self._replays: dict[tuple[bytes, ...], Producers] = {}
+        self._replays: dict[tuple[bytes, ...], tuple[Producers, set[_Aborted]]] = {}
         """What the same bytes on several replicas add up to; forgotten after each look."""
 
     def stepped(self, node: Node, event: Event, ready: Ready) -> None:
@@ -200,7 +205,7 @@ class Invariants:
     # Producer state.
 
     def _producers(self, node: Node, replica: Replica) -> None:
-        """The producer state is what the log says; only expiry may have taken more."""
+        """Producer state and aborted transactions are what the log says; only expiry may have taken more."""
         log = replica.log
         if log.start > 0 or self._is_compacted(replica) or (node.name, log.name) in self._damaged:
             return
@@ -208,7 +213,12 @@ class Invariants:
         replayed = self._replays.get(segments)
         if replayed is None:
             replayed = self._replays[segments] = _replayed(segments)
-        said = {one.producer_id: one for one in replayed.all()}
+        producers, aborted = replayed
+        known = {_aborted(entry) for entry in log.aborted.between(log.start, log.end)}
+        if known != aborted:
+            detail = f"the index has {sorted(known - aborted)} too many, and lacks {sorted(aborted - known)}"
+            self._violate("AbortedIndexMatchesLog", node, _name(replica), detail)
+        said = {one.producer_id: one for one in producers.all()}
         for one in log.producers.all():
             wanted = said.get(one.producer_id)
             if wanted is None or _essence(one) != _essence(wanted):
@@ -278,19 +288,25 @@ def _touched(broker: Broker, life: _Life, event: Event, ready: Ready) -> Iterabl
     return found.values()
 
 
-def _replayed(segments: tuple[bytes, ...]) -> Producers:
-    """Return the producer state that segments add up to."""
-    producers = Producers()
+def _aborted(entry: AbortedTransaction) -> _Aborted:
+    return entry.producer_id, entry.first_offset, entry.last_offset
+
+
+def _replayed(segments: tuple[bytes, ...]) -> tuple[Producers, set[_Aborted]]:
+    """Return the producer state that segments add up to, and the aborted transactions in them."""
+    producers, found = Producers(), set[_Aborted]()
     for data in segments:
         for at, header in batch.parse(data):
             if header.producer_id < 0:
                 continue
             if header.is_control:
                 kind, epoch = record.control_type(data, at, header)
-                producers.end(header, header.base_offset, epoch, commit=kind == record.COMMIT)
+                entry = producers.end(header, header.base_offset, epoch, commit=kind == record.COMMIT)
+                if entry is not None:
+                    found.add(_aborted(entry))
             else:
                 producers.append(header, header.base_offset)
-    return producers
+    return producers, found
 
 
 def _essence(one: Producer) -> tuple[object, ...]:

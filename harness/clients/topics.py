@@ -1,8 +1,7 @@
 """The run's topics: their keys, their making, and the wait until every partition can take writes at full strength.
 
 A topic that exists already is refused: its old records would be read as phantoms. On a cluster that runs share, a
-prefix keeps them apart. But one that nobody knew when it was asked for, and that is empty, was made by this very
-request: clients and brokers send it again when a node goes away meanwhile, and the second answer says that it exists.
+prefix keeps them apart.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Final, Protocol, cast
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from harness.clients import settings
@@ -50,10 +49,6 @@ class TopicAdmin(Protocol):
         """Return the cluster's metadata."""
         ...
 
-    def list_offsets(self, topic_partition_offsets: dict[TopicPartition, OffsetSpec], **options: Any) -> dict[Any, Any]:
-        """Ask for offsets; a future for each partition."""
-        ...
-
 
 def topic_names(scenario: Scenario) -> tuple[str, ...]:
     """Return the names of the run's topics: t0, t1, ... behind the prefix."""
@@ -79,43 +74,16 @@ def create_topics(bootstrap: str, scenario: Scenario, admin: TopicAdmin | None =
         NewTopic(name, num_partitions=scenario.partitions, replication_factor=scenario.replication, config=dict(config))
         for name in topic_names(scenario)
     ]
-    known = _known(admin)
-    doubtful: dict[str, Exception] = {}
     made = admin.create_topics(wanted, operation_timeout=CREATE_S, request_timeout=CREATE_S)
     for name, future in made.items():
         try:
             future.result(CREATE_S + METADATA_S)
         except KafkaException as error:
-            refusal = _refusal(name, scenario, bootstrap, error.args[0])
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS or known is None or name in known:
-                raise refusal from error
-            doubtful[name] = refusal
+            raise _refusal(name, scenario, bootstrap, error.args[0]) from error
         except TimeoutError as error:
             raise ClusterError(f"topic {name}: {bootstrap} did not answer within {CREATE_S:.0f} s") from error
     _await_ready(admin, scenario, bootstrap)
-    for name, refusal in doubtful.items():
-        if not _is_empty(admin, name, scenario.partitions):
-            raise refusal
     return keys(scenario)
-
-
-def _known(admin: TopicAdmin) -> set[str] | None:
-    """Return the names of the topics that are there before ours, None where nobody says."""
-    try:
-        return set(admin.list_topics(timeout=METADATA_S).topics)
-    except KafkaException:
-        return None
-
-
-def _is_empty(admin: TopicAdmin, name: str, partitions: int) -> bool:
-    """Return whether nothing was ever written to a topic; False where that can't be told."""
-    end = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-    asked = {TopicPartition(name, number): end for number in range(partitions)}
-    try:
-        told = admin.list_offsets(asked, request_timeout=CREATE_S)
-        return all(future.result(CREATE_S + METADATA_S).offset == 0 for future in told.values())
-    except (KafkaException, TimeoutError):
-        return False
 
 
 def _refusal(name: str, scenario: Scenario, bootstrap: str, error: KafkaError) -> Exception:

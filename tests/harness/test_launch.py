@@ -3,7 +3,7 @@
 import pytest
 
 from harness.cluster.api import UsageError
-from harness.launch import refuse_unknown
+from harness.launch import own_prefix, refuse_unknown
 from harness.scenario import Scenario
 from nemesis.faults import ALL
 
@@ -19,3 +19,10 @@ def test_all_faults_without_links_are_those_that_need_none():
     names = {name for (name,) in refuse_unknown(Scenario(cluster="embedded", nemesis=ALL, links=False))}
     assert "kill-leader" in names
     assert not names & {"partition-leader", "slow-links", "lossy-links", "cut-clients"}
+
+
+def test_two_runs_of_the_same_millisecond_have_names_of_their_own(tmp_path):
+    folder = tmp_path / "20261126T232843.089"
+    prefixes = {own_prefix(folder) for _ in range(20)}
+    assert len(prefixes) == 20
+    assert all(prefix.startswith("20261126T232843.089-") and prefix.endswith("-") for prefix in prefixes)

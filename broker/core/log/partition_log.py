@@ -392,8 +392,11 @@ class PartitionLog:
             self.cleaned = cleaned
             self._out.writes.append(Save(cleaning_file(self.name), msgspec.json.encode(cleaned), sync=sync))
 
-    def rebuild_producers(self) -> None:
-        """Make the producer state that of the log's present end: the last good snapshot, then the headers behind it."""
+    def rebuild_producers(self, before: int | None = None) -> None:
+        """Make the producer state that of the log's present end: the last good snapshot, then the headers behind it.
+
+        before: take none behind that offset, since aborted transactions are to be found from there on, too.
+        """
         self.producers = Producers()
         offset = self.start
         for name in reversed(self._storage.files(self.name)):
@@ -402,6 +405,8 @@ class PartitionLog:
                 continue
             if int(stem) > self.end:
                 self._out.writes.append(Remove(name))
+                continue
+            if before is not None and int(stem) > before:
                 continue
             try:
                 epoch, producers = Producers.load(self._storage.load(name) or b"")

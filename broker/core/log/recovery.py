@@ -5,7 +5,11 @@ Everything else is scanned batch by batch; at or past the recovery point checksu
 ends the log: if nothing but a torn tail follows, that is what a crash leaves (`torn`); if good batches follow it, or it
 lies below the recovery point or the high watermark, or all that an orderly stop left is not there, acknowledged records
 may be lost, and the report says so (`lossy`): the node must then not claim a clean past, and leaves the ISR and the
-eligible replicas. Kafka: LogLoader.
+eligible replicas.
+
+Aborted transactions are taken from the files of segments that are not scanned only. In those that are, they are found
+anew, from the producer state at the first one's base on: what an orderly stop saved may be gone since, with a
+truncation, or be of a longer log. Kafka: LogLoader.
 """
 
 from __future__ import annotations
@@ -62,6 +66,7 @@ class _Recovery:
         self._name, self._storage, self._out, self._checkpoint = name, storage, out, checkpoint
         self._log = PartitionLog(name, config, storage, out, checkpoint.start)
         self._epochs_seen: list[tuple[int, int]] = []
+        self._scanned_from: int | None = None  # the base of the first segment that is scanned
 
     def run(self) -> tuple[PartitionLog, Report]:
         """Recover; see the module."""
@@ -81,6 +86,7 @@ class _Recovery:
                     segment = None
             reason = ""
             if segment is None:
+                self._scanned_from = base if self._scanned_from is None else self._scanned_from
                 segment, reason = self._scan(base, size)
             segments.append(segment)
             if reason:
@@ -96,7 +102,7 @@ class _Recovery:
         self._load_cleaned()
         self._load_epochs()
         self._load_aborted()
-        log.rebuild_producers()
+        log.rebuild_producers(self._scanned_from)
         return log, report
 
     def _missing(self) -> Report:
@@ -208,7 +214,7 @@ class _Recovery:
             self._out.writes.append(Save(epochs_file(self._name), log.epochs.dump()))
 
     def _load_aborted(self) -> None:
-        """Take the saved entries of sealed segments; the rest comes back when the producer state is rebuilt."""
+        """Take the saved entries of segments that are not scanned; the rest comes back with the producer state."""
         log = self._log
         starts = [segment.base for segment in log.segments]
         for name in self._storage.files(self._name):
@@ -217,6 +223,8 @@ class _Recovery:
                 continue
             index = bisect_right(starts, int(stem)) - 1
             if index < 0 or starts[index] != int(stem):
+                continue
+            if self._scanned_from is not None and int(stem) >= self._scanned_from:
                 continue
             try:
                 entries = aborted.load(self._storage.load(name) or b"")

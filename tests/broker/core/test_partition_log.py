@@ -116,7 +116,7 @@ class Model:
 OPERATIONS = st.lists(
     st.tuples(
         st.sampled_from(
-            ["plain", "send", "send", "txn", "txn", "commit", "abort", "hw", "epoch", "cut", "restart", "crash"]
+            ["plain", "send", "send", "txn", "txn", "commit", "abort", "hw", "epoch", "cut", "restart", "stop", "crash"]
         ),
         st.integers(0, 5),
     ),
@@ -124,7 +124,7 @@ OPERATIONS = st.lists(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=1000)
 @given(OPERATIONS, st.integers(0, 2**32))
 def test_the_log_equals_its_model(operations, seed):
     rng = random.Random(seed)
@@ -166,6 +166,11 @@ def test_the_log_equals_its_model(operations, seed):
             sequences = {p.producer_id: batch.next_sequence(p.last_sequence) for p in bench.log.producers.all()}
         elif kind == "restart":
             bench.log.sync()
+            bench.flush()
+            report = bench.recover(high_watermark=log.high_watermark, recovery_point=log.end, clean=True)
+            assert not report.reason
+        elif kind == "stop":
+            bench.log.stop()
             bench.flush()
             report = bench.recover(high_watermark=log.high_watermark, recovery_point=log.end, clean=True)
             assert not report.reason
@@ -297,6 +302,26 @@ def test_a_torn_tail_is_cut_and_is_no_loss():
     report = bench.recover(recovery_point=3, high_watermark=3)
     assert (bench.log.end, report.lossy) == (3, False)
     assert report.reason
+
+
+def test_a_transaction_that_was_aborted_before_a_stop_stays_so_after_a_truncation_and_a_crash():
+    bench = Bench(LogConfig(segment_bytes=1 << 20))
+    bench.append(data_batch(2, 1, 0, 0, transactional=True))
+    bench.append(record.marker(producer_id=1, producer_epoch=0, commit=False, coordinator_epoch=0, timestamp_ms=5))
+    bench.append(data_batch(1))
+    known, end = bench.log.aborted.overlapping(0, 4), bench.log.end
+    assert [entry.first_offset for entry in known] == [0]
+    bench.log.stop()
+    bench.flush()
+    bench.recover(clean=True, recovery_point=end, high_watermark=end)
+    bench.append(data_batch(1))
+    bench.append(data_batch(1))
+    bench.log.truncate(end + 1)
+    bench.log.sync()
+    bench.flush()
+    bench.disk.crash(random.Random(1))
+    assert not bench.recover(recovery_point=end, high_watermark=end).reason
+    assert bench.log.aborted.overlapping(0, 4) == known
 
 
 def test_a_bad_batch_before_good_ones_is_reported_as_loss():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from broker.core.log.aborted import AbortedTransaction
 from broker.core.ready import Tick
 from broker.sim.invariants import _held_to
 from broker.sim.world import World
@@ -127,6 +128,14 @@ def test_producer_state_that_the_log_does_not_say_is_told(scene):
     replica.log.producers.get(7).epoch = 3
     scene.world.check_all()
     assert scene.found() == {"ProducerStateMatchesLog"}
+
+
+def test_aborted_transactions_that_the_log_does_not_say_are_told(scene):
+    scene.world.check_all()
+    assert not scene.world.violations
+    scene.replica(scene.leader).log.aborted.add(AbortedTransaction(7, 0, 1, 2))
+    scene.world.check_all()
+    assert scene.found() == {"AbortedIndexMatchesLog"}
 
 
 def test_metadata_that_differ_from_what_was_committed_are_told(scene):

@@ -21,9 +21,8 @@ FULL = (1, [1, 2, 3])
 class FakeAdmin:
     """Answers CreateTopics with an error or none, and metadata from a list of looks (the last one stays)."""
 
-    def __init__(self, error=None, looks=(FULL,), *, known=(), ends=0):
+    def __init__(self, error=None, looks=(FULL,)):
         self.error, self.looks, self.asked = error, list(looks), []
-        self.known, self.ends = known, ends
 
     def create_topics(self, new_topics, **_):
         self.asked = new_topics
@@ -37,26 +36,12 @@ class FakeAdmin:
         return futures
 
     def list_topics(self, topic=None, timeout=-1):
-        if not self.asked:
-            if self.known is None:
-                raise KafkaException(KafkaError(KafkaError._TRANSPORT))
-            return SimpleNamespace(topics=dict.fromkeys(self.known))
         look = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
         if look is None:
             raise KafkaException(KafkaError(KafkaError._TRANSPORT))
         leader, isrs = look
         partitions = {n: SimpleNamespace(leader=leader, isrs=isrs) for n in range(2)}
         return SimpleNamespace(topics={t.topic: SimpleNamespace(partitions=partitions) for t in self.asked})
-
-    def list_offsets(self, topic_partition_offsets, **_):
-        futures = {}
-        for place in topic_partition_offsets:
-            futures[place] = future = Future()
-            if self.ends is None:
-                future.set_exception(KafkaException(KafkaError(KafkaError._TIMED_OUT)))
-            else:
-                future.set_result(SimpleNamespace(offset=self.ends if place.partition else 0))
-        return futures
 
 
 def test_keys_are_topic_and_partition_behind_the_prefix():
@@ -85,22 +70,10 @@ def test_a_cluster_that_never_gets_ready_is_named_with_what_is_missing(monkeypat
         create_topics("x:1", SCENARIO, FakeAdmin(looks=[(1, [1])]))
 
 
-def test_a_topic_that_nobody_knew_before_and_that_is_empty_was_made_by_the_first_copy_of_the_request():
-    admin = FakeAdmin(error=KafkaError.TOPIC_ALREADY_EXISTS, known=("other",))
-    assert len(create_topics("x:1", SCENARIO, admin)) == 4
-
-
-@pytest.mark.parametrize(
-    "found", [{"known": ("t1",)}, {"known": None}, {"ends": 7}, {"ends": None}], ids=["known", "untold", "full", "late"]
-)
-def test_a_topic_that_may_be_somebody_elses_is_refused(found):
-    with pytest.raises(UsageError, match="exists already"):
-        create_topics("x:1", SCENARIO, FakeAdmin(error=KafkaError.TOPIC_ALREADY_EXISTS, **found))
-
-
 @pytest.mark.parametrize(
     ("error", "said"),
     [
+        (KafkaError.TOPIC_ALREADY_EXISTS, "exists already"),
         (KafkaError.INVALID_REPLICATION_FACTOR, "--replication 3: the cluster has not so many brokers"),
         (KafkaError.INVALID_CONFIG, "--topic-config"),
         (KafkaError.INVALID_PARTITIONS, "--partitions 2"),
