@@ -157,6 +157,9 @@ class Sessions:
             topic_id = topic.topic_id.hex()
             for ask in topic.partitions:
                 key = (topic_id, ask.partition)
+                before = session.asks.get(key)
+                if before is not None and before[1].current_leader_epoch != ask.current_leader_epoch:
+                    session.told.pop(key, None)  # a follower takes nothing from an answer to an epoch that is over
                 session.asks[key] = (topic, ask)
                 session.dirty[key] = None
                 self._watching.setdefault(key, {})[session.replica_id] = session

@@ -79,8 +79,11 @@ class Leader:
         self.sessions = Sessions(self.source, self.out)
         self.now_ms = 0
 
-    def ask(self, session, offsets, *, max_bytes=1 << 20, wait_ms=500, forgotten=()):
-        asks = tuple(FetchPartition(partition=i, fetch_offset=o, partition_max_bytes=1000) for i, o in offsets.items())
+    def ask(self, session, offsets, *, max_bytes=1 << 20, wait_ms=500, forgotten=(), epoch=0):
+        asks = tuple(
+            FetchPartition(partition=i, fetch_offset=o, partition_max_bytes=1000, current_leader_epoch=epoch)
+            for i, o in offsets.items()
+        )
         request = FetchRequest(
             replica_state=ReplicaState(replica_id=2, replica_epoch=7),
             session_id=session[0],
@@ -177,6 +180,15 @@ def test_what_is_forgotten_is_heard_no_more(leader):
     leader.ask((1, 1), {}, forgotten=(7,))
     assert leader.append(7) == []
     assert leader.append(8) == [(1, 0, {8: 10})]
+
+
+def test_a_follower_that_asks_in_another_leader_epoch_hears_the_high_watermark_again(leader):
+    ((session_id, _, _),) = leader.ask((0, 0), {0: 0}, wait_ms=0)
+    leader.source.logs[0].high_watermark = 5
+    assert leader.ask((session_id, 1), {0: 0}, wait_ms=0) == [(session_id, 0, {0: None})]
+    assert leader.ask((session_id, 2), {0: 0}, wait_ms=0) == [(session_id, 0, {})]
+    assert leader.ask((session_id, 3), {0: 0}, wait_ms=0, epoch=1) == [(session_id, 0, {0: None})]
+    assert leader.ask((session_id, 4), {0: 0}, wait_ms=0, epoch=1) == [(session_id, 0, {})]
 
 
 def test_a_second_request_ends_the_waiting_of_the_first(leader):
