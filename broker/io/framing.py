@@ -12,7 +12,6 @@ from collections.abc import Iterator
 
 from broker.wire.frame import LENGTH, payload_size
 
-_PREFIX = LENGTH.size
 START_BYTES = 64 * 1024
 KEEP_BYTES = 4 * 1024 * 1024
 """A buffer up to this size stays with its connection: batches come again, and memory that is new costs a page fault for
@@ -91,7 +90,7 @@ class Inbox:
 
     def frame(self) -> memoryview | None:
         """Return the next payload that is whole, None when there is none. Raise WireError."""
-        begin = self._start + _PREFIX
+        begin = self._start + LENGTH.size
         if begin > self._end:
             return None
         end = begin + payload_size(self._view[self._start : begin], self._limit_bytes)

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from broker.core.errors import Code, Refused
-from broker.core.group.consumer.describe import GROUP_OPERATIONS, NOT_ASKED
+from broker.core.group.consumer.describe import GROUP_OPERATIONS
 from broker.core.group.consumer.places import Place
 from broker.core.group.consumer.records import encode_key as consumer_key
 from broker.core.group.coordinator import GroupCoordinator
@@ -29,6 +29,7 @@ from broker.wire.messages.describe_groups import (
     DescribeGroupsResponse,
 )
 from broker.wire.messages.list_groups import ListedGroup, ListGroupsRequest, ListGroupsResponse
+from broker.wire.messages.metadata import NOT_ASKED
 
 DEAD = "Dead"
 

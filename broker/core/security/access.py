@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from broker.core.security import of_shares, particular
 from broker.core.security.acl import CLUSTER_NAME, Operation
-from broker.core.security.operations import telling
+from broker.core.security.operations import described, telling
 from broker.core.security.rules import (
     CLUSTER,
     CODES,
@@ -134,25 +134,11 @@ RULES: dict[type[Request], Rule] = {
     heartbeat.HeartbeatRequest: whole(*_GROUP[0][:2], error(heartbeat.HeartbeatResponse), "group_id"),
     leave_group.LeaveGroupRequest: whole(*_GROUP[0][:2], error(leave_group.LeaveGroupResponse), "group_id"),
     consumer_group_heartbeat.ConsumerGroupHeartbeatRequest: particular.group_heartbeat,
-    consumer_group_describe.ConsumerGroupDescribeRequest: telling(
-        names(
-            GROUP,
-            Operation.DESCRIBE,
-            lambda name, code: consumer_group_describe.DescribedGroup(group_id=name, error_code=code),
-            consumer_group_describe.ConsumerGroupDescribeResponse,
-            field="group_ids",
-            into="groups",
-        )
+    consumer_group_describe.ConsumerGroupDescribeRequest: described(
+        consumer_group_describe.DescribedGroup, consumer_group_describe.ConsumerGroupDescribeResponse, field="group_ids"
     ),
-    describe_groups.DescribeGroupsRequest: telling(
-        names(
-            GROUP,
-            Operation.DESCRIBE,
-            lambda name, code: describe_groups.DescribedGroup(group_id=name, error_code=code),
-            describe_groups.DescribeGroupsResponse,
-            field="groups",
-            into="groups",
-        )
+    describe_groups.DescribeGroupsRequest: described(
+        describe_groups.DescribedGroup, describe_groups.DescribeGroupsResponse, field="groups"
     ),
     list_groups.ListGroupsRequest: shown(GROUP, "groups", "group_id"),
     delete_groups.DeleteGroupsRequest: names(
@@ -168,15 +154,8 @@ RULES: dict[type[Request], Rule] = {
     offset_delete.OffsetDeleteRequest: particular.offset_delete_rule,
     # Share groups
     ShareGroupHeartbeatRequest: of_shares.heartbeat,
-    share_group_describe.ShareGroupDescribeRequest: telling(
-        names(
-            GROUP,
-            Operation.DESCRIBE,
-            lambda name, code: share_group_describe.DescribedGroup(group_id=name, error_code=code),
-            share_group_describe.ShareGroupDescribeResponse,
-            field="group_ids",
-            into="groups",
-        )
+    share_group_describe.ShareGroupDescribeRequest: described(
+        share_group_describe.DescribedGroup, share_group_describe.ShareGroupDescribeResponse, field="group_ids"
     ),
     ShareFetchRequest: of_shares.fetch,
     ShareAcknowledgeRequest: of_shares.acknowledge,

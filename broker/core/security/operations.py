@@ -12,8 +12,8 @@ import msgspec
 
 from broker.core.errors import Code
 from broker.core.security.acl import CLUSTER_NAME, Operation, ResourceType
-from broker.core.security.rules import CLUSTER, GROUP, TOPIC, May, NameOf, Narrowed, Rule, Verdict
-from broker.wire.message import Response
+from broker.core.security.rules import CLUSTER, GROUP, TOPIC, May, NameOf, Narrowed, Rule, Verdict, names
+from broker.wire.message import Part, Response
 from broker.wire.messages.describe_topic_partitions import DescribeTopicPartitionsRequest
 from broker.wire.messages.metadata import NOT_ASKED
 
@@ -44,6 +44,20 @@ def telling(rule: Rule) -> Rule:
         return Narrowed(verdict.message, lambda given: _told(verdict.finish(given), may))
 
     return judged
+
+
+def described(entry: type[Part], answer: type[Response], *, field: str) -> Rule:
+    """Need the right to describe each of the groups in `field`; `entry`: one group of the answer."""
+    return telling(
+        names(
+            GROUP,
+            Operation.DESCRIBE,
+            lambda name, code: entry(group_id=name, error_code=code),
+            answer,
+            field=field,
+            into="groups",
+        )
+    )
 
 
 def _told(given: Any, may: May) -> Response:

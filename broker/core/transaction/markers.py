@@ -72,7 +72,7 @@ class MarkerSender:
 
     @property
     def deadline_ms(self) -> int:
-        """When to try again."""
+        """When to try again, while there are jobs."""
         return self._retry_at_ms if not self._flights else 1 << 62
 
     def start(self, shard: Shard, entry: Entry) -> None:

@@ -78,12 +78,11 @@ class Verifier:
 
     def ask(self, name: str, identity: tuple[int, int], place: Place, done: Done, now_ms: int, *, add: bool) -> None:
         """Add or verify a partition; `done` gets the code for the producer, and the time."""
-        topic = self._image().topic(TOPIC)
-        state = None if topic is None else topic.partitions.get(partition_for(name, len(topic.partitions)))
-        if state is None or state.leader < 0:
+        node = self._coordinator_of(name)
+        if node < 0:
             done(Code.NOT_ENOUGH_REPLICAS, now_ms)
             return
-        if state.leader == self._config.node_id:
+        if node == self._config.node_id:
 
             def joined(code: Code) -> None:
                 done(_TRANSLATED.get(code, code), self._now())
@@ -98,16 +97,20 @@ class Verifier:
             topics=(AddPartitionsToTxnTopic(name=place[0], partitions=(place[1],)),),
         )
         request = AddPartitionsToTxnRequest(transactions=(ask,))
-        self._flights[self._out.request(state.leader, CHANNEL, request, self._config.request_timeout_ms)] = done
+        self._flights[self._out.request(node, CHANNEL, request, self._config.request_timeout_ms)] = done
 
     def here(self, name: str, identity: tuple[int, int], place: Place) -> Code | None:
         """Return what `done` of `ask` would get of a coordinator on this node; None: another one must be asked."""
-        topic = self._image().topic(TOPIC)
-        state = None if topic is None else topic.partitions.get(partition_for(name, len(topic.partitions)))
-        if state is None or state.leader != self._config.node_id:
+        if self._coordinator_of(name) != self._config.node_id:
             return None
         code = self._here.verify(name, identity, (place,))
         return _TRANSLATED.get(code, code)
+
+    def _coordinator_of(self, name: str) -> int:
+        """Return the node that coordinates the transactional id, -1 when none does."""
+        topic = self._image().topic(TOPIC)
+        state = None if topic is None else topic.partitions.get(partition_for(name, len(topic.partitions)))
+        return -1 if state is None else state.leader
 
     def owns(self, token: int) -> bool:
         """Return whether the request is ours."""

@@ -36,7 +36,7 @@ from tests.broker.core.share_members import (
     place_of,
     ready,
 )
-from tests.broker.core.test_broker import create, healthy, image, newest_leader
+from tests.broker.core.test_broker import create, healthy, image, newest_leader, produced
 
 
 def state_leader(network, place, group="g"):
@@ -392,12 +392,16 @@ def test_share_groups_are_off_until_they_are_switched_on():
 
 def test_partitions_that_come_later_are_read_from_where_the_settings_say():
     network = ready()
+    configure(network, "g", **{"share.auto.offset.reset": "earliest"})
     Member(network, "one").join()
     create(network, "u", partitions=1, factor=3)
+    place = image(network).topic_ids["u"], 0
+    assert produced(network, place, b"before anybody asked").error_code == Code.NONE
     two = Member(network, "two", topics=("t", "u")).join()
     for _ in range(50):
         two.beat()
-        if any(topic == image(network).topic_ids["u"] for topic, _ in two.assigned):
-            return
+        if place in two.assigned:
+            break
         network.run(50)
-    raise AssertionError(two.assigned)
+    assert place in two.assigned
+    assert offsets(two.take(place)) == [(0, 1)]

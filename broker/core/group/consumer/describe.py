@@ -16,11 +16,11 @@ from broker.wire.messages.consumer_group_describe import (
     Member,
     TopicPartitions,
 )
+from broker.wire.messages.metadata import NOT_ASKED
 
 CLASSIC, CONSUMER = 0, 1
 GROUP_OPERATIONS = sum(1 << operation for operation in (3, 6, 8, 10, 11))
 """What Kafka reports as allowed where no authorizer is configured: bits of AclOperation."""
-NOT_ASKED = -2147483648
 
 
 def describe(

@@ -9,6 +9,7 @@ from broker.core.group.coordinator import GroupCoordinator
 from broker.core.group.share.assignor import NAME
 from broker.core.group.share.group import ShareGroup
 from broker.core.metadata.image import Image
+from broker.wire.messages.metadata import NOT_ASKED
 from broker.wire.messages.share_group_describe import (
     Assignment,
     DescribedGroup,
@@ -19,14 +20,13 @@ from broker.wire.messages.share_group_describe import (
 )
 
 DEAD = "Dead"
-_NOT_ASKED = -2147483648
 
 
 def describe(
     coordinator: GroupCoordinator, image: Image, request: ShareGroupDescribeRequest
 ) -> ShareGroupDescribeResponse:
     """Return the groups."""
-    allowed = GROUP_OPERATIONS if request.include_authorized_operations else _NOT_ASKED
+    allowed = GROUP_OPERATIONS if request.include_authorized_operations else NOT_ASKED
     return ShareGroupDescribeResponse(
         groups=tuple(_describe_one(coordinator, image, name, allowed) for name in request.group_ids)
     )
