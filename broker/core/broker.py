@@ -46,10 +46,8 @@ from broker.core.replication.isr import IsrKeeper
 from broker.core.replication.produce import Producing
 from broker.core.replication.replica import Key, Replica
 from broker.core.replication.replicas import Replicas
-from broker.core.share.coordinator import TOPIC as SHARE_TOPIC
 from broker.core.share.shares import Shares
 from broker.core.storage import Storage
-from broker.core.transaction.coordinator import TOPIC as TRANSACTION_TOPIC
 from broker.core.transaction.coordinator import TransactionCoordinator
 from broker.core.transaction.markers import MarkerWriter
 from broker.core.transaction.producer_ids import ProducerIds
@@ -478,15 +476,11 @@ class Broker:
             if hosted is not None:
                 self.fetching.wake(hosted)
             self.shares.moved(key)
+            if (known := replica or hosted) is not None:  # one that is here no more is not led here, either
+                routes.role_changed(self, known)
             if replica is None:
                 self.fetchers.forget(key)
             else:
-                if replica.name == TRANSACTION_TOPIC:
-                    self.transactions.role_changed(replica)
-                elif replica.name == GROUP_TOPIC:
-                    self.groups.role_changed(replica)
-                elif replica.name == SHARE_TOPIC:
-                    self.shares.coordinator.role_changed(replica)
                 self.fetchers.follow(replica, now_ms)
                 self._moved(replica, now_ms)
 

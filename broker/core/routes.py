@@ -1,7 +1,7 @@
 """Which machine answers which request: two tables by message class, so that a request costs one lookup.
 
 `at_once` returns the answer; `later` gets the request's id and answers when it can. What is in neither is for the
-active controller. `is_hot` tells the events of which there are many.
+active controller. `is_hot` tells the events of which there are many, `role_changed` finds a partition's coordinator.
 """
 
 from __future__ import annotations
@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from broker.core.group import group_admin, offset_delete, offset_fetch
 from broker.core.group.consumer import describe as consumer_describe
+from broker.core.group.coordinator import TOPIC as GROUP_TOPIC
 from broker.core.group.share import describe as share_describe
 from broker.core.quorum.follower import METADATA_TOPIC_ID
 from broker.core.ready import Event, PeerReply, Request
+from broker.core.replication.replica import Replica
+from broker.core.share.coordinator import TOPIC as SHARE_TOPIC
 from broker.core.transaction import locator
+from broker.core.transaction.coordinator import TOPIC as TRANSACTION_TOPIC
 from broker.wire.messages.add_offsets_to_txn import AddOffsetsToTxnRequest
 from broker.wire.messages.add_partitions_to_txn import AddPartitionsToTxnRequest
 from broker.wire.messages.consumer_group_describe import ConsumerGroupDescribeRequest
@@ -91,6 +95,16 @@ def is_hot(broker: Broker, event: Event) -> bool:
         token = event.token
         return broker.fetchers.owns(token) or broker.verifier.owns(token) or broker.transactions.markers.owns(token)
     return False
+
+
+def role_changed(broker: Broker, replica: Replica) -> None:
+    """Tell the coordinator whose topic it is that this node leads the partition, or does so no more."""
+    if replica.name == TRANSACTION_TOPIC:
+        broker.transactions.role_changed(replica)
+    elif replica.name == GROUP_TOPIC:
+        broker.groups.role_changed(replica)
+    elif replica.name == SHARE_TOPIC:
+        broker.shares.coordinator.role_changed(replica)
 
 
 def at_once(broker: Broker) -> AtOnce:
