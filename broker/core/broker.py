@@ -93,15 +93,15 @@ class _Unheard(msgspec.Struct, frozen=True):
 class Broker:
     """See the module."""
 
-    def __init__(self, config: BrokerConfig, storage: Storage, seed: int, now_ms: int) -> None:
+    def __init__(
+        self, config: BrokerConfig, storage: Storage, seed: int, now_ms: int, out: Outbox | None = None
+    ) -> None:
         self.config = config
         self.image = Image()
         self.controller: Controller | None = None
         self._rng = random.Random(seed)
-        self._out = out = Outbox()
-        self._active = False
-        self._recheck = False
-        self._ended = False
+        self._out = out = out or Outbox()
+        self._active = self._recheck = self._ended = False
         self._own_open = 0  # requests of this node to itself that are not answered
         self._slow_deadline_ms = 0
         self._dirty: dict[Key, None] = {}

@@ -13,6 +13,7 @@ Names: a log is a folder name ("t0-3"), a segment its base offset, a small file 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -177,9 +178,14 @@ Event = Request | PeerReply | PeerFailed | Tick
 
 
 class Outbox:
-    """Collects one step's effects; `take` hands them over and starts afresh."""
+    """Collects one step's effects; `take` hands them over and starts afresh.
 
-    def __init__(self) -> None:
+    `early`: called within a step when the last of `replies` is for a client that need not wait for what is still to be
+    done. A driver may perform the writes and send that reply before the rest, in the order above, and take them out.
+    """
+
+    def __init__(self, early: Callable[[Outbox], None] | None = None) -> None:
+        self.early = early
         self.writes: list[Write] = []
         self.sync: dict[str, None] = {}
         self.replies: list[Reply] = []

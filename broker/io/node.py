@@ -32,7 +32,19 @@ from broker.core import queries
 from broker.core.broker import Broker
 from broker.core.errors import Code
 from broker.core.metadata.image import scram_key
-from broker.core.ready import Event, PeerReply, PeerRequest, Ready, Reply, Request, Tick, Truncate, Write
+from broker.core.ready import (
+    Append,
+    Event,
+    Outbox,
+    PeerReply,
+    PeerRequest,
+    Ready,
+    Reply,
+    Request,
+    Tick,
+    Truncate,
+    Write,
+)
 from broker.core.security.access import judge
 from broker.core.security.acl import Authorizer, Operation, Question, ResourceType
 from broker.core.security.rules import Narrowed, Verdict
@@ -84,7 +96,7 @@ class Node:
         self.disk = Disk(settings.folder)
         self._anchor_s = time.time() - time.monotonic()
         seed = random.SystemRandom().getrandbits(64)
-        self.broker = Broker(settings.core, self.disk, seed, self.now_ms())
+        self.broker = Broker(settings.core, self.disk, seed, self.now_ms(), Outbox(self._send_early))
         self._security = settings.security
         self._peers = Peers(
             settings.core.node_id, settings.peers, self._peer_event, settings.security.to_nodes, self._registered
@@ -184,6 +196,14 @@ class Node:
         if life is not self._life:
             self.log.info("%s -> %s", self._life.value, life.value)
             self._life = life
+
+    def _send_early(self, out: Outbox) -> None:
+        """Answer within a step, unless something must be durable before or a log is cut."""
+        if self._syncing or self._sync or out.sync or not all(isinstance(write, Append) for write in out.writes):
+            return
+        writes, out.writes = out.writes, []
+        self.disk.write(writes)
+        self._send([out.replies.pop()], [])
 
     def _forget_cut(self, writes: list[Write]) -> None:
         """A log was cut: an answer that waits to be read from it would say something else, so its connection goes."""

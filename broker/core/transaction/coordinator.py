@@ -3,7 +3,8 @@
 What a request does is decided by `state`, made durable by the id's `Shard`, and answered when it is replicated. An id
 has one change on its way at a time. EndTxn is answered when the markers are written (a client would otherwise run into
 CONCURRENT_TRANSACTIONS and lose tens of milliseconds), or after `PATIENCE_MS` if a partition can't take its marker;
-requests that meet a busy id wait as long. Timed-out transactions are aborted by a sweep.
+requests that meet a busy id wait as long. Where this node alone has the partitions the driver may answer first
+(`Outbox.early`): nobody comes between. Timed-out transactions are aborted by a sweep.
 
 That all markers are written is known in memory first, and written to the log `UNSAVED_MS` later, or never when the next
 change comes before: who finds the decision alone in the log writes the markers again, which does no harm. No producer
@@ -459,8 +460,12 @@ class TransactionCoordinator:
         def decided(code: Code) -> None:
             if code:
                 answer(code, None)
+                return
+            after = state.complete(value)
+            if self._out.early is not None and self.markers.are_here(entry):
+                answer(Code.NONE, after)  # no request comes between that and the markers
+                self._out.early(self._out)
             else:  # whether the markers are done by then or not: it is decided
-                after = state.complete(value)
                 self._wait(entry, lambda _now, _may: answer(Code.NONE, after), self._replicas.now_ms)
 
         self._change(shard, entry, value, now_ms, decided)

@@ -82,6 +82,16 @@ class MarkerSender:
         self.jobs[entry.value.producer_id] = _Job(shard, entry)
         self._retry_at_ms = 0
 
+    def are_here(self, entry: Entry) -> bool:
+        """Return whether this node alone has the partitions: then their markers are written within this step."""
+        image, alone = self._image(), (self._config.node_id,)
+        for name, index in entry.unmarked:
+            topic = image.topic(name)
+            state = None if topic is None else topic.partitions.get(index)
+            if state is not None and state.replicas != alone:
+                return False
+        return True
+
     def drop(self, shard: Shard) -> None:
         """The shard is led elsewhere: its new leader goes on."""
         self.jobs = {pid: job for pid, job in self.jobs.items() if job.shard is not shard}

@@ -7,7 +7,10 @@ import random
 import msgspec
 import pytest
 
+from broker.core.broker import Broker
+from broker.core.config import BrokerConfig
 from broker.core.errors import Code
+from broker.core.ready import Outbox
 from broker.core.transaction.coordinator import PATIENCE_MS, TOPIC
 from broker.core.transaction.state import LAST_EPOCH, State
 from broker.core.transaction.transaction_hash import partition_for
@@ -19,6 +22,7 @@ from broker.wire.messages.find_coordinator import FindCoordinatorRequest
 from broker.wire.messages.init_producer_id import InitProducerIdRequest
 from broker.wire.messages.produce import PartitionProduceData, ProduceRequest, TopicProduceData
 from tests.broker.core.test_broker import cluster, create, healthy, image, logs_agree, newest_leader
+from tests.broker.network import Network
 
 SWEEP_MS = 200
 
@@ -445,3 +449,48 @@ def test_transactions_are_atomic_whatever_happens(seed):
         else:
             assert found in {0, 3}, f"{values} is torn"
     logs_agree(network)
+
+
+@both
+def test_a_driver_may_answer_the_end_before_the_markers_of_a_node_that_is_alone(v2):
+    early = []
+
+    def send(out):
+        early.append((out.replies.pop().message, [item.log for item in out.writes]))
+
+    def start(node_id, disk, seed, now_ms):
+        config = BrokerConfig(
+            node_id=node_id,
+            voters=(1,),
+            transaction_replication_factor=1,
+            transaction_partitions=1,
+            transaction_min_isr=1,
+        )
+        return Broker(config, disk, seed, now_ms, Outbox(send))
+
+    network = Network((1,), start, seed=1)
+    assert network.run(until=lambda: healthy(network), limit_ms=10_000)
+    key = create(network, factor=1)
+    producer = Producer(network, "x", v2=v2).init()
+    for done in range(3):
+        producer.send(key, b"a")
+        with pytest.raises(RefusedError, match="no answer"):  # the driver has it already
+            producer.end(commit=done != 1)
+        replica = newest_leader(network, key)[1]
+        assert replica.log.last_stable == replica.log.end == 2 * done + 2
+        answer, logs = early.pop()
+        assert (answer.error_code, logs, early) == (Code.NONE, [f"{TOPIC}-0"], [])
+        if v2:
+            producer.epoch, producer.sequences = answer.producer_epoch, {}
+
+
+@both
+def test_with_followers_nothing_is_answered_before_the_markers(v2):
+    network, key, _ = ready()
+    early = []
+    for node in network.nodes.values():
+        node.transactions._out.early = early.append
+    producer = Producer(network, "x", v2=v2).init()
+    producer.send(key, b"a")
+    producer.end(commit=True)
+    assert early == []
