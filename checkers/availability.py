@@ -16,13 +16,17 @@ import numpy as np
 from checkers.case import Case
 from checkers.columns import Ints
 from checkers.findings import Findings
-from checkers.log_view import DATA_KINDS, TYPE_FAIL, TYPE_INFO, TYPE_OK
+from checkers.log_view import DATA_KINDS, READS, TYPE_FAIL, TYPE_INFO, TYPE_OK
+from checkers.options import ALL_FAULTS
 from checkers.phases import Fault
 from harness.history import DELETE_RECORDS
 
 SECOND_NS = 1_000_000_000
+MOST_NAMED = 8
+"""Keys that a sentence names."""
 NEVER_OK = frozenset({"crash", "debug-topic-partitions"})
 """Kinds that by their nature have no ok."""
+READING_KINDS = frozenset({"poll", *READS})
 RARE_KINDS = frozenset({"assign", "subscribe", "unsubscribe", "commit", "committed", DELETE_RECORDS})
 """Kinds that a generator mixes in now and then: a fault window need not hold one."""
 MAY_NEVER_SUCCEED = frozenset({"commit", "committed", DELETE_RECORDS})
@@ -128,10 +132,20 @@ def drain(case: Case, findings: Findings) -> None:
                 "lies beyond "
                 "was not judged."
             )
-    if case.phases.ours and not case.phases.drains and case.placement.vids.size:
+    if not case.phases.ours or not case.placement.vids.size:
+        return
+    if not case.phases.drains:
         findings.reasons.append(
             "The run has no final read (it was killed or stopped early): lost-write, unseen and torn-transaction were "
             "not judged."
+        )
+        return
+    codes = np.unique(case.placement.vids.first)
+    unread = sorted(str(key) for key in map(case.key, codes) if key not in case.phases.drains)
+    if unread:
+        findings.reasons.append(
+            f"The run ended before the final read of {', '.join(unread[:MOST_NAMED])}"
+            f"{' and others' if len(unread) > MOST_NAMED else ''} was over: what was lost there was not judged."
         )
 
 
@@ -148,8 +162,12 @@ def vacuity(case: Case, findings: Findings) -> None:
     for name, counts in counted.items():
         if not counts["ok"] and name in begun:
             findings.vacuous.append(f"No {name} succeeded in the whole run ({counts['count']} tried).")
+    _traffic(case, findings)
     happened = {fault.name for fault in case.phases.faults}
+    if ALL_FAULTS in case.options.faults and not happened:
+        findings.vacuous.append("Faults were asked for, but none was ever injected.")
     requested = dict.fromkeys((*case.options.faults, *sorted(happened)))
+    requested.pop(ALL_FAULTS, None)
     for name in requested:
         injections = [fault for fault in case.phases.faults if fault.name == name]
         if not any(fault.bit for fault in injections):
@@ -163,6 +181,19 @@ def vacuity(case: Case, findings: Findings) -> None:
                 findings.notes.append(f"The injection of {name} in op {missed.injected} missed.")
         free = [f for f in injections if f.bit and f.expects == "progress" and not _is_stalled(case, f)]
         _window_progress(case, findings, name, free)
+
+
+def _traffic(case: Case, findings: Findings) -> None:
+    """A run in which nothing was written, or nothing read before the final reads, shows nothing of Kafka."""
+    view = case.view
+    calls, row = view.calls, case.phases.row("drain")
+    ok = calls.type == TYPE_OK
+    if not ok[view.sends.call].any():
+        findings.vacuous.append("No record was written by an operation that succeeded.")
+    elif READING_KINDS.isdisjoint(_progress_kinds(case)):
+        return
+    elif not (ok if row is None else ok & (calls.invoke_row < row))[view.records.call].any():
+        findings.vacuous.append("No record was read before the final reads.")
 
 
 def _is_stalled(case: Case, window: Fault) -> bool:

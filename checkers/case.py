@@ -103,11 +103,11 @@ class Case:
 
     @cached_property
     def log_start(self) -> Ints:
-        """Per key: the highest log start that any probe saw, or that somebody asked for; else 0."""
+        """Per key: the highest log start that somebody asked for, or that a probe saw where it may move; else 0."""
         starts = np.zeros(len(self.view.keys), np.int64)
         for _, key, offset in self.deletions:
             starts[key] = max(starts[key], offset)
-        for _, _, line in self.view.marks:
+        for _, _, line in self.view.marks if not self.options.logs_keep_their_start else ():
             if line.f == "probe" and isinstance(line.value, dict):
                 code = self.view.keys.get(line.value.get("key"))
                 start = line.value.get("log-start")

@@ -34,6 +34,8 @@ class CheckOptions(msgspec.Struct, frozen=True, kw_only=True):
     min_isr: int | None = None
     """min.insync.replicas, where it is known."""
     txn_protocol: Literal[1, 2] | None = None
+    logs_keep_their_start: bool = False
+    """Nothing may move a log's start by itself: what lies below one that moved all the same is lost, not expired."""
     topics_existed: bool = False
     """The topics held records before the run (`existing` clusters): a value that nobody sent is no phantom then."""
     compacted: bool = False
@@ -54,7 +56,7 @@ class CheckOptions(msgspec.Struct, frozen=True, kw_only=True):
     retention_ms: int | None = None
     """Records expire after so long; None: not while anybody looks."""
     faults: tuple[str, ...] = ()
-    """The fault kinds that the run was asked for; one that never bit makes the run vacuous."""
+    """The fault kinds that the run was asked for; one that never bit makes the run vacuous. `all`: whichever came."""
     recovery_bound_s: float = 60.0
     transaction_timeout_s: float = 10.0
 
@@ -72,22 +74,35 @@ LONG_MS = 24 * 3600 * 1000
 PATIENCE_MS = 3000
 """A client gives a request up after so long, and sends it again on another connection."""
 _NO_FAULT = frozenset({"none", ""})
+ALL_FAULTS = "all"
+_OF_ALL_TOPICS: Mapping[str, str] = {
+    "log.cleanup.policy": "cleanup.policy",
+    "log.retention.ms": "retention.ms",
+    "log.retention.bytes": "retention.bytes",
+    "log.cleaner.delete.retention.ms": "delete.retention.ms",
+    "log.cleaner.min.compaction.lag.ms": "min.compaction.lag.ms",
+}
+"""Brokers' settings that hold for every topic that does not say otherwise."""
+_COARSER = {"log.retention.minutes": 60_000, "log.retention.hours": 3_600_000}
+"""The same of retention.ms, the finer one first, in milliseconds."""
+_FOREIGN = "existing"
+"""A cluster whose own settings nobody knows."""
 
 
 def options_of_scenario(scenario: Mapping[str, Any]) -> CheckOptions:
     """Return the options that a run's scenario.json implies (see harness.scenario.Scenario for its fields).
 
-    Fault names are taken from `nemesis` ("a,b" and "a+b"); `all` names no kind, the caller replaces it if it wants
-    every kind to have bitten.
+    Fault names are taken from `nemesis` ("a,b" and "a+b"); `all` stands for whichever are injected.
     """
     of_brokers, of_topics = scenario.get("broker_config", {}), scenario.get("topic_config", {})
-    config = {**of_brokers, **of_topics}
+    config = {**of_brokers, **_of_all_topics(of_brokers), **of_topics}
     named = str(scenario.get("nemesis", "")).replace("+", ",").split(",")
-    faults = tuple(dict.fromkeys(name.strip() for name in named if name.strip() not in _NO_FAULT | {"all"}))
+    faults = tuple(dict.fromkeys(name.strip() for name in named if name.strip() not in _NO_FAULT))
     defaults = CheckOptions()
     workload = str(scenario.get("workload", KAFKA))
     loses_power = any(name.strip().startswith(_POWER) for name in named)
     is_synced, has_synced_state = _is_synced(of_brokers, of_topics), _is_synced(of_brokers, {})
+    compacted, retention_ms = "compact" in str(config.get("cleanup.policy", "")), _retention_ms(config)
     return CheckOptions(
         workload=KAFKA if workload in {"txn", "send-poll", "copy", "compaction", "retention", "groups"} else workload,
         isolation=scenario.get("isolation", defaults.isolation),
@@ -96,7 +111,7 @@ def options_of_scenario(scenario: Mapping[str, Any]) -> CheckOptions:
         idempotence=scenario.get("idempotence", defaults.idempotence),
         keep_producers=scenario.get("keep_producers", defaults.keep_producers),
         unclean_election=str(config.get("unclean.leader.election.enable", "")).lower() == _TRUE,
-        compacted="compact" in str(config.get("cleanup.policy", "")),
+        compacted=compacted,
         delete_retention_ms=int(config.get("delete.retention.ms", defaults.delete_retention_ms)),
         min_compaction_lag_ms=int(config.get("min.compaction.lag.ms", defaults.min_compaction_lag_ms)),
         producers_expire_ms=int(config.get("producer.id.expiration.ms", defaults.producers_expire_ms)),
@@ -104,12 +119,22 @@ def options_of_scenario(scenario: Mapping[str, Any]) -> CheckOptions:
         late_ends=scenario.get("transaction_protocol") == 1 and _latest_ms(config) > PATIENCE_MS,
         unsynced_loss=loses_power and not is_synced,
         unsynced_state=loses_power and is_synced and not has_synced_state,
-        retention_ms=_retention_ms(config),
+        retention_ms=retention_ms,
+        logs_keep_their_start=not compacted and retention_ms is None and scenario.get("cluster") != _FOREIGN,
         min_isr=scenario.get("min_isr"),
         faults=faults,
         recovery_bound_s=scenario.get("recovery_bound_s", defaults.recovery_bound_s),
         transaction_timeout_s=scenario.get("transaction_timeout_s", defaults.transaction_timeout_s),
     )
+
+
+def _of_all_topics(of_brokers: Mapping[str, str]) -> dict[str, str]:
+    """Return what brokers' settings say of topics, by the topics' own names."""
+    said = {_OF_ALL_TOPICS[name]: value for name, value in of_brokers.items() if name in _OF_ALL_TOPICS}
+    for name, unit_ms in _COARSER.items():
+        if name in of_brokers and "retention.ms" not in said:
+            said["retention.ms"] = str(int(of_brokers[name]) * unit_ms)
+    return said
 
 
 def _latest_ms(config: Mapping[str, str]) -> float:

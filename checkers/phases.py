@@ -94,14 +94,9 @@ def phases_of(view: LogView) -> Phases:
         if line.process == HARNESS and line.f == "phase":
             starts.append((value, row, time))
         elif line.process == HARNESS and line.f == "drain":
-            drains[value["key"]] = Drain(
-                value["key"],
-                value.get("end"),
-                value.get("lso"),
-                value.get("read-to"),
-                value.get("complete") is True,
-                index,
-            )
+            end, lso, read_to = value.get("end"), value.get("lso"), value.get("read-to")
+            complete = value.get("complete") is True and (end is None or read_to is None or read_to >= end)
+            drains[value["key"]] = Drain(value["key"], end, lso, read_to, complete, index)
         elif line.process == NEMESIS and line.f == HEAL and not (isinstance(value, dict) and "fault-id" in value):
             for fault in faults.values():  # a heal without a fault-id heals whatever still holds
                 if fault.bit and fault.healed_ns is None:

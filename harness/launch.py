@@ -11,11 +11,10 @@ import webbrowser
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from checkers.options import CheckOptions, options_of_scenario
+from checkers.options import options_of_scenario
 from harness import catalog, store
 from harness import run as runs
 from harness import soak as soaking
@@ -30,7 +29,6 @@ from harness.scenario import Scenario
 from harness.swarm import SIMULATED
 from nemesis import journal, plan
 from nemesis.actions import powers
-from nemesis.faults import ALL
 
 
 def run(
@@ -96,7 +94,7 @@ def perform(
     fail_fast: bool = False,
 ) -> runs.Run:
     """Run one scenario from nothing to its report, in a new folder under `results`."""
-    choices = refuse_unknown(scenario)
+    refuse_unknown(scenario)
     folder = runs.new_folder(results, name or f"{scenario.workload}-{scenario.nemesis}-{scenario.cluster}").resolve()
     if scenario.cluster == EXISTING:
         scenario = msgspec.structs.replace(scenario, prefix=own_prefix(folder))
@@ -109,7 +107,7 @@ def perform(
             _equipment(cluster),
             folder=folder,
             view=view,
-            options=_options(scenario, choices),
+            options=options_of_scenario(msgspec.to_builtins(scenario)),
             fail_fast=fail_fast,
         )
     except runs.Interrupted:
@@ -149,15 +147,6 @@ def spec_of(scenario: Scenario, folder: Path) -> ClusterSpec:
         bug=scenario.bug,
         seed=scenario.seed,
     )
-
-
-def _options(scenario: Scenario, choices: plan.Choices) -> CheckOptions:
-    """Return how to judge: each fault kind that was asked for must have bitten; of `all`, the first one drawn."""
-    fields: dict[str, Any] = msgspec.to_builtins(scenario)
-    kinds = plan.kinds(choices)
-    if scenario.nemesis == ALL:
-        kinds = plan.draw(scenario, choices, ("any/0",)).entries[0].faults
-    return msgspec.structs.replace(options_of_scenario(fields), faults=kinds)
 
 
 def soak(

@@ -141,11 +141,6 @@ def _refuse_overlap(choice: tuple[str, ...]) -> None:
             raise UsageError(f"--nemesis {first}+{second}: {first} leaves no node for {second} to aim at")
 
 
-def kinds(choices: Choices) -> tuple[str, ...]:
-    """Return every fault kind that was asked for, once: the kinds that must have bitten for a run to say something."""
-    return tuple(dict.fromkeys(name for choice in choices for name in choice))
-
-
 def draw(scenario: Scenario, choices: Choices, keys: Sequence[str]) -> FaultPlan:
     """Return the plan for a run over these partitions; the same for the same scenario, choices and keys."""
     if not choices:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from checkers.judge import judge
-from checkers.options import CheckOptions
+from checkers.options import CheckOptions, options_of_scenario
 from checkers.verdict import Validity
+from harness.history import NEMESIS
 from tests.checkers.story import Story, poll, send
 
 
@@ -51,6 +52,7 @@ def test_window_that_a_stalling_fault_overlaps_is_not_held_to_progress():
         made = Story()
         made.phase("main")
         made.ok(0, "send", [send("x", 1, 0)])
+        made.ok(1, "poll", [poll(("x", [[0, 1]]))])
         made.fault(1, "kill-controller", bit=True, expects="progress")
         if overlapped:
             made.fault(2, "kill-all", bit=True, expects="stall")
@@ -72,6 +74,7 @@ def test_kind_of_operation_that_never_succeeded_is_vacuous():
     broken = Story()
     broken.phase("main")
     broken.ok(0, "send", [send("x", 1, 0)])
+    broken.ok(3, "poll", [poll(("x", [[0, 1]]))])
     broken.fail(1, "txn", [send("x", 2)])
     broken.phase("drain")
     broken.ok(2, "poll", [poll(("x", [[0, 1]]))])
@@ -79,6 +82,73 @@ def test_kind_of_operation_that_never_succeeded_is_vacuous():
     judgement = judge(broken.ops)
     assert judgement.validity is Validity.VACUOUS
     assert judgement.reasons == ("No txn succeeded in the whole run (1 tried).",)
+
+
+def quiet(*, written=True, read=True, drained=("x",)):
+    """A run without faults of which one thing or another never happened."""
+    story = Story()
+    story.phase("main")
+    story.call(0, "ok" if written else "fail", "txn", [send("x", 1, 0) if written else send("x", 1)])
+    story.ok(0, "txn", [["poll", []]])
+    story.ok(1, "poll", [poll(("x", [[0, 1]])) if read else ["poll", []]])
+    story.ok(3, "send", [send("y", 2, 0)]) if written else None
+    story.phase("drain")
+    story.ok(2, "poll", [poll(("x", [[0, 1]]), ("y", [[0, 2]])) if written else ["poll", []]])
+    for key in drained:
+        story.drain(key, 1 if written else 0)
+    return judge(story.ops)
+
+
+def test_run_in_which_nothing_was_written_is_vacuous_whatever_succeeded():
+    judgement = quiet(written=False, read=False)
+    assert judgement.validity is Validity.VACUOUS
+    assert judgement.reasons == ("No record was written by an operation that succeeded.",)
+
+
+def test_run_whose_polls_all_came_back_empty_is_vacuous():
+    judgement = quiet(read=False, drained=("x", "y"))
+    assert judgement.validity is Validity.VACUOUS
+    assert judgement.reasons == ("No record was read before the final reads.",)
+    assert quiet(drained=("x", "y")).validity is Validity.VALID
+
+
+def test_run_that_was_killed_between_two_final_reads_is_unknown_and_names_the_key():
+    judgement = quiet(drained=("x",))
+    assert judgement.validity is Validity.UNKNOWN
+    assert "final read of y was over" in judgement.reasons[0]
+
+
+def test_run_that_was_killed_before_it_did_anything_is_not_valid():
+    for f, value in (("assign", ["x"]), ("poll", [["poll", []]])):
+        story = Story()
+        story.phase("main")
+        story.ok(0, f, value)
+        assert judge(story.ops).validity is Validity.VACUOUS
+
+
+def test_final_read_that_stopped_below_the_end_is_not_complete_whatever_it_says():
+    story = Story()
+    story.phase("main")
+    story.ok(0, "send", [send("x", 1, 0)])
+    story.ok(1, "poll", [poll(("x", [[0, 1]]))])
+    story.phase("drain")
+    story.ok(2, "poll", [poll(("x", [[0, 1]]))])
+    story.drain("x", 10, complete=True, **{"read-to": 1})
+    judgement = judge(story.ops)
+    assert judgement.validity is Validity.UNKNOWN
+    assert "stopped at 1 of 10" in judgement.reasons[0]
+
+
+def test_all_faults_of_which_none_was_injected_are_vacuous_and_any_will_do():
+    every = options_of_scenario({"nemesis": "all"})
+    assert judge(run().ops, every).validity is Validity.VALID
+    assert judge(run(bit=False).ops, every).validity is Validity.VACUOUS
+    without = Story()
+    without.ops = [op for op in run().ops if op.process != NEMESIS]
+    judgement = judge(without.ops, every)
+    assert judgement.validity is Validity.VACUOUS
+    assert judgement.reasons == ("Faults were asked for, but none was ever injected.",)
+    assert judge(without.ops).validity is Validity.VALID
 
 
 def test_run_whose_late_commits_were_all_refused_tested_something():

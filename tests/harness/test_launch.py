@@ -2,6 +2,7 @@
 
 import pytest
 
+from harness.cli import guarded
 from harness.cluster.api import UsageError
 from harness.launch import own_prefix, refuse_unknown
 from harness.scenario import Scenario
@@ -26,3 +27,12 @@ def test_two_runs_of_the_same_millisecond_have_names_of_their_own(tmp_path):
     prefixes = {own_prefix(folder) for _ in range(20)}
     assert len(prefixes) == 20
     assert all(prefix.startswith("20261126T232843.089-") and prefix.endswith("-") for prefix in prefixes)
+
+
+def test_a_run_that_was_too_short_for_any_fault_is_vacuous_and_stays_so_when_it_is_judged_again(tmp_path, capsys):
+    short = ["--cluster", "simulated", "--no-swarm", "--nemesis", ALL, "--time-limit", "1", "--nemesis-interval", "99"]
+    results = ["--results", str(tmp_path)]
+    assert guarded(["run", *short, *results, "--seed", "8", "--json"]) == 2
+    assert "none was ever injected" in capsys.readouterr().out
+    assert guarded(["check", str(tmp_path / "latest"), "--json"]) == 2
+    assert guarded(["replay", str(tmp_path / "latest"), *results, "--json"]) == 2

@@ -11,7 +11,7 @@ from harness.cluster.api import UsageError
 from harness.options import default_scenario
 from harness.scenario import Scenario
 from nemesis.faults import FAULTS, summaries
-from nemesis.plan import GAP_S, JITTER, LEAST_S, MAX_ENTRIES, PAUSED_GAP_S, FaultPlan, draw, kinds, parse, supported
+from nemesis.plan import GAP_S, JITTER, LEAST_S, MAX_ENTRIES, PAUSED_GAP_S, FaultPlan, draw, parse, supported
 
 EVERY = frozenset({"kill", "stop", "pause", "partition", "shape", "power", "disk"})
 KEYS = ("t0/0", "t0/1", "t1/0")
@@ -72,10 +72,6 @@ def test_what_can_not_be_done_is_one_line_that_names_what_exists(text, powers, m
 def test_every_name_has_a_line():
     assert list(summaries()) == [*FAULTS, "none", "all"]
     assert all(line and "\n" not in line for line in summaries().values())
-
-
-def test_kinds_are_what_was_asked_for_once_each():
-    assert kinds(parse("kill-leader,pause-followers+kill-leader", EVERY, "c")) == ("kill-leader", "pause-followers")
 
 
 names = st.lists(
