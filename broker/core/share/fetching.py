@@ -212,6 +212,8 @@ class ShareFetching:
             settle(Code.NONE, "")
 
     def _close(self, session: ShareSession, now_ms: int) -> None:
+        if not self.sessions.is_open(session):
+            return  # the member has another one by now, which has what this one had
         self.sessions.close(session)
         for place in session.places:
             self._leading.leave(ShareKey(session.group, *place), session.member, now_ms)
@@ -224,8 +226,9 @@ class ShareFetching:
     def _get(self, request_id: object, ask: ShareFetchRequest, session: ShareSession, acked: Acked) -> None:
         """Answer with records, or park."""
         now_ms = self._replicas.now_ms
-        found = self._look(ask, session, now_ms)
-        if found or ask.max_wait_ms <= 0 or not self.sessions.is_open(session):
+        is_open = self.sessions.is_open(session)  # it may have ended while acknowledgements were being written
+        found = self._look(ask, session, now_ms) if is_open else {}
+        if found or ask.max_wait_ms <= 0 or not is_open:
             self._answer(request_id, ask, session, acked, found)
             return
         parked = _Parked(request_id, ask, session, acked, now_ms + ask.max_wait_ms, tuple(session.places))
@@ -425,6 +428,17 @@ class ShareFetching:
             else:
                 self._waiting.pop(place, None)
         self._answer(parked.request_id, parked.request, parked.session, parked.acked, found)
+
+    def stop(self) -> None:
+        """Share groups are switched off: all sessions end, and who waits hears of it."""
+        self.sessions = ShareSessions(self._config.share_max_sessions)
+        for _, _, parked in self._deadlines:
+            if parked.open:
+                parked.open = False
+                answer = ShareFetchResponse(error_code=Code.UNSUPPORTED_VERSION, error_message="share groups are off")
+                self._out.replies.append(Reply(parked.request_id, answer))
+        self._waiting.clear()
+        self._deadlines.clear()
 
     def tick(self, now_ms: int) -> None:
         """Answer who has waited for long enough; forget who was silent for too long."""

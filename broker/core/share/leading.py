@@ -165,6 +165,7 @@ class Leading:
         for done in waiting:
             done(Code.NONE)
         self._freed(led.place)
+        self.drop_idle(led)  # all that wanted it may have gone meanwhile
 
     # Writing.
 
@@ -247,6 +248,11 @@ class Leading:
         for led in list(groups.values()):
             if leader is None or leader.epoch != led.epoch:
                 self.drop(led, Code.NOT_LEADER_OR_FOLLOWER)
+
+    def stop(self) -> None:
+        """Share groups are switched off: whether what is on its way will be written, nobody knows."""
+        for led in list(self):
+            self.drop(led, Code.COORDINATOR_NOT_AVAILABLE)
 
     # Time.
 

@@ -56,6 +56,8 @@ class Persister:
         self, config: BrokerConfig, out: Outbox, *, image: Callable[[], Image], create: Callable[[int], None]
     ) -> None:
         self._config, self._out, self._image, self._create = config, out, image, create
+        self.is_on = False
+        """While share groups are off nobody is asked: who asks hears so at once."""
         self._sent: dict[int, _Asked] = {}
         self._waiting: list[_Asked] = []
         self._created_ms = -CREATE_EVERY_MS
@@ -120,7 +122,10 @@ class Persister:
             error_code=Code.COORDINATOR_NOT_AVAILABLE,
             error_message="no share coordinator answers",
         )
-        self._send(_Asked(key, message, unanswered, done, now_ms + PATIENCE_MS), now_ms)
+        if self.is_on:
+            self._send(_Asked(key, message, unanswered, done, now_ms + PATIENCE_MS), now_ms)
+        else:
+            done(unanswered)
 
     def _send(self, one: _Asked, now_ms: int) -> None:
         topic = self._image().topic(TOPIC)
@@ -140,6 +145,13 @@ class Persister:
     def _wait(self, one: _Asked, now_ms: int) -> None:
         one.retry_at_ms = min(one.until_ms, now_ms + self._config.retry_backoff_ms)
         self._waiting.append(one)
+
+    def stop(self) -> None:
+        """Share groups are switched off: give all questions up."""
+        given_up = [*self._sent.values(), *self._waiting]
+        self._sent, self._waiting = {}, []
+        for one in given_up:
+            one.done(one.unanswered)
 
     def tick(self, now_ms: int) -> None:
         """Ask again what is due, give up what has waited for too long."""

@@ -82,11 +82,14 @@ class ShareSessions:
         return session
 
     def change(self, session: ShareSession, come: Iterable[Key], gone: Iterable[Key]) -> list[Key]:
-        """Note what comes and goes; return what has gone."""
+        """Note what comes and goes; return what has gone.
+
+        What does both goes: clients name a partition that they give up once more, for its last acknowledgements.
+        """
+        session.places.update(dict.fromkeys(come))
         left = [place for place in gone if place in session.places]
         for place in left:
             del session.places[place]
-        session.places.update(dict.fromkeys(come))
         return left
 
     def close(self, session: ShareSession) -> None:

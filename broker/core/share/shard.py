@@ -24,11 +24,19 @@ Done = Callable[[Code], None]
 
 
 class Entry(msgspec.Struct):
-    """A state, where its snapshot stands in the log, and how many updates have followed it."""
+    """A state, where its snapshot stands in the log, and how many updates have followed it.
+
+    `before`: where the log must begin for it as long as the snapshot may still be lost.
+    """
 
     state: ShareState
     snapshot_at: int
+    before: int
     updates: int = 0
+
+    def needs(self, high_watermark: int) -> int:
+        """Return where the log must begin for the state."""
+        return self.snapshot_at if self.snapshot_at < high_watermark else self.before
 
 
 class ShareShard:
@@ -56,7 +64,7 @@ class ShareShard:
         elif item.value is None:
             self.entries.pop(key, None)
         else:
-            self.entries[key] = Entry(records.decode_snapshot(item.value), item.offset)
+            self.entries[key] = Entry(records.decode_snapshot(item.value), item.offset, item.offset)
 
     def end(self, header: BatchHeader, *, commit: bool) -> None:
         """Take a marker: this log has none."""
@@ -100,8 +108,9 @@ class ShareShard:
         Return whether the log's start has moved.
         """
         log = self.log.replica.log
-        oldest = min((entry.snapshot_at for entry in self.entries.values()), default=log.high_watermark)
-        moved = log.advance_start(min(oldest, log.high_watermark))
+        watermark = log.high_watermark
+        oldest = min((entry.needs(watermark) for entry in self.entries.values()), default=watermark)
+        moved = log.advance_start(min(oldest, watermark))
         for key, entry in self.entries.items():
             if entry.snapshot_at < below:
                 state = entry.state
@@ -110,9 +119,11 @@ class ShareShard:
         return moved
 
     def _snapshot(self, key: ShareKey, state: ShareState, now_ms: int, done: Done) -> None:
-        at = self.log.replica.log.end
+        log, old = self.log.replica.log, self.entries.get(key)
+        at = log.end
+        before = at if old is None else old.needs(log.high_watermark)
         self._write(records.encode_key(records.SNAPSHOT, key), records.encode_snapshot(state), now_ms, done)
-        self.entries[key] = Entry(state, at)
+        self.entries[key] = Entry(state, at, before)
 
     def _write(self, key: bytes, value: bytes | None, now_ms: int, done: Done) -> None:
         self.log.write(record.batch_of([(key, value)], timestamp_ms=now_ms), now_ms, done)

@@ -44,9 +44,15 @@ class Shares:
         self.fetching = ShareFetching(config, replicas, storage, out, self.leading, image=image)
 
     def switch(self, *, on: bool) -> None:
-        """Switch share groups on or off."""
-        self.is_on = on
+        """Switch share groups on or off; nobody is left without an answer."""
+        if on == self.is_on:
+            return
+        self.is_on = self.persister.is_on = on
         self._replicas.watch = self.fetching.watch if on else None
+        if not on:
+            self.fetching.stop()
+            self.leading.stop()
+            self.persister.stop()
 
     @property
     def deadline_ms(self) -> int:

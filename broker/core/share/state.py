@@ -80,19 +80,14 @@ class ShareState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def combined(old: Iterable[Batch], new: Iterable[Batch], start: int) -> tuple[Batch, ...]:
-    """Return old batches with new ones in their place, from `start` on; equal neighbours are one."""
+    """Return old batches with new ones in their place, from `start` on; equal neighbours are one.
+
+    What is done stays so, and nothing was delivered less often than before: a write that comes a second time, after
+    others that followed it, changes nothing.
+    """
     batches = list(old)
     for batch in new:
-        kept: list[Batch] = []
-        for one in batches:
-            if one.last < batch.first or one.first > batch.last:
-                kept.append(one)
-                continue
-            if one.first < batch.first:
-                kept.append(msgspec.structs.replace(one, last=batch.first - 1))
-            if one.last > batch.last:
-                kept.append(msgspec.structs.replace(one, first=batch.last + 1))
-        batches = [*kept, batch]
+        batches = _placed(batches, batch)
     found: list[Batch] = []
     for batch in sorted(batches, key=lambda one: one.first):
         if batch.last < start:
@@ -105,6 +100,33 @@ def combined(old: Iterable[Batch], new: Iterable[Batch], start: int) -> tuple[Ba
         else:
             found.append(clipped)
     return tuple(found)
+
+
+def _placed(batches: list[Batch], batch: Batch) -> list[Batch]:
+    """Return the batches with another one, but where it is of the past."""
+    kept: list[Batch] = []
+    at = batch.first  # what of the new batch lies before is placed
+    for one in sorted(batches, key=lambda one: one.first):
+        if one.last < batch.first or one.first > batch.last:
+            kept.append(one)
+            continue
+        if one.first < batch.first:
+            kept.append(msgspec.structs.replace(one, last=batch.first - 1))
+        if one.last > batch.last:
+            kept.append(msgspec.structs.replace(one, first=batch.last + 1))
+        if _is_of_the_past(batch, one):
+            first, last = max(one.first, batch.first), min(one.last, batch.last)
+            if at < first:
+                kept.append(msgspec.structs.replace(batch, first=at, last=first - 1))
+            kept.append(msgspec.structs.replace(one, first=first, last=last))
+            at = last + 1
+    if at <= batch.last:
+        kept.append(msgspec.structs.replace(batch, first=at))
+    return kept
+
+
+def _is_of_the_past(new: Batch, old: Batch) -> bool:
+    return old.state in _DONE or (new.state not in _DONE and new.count < old.count)
 
 
 # Records.

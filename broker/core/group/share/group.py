@@ -43,8 +43,8 @@ class ShareGroup:
         self.target: dict[str, Places] = {}
         self.current: dict[str, ShareCurrent] = {}
         self.states = ShareStates()
-        self.initializing: dict[Place, None] = {}
-        """Of these a state is being made."""
+        self.changing: dict[Place, None] = {}
+        """Of these a state is being made, set or forgotten: nobody else may do so meanwhile."""
         self.sessions: dict[str, int] = {}
         """Until when a member must be heard of."""
         self.due_ms = 1 << 62

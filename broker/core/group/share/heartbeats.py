@@ -90,7 +90,7 @@ class ShareHeartbeats:
         self._coordinator.change_share(shard, group, changes, done)
         group.sessions[member_id] = now_ms + self._setting(group, "share.session.timeout.ms")
         self._coordinator.watch(shard, group)
-        self._make_states(shard, group, now_ms)
+        self._make_states(shard, group)
 
     def group(self, shard: GroupShard, name: str, *, makes: bool) -> ShareGroup:
         """Return the group, a new one if it may be made. Raise Refused."""
@@ -161,26 +161,40 @@ class ShareHeartbeats:
 
     # States at the share coordinator.
 
-    def _make_states(self, shard: GroupShard, group: ShareGroup, now_ms: int) -> None:
-        """Have a state made of each partition that somebody subscribes to."""
-        image, known = self._coordinator.image(), set(group.states.places)
-        topics = dict.fromkeys(topic for member in group.members.values() for topic in self._topics(member))
-        for place in [(topic, index) for topic in topics for index in image.topics[topic].partitions]:
-            if place in known or place in group.initializing:
-                continue
-            self._make_state(shard, group, place, now_ms)
+    def _make_states(self, shard: GroupShard, group: ShareGroup) -> None:
+        """Have a state made of each partition that somebody subscribes to, when the group's epoch is replicated.
 
-    def _make_state(self, shard: GroupShard, group: ShareGroup, place: Place, now_ms: int) -> None:
+        In an epoch that nobody else knows of, a coordinator that was deposed would begin anew what its successor's
+        members use.
+        """
+        if not self._without_state(group):
+            return
+        epoch = group.epoch
+
+        def replicated(code: Code) -> None:
+            if code is not Code.NOT_LEADER_OR_FOLLOWER and self._coordinator.is_current_share(shard, group):
+                for place in self._without_state(group):
+                    self._make_state(shard, group, place, epoch)
+
+        shard.log.when_replicated(replicated)
+
+    def _without_state(self, group: ShareGroup) -> list[Place]:
+        image, known = self._coordinator.image(), {*group.states.places, *group.changing}
+        topics = dict.fromkeys(topic for member in group.members.values() for topic in self._topics(member))
+        places = [(topic, index) for topic in topics for index in image.topics[topic].partitions]
+        return [place for place in places if place not in known]
+
+    def _make_state(self, shard: GroupShard, group: ShareGroup, place: Place, epoch: int) -> None:
         def done(result: Any) -> None:
             self._made(shard, group, place, result)
 
-        group.initializing[place] = None
+        group.changing[place] = None
         key = ShareKey(group.name, *place)
-        self._coordinator.persister.initialize(key, group.epoch, UNKNOWN_START, done, now_ms)
+        self._coordinator.persister.initialize(key, epoch, UNKNOWN_START, done, self._coordinator.now_ms)
 
     def _made(self, shard: GroupShard, group: ShareGroup, place: Place, result: Any) -> None:
         """A state is made, or not: the next heartbeat tries again. Note all that are made at once."""
-        group.initializing.pop(place, None)
+        group.changing.pop(place, None)
         if result.error_code or not self._coordinator.is_current_share(shard, group):
             return
         image = self._coordinator.image()

@@ -11,7 +11,7 @@ made anew, in that later epoch, when somebody subscribes. Kafka: GroupCoordinato
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from broker.core.errors import Code, Refused
@@ -202,6 +202,7 @@ class ShareOffsets:
             changes: list[ShareChange] = [(Key(GROUP, group.name), GroupEpoch(epoch, group.topics_hash))]
 
             def made(results: Results) -> None:
+                _let_go(group, wanted)
                 there = [
                     place for place, result in results.items() if not result.error_code and place[0] in image.topics
                 ]
@@ -218,6 +219,7 @@ class ShareOffsets:
                 if code:
                     refuse(code)
                     return
+                group.changing.update(dict.fromkeys(wanted))
                 gathered(
                     list(wanted),
                     lambda place, settle: self._coordinator.persister.initialize(
@@ -280,6 +282,7 @@ class ShareOffsets:
         names = dict(group.states.names)
 
         def deleted(results: Results) -> None:
+            _let_go(group, places)
             back = [place for place, result in results.items() if result.error_code]
             if back:
                 self._note(shard, group, [*group.states.places, *back], names, lambda code: done(code, results))
@@ -288,6 +291,7 @@ class ShareOffsets:
 
         def struck(code: Code) -> None:
             if code:
+                _let_go(group, places)
                 done(code, {})
                 return
             gathered(
@@ -298,10 +302,17 @@ class ShareOffsets:
 
         left = [place for place in group.states.places if place not in places]
         epoch: ShareChange = (Key(GROUP, group.name), GroupEpoch(group.epoch + 1, group.topics_hash))
+        group.changing.update(dict.fromkeys(places))
         try:
             self._coordinator.change_share(shard, group, [epoch, group.with_states(left, {})], struck)
         except Refused as refused:
+            _let_go(group, places)
             done(refused.code, {})
+
+
+def _let_go(group: ShareGroup, places: Iterable[Place]) -> None:
+    for place in places:
+        group.changing.pop(place, None)
 
 
 def _altered(index: int, result: Any) -> wire.AlteredPartition:
