@@ -2,8 +2,10 @@
 
 Old is a segment whose greatest timestamp (the records', or the leader's with LogAppendTime) is more than
 `retention.ms` behind this node's clock; too many are those without which the log still has `retention.bytes`. Nothing
-at or past the high watermark goes. A last segment that is too old itself is rolled first: then it goes like any other.
-The leader decides, and followers take its log start over. Kafka: UnifiedLog.deleteOldSegments.
+at or past the high watermark goes. A last segment that is too old itself, when all others go, is rolled and goes, too.
+It is not rolled for nothing: a segment without a record leaves no file, and compaction of the one before would let the
+log's end fall with the next start. The leader decides, and followers take its log start over. Kafka:
+UnifiedLog.deleteOldSegments.
 """
 
 from __future__ import annotations
@@ -20,8 +22,6 @@ class Retention:
         """Delete what may go; return whether the log's start has moved."""
         if not cleanup.delete:
             return False
-        if self.is_too_old(log.segments[-1], cleanup, now_ms) and log.high_watermark >= log.end:
-            log.roll()
         start = log.start
         excess = log.size - cleanup.retention_bytes if cleanup.retention_bytes >= 0 else -1
         for segment, following in zip(log.segments, log.segments[1:], strict=False):
@@ -31,6 +31,9 @@ class Retention:
             if not (self.is_too_old(segment, cleanup, now_ms) or self.is_too_many(excess)):
                 break
             start = following.base
+        else:
+            if self.is_too_old(log.segments[-1], cleanup, now_ms) and log.high_watermark >= log.end:
+                start = log.roll().base
         return log.advance_start(start)
 
     def is_too_old(self, segment: Segment, cleanup: CleanupConfig, now_ms: int) -> bool:

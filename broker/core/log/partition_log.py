@@ -348,6 +348,8 @@ class PartitionLog:
         self.segments = [Segment(offset)]
         self.start = self.end = self.high_watermark = self.recovery_point = offset
         self.epochs, self.producers, self.aborted = Epochs(), Producers(), AbortedIndex()
+        snapshots = [name for name in self._storage.files(self.name) if name.endswith(".producers")]
+        self._out.writes += [Remove(name) for name in snapshots]
         self._save_epochs()
         self._save_start()
         self.note_cleaned(Cleaned(compacted_to=offset, horizon=max(self.cleaned.horizon, horizon)))
@@ -412,12 +414,23 @@ class PartitionLog:
                 epoch, producers = Producers.load(self._storage.load(name) or b"")
             except msgspec.MsgspecError:
                 continue
-            if epoch != self._epoch_before(int(stem)):
-                continue  # of a log that was truncated since; equal epochs at one offset mean equal prefixes
+            if not self._is_ours(int(stem), epoch):
+                continue
             offset, self.producers = int(stem), producers
             break
         self._replay(offset)
         self.producers.replicated(self.high_watermark)
+
+    def _is_ours(self, offset: int, epoch: int) -> bool:
+        """Return whether a snapshot at the offset is of this log, not of one that was truncated since.
+
+        Equal epochs at one offset mean equal prefixes. What is at or below the log's start is committed: there only an
+        epoch of the future tells of another log, since epochs that ended before the start are not known any more.
+        """
+        if offset > self.start:
+            return epoch == self._epoch_before(offset)
+        entries = self.epochs.entries()
+        return offset >= self.segments[0].base and (not entries or epoch <= entries[0][0])
 
     def _replay(self, offset: int) -> None:
         for segment in self.segments:

@@ -43,6 +43,19 @@ def test_an_old_segment_behind_a_young_one_stays():
     assert log.log.start == 0
 
 
+def test_an_active_segment_that_can_not_go_is_not_rolled():
+    log = log_of(5000)
+    log.now_ms = 1000
+    log.send((b"a", None))
+    end = log.log.end
+    assert not apply(log, 5500, retention_ms=1000)
+    for now_ms in (6000, 9000):  # the first pass dates the tombstone, the second one may take it
+        log.now_ms = now_ms
+        log.compact()
+    log.restart()
+    assert log.log.end == end, "no offset is given twice"
+
+
 def test_an_active_segment_that_expired_is_rolled_and_goes():
     log = log_of(1000, 2000)
     assert apply(log, 9000, retention_ms=1000)
