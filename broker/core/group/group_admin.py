@@ -167,14 +167,12 @@ def _delete_one(coordinator: GroupCoordinator, shard: GroupShard, name: str, set
     gone = [] if consumers is None else consumers.tombstones()
 
     def done(code: Code) -> None:
-        if not code and (group is None or group.state is State.EMPTY):
-            if shard.groups.get(name) is group:
-                shard.groups.pop(name, None)
-            for key in offsets:
-                shard.offsets.pop(key, None)
+        for key in offsets if not code else ():
+            shard.offsets.pop(key, None)
         settle(code)
 
     coordinator.write(shard, [*records, *((consumer_key(key), None) for key, _ in gone)], done)
+    shard.groups.pop(name, None)  # at once: who joins from now on begins another group of this name
     for key, _ in gone:
         shard.apply_consumer(key, None)
 

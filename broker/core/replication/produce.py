@@ -37,7 +37,7 @@ from broker.wire.messages.produce import (
 from broker.wire.primitives import NO_UUID
 
 ALL = -1
-INTERNAL = frozenset({"__transaction_state", "__consumer_offsets"})
+INTERNAL = frozenset({"__transaction_state", "__consumer_offsets", "__share_group_state"})
 V2_FROM_PRODUCE = 12
 """From this version on a producer leaves it to the leader to add the partition to its transaction."""
 _NOT_VERIFIED = "not part of an ongoing transaction, or its coordinator can't be asked"

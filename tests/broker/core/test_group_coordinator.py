@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from broker.core.errors import Code
+from broker.core.ready import Request
 from broker.wire.messages.delete_groups import DeleteGroupsRequest
 from broker.wire.messages.describe_groups import DescribeGroupsRequest
 from broker.wire.messages.find_coordinator import FindCoordinatorRequest
@@ -169,4 +170,29 @@ def test_groups_are_described_listed_and_deleted():
     assert committed(network) == -1
     assert call(network, coordinator(network), delete).results[0].error_code == Code.GROUP_ID_NOT_FOUND
     network.crash(coordinator(network), power=False)
+    assert committed(network) == -1
+
+
+def test_a_group_that_somebody_joins_while_it_is_deleted_is_another_one():
+    network = ready()
+    member = joined(network)
+    assert commit(network, 4, member.generation_id, member.member_id) == Code.NONE
+    node = coordinator(network)
+    leave = LeaveGroupRequest(group_id="g", members=(MemberIdentity(member_id=member.member_id),))
+    assert call(network, node, leave, 3).members[0].error_code == Code.NONE
+    join = JoinGroupRequest(
+        group_id="g",
+        session_timeout_ms=800,
+        rebalance_timeout_ms=800,
+        protocol_type="consumer",
+        protocols=(JoinGroupRequestProtocol(name="range", metadata=b"m"),),
+    )
+    for request_id, message in (("delete", DeleteGroupsRequest(groups_names=("g",))), ("join", join)):
+        network.deliver(node, Request(("client", request_id), message, version=3))
+    assert not network.client_replies.keys() & {("client", "delete"), ("client", "join")}, "nothing is replicated yet"
+    assert network.run(until=lambda: network.client_replies.keys() >= {("client", "delete"), ("client", "join")})
+    assert network.client_replies["client", "delete"].results[0].error_code == Code.NONE
+    assert network.client_replies["client", "join"].generation_id == 1
+    assert committed(network) == -1, "as it is for the next coordinator"
+    network.crash(node, power=False)
     assert committed(network) == -1

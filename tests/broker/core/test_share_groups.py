@@ -405,3 +405,11 @@ def test_partitions_that_come_later_are_read_from_where_the_settings_say():
         network.run(50)
     assert place in two.assigned
     assert offsets(two.take(place)) == [(0, 1)]
+
+
+def test_nobody_writes_to_the_states_but_their_coordinators():
+    network = ready()
+    filled(network, 1)
+    Member(network, "one").join()
+    place = image(network).topic_ids[STATES], 0
+    assert produced(network, place, b"nonsense").error_code == Code.INVALID_TOPIC_EXCEPTION
