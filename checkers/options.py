@@ -92,6 +92,8 @@ _FOREIGN = "existing"
 def options_of_scenario(scenario: Mapping[str, Any]) -> CheckOptions:
     """Return the options that a run's scenario.json implies (see harness.scenario.Scenario for its fields).
 
+    Raises ValueError for a setting that has to be a number and is none.
+
     Fault names are taken from `nemesis` ("a,b" and "a+b"); `all` stands for whichever are injected.
     """
     of_brokers, of_topics = scenario.get("broker_config", {}), scenario.get("topic_config", {})
@@ -112,9 +114,9 @@ def options_of_scenario(scenario: Mapping[str, Any]) -> CheckOptions:
         keep_producers=scenario.get("keep_producers", defaults.keep_producers),
         unclean_election=str(config.get("unclean.leader.election.enable", "")).lower() == _TRUE,
         compacted=compacted,
-        delete_retention_ms=int(config.get("delete.retention.ms", defaults.delete_retention_ms)),
-        min_compaction_lag_ms=int(config.get("min.compaction.lag.ms", defaults.min_compaction_lag_ms)),
-        producers_expire_ms=int(config.get("producer.id.expiration.ms", defaults.producers_expire_ms)),
+        delete_retention_ms=_whole(config, "delete.retention.ms", defaults.delete_retention_ms),
+        min_compaction_lag_ms=_whole(config, "min.compaction.lag.ms", defaults.min_compaction_lag_ms),
+        producers_expire_ms=_whole(config, "producer.id.expiration.ms", defaults.producers_expire_ms),
         clocks_differ=any(name.startswith(_CLOCKS) for name in config),
         late_ends=scenario.get("transaction_protocol") == 1 and _latest_ms(config) > PATIENCE_MS,
         unsynced_loss=loses_power and not is_synced,
@@ -133,8 +135,16 @@ def _of_all_topics(of_brokers: Mapping[str, str]) -> dict[str, str]:
     said = {_OF_ALL_TOPICS[name]: value for name, value in of_brokers.items() if name in _OF_ALL_TOPICS}
     for name, unit_ms in _COARSER.items():
         if name in of_brokers and "retention.ms" not in said:
-            said["retention.ms"] = str(int(of_brokers[name]) * unit_ms)
+            said["retention.ms"] = str(_whole(of_brokers, name, 0) * unit_ms)
     return said
+
+
+def _whole(config: Mapping[str, str], name: str, default: int) -> int:
+    value = config.get(name, default)
+    try:
+        return int(value)
+    except ValueError:
+        raise ValueError(f"{name}={value}: it must be a whole number") from None
 
 
 def _latest_ms(config: Mapping[str, str]) -> float:
@@ -153,5 +163,5 @@ def _retention_ms(config: Mapping[str, str]) -> int | None:
     """Return retention.ms where records may expire during a run; retention.bytes counts as no time at all."""
     if str(config.get("retention.bytes", "-1")) != "-1":
         return 0
-    limit = int(config.get("retention.ms", -1))
+    limit = _whole(config, "retention.ms", -1)
     return limit if 0 <= limit < LONG_MS else None

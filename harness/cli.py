@@ -8,6 +8,7 @@ them, so that `--help` and small checks are quick.
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +16,7 @@ from typing import Annotated, Any
 import click
 import typer
 
-from harness.exits import BROKEN, CORRECTABLE, STOPPED
+from harness.exits import BROKEN, CORRECTABLE, STOPPED, let_go_of_stdout
 
 app = typer.Typer(
     name="harness",
@@ -402,8 +403,19 @@ def main() -> None:
 
 def guarded(arguments: list[str]) -> int:
     """Run a command and return its exit status; bad input and failures become one line on stderr."""
+    status = _guarded(arguments)
     try:
-        return int(app(args=arguments, standalone_mode=False) or 0)
+        sys.stdout.flush()
+    except BrokenPipeError:  # else Python says so at its exit, with a status of its own
+        let_go_of_stdout()
+    return status
+
+
+def _guarded(arguments: list[str]) -> int:
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context("harness", arguments) as context:  # typer's own main would swallow Ctrl-C in silence
+            return int(command.invoke(context) or 0)
     except typer.Exit as stop:
         return stop.exit_code
     except (KeyboardInterrupt, typer.Abort):
@@ -414,9 +426,14 @@ def guarded(arguments: list[str]) -> int:
     except click.ClickException as error:
         return _say(f"{error.format_message()} (see `harness --help`)", CORRECTABLE)
     except BrokenPipeError:
+        let_go_of_stdout()
         return BROKEN
     except Exception as error:  # noqa: BLE001  the door to the shell: what went wrong is one line and a status
         return _failed(error)
+
+
+OF_THE_MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE})
+"""What the machine lacks is no bug of the harness: a full or read-only disk, no more files."""
 
 
 def _failed(error: Exception) -> int:
@@ -430,6 +447,9 @@ def _failed(error: Exception) -> int:
             return _say(str(error), CORRECTABLE)
         case ClusterError():
             return _say(str(error), BROKEN)
+        case OSError(errno=number) if number in OF_THE_MACHINE:
+            where = f": {error.filename}" if error.filename else ""
+            return _say(f"{error.strerror}{where} (of the machine, not of Kafka: make room, or see --results)", BROKEN)
         case _:
             return _say(crash.describe(error), BROKEN)
 

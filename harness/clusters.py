@@ -14,6 +14,7 @@ from harness.cluster.api import Cluster, ClusterSpec, Killable, UsageError
 from harness.cluster.observer import observer_of
 from harness.exits import BROKEN, VALID
 from harness.options import EXISTING
+from harness.swarm import SIMULATED
 
 
 def _folder(provider: str, name: str, results: Path) -> Path:
@@ -24,12 +25,17 @@ def up(provider: str, name: str, results: Path, *, print_bootstrap: bool, **fiel
     """Start a cluster and leave it running; raises UsageError if one of that name is there already."""
     if provider == EXISTING:
         raise UsageError("an existing cluster is somebody else's: it can't be started here")
+    if provider == SIMULATED:
+        catalog.provider(provider).from_handles({})  # refuses: there is nothing that could be left running
     folder = _folder(provider, name, results)
     handles = folder / store.CLUSTER
     if handles.exists():
         stop = f"harness cluster down --cluster {provider} --name {name}"
         raise UsageError(f"{provider} cluster {name!r} exists already; stop it with `{stop}`")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise store.StoreError(f"can't make {folder}: {error.strerror or error}") from error
     cluster = catalog.provider(provider).create(ClusterSpec(name=store.slug(name), folder=folder, **fields))
     store.write_json(handles, cluster.describe())
     try:

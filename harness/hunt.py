@@ -9,6 +9,7 @@ from harness import catalog, hunted, hunting
 from harness import run as runs
 from harness.commit import commit
 from harness.exits import VALID
+from harness.options import finite
 from harness.permitted import PERMITS
 from harness.scorebook import Book
 
@@ -34,6 +35,9 @@ def score(
 ) -> int:
     """Hunt bugs (all, or those named with commas; `none`), run clean seeds, print the table; return the exit status."""
     names = [] if only == "none" else [catalog.bug(name).name for name in only.split(",")] if only else [*catalog.BUGS]
+    finite("--minutes", minutes)
+    if write is not None:
+        hunted.parts(write)  # refused now, not after hours
     folder = runs.new_folder(results, "bugs").resolve()
     pages = Book(book or folder / "attempts.jsonl")
     pages.begin(commit() or "unknown")

@@ -90,11 +90,17 @@ def _clean(score: Score) -> list[str]:
 
 def put(path: Path, text: str) -> None:
     """Replace what stands between the marks; raises UsageError where they are missing."""
+    before, after = parts(path)
+    path.write_text(f"{before}{BEGIN}\n{text}{END}{after}")
+
+
+def parts(path: Path) -> tuple[str, str]:
+    """Return what stands before and after the marks; raises UsageError where they are missing."""
     try:
-        before, begin, rest = path.read_text().partition(BEGIN)
+        before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
     except OSError as error:
         raise UsageError(f"--write {path}: {error.strerror}") from error
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise UsageError(f"--write {path}: it must hold the lines {BEGIN} and {END}")
-    path.write_text(f"{before}{BEGIN}\n{text}{END}{after}")
+    return before, after

@@ -21,7 +21,7 @@ from harness import soak as soaking
 from harness.cluster.api import Cluster, ClusterError, ClusterSpec, UsageError
 from harness.equipment import RealEquipment
 from harness.exits import BROKEN, STOPPED, VALID, of_verdict
-from harness.options import EXISTING, default_scenario, duration_s
+from harness.options import EXISTING, default_scenario, duration_s, finite
 from harness.report.html import write_report
 from harness.report.junit import write_junit
 from harness.report.terminal import LiveView, verdict_table
@@ -163,6 +163,7 @@ def soak(
 ) -> int:
     """Run seeded scenarios one after another; print a line for each; return the worst run's exit status."""
     seconds = duration_s("--duration", duration)
+    finite("--time-limit", time_limit_s)
     bases = [default_scenario(cluster=cluster, time_limit_s=time_limit_s, seed=seed) for cluster in clusters]
     limits = soaking.Limits(seconds=seconds, keep=keep, max_bytes=int(max_disk_gb * 1e9))
     combinations = len(bases) * len(workloads) * len(nemeses)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import secrets
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from typing import Any, Literal, cast, get_args
 
 import msgspec
 
+from checkers.options import options_of_scenario
 from harness import swarm
 from harness.catalog import WORKLOADS
 from harness.clients.settings import refuse_impossible
@@ -35,6 +37,17 @@ Simulated time is cheap, and the simulated network, disks and time-outs may be s
 """
 
 
+_OPTIONS = {"fault_interval_s": "--nemesis-interval", "fault_length_s": "--nemesis-length"}
+"""Options that have other names than their fields."""
+
+
+def finite(option: str, value: float) -> float:
+    """Return the number; raises UsageError for `nan` and `inf`, which parse as numbers."""
+    if not math.isfinite(value):
+        raise UsageError(f"{option} {value}: it must be a number")
+    return value
+
+
 def scenario(*, fixed: frozenset[str] | None = None, by_hand: frozenset[str] = frozenset(), **given: Any) -> Scenario:
     """Return the scenario of `harness run`'s options; raises UsageError naming the option and what it may be.
 
@@ -46,6 +59,8 @@ def scenario(*, fixed: frozenset[str] | None = None, by_hand: frozenset[str] = f
     for name, default in timing.items():
         if fields[name] is None:
             fields[name] = default
+    for name in timing.keys() | {"time_limit_s", "rate", "abort_rate", "crash_interval_s", "transaction_timeout_s"}:
+        finite(_OPTIONS.get(name, f"--{name.removesuffix('_s').replace('_', '-')}"), fields[name])
     if fields["seed"] is None:
         fields["seed"] = secrets.randbits(SEED_BITS)
     fields["isolation"] = _one_of("--isolation", given["isolation"], get_args(Isolation))
@@ -88,6 +103,10 @@ def _refuse(made: Scenario) -> None:
     if made.bug and made.cluster not in OURS:
         raise UsageError(f"--bug {made.bug} needs our own broker: --cluster {' or '.join(OURS)}, not {made.cluster}")
     refuse_impossible(made)
+    try:
+        options_of_scenario(msgspec.to_builtins(made))
+    except ValueError as error:
+        raise UsageError(f"--topic-config or --broker-config {error}") from error
 
 
 def _one_of(option: str, value: str, allowed: Sequence[str]) -> Literal["all"]:

@@ -27,6 +27,7 @@ from harness.cluster.simulated import PROVIDER, SimulatedCluster
 from harness.exits import of_verdict
 from harness.history import Op, read_lines
 from harness.launch import spec_of
+from harness.options import finite
 from harness.report.html import write_report
 from harness.report.junit import write_junit
 from harness.report.terminal import verdict_table
@@ -71,6 +72,7 @@ def shrink(
 
     Raises UsageError for a run that is no simulated one, did not fail, or does not fail again.
     """
+    finite("--budget", budget_s)
     case = read(folder)
     verdict = store.read_json(folder / store.VERDICT)
     if verdict["valid"] is not False:

@@ -83,11 +83,19 @@ def _warn(line: str) -> None:
 def _options(history: Path, flags: Mapping[str, Any]) -> CheckOptions:
     base = CheckOptions()
     if history.is_dir() and (history / store.SCENARIO).exists():
-        base = options_of_scenario(store.read_json(history / store.SCENARIO))
+        base = _of_scenario(history / store.SCENARIO)
     try:
         return msgspec.convert(msgspec.to_builtins(base) | flags, CheckOptions)
     except msgspec.ValidationError as error:
         raise HistoryError(f"options of check: {error}") from error
+
+
+def _of_scenario(path: Path) -> CheckOptions:
+    scenario = store.read_json(path)
+    try:
+        return options_of_scenario(scenario)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise store.StoreError(f"can't read {path}: {error}") from error
 
 
 def _print(judgement: Judgement, history: Path) -> None:

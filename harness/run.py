@@ -5,7 +5,8 @@ faults healed, logs collected, cluster down -> the history judged, verdict.json 
 next step of it that can still be taken is taken: faults are healed and the cluster is removed even when the run fails,
 and a history that was begun can be judged with `harness check`.
 
-Ctrl-C once ends the main phase early: the run still heals, drains, checks and reports. Twice stops after healing.
+Ctrl-C once ends the main phase early: the run still heals, drains, checks and reports. Twice stops after healing. While
+the cluster is taken down, or the history is judged, one changes nothing: the end of it is what was asked for.
 """
 
 from __future__ import annotations
@@ -142,9 +143,10 @@ def execute(
         keys = equipment.prepare(scenario, cluster)
         watched = options if fail_fast else None
         drive(scenario, workload, cluster, equipment, keys=keys, folder=folder, view=view, watched=watched)
-    view.phase("check")
-    judgement = judge(folder / store.HISTORY, options)
-    store.write_json(folder / store.VERDICT, judgement.verdict_json())
+    with _bearing_one_interrupt():
+        view.phase("check")
+        judgement = judge(folder / store.HISTORY, options)
+        store.write_json(folder / store.VERDICT, judgement.verdict_json())
     return Run(folder=folder, scenario=scenario, judgement=judgement)
 
 
@@ -211,18 +213,37 @@ def _interruptible(post: Callable[[Op], None], stop: Callable[[], None]) -> Iter
 
 
 @contextmanager
+def _bearing_one_interrupt() -> Iterator[None]:
+    """Go on after one Ctrl-C: the run is ending as it is, and what it started must not be left behind."""
+    pressed = 0
+
+    def handle(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal pressed
+        pressed += 1
+        if pressed > 1:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
 def _down_at_the_end(cluster: Cluster, folder: Path, view: View) -> Iterator[None]:
     """Collect logs and take the cluster down, however the run ends; what `down` heals with it needs no other heal."""
     try:
         yield
     finally:
-        view.phase("teardown")
-        try:
-            if isinstance(cluster, Logged):
-                cluster.collect(folder / store.NODES)
-        finally:
-            cluster.down()
-            store.finish(folder)
+        with _bearing_one_interrupt():
+            view.phase("teardown")
+            try:
+                if isinstance(cluster, Logged):
+                    cluster.collect(folder / store.NODES)
+            finally:
+                cluster.down()
+                store.finish(folder)
 
 
 def new_folder(results: Path, name: str) -> Path:

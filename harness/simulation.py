@@ -17,7 +17,7 @@ from harness import store
 from harness.client import AsyncClients
 from harness.clients.simulated.client import SimulatedClients
 from harness.clients.simulated.probe import SimulatedProbes
-from harness.cluster.api import Cluster, ClusterError, Node, Observer
+from harness.cluster.api import Cluster, ClusterError, Node, Observer, UsageError
 from harness.cluster.observer import answer, holds
 from harness.cluster.simulated import SimulatedCluster, SimulatedObserver, VirtualClock
 from harness.generator import SECOND_NS, Generator
@@ -60,6 +60,8 @@ class SimulatedEquipment:
         try:
             return task.result()
         except Exception as error:
+            if getattr(error, "name", "") == "INVALID_CONFIG":
+                raise UsageError(f"--topic-config is refused: {getattr(error, 'message', error)}") from error
             raise ClusterError(f"cluster {cluster.name}: its topics could not be made: {error}") from error
 
     def _clients(self, scenario: Scenario, post: Callable[[Op], None]) -> SimulatedClients:

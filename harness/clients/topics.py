@@ -27,7 +27,7 @@ LOOK_EVERY_S: Final = 0.2
 METADATA_S: Final = 5.0
 
 _CALLERS_FAULT: Final[Mapping[int, str]] = {
-    KafkaError.TOPIC_ALREADY_EXISTS: "it exists already, with other records: use a fresh cluster or --prefix",
+    KafkaError.TOPIC_ALREADY_EXISTS: "it exists already, with other records: use a fresh cluster",
     KafkaError.INVALID_REPLICATION_FACTOR: "--replication {replication}: the cluster has not so many brokers",
     KafkaError.INVALID_CONFIG: "--topic-config is refused",
     KafkaError.INVALID_PARTITIONS: "--partitions {partitions} is refused",

@@ -110,8 +110,22 @@ def _write(target: Path, told: _Told) -> Path:
         scripts=scripts,
         script_hashes=" ".join(_hash(script) for script in scripts),
     )
-    target.write_text(text, encoding="utf-8")
+    _put(target, text)
     return target
+
+
+def _put(target: Path, text: str) -> None:
+    """Write the page whole or not at all: half of one, from a full disk, would be read as one that found nothing."""
+    if target.exists() and not target.is_file():  # a device, or a folder, which is refused
+        target.write_text(text, encoding="utf-8")
+        return
+    temporary = target.with_name(f".{target.name}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(target)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _run(folder: Path, judgement: Judgement | None) -> _Told:

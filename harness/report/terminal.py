@@ -24,6 +24,7 @@ from rich.text import Text
 
 from checkers.judgement import Judgement
 from harness.commit import commit
+from harness.exits import let_go_of_stdout
 from harness.history import HARNESS, NEMESIS, Op
 from harness.report import words
 from harness.report.command import repeat_command
@@ -222,6 +223,15 @@ def _fault(fault: FaultNow, shot: Snapshot) -> Text:
     return text
 
 
+class _Patient(Console):
+    """A console whose reader may go away: the exit status is the verdict's all the same, not rich's own 1."""
+
+    def on_broken_pipe(self) -> None:
+        """Write on into nothing."""
+        self.quiet = True
+        let_go_of_stdout()
+
+
 def verdict_table(
     judgement: Judgement | Mapping[str, Any],
     *,
@@ -236,7 +246,7 @@ def verdict_table(
     """
     judged = from_judgement(judgement) if isinstance(judgement, Judgement) else Judged(verdict=judgement)
     faults = judgement.faults if isinstance(judgement, Judgement) else []
-    out = console or Console(highlight=False)
+    out = console or _Patient(highlight=False)
     width = min(out.width, WIDEST)
     word = words.verdict_word(judged.valid)
     out.print()
@@ -260,7 +270,7 @@ def verdict_table(
         out.print(Text(f"repeat       {repeat_command(scenario, folder)}"), soft_wrap=True)
         if scenario.cluster == SIMULATED and word != "valid" and (made_with := commit()) is not None:
             out.print(Text(f"commit       {made_with}"), soft_wrap=True)
-    if folder is not None:
+    if folder is not None and (folder / "report.html").exists():
         out.print(Text(f"report       {plain(folder / 'report.html')}"), soft_wrap=True)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -148,3 +150,90 @@ def test_the_installed_command_answers():
     done = subprocess.run([sys.executable, "-m", "harness.cli", "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert "check" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["run", "--cluster", "simulated", "--time-limit", "nan"], "--time-limit nan"),
+        (["run", "--cluster", "simulated", "--rate", "inf"], "--rate inf"),
+        (["run", "--cluster", "simulated", "--nemesis-interval", "nan"], "--nemesis-interval nan"),
+        (["run", "--cluster", "simulated", "--topic-config", "retention.ms=abc"], "retention.ms=abc"),
+        (["run", "--cluster", "simulated", "--broker-config", "log.retention.hours=x"], "log.retention.hours=x"),
+        (["run", "--cluster", "simulated", "--topic-config", "no.such.setting=1"], "--topic-config is refused"),
+        (["soak", "--cluster", "simulated", "--duration", "1s", "--time-limit", "nan"], "--time-limit nan"),
+        (["shrink", "--budget", "nan"], "--budget nan"),
+        (["bugs", "--score", "--only", "none", "--clean", "1", "--minutes", "nan"], "--minutes nan"),
+        (["bugs", "--score", "--only", "none", "--clean", "1", "--write", "no/such/file"], "--write no/such/file"),
+        (["cluster", "up", "--cluster", "simulated"], "lives inside its run"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused_in_one_line_before_anything_runs(arguments, named, tmp_path, capsys):
+    assert guarded([*arguments, "--results", str(tmp_path / "results")]) == 254
+    said = capsys.readouterr()
+    assert named in said.err
+    assert said.err.count("\n") == 1
+    assert "hunting" not in said.out
+    assert not list(tmp_path.glob("results/clusters/*"))
+
+
+def test_a_cluster_can_not_be_kept_in_what_is_no_folder(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert guarded(["cluster", "up", "--results", str(tmp_path / "file")]) == 254
+    assert "can't make" in capsys.readouterr().err
+
+
+def test_a_scenario_with_a_broken_setting_is_named(tmp_path, capsys):
+    written(tmp_path / "history.jsonl", VALID)
+    (tmp_path / "scenario.json").write_text('{"topic_config": {"retention.ms": "abc"}}')
+    assert guarded(["check", str(tmp_path)]) == 254
+    assert "scenario.json: retention.ms=abc" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_told_as_what_it_is(monkeypatch, capsys):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", "results/x/history.jsonl")
+
+    monkeypatch.setattr("harness.review.list_all", full)
+    assert guarded(["list"]) == 255
+    said = capsys.readouterr().err
+    assert said.startswith("harness: No space left on device: results/x/history.jsonl")
+    assert "bug" not in said
+
+
+def test_a_bug_is_one_line_even_where_its_traceback_can_not_be_written(monkeypatch, capsys):
+    def broken(*_, **__):
+        raise RuntimeError("broken")
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("harness.review.list_all", broken)
+    monkeypatch.setattr("tempfile.NamedTemporaryFile", full)
+    assert guarded(["list"]) == 255
+    said = capsys.readouterr().err
+    assert said.startswith("harness: internal error: RuntimeError: broken")
+    assert said.count("\n") == 1
+
+
+def test_ctrl_c_before_a_run_began_is_one_line_and_130(monkeypatch, capsys):
+    def pressed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("harness.review.list_all", pressed)
+    assert guarded(["list"]) == 130
+    assert capsys.readouterr().err == "harness: stopped\n"
+
+
+@pytest.mark.parametrize(("options", "may_be"), [([], {0}), (["--json"], {0, 255})])
+def test_a_reader_that_went_away_makes_no_valid_history_invalid(tmp_path, options, may_be):
+    read, write = os.pipe()
+    os.close(read)
+    history = written(tmp_path / "h.jsonl", VALID)
+    try:
+        call = [sys.executable, "-m", "harness.cli", "check", history, *options]
+        done = subprocess.run(call, stdout=write, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    finally:
+        os.close(write)
+    assert done.returncode in may_be, done.stderr
+    assert not done.stderr

@@ -158,3 +158,30 @@ def test_ctrl_c_twice_stops_after_taking_the_cluster_down(tmp_path):
         execute(tmp_path, cluster, Watch(twice))
     assert cluster.calls[-1] == "down"
     assert (tmp_path / store.HISTORY).stat().st_size > 0
+
+
+def test_one_ctrl_c_in_the_teardown_leaves_nothing_behind_and_still_judges(tmp_path):
+    class Slow(FakeCluster):
+        def collect(self, folder) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            super().collect(folder)
+
+    cluster = Slow()
+    watch = Watch(lambda name: os.kill(os.getpid(), signal.SIGINT) if name == "check" else None)
+    run = execute(tmp_path, cluster, watch)
+    assert cluster.calls[-2:] == ["collect", "down"]
+    assert run.judgement.validity is not Validity.INVALID
+    assert (tmp_path / store.VERDICT).exists()
+    assert not store.is_abandoned(tmp_path)
+
+
+def test_a_second_ctrl_c_in_the_teardown_stops_it(tmp_path):
+    class Stuck(FakeCluster):
+        def collect(self, folder) -> None:
+            super().collect(folder)
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        execute(tmp_path, Stuck(), Watch())
+    assert not (tmp_path / store.VERDICT).exists()

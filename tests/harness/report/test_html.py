@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import json
 import random
@@ -18,8 +19,9 @@ import pytest
 from checkers.catalog import ORDER
 from checkers.judge import judge
 from harness import history
+from harness.cluster.api import UsageError
 from harness.history import HistoryError, Op
-from harness.report.html import SCRIPTS, write_report
+from harness.report.html import SCRIPTS, write_page, write_report
 from tests.harness.report.synthetic import HOSTILE, Plan, make_run
 
 LIMIT_BYTES = 5_000_000
@@ -274,3 +276,19 @@ def test_text_stands_out_from_every_ground(theme: str) -> None:
         for ground in ("ground", "panel", "sunk"):
             low, high = sorted((luminance(colours[ink]), luminance(colours[ground])))
             assert (high + 0.05) / (low + 0.05) >= 4.5, (ink, ground)
+
+
+def test_a_page_that_finds_no_room_leaves_none_and_not_half_of_one(tmp_path, monkeypatch):
+    recorded = tmp_path / "history.jsonl"
+    recorded.write_text('{"process": 0, "type": "ok", "f": "send", "value": [["send", "t0/0", [0, 1]]]}\n')
+    target = tmp_path / "page.html"
+    whole = Path.write_text
+
+    def full(path, text, **options):
+        whole(path, text[:100], **options)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(UsageError, match="No space left"):
+        write_page(recorded, target, judge(recorded), workload="kafka")
+    assert list(tmp_path.iterdir()) == [recorded]
