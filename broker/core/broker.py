@@ -390,6 +390,7 @@ class Broker:
             if isinstance(record, TopicDeleted) and record.topic_id in self.image.topics:
                 for index in self.image.topics[record.topic_id].partitions:
                     self._dirty[record.topic_id, index] = None
+                self.groups.deleted_topics.note(self.image.topics[record.topic_id].name)
             self.image.apply(record)
             if isinstance(record, PartitionState):
                 self._dirty[record.topic_id, record.index] = None
@@ -407,8 +408,10 @@ class Broker:
         """Replace the image by a snapshot's."""
         self._told.clear()
         del now_ms
-        gone = [replica.key for replica in self.replicas]
+        gone, known = [replica.key for replica in self.replicas], self.image.topic_ids
         self.image = load(snapshot.data)
+        for name in [name for name, topic_id in known.items() if self.image.topic_ids.get(name) != topic_id]:
+            self.groups.deleted_topics.note(name)
         self.shares.switch(on=self.image.has_shares)
         self._dirty.update(dict.fromkeys([*gone, *((p.topic_id, p.index) for p in self.image.partitions())]))
         self.replicas.reconfigure(self.image, "")

@@ -22,6 +22,7 @@ from broker.core.group.consumer.heartbeats import Heartbeats
 from broker.core.group.consumer.records import Change
 from broker.core.group.consumer.records import encode_key as consumer_key
 from broker.core.group.consumer.records import encode_value as consumer_value
+from broker.core.group.deleted_topics import DeletedTopics
 from broker.core.group.expiry import Expiry
 from broker.core.group.group import Group, State
 from broker.core.group.group_records import GroupKey, Offset, OffsetKey, encode_group, encode_key, encode_offset
@@ -84,6 +85,7 @@ class GroupCoordinator:
         self._order = count()
         self.heartbeats = Heartbeats(config, self)
         self.expiry = Expiry(config, self)
+        self.deleted_topics = DeletedTopics(self)
         self.classic_members = ClassicMembers(self, config.consumer_max_size)
         self.share_heartbeats = ShareHeartbeats(config, self)
         self.share_offsets = ShareOffsets(self, replicas)
@@ -95,7 +97,7 @@ class GroupCoordinator:
         """When `tick` has something to do."""
         if self._loading and any(shard.log.is_due for shard in self._loading):
             return 0
-        due_ms = self._due[0][0] if self._due else 1 << 62
+        due_ms = min(self._due[0][0] if self._due else 1 << 62, self.deleted_topics.deadline_ms)
         return min(due_ms, self.expiry.deadline_ms) if self._shards else due_ms
 
     @property
@@ -384,6 +386,7 @@ class GroupCoordinator:
             self.answer(request_id, OffsetCommitResponse(topics=topics))
 
         if offsets:
+            shard.note_write(offsets)
             self.write(shard, [(encode_key(key), encode_offset(value)) for key, value in offsets.items()], done)
         else:
             done(Code.NONE)
@@ -433,6 +436,7 @@ class GroupCoordinator:
                 self.watch(shard, group)
         if now_ms >= self.expiry.deadline_ms:
             self.expiry.tick(now_ms)
+        self.deleted_topics.tick(now_ms)
 
     def _load(self, now_ms: int) -> None:
         for shard in list(self._loading):
@@ -442,6 +446,7 @@ class GroupCoordinator:
 
     def _loaded(self, shard: GroupShard, now_ms: int) -> None:
         """Let all sessions begin anew: they are soft state."""
+        self.deleted_topics.loaded(shard)
         for classic in shard.groups.values():
             for member in classic.members.values():
                 member.heard_ms = now_ms

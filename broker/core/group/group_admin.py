@@ -168,7 +168,7 @@ def _delete_one(coordinator: GroupCoordinator, shard: GroupShard, name: str, set
 
     def done(code: Code) -> None:
         for key in offsets if not code else ():
-            shard.offsets.pop(key, None)
+            shard.forget(key)
         settle(code)
 
     coordinator.write(shard, [*records, *((consumer_key(key), None) for key, _ in gone)], done)

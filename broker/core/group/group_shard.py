@@ -6,7 +6,8 @@ log: then they count, or are gone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 
 from broker.core.group.consumer import records as consumer_records
 from broker.core.group.consumer.group import ConsumerGroup
@@ -41,6 +42,10 @@ class GroupShard:
         self.offsets: dict[OffsetKey, Offset] = {}
         self.pending: dict[int, dict[OffsetKey, Offset]] = {}
         """Producer id -> offsets of its open transaction."""
+        self.deleted: dict[str, int] = {}
+        """Names of topics that were deleted: what was written below this offset belongs to them."""
+        self._writes: deque[tuple[int, tuple[OffsetKey, ...]]] = deque()
+        """Offset in the log, and what was committed there; the newest ones may not be replicated yet."""
         self._make = make
 
     def group(self, name: str) -> Group:
@@ -99,7 +104,7 @@ class GroupShard:
     def _apply_offset(self, header: BatchHeader, key: OffsetKey, data: bytes | None) -> None:
         value = None if data is None else decode_offset(data, header.base_offset)
         if value is None:
-            self.offsets.pop(key, None)
+            self.forget(key)
         elif header.is_transactional:
             self.hold(header.producer_id, {key: value})
         else:
@@ -131,6 +136,33 @@ class GroupShard:
         offsets = self.pending.pop(producer_id, {})
         if commit:
             self.commit(offsets)
+
+    def forget(self, key: OffsetKey) -> None:
+        """An offset was deleted, also where an open transaction holds it: the log has the deletion after it.
+
+        Kafka: OffsetMetadataManager.replay.
+        """
+        self.offsets.pop(key, None)
+        for pending in self.pending.values():
+            pending.pop(key, None)
+
+    def all_offsets(self) -> Iterator[tuple[OffsetKey, Offset]]:
+        """Yield all offsets, those of open transactions too."""
+        yield from self.offsets.items()
+        for pending in self.pending.values():
+            yield from pending.items()
+
+    def note_write(self, offsets: Mapping[OffsetKey, Offset]) -> None:
+        """Offsets are about to be written at the end of the log."""
+        log = self.log.replica.log
+        while self._writes and self._writes[0][0] < log.high_watermark:
+            self._writes.popleft()
+        self._writes.append((log.end, tuple(offsets)))
+
+    def being_written(self) -> set[OffsetKey]:
+        """Return the offsets of which a commit is on its way to the replicas."""
+        watermark = self.log.replica.log.high_watermark
+        return {key for at, keys in self._writes if at >= watermark for key in keys}
 
     def commit(self, offsets: Mapping[OffsetKey, Offset]) -> None:
         """Let offsets count, unless the log holds later ones: a transaction's marker comes long after its offsets.

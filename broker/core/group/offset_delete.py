@@ -40,7 +40,7 @@ def delete(
 
         def done(code: Code) -> None:
             for key in doomed if not code else ():
-                shard.offsets.pop(key, None)
+                shard.forget(key)
             answer(OffsetDeleteResponse(topics=_results(request, codes, code)))
 
         if doomed:

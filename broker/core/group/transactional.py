@@ -135,6 +135,7 @@ class TransactionalOffsets:
             producer_epoch=message.producer_epoch,
             transactional=True,
         )
+        shard.note_write(offsets)
         shard.log.write(data, now_ms, written)
         self._replicas.appended(shard.log.replica, now_ms)
 
