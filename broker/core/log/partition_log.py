@@ -339,6 +339,7 @@ class PartitionLog:
         self.aborted.truncate_end(self.end)
         self.high_watermark = min(self.high_watermark, self.end)
         self.recovery_point = min(self.recovery_point, self.end)
+        self.cut_cleaned()
         self.rebuild_producers()
 
     def restart_at(self, offset: int, horizon: int = 0) -> None:
@@ -393,6 +394,11 @@ class PartitionLog:
             sync = cleaned.horizon != self.cleaned.horizon
             self.cleaned = cleaned
             self._out.writes.append(Save(cleaning_file(self.name), msgspec.json.encode(cleaned), sync=sync))
+
+    def cut_cleaned(self) -> None:
+        """What comes from the log's end on was never compacted, whatever stood there before."""
+        if self.cleaned.compacted_to > self.end:
+            self.note_cleaned(msgspec.structs.replace(self.cleaned, compacted_to=self.end))
 
     def rebuild_producers(self, before: int | None = None) -> None:
         """Make the producer state that of the log's present end: the last good snapshot, then the headers behind it.

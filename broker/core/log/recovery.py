@@ -191,6 +191,7 @@ class _Recovery:
             self._log.cleaned = msgspec.json.decode(data, type=Cleaned)
         except msgspec.MsgspecError:
             self._log.cleaned = Cleaned(horizon=self._log.end)
+        self._log.cut_cleaned()
 
     def _load_epochs(self) -> None:
         """Take the saved epochs, but where batches were scanned, what these show; drop those past the end.

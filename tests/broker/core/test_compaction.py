@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from broker.core.cleaning.compaction import dirt
 from broker.core.config import CleanupConfig
-from broker.core.ready import Remove
+from broker.core.ready import DropSegment, Remove
 from broker.wire import batch
 from tests.broker.core.keyed_log import DELETE_RETENTION_MS, NAME, KeyedLog
 
@@ -383,3 +383,29 @@ def check_producers(log, forgotten):
             assert theirs.epoch == producer.epoch
             assert theirs.last_sequence == producer.last_sequence
         assert producer.first_offset == (theirs.first_offset if theirs is not None else None)
+
+
+@pytest.mark.parametrize("cut", ["live", "recovery"])
+def test_what_was_compacted_before_a_cut_is_not_taken_for_what_came_after_it(cut):
+    log = KeyedLog(segment_bytes=100)
+    for number in range(6):
+        log.send((b"%d" % number, bytes(40)))
+    log.compact()
+    assert log.log.cleaned.compacted_to == 5
+    if cut == "live":  # an unclean election
+        log.log.truncate(1)
+        log.flush()
+    else:
+        for base, _ in log.disk.segments(NAME)[1:]:
+            log.disk.write(DropSegment(NAME, base))
+        log.restart()
+    log.written = log.written[:1]
+    log.send((b"k", bytes(40)))
+    log.send((b"k", None))
+    log.send((b"other", bytes(40)))
+    log.send((b"last", bytes(40)))
+    for _ in range(3):
+        log.now_ms += 2 * DELETE_RETENTION_MS
+        log.compact()
+    assert b"k" not in log.state()
+    assert log.state() == log.state(log.committed())
