@@ -107,11 +107,11 @@ def init(old: Transaction, ask: Init, new_id: int) -> Transaction:
     fresh = {"partitions": (), "start_ms": -1, "timeout_ms": ask.timeout_ms}
     if ask.epoch >= 0 and ask.epoch != old.epoch:  # a retry: its bump was already done
         return old.to(State.EMPTY, **fresh)
+    last = old.epoch if ask.epoch >= 0 else -1
     if old.is_exhausted:
         return old.to(
-            State.EMPTY, producer_id=new_id, epoch=0, last_epoch=-1, previous_producer_id=old.producer_id, **fresh
+            State.EMPTY, producer_id=new_id, epoch=0, last_epoch=last, previous_producer_id=old.producer_id, **fresh
         )
-    last = old.epoch if ask.epoch >= 0 else -1
     return old.to(State.EMPTY, epoch=old.epoch + 1, last_epoch=last, **fresh)
 
 
@@ -119,9 +119,17 @@ def _check_identity(old: Transaction, ask: Init) -> None:
     if ask.producer_id < 0:
         return
     mine = ask.producer_id == old.producer_id and ask.epoch in {old.epoch, old.last_epoch}
-    retired = ask.producer_id == old.previous_producer_id and old.epoch == 0
-    if not mine and not retired:
+    if not mine and not _has_moved(old, ask.producer_id, ask.epoch):
         raise Refused(Code.PRODUCER_FENCED, f"{old.id}: {ask.producer_id}/{ask.epoch} is not the newest producer")
+
+
+def _has_moved(old: Transaction, producer_id: int, epoch: int) -> bool:
+    """Return whether the producer that shows this got the newest producer id itself, and may not have heard of it.
+
+    One that somebody else has replaced shows the same id, but `last_epoch` does not know it.
+    """
+    is_last = epoch == old.last_epoch >= LAST_EPOCH - 1
+    return is_last and producer_id == old.previous_producer_id and old.epoch == 0
 
 
 def fence(old: Transaction) -> Transaction:
@@ -197,8 +205,7 @@ def end(old: Transaction, ask: End, new_id: int, now_ms: int) -> Transaction:
 
 def _is_repeat(old: Transaction, ask: End) -> bool:
     bumped = ask.producer_id == old.producer_id and ask.epoch == old.last_epoch == old.epoch - 1
-    moved = ask.producer_id == old.previous_producer_id and ask.epoch == LAST_EPOCH - 1 and old.epoch == 0
-    return bumped or moved
+    return bumped or _has_moved(old, ask.producer_id, ask.epoch)
 
 
 def _prepare(old: Transaction, wanted: State, ask: End, new_id: int) -> Transaction:
@@ -218,7 +225,6 @@ def complete(old: Transaction) -> Transaction:
         done,
         producer_id=old.next_producer_id,
         epoch=0,
-        last_epoch=-1,
         previous_producer_id=old.producer_id,
         next_producer_id=-1,
     )

@@ -187,3 +187,25 @@ def test_identities_only_rise_and_never_pass_the_last_epoch(requests, epoch):
 def test_names_hash_as_java_strings(name, code):
     expected = 0 if code == -(2**31) else abs(code) % 50
     assert partition_for(name, 50) == expected
+
+
+def test_only_the_last_producer_of_an_id_that_ran_out_of_epochs_gets_the_next_one_by_asking_again():
+    last = transaction(epoch=LAST_EPOCH - 1)
+    replaced = init(last, NEW, 99)
+    retried = init(last, Init(7, LAST_EPOCH - 1, 60_000), 99)
+    ended = complete(end(add(last, 7, LAST_EPOCH - 1, PLACES, 1), End(7, LAST_EPOCH - 1, True, True), 99, 2))
+    for state in (replaced, retried, ended):
+        assert (state.producer_id, state.epoch) == (99, 0)
+        for zombie in (0, 3, LAST_EPOCH - 2, LAST_EPOCH):
+            assert refusal(init, state, Init(7, zombie, 60_000), 100) is Code.PRODUCER_FENCED
+    for state in (retried, ended):
+        again = init(state, Init(7, LAST_EPOCH - 1, 60_000), 100)
+        assert (again.producer_id, again.epoch) == (99, 0)
+    assert refusal(init, replaced, Init(7, LAST_EPOCH - 1, 60_000), 100) is Code.PRODUCER_FENCED
+
+
+def test_a_replaced_producer_does_not_hear_that_its_successors_transaction_is_its_own():
+    replaced = init(transaction(epoch=LAST_EPOCH - 1), NEW, 99)
+    by_v1 = complete(end(add(replaced, 99, 0, PLACES, 1), End(99, 0, True, False), -1, 2))
+    assert (by_v1.state, by_v1.epoch) == (State.COMPLETE_COMMIT, 0)
+    assert refusal(end, by_v1, End(7, LAST_EPOCH - 1, True, True), -1, 3) is Code.INVALID_PRODUCER_ID_MAPPING
