@@ -100,6 +100,7 @@ _ENDED_BY_ANOTHER = (
     "torn-transaction",
     "isolation-mismatch",
     "committed-offset-regression",
+    "fenced-commit-applied",
     "resume-gap",
     "int-poll-skip",  # values of transactions that were aborted count as none
     "poll-skip",

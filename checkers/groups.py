@@ -3,7 +3,8 @@
 A stable read is an ok `committed`. It is explained by any commit of its group and key with that very offset which is
 not certainly over before the ok commit began: any commit may lower the offset, and an undecided one may land late. So
 may an ok one that took RESENT_S: a client gives a request up after so long and sends it again, and the first one, still
-on its way, counts when it arrives (an OffsetCommit has no number by which a broker could know it again).
+on its way, counts when it arrives (an OffsetCommit has no number by which a broker could know it again). What only a
+refused commit or an aborted transaction would have stored must not show, be it lower or higher than what was there.
 
 With `--fresh` each (group, key) is also judged as a register by real time (`nonlinearizable`): commits write it, stable
 reads read it. Kafka has no read barrier for it, so that the default leaves real time out.
@@ -64,10 +65,12 @@ def _judge(  # noqa: PLR0917  one read against three sets of commits
     same = (table.key == table.key[read]) & ((table.group == table.group[read]) | (table.group == NONE))
     done = calls.done_row[table.call]
     before = np.flatnonzero(same & sure & (done >= 0) & (done < begun) & (table.group == table.group[read]))
+    candidates = np.flatnonzero(same & possible & (table.offset == offset))
+    if not len(candidates):
+        _judge_refused(case, findings, read, same, refused)
     if not len(before):
         return
     higher = before[table.offset[before] > offset]
-    candidates = np.flatnonzero(same & possible & (table.offset == offset))
     unexplained = [row for row in higher if not _can_follow(case, candidates, int(row), late)]
     if not unexplained:
         return
@@ -85,18 +88,34 @@ def _judge(  # noqa: PLR0917  one read against three sets of commits
         group=group,
         offsets=[int(table.offset[commit]), None if offset < 0 else offset],
     )
-    fenced = np.flatnonzero(same & refused & (table.offset == offset))
-    if len(fenced):
-        culprit = int(table.call[fenced[-1]])
-        findings.add(
-            "fenced-commit-applied",
-            [case.view.op(culprit), case.view.op(saw)],
-            f"{case.name(culprit)} was refused its commit of {offset} for {key} in group {group}, but "
-            f"{case.name(saw)} read "
-            "it.",
-            key=key,
-            group=group,
-        )
+    if len(candidates):
+        _judge_refused(case, findings, read, same, refused)
+
+
+def _judge_refused(case: Case, findings: Findings, read: int, same: Bools, refused: Bools) -> None:
+    """Report a read of what only a commit says that was certainly not done: refused, or of an aborted transaction.
+
+    The group must have been seen with another offset before, by an ok commit or a read: else it may have been there.
+    """
+    table, calls = case.view.group_offsets, case.view.calls
+    by, offset = table.call, int(table.offset[read])
+    begun, ended = calls.invoke_row[by[read]], calls.done_row[by[read]]
+    known = same & (table.group == table.group[read]) & (calls.type[by] == TYPE_OK) & (table.offset != offset)
+    if offset < 0 or not (known & (calls.done_row[by] >= 0) & (calls.done_row[by] < begun)).any():
+        return
+    fenced = np.flatnonzero(same & refused & (table.offset == offset) & (calls.invoke_row[by] < ended))
+    if not len(fenced):
+        return
+    culprit, saw = int(by[fenced[-1]]), int(by[read])
+    key, group = case.key(table.key[read]), case.view.groups.names[int(table.group[read])]
+    findings.add(
+        "fenced-commit-applied",
+        [case.view.op(culprit), case.view.op(saw)],
+        f"{case.name(culprit)} was refused its commit of {offset} for {key} in group {group}, or aborted it, but "
+        f"{case.name(saw)} read it.",
+        key=key,
+        group=group,
+    )
 
 
 def _can_follow(case: Case, candidates: Ints, commit: int, late: Bools) -> bool:

@@ -1,7 +1,8 @@
 """How far polls lagged behind what was already known to exist: Jepsen's realtime-lag, a measure and no anomaly.
 
 For each ok poll and each key that its process holds: how long, when the poll was invoked, the record after the
-highest one it has read had been known to exist. A position starts at -1 where a key is newly assigned.
+highest one it has read had been known to exist. A position starts at -1 where a key is newly assigned. The final reads of
+a run of ours are left out: they begin at the beginning, so that their lag is the length of the run.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def realtime_lag(case: Case) -> list[dict[str, Any]] | None:
     out: list[dict[str, Any]] = []
     polling = {code for code, name in enumerate(view.kinds.names) if name in {"poll", "txn"}}
     subscribe = view.kinds.get("subscribe")
-    for call, process, f in _ok_calls(calls):
+    for call, process, f in _ok_calls(calls, case.phases.row("drain")):
         if call in members:
             held = positions.get(process, {})
             keep = {} if f == subscribe else {key: held.get(key, -1) for key in members[call]}
@@ -69,9 +70,10 @@ def _seen(view: LogView) -> dict[int, dict[int, int]]:
     return seen
 
 
-def _ok_calls(calls: Calls) -> Iterable[tuple[int, int, int]]:
-    """Return (call, process, f) of the calls that are ok."""
-    rows = np.flatnonzero(calls.type == TYPE_OK)
+def _ok_calls(calls: Calls, drain: int | None) -> Iterable[tuple[int, int, int]]:
+    """Return (call, process, f) of the calls that are ok, up to the row at which the final reads begin."""
+    before = calls.done_row >= 0 if drain is None else calls.invoke_row < drain
+    rows = np.flatnonzero((calls.type == TYPE_OK) & before)
     return zip(rows.tolist(), calls.process[rows].tolist(), calls.f[rows].tolist(), strict=True)
 
 

@@ -120,7 +120,8 @@ def _is_well_formed(process: str, f: str | None, value: Any) -> bool:
             and all(type(value.get(name)) in {int, NoneType} for name in bounds)
         )
     if process == NEMESIS and isinstance(value, dict) and "fault-id" in value:
-        return type(value["fault-id"]) in {int, str} and _names(value, "keys", "nodes")
+        known = type(value["fault-id"]) in {int, str} and type(value.get("bit")) in {bool, NoneType}
+        return known and _names(value, "keys", "nodes")
     if process == GROUP and f == "rebalance":
         return isinstance(value, dict) and _names(value, "assigned", "revoked", "lost")
     if process.startswith(PROBE) and isinstance(value, dict):

@@ -224,7 +224,7 @@ MEANINGS: dict[str, Meaning] = {
     ),
     "fenced-commit-applied": _m(
         "Fenced commit applied",
-        "An offset commit that was refused has no effect.",
+        "An offset commit that was refused, or whose transaction was aborted, has no effect.",
         "refused offset commit took effect",
         "refused offset commits took effect",
     ),

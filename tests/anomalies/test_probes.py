@@ -172,6 +172,35 @@ def test_refused_commit_that_shows_is_named():
     assert found(story) == {"committed-offset-regression", "fenced-commit-applied"}
 
 
+def test_refused_commit_that_shows_is_named_where_it_is_higher_than_what_was_there():
+    story = base()
+    commit(story, 3, 7, "fail")
+    committed(story, 7)
+    assert found(story) == set(), "nobody knows where the group was before"
+    story = base()
+    commit(story, 2, 5)
+    commit(story, 3, 7, "fail")
+    committed(story, 7)
+    assert found(story) == {"fenced-commit-applied"}
+    story = base()
+    commit(story, 2, 5)
+    commit(story, 3, 7, "fail")
+    commit(story, 4, 7, "info")
+    committed(story, 7)
+    assert found(story) == set()
+
+
+def test_offset_of_an_aborted_transaction_that_shows_is_named():
+    story = base()
+    committed(story, None)
+    story.begin(3, "txn", [send("x", 9)])
+    story.event(3, "fail", "txn", [send("x", 9)], commit_time=None, offsets=[["x", 7]], group="g")
+    committed(story, None)
+    assert found(story) == set()
+    committed(story, 7)
+    assert found(story) == {"fenced-commit-applied"}
+
+
 def test_offset_that_moved_from_where_it_was_acknowledged():
     story = Story()
     story.ok(0, "send", [send("x", 1, 0)])

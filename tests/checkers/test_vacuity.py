@@ -218,3 +218,23 @@ def test_asking_only_for_what_the_history_holds_no_evidence_for_is_vacuous():
     assert judgement.validity is Validity.VACUOUS
     assert "zombie-commit" in judgement.reasons[0]
     assert judge(story.ops, CheckOptions(anomalies=("zombie-commit", "lost-write"))).validity is Validity.VALID
+
+
+def test_the_lag_of_the_final_reads_is_none():
+    story = Story()
+    story.phase("main")
+    story.ok(0, "send", [send("x", 1, 0)])
+    story.ok(1, "assign", ["x"])
+    story.wait(2.0)
+    story.ok(1, "poll", [poll(("x", []))])
+    story.ok(1, "poll", [poll(("x", [[0, 1]]))])
+    story.wait(60.0)
+    story.phase("drain")
+    story.ok(2, "assign", ["x"], seek_to_beginning=True)
+    story.ok(2, "poll", [poll(("x", []))])
+    story.ok(2, "poll", [poll(("x", [[0, 1]]))])
+    story.drain("x", 1)
+    judgement = judge(story.ops)
+    assert judgement.validity is Validity.VALID
+    assert 2e9 < judgement.extra["worst-realtime-lag"]["lag"] < 3e9
+    assert {lag["process"] for lag in judgement.extra["realtime-lag"]} == {1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,9 @@ import msgspec
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from checkers.judge import judge
 from harness.history import read_lines
+from harness.report.html import write_page
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
@@ -324,6 +327,23 @@ def test_a_narrow_window_scrolls_only_downwards(bad_run: Path, visit: Open) -> N
         until(page, "Math.abs(report.view.width - document.getElementById('stack').clientWidth) < 2")
         settled(page)
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, width
+
+
+def test_what_an_event_says_is_no_column_of_single_letters_on_a_phone(tmp_path: Path, visit: Open) -> None:
+    detail = "the leader of epoch 4 ends at 21; 33 was committed"
+    value = {"name": "LeaderCompletenessProperty", "node": "n2", "key": "t0/0", "time_ns": 7, "step": 8, "detail": detail}
+    ops = [
+        {"process": "harness", "type": "info", "f": "phase", "value": "main"},
+        {"process": "harness", "type": "info", "f": "invariant", "value": value},
+    ]
+    history = tmp_path / "history.jsonl"
+    history.write_text("".join(json.dumps(op | {"time": time}) + "\n" for time, op in enumerate(ops)))
+    write_page(history, tmp_path / "report.html", judge(history), workload="kafka")
+    page = visit(tmp_path)
+    page.set_viewport_size({"width": 390, "height": 900})
+    heights = page.evaluate("[...document.querySelectorAll('.ops tbody tr')].map(row => row.offsetHeight)")
+    assert heights
+    assert max(heights) < 300
 
 
 def test_a_hundred_thousand_operations_are_all_there_and_move(long_run: Path, visit: Open) -> None:
