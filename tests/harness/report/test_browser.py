@@ -331,7 +331,14 @@ def test_a_narrow_window_scrolls_only_downwards(bad_run: Path, visit: Open) -> N
 
 def test_what_an_event_says_is_no_column_of_single_letters_on_a_phone(tmp_path: Path, visit: Open) -> None:
     detail = "the leader of epoch 4 ends at 21; 33 was committed"
-    value = {"name": "LeaderCompletenessProperty", "node": "n2", "key": "t0/0", "time_ns": 7, "step": 8, "detail": detail}
+    value = {
+        "name": "LeaderCompletenessProperty",
+        "node": "n2",
+        "key": "t0/0",
+        "time_ns": 7,
+        "step": 8,
+        "detail": detail,
+    }
     ops = [
         {"process": "harness", "type": "info", "f": "phase", "value": "main"},
         {"process": "harness", "type": "info", "f": "invariant", "value": value},
