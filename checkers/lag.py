@@ -1,8 +1,8 @@
 """How far polls lagged behind what was already known to exist: Jepsen's realtime-lag, a measure and no anomaly.
 
 For each ok poll and each key that its process holds: how long, when the poll was invoked, the record after the
-highest one it has read had been known to exist. A position starts at -1 where a key is newly assigned. The final reads of
-a run of ours are left out: they begin at the beginning, so that their lag is the length of the run.
+highest one it has read had been known to exist. A position starts at -1 where a key is newly assigned. The final reads
+of a run of ours are left out: they begin at the beginning, so that their lag is the length of the run.
 """
 
 from __future__ import annotations
