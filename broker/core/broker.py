@@ -486,6 +486,7 @@ class Broker:
             else:
                 self.fetchers.follow(replica, now_ms)
                 self._moved(replica, now_ms)
+        self.replicas.renew()
 
     def _transaction_ended(self, replica: Replica, producer_id: int, commit: bool) -> None:  # noqa: FBT001 - a callback
         if replica.name == GROUP_TOPIC:

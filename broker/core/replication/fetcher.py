@@ -3,7 +3,8 @@
 A partition is fetched while its metadata names another node as leader. An answer counts only if the partition still
 follows that leader in that epoch and its log still ends where the fetch began; anything else is a late answer. A
 refused partition rests for a moment: usually newer metadata are on their way here or there. A follower that is out of
-range, or that lacks what a compacted leader has forgotten, starts anew at the leader's log start. Kafka:
+range (its log may start past the end of a leader that was elected uncleanly), or that lacks what a compacted leader has
+forgotten, starts anew at the leader's log start. Kafka:
 AbstractFetcherThread, ReplicaFetcherThread, FetchSessionHandler.
 
 Of a session (`broker.core.replication.sessions`) this end remembers what the leader knows that it asks; a request names
@@ -201,6 +202,7 @@ class Fetchers:
         if tail.session_id == 0 and response.session_id == 0:
             tail.end()  # the leader has no sessions: everything is named again
         tail.session_id = response.session_id
+        self._replicas.renew()
         self._fetch(tail, now_ms)
 
     def _apply(self, tail: Tail, replica: Replica, ask: FetchPartition, data: PartitionData, now_ms: int) -> None:
@@ -218,21 +220,26 @@ class Fetchers:
 
     def _take(self, replica: Replica, data: PartitionData) -> bool:
         """Take what the leader says of a partition; return whether it may be asked again at once."""
-        begins_anew = data.high_watermark >= 0 or data.log_start_offset > replica.log.end
+        log = replica.log
+        is_empty = log.start == log.end  # nothing that could be cut is left: only an unclean leader has less
+        begins_anew = data.high_watermark >= 0 or data.log_start_offset > log.end or is_empty
         if data.error_code == Code.OFFSET_OUT_OF_RANGE and data.log_start_offset >= 0 and begins_anew:
-            replica.log.restart_at(data.log_start_offset, data.high_watermark)
+            log.restart_at(data.log_start_offset, data.high_watermark)
+            self._replicas.fell(log)
             return True
         if data.error_code:
             return False
-        known = replica.log.high_watermark
+        known = log.high_watermark
         try:
             warning = replica.take(data)
         except CorruptBatchError as error:
             self._out.warnings.append(str(error))
             return False
+        if data.diverging_epoch.end_offset >= 0:
+            self._replicas.fell(log)
         if warning:
             self._out.warnings.append(warning)
-        if self._config.rack_aware and replica.log.high_watermark > known:
+        if self._config.rack_aware and log.high_watermark > known:
             self._replicas.wake(replica)  # consumers wait at followers too
         return True
 

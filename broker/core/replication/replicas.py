@@ -3,6 +3,8 @@
 The folder of a partition is "topic-index", as Kafka's; `partition.metadata` in it tells the topic id, so that a folder
 of a deleted topic's namesake is not taken for ours. The checkpoint holds log start, recovery point and high watermark
 of every log; it is saved now and then, never newer than the logs; a start that moved has a file of its own by then.
+What it says of a log that was dropped, cut below it or begun anew would be taken for true of the next records in that
+place, so it is saved at once then, and a point counts for its own topic only. Kafka: LogManager.
 `clean-shutdown` holds the broker epoch after an orderly stop, in which everything was synced, and -1 otherwise; it is
 overwritten, synced, before anything else is done.
 """
@@ -37,6 +39,10 @@ class Point(msgspec.Struct, frozen=True, array_like=True):
     start: int
     recovery_point: int
     high_watermark: int
+    topic_id: str = ""
+
+
+_NOTHING = Point(0, 0, 0)
 
 
 class Replicas:
@@ -58,6 +64,8 @@ class Replicas:
         self.producer_expiration_ms = config.producer_id_expiration_ms
         self._storage, self._out = storage, out
         self._replicas: dict[Key, Replica] = {}
+        self._saved: dict[str, Point] = {}  # the checkpoint as it was saved last
+        self._is_stale = False
         self.get: Callable[[Key], Replica | None] = self._replicas.get
         """Returns a hosted partition."""
         self._found: dict[str, tuple[str, PartitionLog]] = {}  # folder -> (topic id, log), not yet claimed
@@ -72,6 +80,7 @@ class Replicas:
         clean_epoch = int(clean) if clean else -1
         self._out.writes.append(Save(CLEAN_FILE, b"-1", sync=True))
         points = msgspec.json.decode(self._storage.load(CHECKPOINT_FILE) or b"{}", type=dict[str, Point])
+        self._saved = points
         lossy = False
         for folder in self._storage.logs():
             if folder == METADATA_LOG:
@@ -80,7 +89,9 @@ class Replicas:
             if topic_id is None:
                 self._out.writes.append(DropLog(folder))
                 continue
-            point = points.get(folder, Point(0, 0, 0))
+            point = points.get(folder, _NOTHING)
+            if point.topic_id not in {"", topic_id.decode()}:
+                point = _NOTHING
             checkpoint = Checkpoint(
                 start=max(point.start, saved_start(self._storage, folder)),
                 recovery_point=point.recovery_point,
@@ -125,7 +136,7 @@ class Replicas:
             log.config = settings.log
             return log
         if log is not None:
-            self._out.writes.append(DropLog(folder))
+            self._drop(folder)
         self._out.writes.append(Save(f"{folder}/partition.metadata", key[0].encode()))
         return PartitionLog(folder, settings.log, self._storage, self._out)
 
@@ -134,7 +145,11 @@ class Replicas:
         replica = self._replicas.pop(key, None)
         if replica is not None:
             replica.retire()
-            self._out.writes.append(DropLog(replica.log.name))
+            self._drop(replica.log.name)
+
+    def _drop(self, folder: str) -> None:
+        self._out.writes.append(DropLog(folder))
+        self._is_stale = self._is_stale or folder in self._saved
 
     def drop_strays(self) -> None:
         """Drop the folders that nobody claimed, once all of the metadata has been applied."""
@@ -185,15 +200,23 @@ class Replicas:
 
     # Checkpoints.
 
-    def checkpoint(self) -> None:
+    def checkpoint(self, *, sync: bool = False) -> None:
         """Save what recovery wants to know."""
-        points = {
-            replica.log.name: Point(replica.log.start, replica.log.recovery_point, replica.log.high_watermark)
-            for replica in self
-        }
-        for folder, (_, log) in self._found.items():
-            points[folder] = Point(log.start, log.recovery_point, log.high_watermark)
-        self._out.writes.append(Save(CHECKPOINT_FILE, msgspec.json.encode(points)))
+        points = {replica.log.name: _point(replica.log, replica.key[0]) for replica in self}
+        points.update((folder, _point(log, topic_id)) for folder, (topic_id, log) in self._found.items())
+        self._saved, self._is_stale = points, False
+        self._out.writes.append(Save(CHECKPOINT_FILE, msgspec.json.encode(points), sync=sync))
+
+    def fell(self, log: PartitionLog) -> None:
+        """The log was cut or began anew: see whether the checkpoint speaks of what is no more."""
+        point = self._saved.get(log.name, _NOTHING)
+        if max(point.recovery_point, point.high_watermark) > log.end or point.start > log.start:
+            self._is_stale = True
+
+    def renew(self) -> None:
+        """Save the checkpoint where it speaks of what is no more."""
+        if self._is_stale:
+            self.checkpoint(sync=True)
 
     def stop(self) -> None:
         """Sync everything and leave the mark of an orderly stop. Nothing may be appended after it."""
@@ -201,3 +224,7 @@ class Replicas:
             replica.log.stop()
         self.checkpoint()
         self._out.writes.append(Save(CLEAN_FILE, str(self.broker_epoch).encode(), sync=True))
+
+
+def _point(log: PartitionLog, topic_id: str) -> Point:
+    return Point(log.start, log.recovery_point, log.high_watermark, topic_id)
