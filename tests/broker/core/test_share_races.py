@@ -7,6 +7,7 @@ import itertools
 from broker.core.errors import Code
 from broker.core.share.partition import Batch, State
 from broker.core.share.state import ShareKey, ShareState, combined
+from broker.wire.messages.delete_topics import DeleteTopicsRequest, DeleteTopicState
 from broker.wire.messages.share_fetch import FetchPartition, FetchTopic, ForgottenTopic, ShareFetchRequest
 from broker.wire.messages.share_group_heartbeat import ShareGroupHeartbeatRequest
 from broker.wire.messages.share_group_offsets import (
@@ -219,6 +220,25 @@ def test_a_state_is_not_made_while_it_is_being_forgotten():
     assert network.client_replies[asked].responses[0].error_code == Code.NONE
     two.join()
     assert offsets(two.take(place))[0] == (0, 1), "it begins anew"
+
+
+def test_a_topic_that_goes_while_its_offsets_are_being_set_takes_no_node_along():
+    network = ready()
+    filled(network, 2)
+    node = coordinator(network, "g")
+    hears = deaf(network)
+    sets = AlterShareGroupOffsetsRequest(
+        group_id="g", topics=(AlterTopic(topic_name="t", partitions=(AlterPartition(start_offset=1),)),)
+    )
+    asked = network.send(node, sets)
+    network.run(100)
+    assert asked not in network.client_replies
+    assert call(network, 1, DeleteTopicsRequest(topics=(DeleteTopicState(name="t"),)), 6).responses[0].error_code == 0
+    assert network.run(until=lambda: not any("t" in one.image.topic_ids for one in network.nodes.values()))
+    hears()
+    assert network.run(until=lambda: asked in network.client_replies)
+    (topic,) = network.client_replies[asked].responses
+    assert topic.partitions[0].error_code in {Code.UNKNOWN_TOPIC_OR_PARTITION, Code.COORDINATOR_NOT_AVAILABLE}
 
 
 def hold(coordinates, held):

@@ -161,11 +161,12 @@ class ShareOffsets:
     def alter(self, request_id: object, request: wire.AlterShareGroupOffsetsRequest, now_ms: int) -> None:
         """Set where an empty group begins."""
         image = self._coordinator.image()
+        ids = {topic.topic_name: image.topic_ids.get(topic.topic_name, "") for topic in request.topics}
         wanted: dict[Place, int] = {}
         unknown: dict[tuple[str, int], wire.AlteredPartition] = {}
         for topic in request.topics:
             for one in topic.partitions:
-                place = (image.topic_ids.get(topic.topic_name, ""), one.partition_index)
+                place = (ids[topic.topic_name], one.partition_index)
                 if image.partition(*place) is None:
                     unknown[topic.topic_name, one.partition_index] = wire.AlteredPartition(
                         partition_index=one.partition_index,
@@ -179,12 +180,10 @@ class ShareOffsets:
             responses = tuple(
                 wire.AlteredTopic(
                     topic_name=topic.topic_name,
-                    topic_id=bytes.fromhex(image.topic_ids.get(topic.topic_name, "0" * 32)),
+                    topic_id=bytes.fromhex(ids[topic.topic_name] or "0" * 32),
                     partitions=tuple(
                         unknown.get((topic.topic_name, one.partition_index))
-                        or _altered(
-                            one.partition_index, results[image.topic_ids[topic.topic_name], one.partition_index]
-                        )
+                        or _altered(one.partition_index, results[ids[topic.topic_name], one.partition_index])
                         for one in topic.partitions
                     ),
                 )
