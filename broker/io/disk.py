@@ -9,7 +9,8 @@ open, so that answers which point into it can still be sent, until it is release
 Appends that follow one another in a segment go out in one vectored write at their position, large ones in pieces. A
 write that the disk refuses raises OSError: the node must end, since its state in memory is ahead of its files. What
 `sync` must reach is noted per log when it is written (segments, small files, the folder itself), so that syncing costs
-what was touched.
+what was touched. A log whose folder is new is there after a power loss only if the folder around it was synced, too: that
+goes with the log's first sync.
 
 A draft is synced before its renaming only where the core asks for it: after a power loss a small file that was not
 synced may be old or empty, never a mixture. `SyncJob` has file descriptors of its own, so it may run on
@@ -98,6 +99,7 @@ class Disk:
         self._root = folder
         self._open: OrderedDict[tuple[str, int], int] = OrderedDict()
         self._unsynced: dict[str, dict[str | int, None]] = {}  # what was written: small files, bases of segments
+        self._new: set[str] = set()  # logs whose folders were made and perhaps are not durable
         self._lent: dict[tuple[str, int], WeakSet[Span]] = {}
         self._generations: dict[tuple[str, int], int] = {}
         self._retired: OrderedDict[tuple[str, int, int], int] = OrderedDict()
@@ -214,7 +216,7 @@ class Disk:
         path = self._root / name
         folder = name.rpartition("/")[0]
         if folder:
-            path.parent.mkdir(exist_ok=True)
+            self._make(folder)
         draft = path.with_name(path.name + _DRAFT)
         descriptor = os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         try:
@@ -226,6 +228,9 @@ class Disk:
         draft.replace(path)
         if sync:
             self._sync_folder(path.parent)
+            if folder in self._new:
+                self._new.discard(folder)
+                self._sync_folder(self._root)
         else:
             self._note(folder, path.name)
             self._note(folder, _FOLDER)
@@ -241,6 +246,7 @@ class Disk:
             del self._generations[key]
         self._drafts.forget(log)
         self._unsynced.pop(log, None)
+        self._new.discard(log)
         folder = self._root / log
         if folder.is_dir():
             doomed = self._root / f"{log}{_DRAFT}"  # renamed first: a crash in the middle leaves no half of a log
@@ -296,10 +302,14 @@ class Disk:
     def sync(self, logs: Iterable[str]) -> SyncJob | None:
         """Return the work that makes these logs durable as they are now; None when there is none."""
         descriptors: list[int] = []
+        around = False
         for log in logs:
             names = self._unsynced.pop(log, None)
             if names is None:
                 continue
+            if log in self._new:
+                self._new.discard(log)
+                around = True
             folder = self._root / log
             for name in names:
                 path = folder / (name if isinstance(name, str) else _segment_name(name))
@@ -307,6 +317,8 @@ class Disk:
                     descriptors.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
                 except FileNotFoundError:
                     continue  # it was removed since
+        if around:
+            descriptors.append(os.open(self._root, os.O_RDONLY | os.O_CLOEXEC))
         return SyncJob(descriptors) if descriptors else None
 
     def _sync_folder(self, folder: Path) -> None:
@@ -387,6 +399,13 @@ class Disk:
 
     # Open segments.
 
+    def _make(self, log: str) -> None:
+        """Make a log's folder where it is missing."""
+        path = self._root / log
+        if not path.is_dir():
+            path.mkdir()
+            self._new.add(log)
+
     def _segment(self, log: str, base: int) -> int:
         key = (log, base)
         descriptor = self._open.get(key)
@@ -394,7 +413,7 @@ class Disk:
             self._open.move_to_end(key)
             return descriptor
         path = self._root / log / _segment_name(base)
-        path.parent.mkdir(exist_ok=True)
+        self._make(log)
         descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
         self._open[key] = descriptor
         if len(self._open) > MAX_OPEN_FILES:

@@ -143,6 +143,7 @@ class IsrKeeper:
         if answer.error_code:
             if answer.error_code in {Code.INELIGIBLE_REPLICA, Code.INVALID_REQUEST}:
                 leader.wish = None  # refused for certain: not added, and not to be waited for
+                self._moved(replica, now_ms)
             return  # otherwise newer metadata is on its way and makes the wish void
         if answer.leader_epoch == leader.epoch and answer.partition_epoch >= leader.state.partition_epoch:
             assert replica.state is not None

@@ -265,3 +265,25 @@ def test_a_large_draft_is_written_back_on_the_way(disk, monkeypatch):
     drafted(disk, 20, 1)
     disk.write([Swap("a-0", 0, 9, 1)])
     assert disk.segments("a-0") == [(0, 21)]
+
+
+def test_the_folder_of_a_new_log_is_durable_when_the_log_is(disk, folder, monkeypatch):
+    synced = []
+
+    def note(descriptor):
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+
+    monkeypatch.setattr(disk_module, "_sync", note)
+    monkeypatch.setattr(os, "fsync", note)
+    disk.write([Save("__cluster_metadata-0/quorum-state", b"{}", sync=True)])
+    assert synced.pop() == folder
+    disk.write([Save("t-0/partition.metadata", b"id"), Append("t-0", 0, 0, b"x")])
+    disk.sync(["t-0"]).run()
+    assert {folder, folder / "t-0"} <= set(synced)
+    synced.clear()
+    disk.write([Append("t-0", 0, 1, b"x")])
+    disk.sync(["t-0"]).run()
+    assert synced == [folder / "t-0" / f"{0:020d}.log"]
+    disk.write([DropLog("t-0"), Append("t-0", 0, 0, b"x")])
+    disk.sync(["t-0"]).run()
+    assert folder in synced
