@@ -9,8 +9,8 @@ open, so that answers which point into it can still be sent, until it is release
 Appends that follow one another in a segment go out in one vectored write at their position, large ones in pieces. A
 write that the disk refuses raises OSError: the node must end, since its state in memory is ahead of its files. What
 `sync` must reach is noted per log when it is written (segments, small files, the folder itself), so that syncing costs
-what was touched. A log whose folder is new is there after a power loss only if the folder around it was synced, too: that
-goes with the log's first sync.
+what was touched. A log whose folder is new is there after a power loss only if the folder around it was synced, too:
+that goes with the log's first sync.
 
 A draft is synced before its renaming only where the core asks for it: after a power loss a small file that was not
 synced may be old or empty, never a mixture. `SyncJob` has file descriptors of its own, so it may run on
