@@ -70,6 +70,7 @@ class Disk:
         """Whether every further byte is refused."""
         self.rotten = 0
         """How many bytes `damage` has changed."""
+        self.power_losses = 0
         self._segments: dict[str, dict[int, _Segment]] = {}
         self._dropped: dict[str, dict[int, bytes]] = {}
         """Durable content of segments that were deleted, until their log is synced."""
@@ -197,6 +198,7 @@ class Disk:
         self._drafts, self._generations, self._held = {}, {}, {}
         if not power:
             return
+        self.power_losses += 1
         kept: dict[str, dict[int, _Segment]] = {}
         for log in sorted({*self._segments, *self._dropped}):
             segments = {base: _Segment(data, len(data)) for base, data in self._dropped.get(log, {}).items()}

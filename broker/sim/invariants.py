@@ -6,12 +6,13 @@ Names are those of the published TLA+ specifications:
     MetadataLogMatchingProperty, ValidControllerIsrAndElr   Vanlightly/kafka-tlaplus: kip_966
     NeverTwoLeadersInSameEpoch, NoLogDivergence        Vanlightly/kafka-tlaplus: kraft_kip_996
 and our own: LsoBelowHighWatermark (LSO <= HW <= log end), ProducerStateMatchesLog, AbortedIndexMatchesLog,
-OneLeaderPerEpoch (of a partition).
+ProducersOutliveTheProcess, OneLeaderPerEpoch (of a partition).
 
 What a step may have broken: its writes name logs; a follower's fetch and a leader's answer move high watermarks of the
 partitions in them; newly applied metadata may change any role. Nothing else is looked at, so that a check costs about
 as much as the step. Producer state and aborted transactions are compared with a replay of the log when a leader is
-elected, and at the end.
+elected, and at the end. What was deleted from a log's beginning can't be replayed: there a new process must know the
+producers that the last one knew, unless the node lost power.
 
 Legal losses are told apart. An unclean election may lose what it likes: topics that allow it are not held to what was
 committed. A power loss of all who may lead (ISR and ELR) may lose what one of their disks does not hold any more, as
@@ -48,8 +49,11 @@ _MOVING = frozenset((Append, Truncate, DropLog))
 class _Life:
     """What is known of one life of a node."""
 
-    def __init__(self, number: int) -> None:
-        self.number = number
+    def __init__(self, node: Node, broker: Broker, last: _Life | None) -> None:
+        self.number, self.broker, self.power_losses = node.lives, broker, node.disk.power_losses
+        same_disk = last is not None and last.power_losses == self.power_losses
+        self.before = {one.key: one.log for one in last.broker.replicas} if last is not None and same_disk else {}
+        """The logs as the last process knew them, until this one has them, too."""
         self.applied = -1
         self.read_to: dict[Key, int] = {}
         """Up to where each log was compared with its ghost."""
@@ -77,7 +81,7 @@ class Invariants:
             return
         life = self._lives.get(node.id)
         if life is None or life.number != node.lives:
-            life = self._lives[node.id] = _Life(node.lives)
+            life = self._lives[node.id] = _Life(node, broker, life)
         quorum = broker.quorum
         if quorum.is_leader:
             first = self._controllers.setdefault(quorum.epoch, node.name)
@@ -94,6 +98,8 @@ class Invariants:
             touched: Iterable[Replica] = life.by_log.values()
         else:
             touched = _touched(broker, life, event, ready)
+        if life.before:
+            self._remembered(node, broker, life)
         for replica in touched:
             self._replica(node, broker, life, replica)
 
@@ -231,6 +237,21 @@ class Invariants:
                 self._violate("ProducerStateMatchesLog", node, _name(replica), detail)
                 return
 
+    def _remembered(self, node: Node, broker: Broker, life: _Life) -> None:
+        """A process knows of the producers what the last one on the node knew of the same log."""
+        for replica in broker.replicas:
+            old, log = life.before.pop(replica.key, None), replica.log
+            if old is None or (old.start, old.end) != (log.start, log.end) or (node.name, log.name) in self._damaged:
+                continue
+            known = {one.producer_id: _essence(one, 1) for one in log.producers.all()}
+            for one in old.producers.all():
+                if log.producers.is_expired(one, node.now_ms(), broker.replicas.producer_expiration_ms):
+                    continue
+                if known.get(one.producer_id) != _essence(one, 1):
+                    detail = f"the last process knew {_essence(one, 1)}, this one {known.get(one.producer_id)}"
+                    self._violate("ProducersOutliveTheProcess", node, _name(replica), detail)
+                    return
+
     def check_all(self) -> None:
         """Compare all producer states with their logs, once more."""
         for node in self._nodes.values():
@@ -309,9 +330,9 @@ def _replayed(segments: tuple[bytes, ...]) -> tuple[Producers, set[_Aborted]]:
     return producers, found
 
 
-def _essence(one: Producer) -> tuple[object, ...]:
-    """Return what two states of a producer must agree on."""
-    batches = [(w.base_sequence, w.last_sequence, w.base_offset) for w in one.batches]
+def _essence(one: Producer, batches_back: int = 5) -> tuple[object, ...]:
+    """Return what two states of a producer must agree on; of a compacted log, no more than the last batch is left."""
+    batches = [(w.base_sequence, w.last_sequence, w.base_offset) for w in one.batches[-batches_back:]]
     return one.producer_id, one.epoch, one.coordinator_epoch, one.first_offset, batches
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from broker.core.log.aborted import AbortedTransaction
+from broker.core.log.producers import Producer, Written
 from broker.core.ready import Tick
 from broker.sim.invariants import _held_to
 from broker.sim.world import World
@@ -136,6 +137,29 @@ def test_aborted_transactions_that_the_log_does_not_say_are_told(scene):
     scene.replica(scene.leader).log.aborted.add(AbortedTransaction(7, 0, 1, 2))
     scene.world.check_all()
     assert scene.found() == {"AbortedIndexMatchesLog"}
+
+
+def forget(scene, *, power):
+    """Let a follower's last process have known a producer that is not in its log."""
+    node = scene.world.cluster.nodes[scene.follower]
+    log = scene.replica(scene.follower).log
+    log.producers._producers[7] = Producer(7, 0, -1, node.now_ms(), None, [Written(0, 0, 0, 0, node.now_ms())])
+    if power:
+        scene.world.lose_power(node.name)
+    else:
+        node.kill()
+    node.start()
+    scene.later(5)
+
+
+def test_a_process_that_does_not_know_the_producers_of_the_last_one_is_told(scene):
+    forget(scene, power=False)
+    assert scene.found() == {"ProducersOutliveTheProcess"}
+
+
+def test_a_process_may_forget_with_a_loss_of_power(scene):
+    forget(scene, power=True)
+    assert not scene.world.violations
 
 
 def test_metadata_that_differ_from_what_was_committed_are_told(scene):
