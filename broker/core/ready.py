@@ -102,7 +102,11 @@ class Remove(msgspec.Struct, frozen=True, gc=False):
     name: str
 
 
-Write = Append | Truncate | DropSegment | Draft | DropDraft | Swap | Release | DropLog | Save | Remove
+class SyncAll(msgspec.Struct, frozen=True, gc=False):
+    """Make all logs durable, with all that was written to them before, before anything later."""
+
+
+Write = Append | Truncate | DropSegment | Draft | DropDraft | Swap | Release | DropLog | Save | Remove | SyncAll
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):

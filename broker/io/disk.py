@@ -40,6 +40,7 @@ from broker.core.ready import (
     Remove,
     Save,
     Swap,
+    SyncAll,
     Truncate,
     Write,
 )
@@ -99,6 +100,7 @@ class Disk:
         self._root = folder
         self._open: OrderedDict[tuple[str, int], int] = OrderedDict()
         self._unsynced: dict[str, dict[str | int, None]] = {}  # what was written: small files, bases of segments
+        self._begun: dict[str, dict[str | int, None]] = {}  # what the last job syncs, perhaps still
         self._new: set[str] = set()  # logs whose folders were made and perhaps are not durable
         self._lent: dict[tuple[str, int], WeakSet[Span]] = {}
         self._generations: dict[tuple[str, int], int] = {}
@@ -144,7 +146,7 @@ class Disk:
             self._append(run)
 
     def _write_one(  # noqa: C901, PLR0912 - one case per kind of write
-        self, write: Truncate | DropSegment | Draft | DropDraft | Swap | Release | DropLog | Save | Remove
+        self, write: Truncate | DropSegment | Draft | DropDraft | Swap | Release | DropLog | Save | Remove | SyncAll
     ) -> None:
         match write:
             case Truncate(log, base, size):
@@ -175,6 +177,8 @@ class Disk:
             case Remove(name):
                 (self._root / name).unlink(missing_ok=True)
                 self._note(name.rpartition("/")[0], _FOLDER)
+            case SyncAll():
+                self._sync_all()
             case _:
                 assert_never(write)
 
@@ -303,10 +307,12 @@ class Disk:
         """Return the work that makes these logs durable as they are now; None when there is none."""
         descriptors: list[int] = []
         around = False
+        self._begun = {}
         for log in logs:
             names = self._unsynced.pop(log, None)
             if names is None:
                 continue
+            self._begun[log] = names
             if log in self._new:
                 self._new.discard(log)
                 around = True
@@ -320,6 +326,16 @@ class Disk:
         if around:
             descriptors.append(os.open(self._root, os.O_RDONLY | os.O_CLOEXEC))
         return SyncJob(descriptors) if descriptors else None
+
+    def _sync_all(self) -> None:
+        """Sync what was written, and again what a job may be at on another thread; one log at a time."""
+        for log, names in self._begun.items():
+            self._unsynced[log] = names | self._unsynced.get(log, {})
+        for log in list(self._unsynced):
+            job = self.sync([log])
+            if job is not None:
+                job.run()
+        self._sync_folder(self._root)
 
     def _sync_folder(self, folder: Path) -> None:
         descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)

@@ -24,6 +24,7 @@ from broker.core.ready import (
     Remove,
     Save,
     Swap,
+    SyncAll,
     Truncate,
     Write,
 )
@@ -93,7 +94,7 @@ class Disk:
         for write in writes:
             self.write(write)
 
-    def write(self, write: Write) -> None:  # noqa: C901 - one case per kind of write
+    def write(self, write: Write) -> None:  # noqa: C901, PLR0912 - one case per kind of write
         """Perform one write. Raises OSError when the disk is full."""
         match write:
             case Append(log, base, position, data):
@@ -123,6 +124,8 @@ class Disk:
                     self._durable_files[name] = bytes(data)
             case Remove(name):
                 self._files.pop(name, None)
+            case SyncAll():
+                self.sync(sorted({*self._segments, *self._dropped, *self.logs()}))
             case _:
                 assert_never(write)
 

@@ -23,7 +23,7 @@ from broker.core.log.recovery import Checkpoint, recover
 from broker.core.metadata.image import Image
 from broker.core.metadata.records import PartitionState
 from broker.core.quorum.metadata_log import LOG as METADATA_LOG
-from broker.core.ready import DropLog, Outbox, Save
+from broker.core.ready import DropLog, Outbox, Save, SyncAll
 from broker.core.replication.leader import Leader
 from broker.core.replication.replica import Key, Replica
 from broker.core.replication.throttle import Bucket
@@ -219,10 +219,11 @@ class Replicas:
             self.checkpoint(sync=True)
 
     def stop(self) -> None:
-        """Sync everything and leave the mark of an orderly stop. Nothing may be appended after it."""
+        """Sync everything, then leave the mark of an orderly stop. Nothing may be appended after it."""
         for replica in self:
             replica.log.stop()
-        self.checkpoint()
+        self.checkpoint(sync=True)
+        self._out.writes.append(SyncAll())
         self._out.writes.append(Save(CLEAN_FILE, str(self.broker_epoch).encode(), sync=True))
 
 

@@ -16,6 +16,7 @@ from broker.core.ready import (
     Remove,
     Save,
     Swap,
+    SyncAll,
     Truncate,
 )
 from broker.io import disk as disk_module
@@ -287,3 +288,20 @@ def test_the_folder_of_a_new_log_is_durable_when_the_log_is(disk, folder, monkey
     disk.write([DropLog("t-0"), Append("t-0", 0, 0, b"x")])
     disk.sync(["t-0"]).run()
     assert folder in synced
+
+
+def test_all_is_durable_before_what_follows_also_what_a_job_has_begun_to_sync(disk, folder, monkeypatch):
+    events = []
+
+    def note(descriptor):
+        events.append(Path(f"/proc/self/fd/{descriptor}").readlink().relative_to(folder.parent).name)
+
+    monkeypatch.setattr(disk_module, "_sync", note)
+    monkeypatch.setattr(os, "fsync", note)
+    disk.write([Append("a-0", 0, 0, b"x"), Append("b-0", 7, 0, b"x")])
+    job = disk.sync(["a-0"])
+    disk.write([SyncAll(), Save("clean-shutdown", b"1", sync=True)])
+    segments = {f"{0:020d}.log", f"{7:020d}.log"}
+    assert segments <= set(events[: events.index("clean-shutdown.draft")])
+    job.run()
+    assert disk.sync(["a-0", "b-0"]) is None
