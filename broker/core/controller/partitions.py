@@ -5,8 +5,6 @@ Kafka: ReplicationControlManager (alterPartition, electLeaders, alterPartitionRe
 
 from __future__ import annotations
 
-import msgspec
-
 from broker.core.controller.partition_change import Election
 from broker.core.controller.pipeline import Pipeline
 from broker.core.controller.topics import what_is_wrong_with
@@ -208,11 +206,4 @@ class Partitions:
         isr = tuple(replica for replica in old.isr if replica in replicas)
         if not isr:
             raise Refused(Code.INVALID_REPLICA_ASSIGNMENT, f"no replica of {name}-{index} in sync would remain")
-        if not adding and not removing:  # only another order of preference
-            self._pipeline.stage(
-                msgspec.structs.replace(
-                    old, replicas=target, adding=(), removing=(), isr=isr, partition_epoch=old.partition_epoch + 1
-                )
-            )
-            return
         self._pipeline.change(old, replicas=replicas, adding=adding, removing=removing, isr=isr)
