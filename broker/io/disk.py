@@ -433,7 +433,10 @@ class Disk:
         descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
         self._open[key] = descriptor
         if len(self._open) > MAX_OPEN_FILES:
-            os.close(self._open.popitem(last=False)[1])
+            oldest, closed = self._open.popitem(last=False)
+            for span in self._lent.get(oldest, ()):  # an answer is being put together
+                span.keep()
+            os.close(closed)
         return descriptor
 
 

@@ -15,7 +15,7 @@ import socket
 import ssl
 from typing import Any
 
-from broker.io.stream import BrokenSpanError, Chunk, Owner, Span, Stream
+from broker.io.stream import BrokenSpanError, Chunk, Owner, Span, Stream, drop_spans
 
 RECEIVE_BYTES = 64 * 1024
 """Ciphertext that is taken at once; a TLS record has up to 16 KiB."""
@@ -147,6 +147,7 @@ class SecureStream:
                 if len(data):
                     self.tls.write(data)
         except (ssl.SSLError, OSError, BrokenSpanError):
+            drop_spans(chunks)
             self.abort()
             return
         self._send()

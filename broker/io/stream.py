@@ -17,7 +17,7 @@ import asyncio
 import os
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 Buffer = bytes | bytearray | memoryview
@@ -178,6 +178,7 @@ class Stream:
     def write(self, chunks: list[Chunk]) -> None:
         """Send, or queue what does not go at once."""
         if self.is_closing:
+            drop_spans(chunks)
             return
         queue = self._queue
         must_wait = bool(queue)
@@ -293,13 +294,18 @@ class Stream:
         self.pause_reading()
         self.is_closing = self._is_closed = True
         self._loop.remove_writer(self._number)
-        while self._queue:
-            chunk = self._queue.popleft()
-            if isinstance(chunk, Span):
-                chunk.drop()
+        drop_spans(self._queue)
+        self._queue.clear()
         self._queued_bytes = 0
         self._socket.close()
         self._loop.call_soon(self._owner.lost)
+
+
+def drop_spans(chunks: Iterable[Chunk]) -> None:
+    """Give back what chunks hold that will not be sent."""
+    for chunk in chunks:
+        if isinstance(chunk, Span):
+            chunk.drop()
 
 
 class Listener:

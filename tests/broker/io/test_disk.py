@@ -305,3 +305,17 @@ def test_all_is_durable_before_what_follows_also_what_a_job_has_begun_to_sync(di
     assert segments <= set(events[: events.index("clean-shutdown.draft")])
     job.run()
     assert disk.sync(["a-0", "b-0"]) is None
+
+
+def test_an_answer_from_more_segments_than_may_stay_open_holds_the_bytes_of_each(disk, monkeypatch):
+    monkeypatch.setattr(disk_module, "MAX_OPEN_FILES", 4)
+    size = disk_module.SPAN_BYTES
+    texts = [bytes([65 + number]) * size for number in range(10)]
+    for number, text in enumerate(texts):
+        disk.write([Append(f"t-{number}", 0, 0, text)])
+    spans = [disk.chunk_of(Region(f"t-{number}", 0, 0, size)) for number in range(10)]
+    try:
+        assert [span.read() for span in spans] == texts
+    finally:
+        for span in spans:
+            span.drop()
