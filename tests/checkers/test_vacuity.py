@@ -90,7 +90,9 @@ def quiet(*, written=True, read=True, drained=("x",)):
     story.phase("main")
     story.call(0, "ok" if written else "fail", "txn", [send("x", 1, 0) if written else send("x", 1)])
     story.ok(0, "txn", [["poll", []]])
-    story.ok(1, "poll", [poll(("x", [[0, 1]])) if read else ["poll", []]])
+    if read == "by a transaction that failed":
+        story.call(0, "fail", "txn", [poll(("x", [[0, 1]]))])
+    story.ok(1, "poll", [poll(("x", [[0, 1]])) if read is True else ["poll", []]])
     story.ok(3, "send", [send("y", 2, 0)]) if written else None
     story.phase("drain")
     story.ok(2, "poll", [poll(("x", [[0, 1]]), ("y", [[0, 2]])) if written else ["poll", []]])
@@ -110,6 +112,7 @@ def test_run_whose_polls_all_came_back_empty_is_vacuous():
     assert judgement.validity is Validity.VACUOUS
     assert judgement.reasons == ("No record was read before the final reads.",)
     assert quiet(drained=("x", "y")).validity is Validity.VALID
+    assert quiet(read="by a transaction that failed", drained=("x", "y")).validity is Validity.VALID
 
 
 def test_run_that_was_killed_between_two_final_reads_is_unknown_and_names_the_key():
