@@ -440,6 +440,7 @@ class Quorum:
             self._learn(answer.leader_epoch, answer.leader_id, now_ms)
         if isinstance(message, VoteResponse) and current and epoch == self.epoch:
             self._voted(peer, message, now_ms)
+        self._fetch(now_ms)  # our question may have been in the way of the first fetch from the one who won
 
     def failed(self, token: int, now_ms: int) -> None:
         """A peer did not answer: ask again after the back-off, if that still matters."""

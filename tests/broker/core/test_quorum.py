@@ -10,9 +10,19 @@ import pytest
 from broker.core.quorum.quorum import Quorum
 from broker.core.quorum.state import QuorumConfig, Role
 from broker.core.ready import Outbox, PeerFailed, PeerReply, Reply, Request, Tick
+from broker.sim.disk import Disk
 from broker.wire.messages.fetch import FetchRequest
 from broker.wire.messages.fetch_snapshot import FetchSnapshotRequest
-from broker.wire.messages.quorum import BeginQuorumEpochRequest, EndQuorumEpochRequest, VoteRequest
+from broker.wire.messages.quorum import (
+    BeginPartition,
+    BeginQuorumEpochRequest,
+    BeginTopic,
+    EndQuorumEpochRequest,
+    QuorumAnswer,
+    QuorumAnswerTopic,
+    VoteRequest,
+    VoteResponse,
+)
 from tests.broker.network import Network
 
 
@@ -193,6 +203,27 @@ def test_a_leader_that_does_not_answer_is_not_taken_for_dead():
         network.cut(other, who)
     network.run(5000)
     assert [node.quorum.epoch for node in network.nodes.values()] == [epoch] * 3
+
+
+def test_who_hears_of_the_winner_before_the_answers_to_its_own_candidacy_follows_at_once():
+    node = make((1, 2, 3))(1, Disk(), 7, 0)
+    now_ms = 1000
+    asked = {request.peer: request for request in node.step(Tick(), now_ms).requests}  # pre-votes
+    epoch = node.quorum.epoch
+
+    def answer(peer, *, granted, leader_id=-1):
+        given = QuorumAnswer(leader_id=leader_id, leader_epoch=node.quorum.epoch, vote_granted=granted)
+        message = VoteResponse(topics=(QuorumAnswerTopic(partitions=(given,)),))
+        return node.step(PeerReply(asked[peer].token, message), now_ms).requests
+
+    asked = {request.peer: request for request in answer(3, granted=True)}
+    assert (node.quorum.role, node.quorum.epoch) == (Role.CANDIDATE, epoch + 1)
+    begin = BeginPartition(leader_id=2, leader_epoch=epoch + 1)
+    request = BeginQuorumEpochRequest(topics=(BeginTopic(partitions=(begin,)),))
+    fetches = node.step(Request("begin", request), now_ms).requests
+    assert node.quorum.role is Role.FOLLOWER
+    fetches += answer(2, granted=False, leader_id=2)
+    assert [type(request.message) for request in fetches if request.peer == 2] == [FetchRequest]
 
 
 def test_a_resigning_leader_hands_over_before_any_time_out():
