@@ -350,7 +350,8 @@ class PartitionLog:
         self.start = self.end = self.high_watermark = self.recovery_point = offset
         self.epochs, self.producers, self.aborted = Epochs(), Producers(), AbortedIndex()
         snapshots = [name for name in self._storage.files(self.name) if name.endswith(".producers")]
-        self._out.writes += [Remove(name) for name in snapshots]
+        first = segment_file(self.name, offset, "producers")  # those below are never looked at
+        self._out.writes += [Remove(name) for name in snapshots if name >= first]
         self._save_epochs()
         self._save_start()
         self.note_cleaned(Cleaned(compacted_to=offset, horizon=max(self.cleaned.horizon, horizon)))
