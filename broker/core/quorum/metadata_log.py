@@ -94,7 +94,8 @@ class MetadataLog:
                     data = self._storage.read(LOG, segment.base, position, header.size)
                 position += self._note(data)
 
-    def _note(self, data: Buffer) -> int:
+    def _note(self, data: Buffer, end: int = 1 << 62) -> int:
+        """Keep the batches below `end` until they are committed; return how many bytes they take."""
         taken = 0
         for at, header in batch.parse(data):
             taken = at + header.size
@@ -103,6 +104,8 @@ class MetadataLog:
             records = () if header.is_control else tuple(record.decode(data, at, header))
             values = tuple(r.value for r in records if r.value is not None)
             self.pending.append(Entry(header.base_offset, header.next_offset, header.leader_epoch, values))
+            if header.next_offset >= end:
+                break
         return taken
 
     def append(self, data: bytearray, epoch: int, now_ms: int) -> int:
@@ -117,12 +120,16 @@ class MetadataLog:
         return self.append(record.batch_of([(None, value) for value in values], timestamp_ms=now_ms), epoch, now_ms)
 
     def append_fetched(self, data: Buffer) -> None:
-        """Append the leader's batches, synced. Raise CorruptBatchError."""
-        taken = self.log.append_fetched(data)
+        """Append the leader's batches, synced. Raise CorruptBatchError; what came before the bad one is kept."""
+        known = self.end
+        try:
+            taken = self.log.append_fetched(data)
+        finally:
+            if self.end > known:
+                self.log.sync()
+                self._note(data, self.end)
         if len(data) and not taken:
             raise CorruptBatchError(f"{LOG}: {len(data)} bytes at offset {self.end} hold no whole batch")
-        self.log.sync()
-        self._note(memoryview(data)[:taken])
 
     def truncate(self, offset: int) -> None:
         """Drop what a new leader does not have."""

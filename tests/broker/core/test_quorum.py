@@ -7,10 +7,12 @@ import random
 import msgspec
 import pytest
 
+from broker.core.quorum.metadata_log import MetadataLog
 from broker.core.quorum.quorum import Quorum
 from broker.core.quorum.state import QuorumConfig, Role
 from broker.core.ready import Outbox, PeerFailed, PeerReply, Reply, Request, Tick
 from broker.sim.disk import Disk
+from broker.wire import batch, record
 from broker.wire.messages.fetch import FetchRequest
 from broker.wire.messages.fetch_snapshot import FetchSnapshotRequest
 from broker.wire.messages.quorum import (
@@ -297,3 +299,23 @@ def test_seeds_make_progress():
     network.drop = 0
     assert network.run(until=lambda: settled(network))
     assert len(network.nodes[1].machine.values) > 10
+
+
+def test_metadata_before_a_damaged_batch_of_an_answer_are_applied():
+    disk, out = Disk(), Outbox()
+    log = MetadataLog(disk, out)
+    batches = []
+    for offset, value in enumerate((b"one", b"two")):
+        data = record.batch_of([(None, value)], timestamp_ms=0)
+        batch.patch(data, 0, offset, 1)
+        batches.append(bytes(data))
+    damaged = bytearray(batches[0] + batches[1])
+    damaged[-1] ^= 0xFF
+    with pytest.raises(batch.CorruptBatchError):
+        log.append_fetched(damaged)
+    assert log.end == 1
+    ready = out.take(None)
+    assert ready.sync == ["__cluster_metadata-0"], "the next fetch says that it is durable"
+    log.append_fetched(batches[1])
+    log.log.advance_high_watermark(2)
+    assert [entry.values for entry in log.take_committed()] == [(b"one",), (b"two",)]
