@@ -66,6 +66,8 @@ class Configs:
                 records = [self._change(resource, item) for item in resource.configs]
                 for record in records if not request.validate_only else ():
                     self._pipeline.stage(record)
+                    for state in elr.cleared(self._pipeline.image, record):
+                        self._pipeline.stage(state)
             except Refused as refused:
                 code, message = refused.code, refused.message
             responses.append(

@@ -2,15 +2,18 @@
 
 Who is eligible is decided by the controller with the value that it sees, so no broker may go by another: with ELR on,
 a value for all brokers is there from the beginning, can be changed and not removed, and none is for a broker alone.
-Kafka: ConfigurationControlManager.
+Who was eligible by another value is so no more: with a lower one, records may count that it lacks.
+Kafka: ConfigurationControlManager, ClearElrRecord.
 """
 
 from __future__ import annotations
 
+import msgspec
+
 from broker.core.config import BrokerConfig
 from broker.core.errors import Code, Refused
 from broker.core.metadata.image import Image
-from broker.core.metadata.records import ConfigSet
+from broker.core.metadata.records import ConfigSet, PartitionState
 from broker.core.topic_settings import DEFAULTS
 
 MIN_ISR = "min.insync.replicas"
@@ -38,3 +41,14 @@ def check(config: BrokerConfig, image: Image, broker: str, name: str, *, is_remo
         raise Refused(Code.INVALID_CONFIG, f"Broker-level {MIN_ISR} cannot be altered while ELR is enabled.")
     if is_removed:
         raise Refused(Code.INVALID_CONFIG, f"Cluster-level {MIN_ISR} cannot be removed while ELR is enabled.")
+
+
+def cleared(image: Image, record: ConfigSet) -> list[PartitionState]:
+    """Return the partitions that the change of a setting leaves without eligible replicas outside of their ISRs."""
+    if record.key != MIN_ISR or record.kind not in {"topic", "broker"}:
+        return []
+    return [
+        msgspec.structs.replace(state, elr=(), partition_epoch=state.partition_epoch + 1)
+        for state in image.partitions()
+        if state.elr and (record.kind == "broker" or image.topics[state.topic_id].name == record.name)
+    ]
