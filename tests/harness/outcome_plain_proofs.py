@@ -152,8 +152,8 @@ def topic_found_to_be_none(scene: Scene) -> Op:
 
 @proves(Stage.DELIVERY, "_UNKNOWN_PARTITION")
 def partition_found_to_be_none(scene: Scene) -> Op:
-    scene.mock.answer_after_ms(500)  # what partitions there are is not known when the record is taken
-    return scene.client(PLAIN).invoke(send(("t0/99", 1)))
+    scene.mock.answer_after_ms(300)  # what partitions there are is not known when the record is taken
+    return scene.client(PLAIN, **{"message.timeout.ms": 20_000}).invoke(send(("t0/99", 1)))
 
 
 # Reading.
