@@ -152,7 +152,7 @@ class ConfluentClient:
         if performer is None:
             return op.completed(FAIL, error={"name": UNSUPPORTED, "message": f"confluent-kafka client: {op.f}"})
         with self._busy:
-            self._reader.rebalances.clear()
+            self._reader.begin_op()
             done = performer(op, Deadline(settings.op_bound_s(self._clients.scenario)))
             log = list(self._reader.rebalances)
         return done.completed(done.type, rebalance_log=log) if log else done
@@ -192,9 +192,12 @@ class ConfluentClient:
 
     def _commit_polled(self, work: Work) -> dict[str, Any]:
         """Commit what a poll outside a transaction has read. A failure leaves the poll ok: its records are data."""
-        offsets = [[key, offset] for key, offset in work.next.items()]
+        ours = {key: offset for key, offset in work.next.items() if key not in self._reader.strays}
+        if not ours:
+            return {}
+        offsets = [[key, offset] for key, offset in ours.items()]
         try:
-            self._reader.commit(work.next, Deadline(settings.POLL_COMMIT_S))
+            self._reader.commit(ours, Deadline(settings.POLL_COMMIT_S))
         except FailedError as failed:
             return {"extra": {"commit-error": failed.failure.to_history(), "uncertain-offsets": offsets}}
         return {"offsets": offsets, "group": self._reader.group}

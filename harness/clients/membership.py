@@ -54,12 +54,15 @@ class Membership:
         self._on_event = on_event
         self._on_keys = on_keys
         self._protocol = protocol
+        self.metadata: object = None
+        """librdkafka's of the member when it was last dealt keys; None before that."""
         self._member: str | None = None
         self._generation: int | None = None
 
     def assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Take note of keys that the group dealt out."""
-        self._generation, self._member = generation_and_member(consumer.consumer_group_metadata())
+        self.metadata = consumer.consumer_group_metadata()
+        self._generation, self._member = generation_and_member(self.metadata)
         self._tell("assigned", partitions)
 
     def revoked(self, _: Consumer, partitions: list[TopicPartition]) -> None:

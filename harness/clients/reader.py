@@ -8,7 +8,9 @@ serves the old subscription's last rebalance in a later poll, where it would tak
 Positions are ours: the offset after the last record polled, or where librdkafka said that the partition ends (behind
 control records and compacted offsets). `rewind` sets them back to what an op that came to nothing had polled first.
 
-Rebalances are noted in `rebalances`, which the client empties before each op (`clients.membership`).
+Rebalances are noted in `rebalances`, which the client empties before each op (`clients.membership`); a record may have
+been read before one of them in the same poll. `strays` are the keys that this op has read and the group then took: what
+was read of them must not be committed any more, since their next reader began where the group had committed.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from harness.client import Now
 from harness.clients import settings
 from harness.clients.errors import FailedError, of_error, of_exception, timed_out
-from harness.clients.membership import Membership, OnEvent, leave
+from harness.clients.membership import Membership, OnEvent, generation_and_member, leave
 from harness.clients.patience import Deadline, OutOfPatienceError, bounded, let_go
 from harness.clients.payload import written
 from harness.clients.sender import split
@@ -34,6 +36,9 @@ START = 0
 """Where a new key is read from. Not the logical BEGINNING: librdkafka asks the broker where that is, and when another
 assign overtakes the answer it asks once more half a second later, and goes back there in the middle of its reading
 (docs/findings.md). Where the log begins later, the broker says so, and `auto.offset.reset` leads to its beginning."""
+
+TAKEN_AWAY = "_ASSIGNMENT_LOST"
+"""librdkafka's name, where we say it ourselves: the group has taken keys, and what was read of them is not ours."""
 
 Records = dict[str, list[list[Any]]]
 """Per key what was read, in the order in which it came: [offset, v] or [offset, v, {...}]."""
@@ -75,6 +80,9 @@ class Reader:
         self.held: list[str] = []
         """The keys assigned now, by whichever way."""
         self.rebalances: list[dict[str, Any]] = []
+        self._read: set[str] = set()
+        """The keys that the op has read."""
+        self.strays: set[str] = set()
         self._topic_keys: list[str] = []
         """What the subscription was asked for."""
         self._membership: Membership | None = None
@@ -84,6 +92,12 @@ class Reader:
         """The consumer; only while keys are assigned or topics subscribed."""
         assert self._consumer is not None, "nothing was assigned or subscribed yet"
         return self._consumer
+
+    def begin_op(self) -> None:
+        """Forget what the last op heard and read."""
+        self.rebalances.clear()
+        self._read.clear()
+        self.strays.clear()
 
     def assign(self, keys: Sequence[str], isolation: Isolation, *, from_beginning: bool) -> None:
         """Hold exactly these keys. Raises FailedError at stage ASSIGN."""
@@ -155,6 +169,7 @@ class Reader:
             return True
         assert offset is not None
         key = f"{topic}/{partition}"
+        self._read.add(key)
         polled.records.setdefault(key, []).append(entry_of(key, message))
         self.positions[key] = offset + 1
         return True
@@ -213,8 +228,19 @@ class Reader:
             self.close(0)  # without keys it reads nothing until the next assign or subscribe
 
     def group_metadata(self) -> Any:
-        """Return what send_offsets_to_transaction wants to know of this member."""
-        return self.consumer.consumer_group_metadata()
+        """Return what send_offsets_to_transaction wants to know of this member. Raises FailedError at SEND_OFFSETS.
+
+        In a classic group: of the member as it was dealt its keys. librdkafka may have been told since that it is out,
+        which no poll has heard of yet; it would then name no member, and brokers take anything from nobody in
+        particular (KIP-447), also what another member has committed meanwhile.
+        """
+        metadata = self._membership.metadata if self._membership is not None and self._protocol == "classic" else None
+        metadata = metadata or self.consumer.consumer_group_metadata()
+        generation, _ = generation_and_member(metadata)
+        if self.strays or (generation is not None and generation < 0):
+            message = f"not a member any more, or taken away since they were read: {', '.join(sorted(self.strays))}"
+            raise FailedError(Failure(stage=Stage.SEND_OFFSETS, name=TAKEN_AWAY, message=message))
+        return metadata
 
     def shown_positions(self) -> list[list[Any]]:
         """Return [[key, position], ...] of the keys held, those that are known."""
@@ -241,6 +267,7 @@ class Reader:
             self.held = keys if self._protocol == "classic" else [*left, *keys]  # there what comes is added
         else:
             self.held = left
+            self.strays.update(self._read.intersection(keys))
         for key in keys:
             self.positions.pop(key, None)
         self.rebalances.append({"keys": keys, "type": what})

@@ -2,6 +2,7 @@
 
 The end is where librdkafka says that the partition ends: the last stable offset for read_committed. The consumer is
 kept between scans, so that a scan takes a fetch or two and not a connection: how long it took decides what it proves.
+It is given up after any error: an answer about the log's beginning may still be out, and would set the next scan back.
 """
 
 from __future__ import annotations
@@ -56,6 +57,9 @@ class Scanner:
         except KafkaException as error:
             self.close(0)
             raise FailedError(of_exception(Stage.POLL, error)) from error
+        except FailedError:
+            self.close(0)
+            raise
         self.close(0)
         raise FailedError(timed_out(Stage.POLL, f"{key}: the end was not reached within the op's bound"))
 
