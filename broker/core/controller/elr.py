@@ -44,11 +44,15 @@ def check(config: BrokerConfig, image: Image, broker: str, name: str, *, is_remo
 
 
 def cleared(image: Image, record: ConfigSet) -> list[PartitionState]:
-    """Return the partitions that the change of a setting leaves without eligible replicas outside of their ISRs."""
+    """Return the partitions that the change of a setting leaves without eligible replicas outside of their ISRs.
+
+    Where the ISR is empty they stay: nothing can count until one of them leads, and then the rules look at the new
+    value. Without them the last leader alone could lead, even after a power loss.
+    """
     if record.key != MIN_ISR or record.kind not in {"topic", "broker"}:
         return []
     return [
         msgspec.structs.replace(state, elr=(), partition_epoch=state.partition_epoch + 1)
         for state in image.partitions()
-        if state.elr and (record.kind == "broker" or image.topics[state.topic_id].name == record.name)
+        if state.elr and state.isr and (record.kind == "broker" or image.topics[state.topic_id].name == record.name)
     ]

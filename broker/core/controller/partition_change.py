@@ -67,7 +67,7 @@ def change(
         target_isr, elr = (leader,), ()
     elif leader != NO_LEADER and leader not in target_isr:
         target_isr = (*target_isr, leader)
-        elr = tuple(replica for replica in elr if replica != leader)
+        elr = _eligible(msgspec.structs.replace(old, elr=elr), rules, target_isr, target_replicas, unclean)
     elif not target_isr and not rules.elr:
         target_isr = old.isr
     last_leader = old.last_leader

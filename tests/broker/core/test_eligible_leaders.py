@@ -49,3 +49,27 @@ def test_a_replica_that_was_eligible_by_a_higher_min_isr_is_not_elected_without_
     network.start(leader)
     assert network.run(until=lambda: healthy(network), limit_ms=5000)
     assert contents(network, key) == {0: b"x", 1: b"y"}
+
+
+def test_eligible_replicas_stay_while_nobody_leads():
+    """Else only the last leader could lead, and what it loses would be gone."""
+    network = cluster(5)
+    key = create(network, factor=2, **{"min.insync.replicas": 2})
+    assert produced(network, key, b"x").error_code == Code.NONE
+    leader, replica = newest_leader(network, key)
+    (other,) = set(replica.state.replicas) - {leader}
+    for node in (other, leader):
+        broker = network.nodes[node]
+        broker.lifecycle.stop()
+        assert network.run(until=lambda broker=broker: broker.is_stopped, limit_ms=5000)
+        network.crash(node, power=False)
+    left = {other, leader}
+    assert network.run(until=lambda: set(image(network).partition(*key).elr) == left, limit_ms=5000)
+    setting = (AlterableConfig(name="min.insync.replicas", value="1"),)
+    resource = AlterConfigsResource(resource_type=TOPIC, resource_name="t", configs=setting)
+    asked = network.send(min(network.nodes.keys() - left), IncrementalAlterConfigsRequest(resources=(resource,)))
+    assert network.run(until=lambda: asked in network.client_replies, limit_ms=5000)
+    assert network.client_replies[asked].responses[0].error_code == Code.NONE
+    network.start(other)
+    assert network.run(until=lambda: image(network).partition(*key).leader == other, limit_ms=5000)
+    assert image(network).partition(*key).elr == ()

@@ -55,6 +55,11 @@ def test_eligible_replicas_are_forgotten_when_the_isr_is_large_enough():
     assert (new.isr, new.elr) == ((1, 2), ())
 
 
+def test_who_leads_alone_by_a_lower_minimum_leaves_nobody_eligible():
+    new = change(state(isr=(), elr=(2, 3), leader=-1, last_leader=1), rules(2, min_isr=1))
+    assert (new.isr, new.elr, new.leader) == ((2,), (), 2)
+
+
 def test_an_unclean_stop_costs_isr_and_elr():
     new = change(state(isr=(1,), elr=(2,), leader=1), rules(1), isr=(1,), unclean=2)
     assert new.elr == ()
