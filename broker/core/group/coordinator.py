@@ -386,8 +386,9 @@ class GroupCoordinator:
             self.answer(request_id, OffsetCommitResponse(topics=topics))
 
         if offsets:
-            shard.note_write(offsets)
+            at = shard.log.replica.log.end
             self.write(shard, [(encode_key(key), encode_offset(value)) for key, value in offsets.items()], done)
+            shard.note_write(offsets, at)
         else:
             done(Code.NONE)
 

@@ -59,10 +59,13 @@ class DeletedTopics:
         if not shard.log.is_loaded:
             return False
         watermark, busy = shard.log.replica.log.high_watermark, shard.being_written()
-        for name, end in list(shard.deleted.items()):
-            if watermark < end:
-                continue
-            mine = [(key, value.at < end) for key, value in shard.all_offsets() if key.topic == name]
+        found: dict[str, list[tuple[OffsetKey, bool]]] = {
+            name: [] for name, end in shard.deleted.items() if watermark >= end
+        }
+        for key, value in shard.all_offsets() if found else ():  # once, however many topics went
+            if key.topic in found:
+                found[key.topic].append((key, value.at < shard.deleted[key.topic]))
+        for name, mine in found.items():
             fresh = busy | {key for key, is_old in mine if not is_old}
             old = dict.fromkeys(key for key, is_old in mine if is_old)
             try:

@@ -152,12 +152,12 @@ class GroupShard:
         for pending in self.pending.values():
             yield from pending.items()
 
-    def note_write(self, offsets: Mapping[OffsetKey, Offset]) -> None:
-        """Offsets are about to be written at the end of the log."""
+    def note_write(self, offsets: Mapping[OffsetKey, Offset], at: int) -> None:
+        """Offsets have been written there, not refused."""
         log = self.log.replica.log
         while self._writes and self._writes[0][0] < log.high_watermark:
             self._writes.popleft()
-        self._writes.append((log.end, tuple(offsets)))
+        self._writes.append((at, tuple(offsets)))
 
     def being_written(self) -> set[OffsetKey]:
         """Return the offsets of which a commit is on its way to the replicas."""

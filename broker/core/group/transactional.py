@@ -135,8 +135,9 @@ class TransactionalOffsets:
             producer_epoch=message.producer_epoch,
             transactional=True,
         )
-        shard.note_write(offsets)
+        at = shard.log.replica.log.end
         shard.log.write(data, now_ms, written)
+        shard.note_write(offsets, at)
         self._replicas.appended(shard.log.replica, now_ms)
 
     def _exists(self, name: str, index: int) -> bool:

@@ -6,6 +6,7 @@ import pytest
 
 from broker.core.errors import Code
 from broker.core.ready import Request
+from broker.core.replication.leader import Leader
 from broker.wire.messages.delete_topics import DeleteTopicsRequest
 from broker.wire.messages.list_groups import ListGroupsRequest
 from broker.wire.messages.offset_commit import (
@@ -123,3 +124,17 @@ def test_offsets_of_an_open_transaction_go_with_their_topic():
     settled(network)
     producer.end(commit=True)
     assert fetched(network) == (Code.NONE, -1)
+
+
+def test_a_commit_that_was_refused_keeps_nothing(monkeypatch):
+    network = ready()
+    assert commit(network, 5) == Code.NONE
+    broker = network.nodes[coordinator(network)]
+    with monkeypatch.context() as patch:
+        patch.setattr(Leader, "has_min_isr", lambda *_: False)
+        broker.groups.handle(("client", "refused"), write(7), 0, ("c", "h"), network.now_ms)
+    shard = broker.groups.shard("g")
+    assert not shard.being_written()
+    delete_topic(network)
+    settled(network)
+    assert not shard.offsets
