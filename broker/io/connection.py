@@ -288,6 +288,11 @@ class Connection:
             self._resume()
 
     @property
+    def is_paused(self) -> bool:
+        """Whether requests may wait here that are taken up as soon as an answer is sent."""
+        return self._reading_paused
+
+    @property
     def unsent_bytes(self) -> int:
         """Bytes of answers that the client has not taken yet."""
         return self._stream.queued_bytes

@@ -198,7 +198,10 @@ class Node:
             self._life = life
 
     def _send_early(self, out: Outbox) -> None:
-        """Answer within a step, unless something must be durable before or a log is cut."""
+        """Answer within a step, unless something must be durable before, a log is cut, or another step would begin."""
+        slot: Slot = out.replies[-1].id
+        if slot.connection.is_paused:
+            return
         if self._syncing or self._sync or out.sync or not all(isinstance(write, Append) for write in out.writes):
             return
         writes, out.writes = out.writes, []

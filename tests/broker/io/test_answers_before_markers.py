@@ -1,10 +1,15 @@
 """A node that is alone answers the end of a transaction before it writes the markers; nobody can tell."""
 
+from types import SimpleNamespace
+
 import pytest
 from confluent_kafka import Producer
 
+from broker.core.ready import Outbox, Reply
+from broker.io.node import Node
 from broker.wire import codec
 from broker.wire.frame import frame
+from broker.wire.messages.end_txn import EndTxnResponse
 from broker.wire.messages.list_offsets import (
     LATEST,
     READ_COMMITTED,
@@ -55,3 +60,18 @@ def test_whoever_asks_after_the_answer_finds_the_transaction_ended(tmp_path, flu
             assert last_stable(other) in {40, 41}  # the last marker is written again where only its decision was saved
     finally:
         node.kill()
+
+
+@pytest.mark.parametrize("is_paused", [False, True])
+def test_no_step_begins_within_a_step(is_paused):
+    """A connection that waits for room would go on with its next request as soon as an answer is sent."""
+    sent = []
+    node = SimpleNamespace(
+        _syncing=False, _sync={}, disk=SimpleNamespace(write=sent.append), _send=lambda replies, _: sent.append(replies)
+    )
+    out = Outbox()
+    reply = Reply(SimpleNamespace(connection=SimpleNamespace(is_paused=is_paused)), EndTxnResponse())
+    out.replies.append(reply)
+    Node._send_early(node, out)
+    assert sent == ([] if is_paused else [[], [reply]])
+    assert out.replies == ([reply] if is_paused else [])
