@@ -149,6 +149,23 @@ class Case:
         return np.asarray(self.judged_to == np.iinfo(np.int64).max)
 
     @cached_property
+    def too_late(self) -> Bools:
+        """Per send: it was answered during the final reads, and may lie behind the end that those read to.
+
+        The ends are frozen when the calls of the run have come home; one that hangs for longer is answered later.
+        """
+        sends, row = self.view.sends, self.phases.row("drain")
+        if row is None:
+            return np.zeros(sends.call.size, np.bool_)
+        ends = np.full(len(self.view.keys), np.iinfo(np.int64).max)
+        for key, drain in self.phases.drains.items():
+            code = self.view.keys.get(key)
+            if code is not None and drain.end is not None:
+                ends[code] = drain.end
+        behind = (sends.offset < 0) | (sends.offset >= ends[sends.key])
+        return np.asarray((self.view.calls.done_row[sends.call] > row) & behind)
+
+    @cached_property
     def final_reader(self) -> Bools:
         """Per call: it is an ok read of the final drain."""
         row = self.phases.row("drain")

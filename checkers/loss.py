@@ -47,7 +47,7 @@ def unseen(case: Case, findings: Findings) -> None:
     """Report, as one case, the keys on which some ok send was never polled by an ok call."""
     view, placement = case.view, case.placement
     ok_sent = np.zeros(placement.vids.size, np.bool_)
-    ok_sent[placement.send_vid[view.calls.type[view.sends.call] == TYPE_OK]] = True
+    ok_sent[placement.send_vid[(view.calls.type[view.sends.call] == TYPE_OK) & ~case.too_late]] = True
     missing = ok_sent & ~case.ok_read & case.drained[placement.vids.first] & ~case.vid_gone
     if not case.phases.ours:
         missing |= _first_touched_last(case, ok_sent)

@@ -158,6 +158,6 @@ def _missing(case: Case) -> Bools:
     np.maximum.at(bound, records.key[rc], records.offset[rc])
     missing = np.zeros(placement.vids.size, np.bool_)
     passed = (sends.offset >= 0) & (sends.offset < bound[sends.key])
-    passed |= case.drained[sends.key] & bool(case.phases.ours)
+    passed |= case.drained[sends.key] & bool(case.phases.ours) & ~case.too_late
     missing[placement.send_vid[passed]] = True
     return np.asarray(missing & ~_visible(case) & ~case.vid_gone)

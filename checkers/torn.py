@@ -141,7 +141,8 @@ def _judged(case: Case) -> Bools:
     view, sends = case.view, case.view.sends
     limit = case.judged_to.copy()
     if case.phases.ours:
-        return np.asarray((sends.offset < limit[sends.key]) & ((sends.offset >= 0) | case.drained[sends.key]))
+        read = (sends.offset < limit[sends.key]) & ((sends.offset >= 0) | case.drained[sends.key])
+        return np.asarray(read & ~case.too_late)
     limit[:] = -1
     ok = case.reader_is_ok
     np.maximum.at(limit, view.records.key[ok], view.records.offset[ok])

@@ -60,9 +60,14 @@ class Membership:
         self._generation: int | None = None
 
     def assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """Take note of keys that the group dealt out."""
+        """Take note of keys that the group dealt out.
+
+        A member that was told in the background that it is out has generation -1 by now; which one dealt the keys can't
+        be known any more, and it must not look like one that somebody else shares.
+        """
         self.metadata = consumer.consumer_group_metadata()
-        self._generation, self._member = generation_and_member(self.metadata)
+        generation, self._member = generation_and_member(self.metadata)
+        self._generation = generation if generation is not None and generation >= 0 else None
         self._tell("assigned", partitions)
 
     def revoked(self, _: Consumer, partitions: list[TopicPartition]) -> None:

@@ -13,6 +13,7 @@ from confluent_kafka import KafkaError, TopicPartition
 from harness.clients import reader, scanner, settings
 from harness.clients.confluent import ConfluentClients
 from harness.clients.errors import FailedError
+from harness.clients.membership import Membership
 from harness.clients.patience import Deadline
 from harness.clients.scanner import Scanner
 from tests.harness.clients.conftest import POLL, SCENARIO, op, txn
@@ -179,6 +180,16 @@ def test_a_poll_commits_only_what_was_not_taken_since(client):
     consumer.inner = lambda member: member.takes(1)[:0]
     done = client.invoke(POLL)
     assert (done.type, done.offsets, done.group, len(consumer.commits)) == ("ok", None, None, 1)
+
+
+@pytest.mark.parametrize(("metadata_", "generation"), [(metadata(-1, b""), None), (metadata(0, b"m"), 0)])
+def test_a_member_that_is_out_before_it_hears_of_its_keys_has_no_generation(metadata_, generation):
+    """Two of them would have been dealt the same keys in generation -1: `double-ownership`."""
+    events, member = [], Member(None)
+    member.generation = metadata_
+    heard = Membership(0, "harness", lambda: 0, on_event=events.append, on_keys=lambda *_: None)
+    heard.assigned(member, [TopicPartition("t0", 1)])
+    assert [event.value["generation"] for event in events] == [generation]
 
 
 class Complaining:
