@@ -47,11 +47,11 @@ class Worker(threading.Thread):
         """Serve the inbox until None comes."""
         client: Client | None = None
         while (op := self.inbox.get()) is not None:
-            if client is not None and op.process != self._process:
-                client.close()
-                client = None
+            given_up, client = (client, None) if op.process != self._process else (None, client)
             self._process = op.process
             try:
+                if given_up is not None:
+                    given_up.close()
                 if client is None:
                     client = self._clients.open(op.process, self._now)
                 completion = client.invoke(op)
