@@ -407,7 +407,7 @@ class PartitionLog:
         before: take none behind that offset, since aborted transactions are to be found from there on, too.
         """
         self.producers = Producers()
-        offset = self.start
+        offset = self.segments[0].base  # what lies below the start is deleted, and still says who has written
         for name in reversed(self._storage.files(self.name)):
             stem, _, suffix = name.rpartition("/")[2].partition(".")
             if suffix != "producers":

@@ -7,8 +7,7 @@
                  still while the ISR is smaller than min(min.insync.replicas, replication factor), for every acks
 
 A follower is in sync while it was at the leader's end within `replica.lag.time.max.ms`. It joins when it has reached
-the high watermark and the start of this epoch, knows what was deleted (or that would come back when it leads), and is
-alive in the same registration with which it fetches (KIP-903).
+the high watermark and the start of this epoch, and is alive in the same registration with which it fetches (KIP-903).
 One wish for another ISR is on its way at a time; a wish without an answer is repeated, never forgotten.
 """
 
@@ -134,9 +133,8 @@ class Leader:
         """Return whether a follower outside of the ISR should be in it."""
         if replica in self.state.isr or replica not in self.followers:
             return False
-        follower = self.followers[replica]
-        has_all = follower.end >= max(self._log.high_watermark, self.epoch_start)
-        return has_all and follower.start >= self._log.start and self.is_eligible(replica, eligible)
+        end = self.followers[replica].end
+        return end >= max(self._log.high_watermark, self.epoch_start) and self.is_eligible(replica, eligible)
 
     def joined(self, replica: int) -> tuple[int, ...]:
         """Return the ISR with a follower added, in the replicas' order."""

@@ -8,7 +8,7 @@ from broker.core.errors import Code
 from broker.core.log.partition_log import saved_start
 from broker.core.ready import Truncate
 from broker.wire.messages.delete_records import DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic
-from tests.broker.core.test_broker import cluster, create, fetch, healthy, image, newest_leader, produced
+from tests.broker.core.test_broker import cluster, create, fetch, healthy, newest_leader, produced
 
 
 def delete(network, key, offset, node=None, timeout_ms=2000):
@@ -124,24 +124,3 @@ def test_records_of_a_compacted_topic_are_not_deleted():
     assert network.run(until=lambda: healthy(network), limit_ms=5000)
     assert delete(network, key, 0).error_code == Code.POLICY_VIOLATION
     assert starts(network, key) == {0}
-
-
-def test_a_replica_that_does_not_know_of_a_deletion_is_not_in_sync():
-    network = cluster()
-    key = filled(network)
-    leader, replica = newest_leader(network, key)
-    away = next(node for node in (1, 2, 3) if node != leader)
-    network.crash(away, power=False)
-    assert network.run(until=lambda: not network.nodes[leader].image.is_active(away))
-    assert delete(network, key, 3).low_watermark == 3
-    network.start(away)
-    node = network.nodes[away]
-    took = node.fetchers._take
-    node.fetchers._take = lambda *_: False  # the leader's answers are lost
-    asks = replica.leader.followers[away]
-    assert network.run(until=lambda: asks.end == replica.log.end and asks.start == 0)
-    network.run(200)
-    assert away not in image(network).partition(*key).isr
-    node.fetchers._take = took
-    assert network.run(until=lambda: away in image(network).partition(*key).isr)
-    assert node.replicas.get(key).log.start == 3

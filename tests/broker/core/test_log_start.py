@@ -49,3 +49,23 @@ def test_a_log_that_begins_anew_knows_nothing_of_the_producers_of_the_old_one():
     assert state_of(bench.log.producers) == []
     bench.recover(start=end, high_watermark=end)
     assert state_of(bench.log.producers) == []
+
+
+@pytest.mark.parametrize("how", ["kill", "cut"])
+def test_producers_of_records_that_are_deleted_within_a_segment_are_known(how):
+    bench = Bench()
+    bench.append(data_batch(1, pid=7, epoch=0, sequence=0))
+    bench.append(data_batch())
+    bench.append(data_batch())
+    bench.log.advance_high_watermark(bench.log.end)
+    bench.log.advance_start(bench.log.end - 2)
+    bench.flush()
+    before = state_of(bench.log.producers)
+    assert len(bench.log.segments) == 1
+    if how == "cut":
+        bench.log.truncate(bench.log.end - 1)
+        bench.flush()
+    else:
+        bench.recover(start=bench.log.start, high_watermark=bench.log.high_watermark)
+    assert [one[0] for one in before] == [7]
+    assert state_of(bench.log.producers) == before
