@@ -109,8 +109,8 @@ class SyncAll(msgspec.Struct, frozen=True, gc=False):
 Write = Append | Truncate | DropSegment | Draft | DropDraft | Swap | Release | DropLog | Save | Remove | SyncAll
 
 
-class Reply(msgspec.Struct, frozen=True, gc=False):
-    """The answer to request `id`."""
+class Reply(msgspec.Struct, frozen=True):
+    """The answer to request `id`. Seen by the garbage collector, as `Request` is: an `id` may lead back to the broker."""
 
     id: Any
     message: Any
@@ -141,7 +141,7 @@ class Ready(msgspec.Struct, frozen=True):
     wake_at_ms: int | None
 
 
-class Request(msgspec.Struct, frozen=True, gc=False):
+class Request(msgspec.Struct, frozen=True):
     """Event: a request arrived. `id` is the driver's; `client_id` and `host` name the sender to people.
 
     `version` of the API: in a few places it says which protocol the client speaks. `internal`: it came from another

@@ -187,8 +187,11 @@ class _Direction:
             self.deliver(item)
 
 
-class _Call(msgspec.Struct, gc=False):
-    """A request on its way; `on_reply` gets the answer, or None when the connection is lost first."""
+class _Call(msgspec.Struct):
+    """A request on its way; `on_reply` gets the answer, or None when the connection is lost first.
+
+    Seen by the garbage collector: `on_reply` leads back to the world that holds it.
+    """
 
     message: Any
     version: int

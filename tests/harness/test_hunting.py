@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 
+from broker.sim.world import World
 from harness import hunted, hunting, mix
 from harness.catalog import BUGS
 from harness.cluster.api import UsageError
@@ -236,3 +240,19 @@ def test_ctrl_c_tells_what_is_in_the_book(tmp_path, monkeypatch):
     done, said = made([], clean=1, book=book, tmp_path=tmp_path)
     assert [one.seed for one in done.clean] == [1]
     assert "interrupted" in said[0]
+
+
+def test_a_process_that_hunts_keeps_no_world_of_the_past(tmp_path, monkeypatch):
+    """Structs that the collector does not see made cycles with their world: 1.4 MB a run, for hours of a soak."""
+    worlds = []
+    begin = World.__init__
+
+    def noted(world, *args, **kwargs):
+        worlds.append(weakref.ref(world))
+        begin(world, *args, **kwargs)
+
+    monkeypatch.setattr(World, "__init__", noted)
+    hunting.clean([2, 5], tmp_path)
+    gc.collect()
+    assert len(worlds) == 2
+    assert [world() for world in worlds] == [None, None]
