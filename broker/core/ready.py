@@ -110,7 +110,7 @@ Write = Append | Truncate | DropSegment | Draft | DropDraft | Swap | Release | D
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """The answer to request `id`. Seen by the garbage collector, as `Request` is: an `id` may lead back to the broker."""
+    """The answer to request `id`. The garbage collector sees it, and `Request`: an `id` may lead back to the broker."""
 
     id: Any
     message: Any
