@@ -126,10 +126,12 @@ def execute(
     view: View,
     options: CheckOptions,
     fail_fast: bool = False,
+    interruptible: bool = True,
 ) -> Run:
     """Run the scenario on a cluster that is not up yet, judge it, and leave nothing of it running.
 
     fail_fast: the first violation that can be told while it goes ends the main phase.
+    interruptible: so does Ctrl-C; else the caller's own handler of it stays.
 
     Raises ClusterError or UsageError when the set-up fails, Interrupted after a second Ctrl-C.
     """
@@ -142,7 +144,17 @@ def execute(
         store.write_json(folder / store.CLUSTER, cluster.describe())
         keys = equipment.prepare(scenario, cluster)
         watched = options if fail_fast else None
-        drive(scenario, workload, cluster, equipment, keys=keys, folder=folder, view=view, watched=watched)
+        drive(
+            scenario,
+            workload,
+            cluster,
+            equipment,
+            keys=keys,
+            folder=folder,
+            view=view,
+            watched=watched,
+            interruptible=interruptible,
+        )
     with _bearing_one_interrupt():
         view.phase("check")
         judgement = judge(folder / store.HISTORY, options)
@@ -160,10 +172,11 @@ def drive(
     folder: Path,
     view: View,
     watched: CheckOptions | None = None,
+    interruptible: bool = True,
 ) -> None:
     """Drive the workload and the faults on a cluster that is up, every op into the folder's history.
 
-    watched: stop at the first violation of a history judged with these options.
+    watched: stop at the first violation of a history judged with these options. interruptible: see `execute`.
     """
     observer = equipment.observer(cluster, keys)
     faults, performer = equipment.nemesis(scenario, cluster, observer, keys, folder)
@@ -188,7 +201,8 @@ def drive(
 
         clients = equipment.clients(scenario, cluster, post)
         driver = equipment.driver(generator, scenario.concurrency, clients, {NEMESIS: performer, **probes}, record)
-        stack.enter_context(_interruptible(driver.post, equipment.stop))
+        if interruptible:
+            stack.enter_context(_interruptible(driver.post, equipment.stop))
         driver.run()
 
 

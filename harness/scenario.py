@@ -5,11 +5,12 @@ A scenario is written to `scenario.json` before the run begins. Every later choi
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 Isolation = Literal["read_committed", "read_uncommitted"]
+Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -21,7 +22,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """As given: `a,b` draws among faults, `a+b` overlaps them."""
     seed: int = 0
     time_limit_s: float = 60.0
-    concurrency: int = 10
+    concurrency: Count = 10
     rate: float = 100.0
     """Operations per second of all processes together, drawn exponentially; 0 means as fast as possible."""
     isolation: Isolation = "read_committed"
@@ -30,10 +31,10 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     keep_producers: bool = False
     """Go on with a producer whose abort purged records that were not reported (docs/findings.md)."""
     sub_via: tuple[Literal["assign", "subscribe"], ...] = ("assign",)
-    topics: int = 2
-    partitions: int = 3
-    replication: int = 3
-    min_isr: int = 2
+    topics: Count = 2
+    partitions: Count = 3
+    replication: Count = 3
+    min_isr: Count = 2
     topic_config: dict[str, str] = {}
     broker_config: dict[str, str] = {}
     abort_rate: float = 0.05
@@ -41,7 +42,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     crash_interval_s: float = 30.0
     """Mean time between deliberate client crashes of one process; 0: none."""
     transaction_timeout_s: float = 10.0
-    id_sharers: int = 1
+    id_sharers: Count = 1
     """So many client threads share one transactional id; each one's session fences the last."""
     transaction_protocol: Literal[1, 2] = 2
     """What simulated clients speak: 1 as librdkafka, 2 as Java 4.x (KIP-890). On other clusters it is always 1."""
@@ -51,7 +52,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     fault_interval_s: float = 1.0
     recovery_bound_s: float = 15.0
     kafka_version: str = "4.1.1"
-    nodes: int = 3
+    nodes: Count = 3
     controllers: int = 0
     """0: every node is broker and controller; else the number of separate controller nodes."""
     image: str | None = None

@@ -14,11 +14,13 @@ import re
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from harness.scenario import Scenario
+
+T = TypeVar("T")
 
 SCENARIO, CLUSTER, OWNER, HISTORY = "scenario.json", "cluster.json", "owner.json", "history.jsonl"
 SCRIPT = "script.json"
@@ -89,12 +91,17 @@ def read_json(path: Path) -> Any:
         raise StoreError(f"can't read {path}: {error}") from error
 
 
+def read_as(path: Path, what: type[T]) -> T:
+    """Read a JSON file that holds such a value; raises StoreError with its name when it is absent or another."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=what)
+    except (OSError, msgspec.DecodeError) as error:
+        raise StoreError(f"can't read {path}: {error}") from error
+
+
 def read_scenario(folder: Path) -> Scenario:
     """Read a run's scenario; raises StoreError."""
-    try:
-        return msgspec.json.decode((folder / SCENARIO).read_bytes(), type=Scenario)
-    except (OSError, msgspec.DecodeError) as error:
-        raise StoreError(f"can't read {folder / SCENARIO}: {error}") from error
+    return read_as(folder / SCENARIO, Scenario)
 
 
 def process_started(pid: int) -> str | None:
