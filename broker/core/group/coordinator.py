@@ -392,7 +392,9 @@ class GroupCoordinator:
         else:
             done(Code.NONE)
 
-    def check_commit(self, shard: GroupShard, name: str, who: tuple[str, str | None, int]) -> None:
+    def check_commit(
+        self, shard: GroupShard, name: str, who: tuple[str, str | None, int], *, transactional: bool = False
+    ) -> None:
         """Raise Refused unless this member of this generation may commit; anybody may while the group is empty."""
         member_id, instance_id, generation = who
         consumers = shard.consumers.get(name)
@@ -407,7 +409,7 @@ class GroupCoordinator:
                 return
         assert group is not None
         group.check(member_id, instance_id, generation)
-        if group.state is State.COMPLETING:
+        if group.state is State.COMPLETING and not transactional:
             raise Refused(Code.REBALANCE_IN_PROGRESS)
         group.beat(member_id, instance_id, generation, self._now_ms)
 

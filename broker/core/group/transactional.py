@@ -64,7 +64,7 @@ class TransactionalOffsets:
         if message.generation_id != NO_GENERATION or message.member_id or message.group_instance_id is not None:
             who = (message.member_id, message.group_instance_id, message.generation_id)
             try:
-                self._groups.check_commit(shard, message.group_id, who)
+                self._groups.check_commit(shard, message.group_id, who, transactional=True)
             except Refused as refused:
                 if refused.code is not Code.STALE_MEMBER_EPOCH:
                     raise

@@ -6,6 +6,7 @@ import pytest
 
 from broker.core.errors import Code
 from broker.wire.messages.add_offsets_to_txn import AddOffsetsToTxnRequest
+from broker.wire.messages.join_group import JoinGroupRequest, JoinGroupRequestProtocol
 from broker.wire.messages.offset_fetch import OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics
 from broker.wire.messages.txn_offset_commit import (
     TxnOffsetCommitRequest,
@@ -112,6 +113,29 @@ def test_a_fenced_consumer_fences_its_producer(v2):
         send_offset(producer, 7, member.generation_id, "stranger")
     producer.end(commit=True)
     assert fetched(network) == (Code.NONE, -1)
+
+
+@both
+def test_a_member_that_has_joined_but_not_synced_sends_its_offsets_in_its_transaction(v2):
+    network, key = ready()
+    member = joined(network)
+    protocols = (JoinGroupRequestProtocol(name="range", metadata=b"m"),)
+    rejoin = JoinGroupRequest(
+        group_id="g",
+        session_timeout_ms=60_000,
+        rebalance_timeout_ms=60_000,
+        member_id=member.member_id,
+        protocol_type="consumer",
+        protocols=protocols,
+    )
+    again = patiently(network, rejoin, lambda a: a.error_code, version=3)
+    assert again.generation_id == member.generation_id + 1
+    assert commit(network, 5, again.generation_id, member.member_id) == Code.REBALANCE_IN_PROGRESS
+    producer = Producer(network, "x", v2=v2).init()
+    producer.send(key, b"a")
+    send_offset(producer, 7, again.generation_id, member.member_id)
+    producer.end(commit=True)
+    assert fetched(network) == (Code.NONE, 7)
 
 
 def test_a_v1_producer_must_announce_its_offsets():
