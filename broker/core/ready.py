@@ -110,7 +110,10 @@ Write = Append | Truncate | DropSegment | Draft | DropDraft | Swap | Release | D
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """The answer to request `id`. The garbage collector sees it, and `Request`: an `id` may lead back to the broker."""
+    """The answer to request `id`. To a Produce with acks=0 it is none: the driver closes the connection.
+
+    The garbage collector sees it, and `Request`: an `id` may lead back to the broker.
+    """
 
     id: Any
     message: Any

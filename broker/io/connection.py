@@ -3,10 +3,10 @@
     open -> (reading paused: too many open requests, a reader that does not read, or no memory) -> open -> closed
 
 A request takes a `Slot`; its answer may come in any step, and goes out when all slots before it have gone. A request
-that gets no answer (acks=0) takes none. At most `MAX_OPEN` requests wait at a time, and none is taken up while the
-peer does not read what we have written: a client pays for its own backlog. Frames larger than the starting buffer are
-admitted by `Memory`, which bounds them all together; whoever finds no room waits in turn, and TCP makes its client
-wait.
+that gets no answer (acks=0) takes none; where it is refused, the connection goes. At most `MAX_OPEN` requests wait at a
+time, and none is taken up while the peer does not read what we have written: a client pays for its own backlog. Frames
+larger than the starting buffer are admitted by `Memory`, which bounds them all together; whoever finds no room waits in
+turn, and TCP makes its client wait.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MAX_OPEN = 128
 class Slot:
     """The place of one request in its connection's order; the `id` of a request for the core."""
 
-    __slots__ = ("answer", "connection", "correlation_id", "finish", "version")
+    __slots__ = ("answer", "connection", "correlation_id", "finish", "is_silent", "version")
 
     def __init__(self, connection: Connection, version: int, correlation_id: int) -> None:
         self.connection = connection
@@ -41,6 +41,14 @@ class Slot:
         self.answer: Response | bytes | None = None
         self.finish: Callable[[Any], Response] | None = None
         """What makes the core's answer the whole one, when a part of the request was refused before."""
+        self.is_silent = False
+        """Nobody waits for an answer: who is refused hears it by the end of the connection."""
+
+    def narrowed(self, finish: Callable[[Any], Response]) -> None:
+        """A part of the request is refused; `finish` puts that into the answer."""
+        self.finish = finish
+        if self.is_silent:
+            self.connection.close()
 
 
 class Memory:
@@ -209,6 +217,8 @@ class Connection:
         slot = Slot(self, asked.header.version, asked.header.correlation_id)
         if self._expects_answer(asked):
             self._slots.append(slot)
+        else:
+            slot.is_silent = True
         self._host.asked(self, slot, asked)
 
     def _admit(self) -> None:

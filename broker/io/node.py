@@ -292,8 +292,12 @@ class Node:
         for request in requests:
             self._peers.send(request)
         touched: dict[Connection, None] = {}
+        refused: list[Connection] = []
         for reply in replies:
             slot: Slot = reply.id
+            if slot.is_silent:
+                refused.append(slot.connection)
+                continue
             slot.answer = reply.message if slot.finish is None else slot.finish(reply.message)
             touched[slot.connection] = None
         for connection in touched:
@@ -302,6 +306,8 @@ class Node:
             except Exception:  # a door: what can't be said to one client must not keep others from their answers
                 self.log.exception("connection from %s aborted", connection.peer)
                 connection.abort()
+        for connection in refused:
+            connection.close()
         if self.broker.is_stopped and not (self._replies or self._requests or self._sync):
             self._ended.set()
 
@@ -364,7 +370,8 @@ class Node:
         if self._security.authorizer is not None and not connection.to_nodes:
             verdict = self._judge(self._security.authorizer, connection, message)
             if isinstance(verdict, Narrowed):
-                message, slot.finish = verdict
+                message = verdict.message
+                slot.narrowed(verdict.finish)
                 asked = Asked(asked.header, message)
             elif verdict is not None:
                 self._refuse(slot, asked, verdict)
@@ -427,10 +434,10 @@ class Node:
         return judge(message, may, name_of)
 
     def _refuse(self, slot: Slot, asked: Asked, refusal: Code | Response) -> None:
-        """Answer with a refusal; a Produce that wants no answer gets none, and none of it is done."""
-        if not _expects_answer(asked):
-            return
-        if isinstance(refusal, Response):
+        """Answer with a refusal; none of a request is done. Who wants no answer hears it by the connection's end."""
+        if slot.is_silent:
+            slot.connection.close()
+        elif isinstance(refusal, Response):
             self._answer(slot, refusal)
         else:
             slot.answer = door.refused(asked.header.api_key, slot.version, slot.correlation_id, refusal)

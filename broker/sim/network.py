@@ -203,18 +203,22 @@ class _End:
 
 
 class Incoming:
-    """A request at the server. Answers leave in the order of the requests that want one."""
+    """A request at the server. Answers leave in the order of the requests that want one; `is_silent`: it does not."""
 
-    __slots__ = ("_answer", "connection", "message", "version")
+    __slots__ = ("_answer", "connection", "is_silent", "message", "version")
 
-    def __init__(self, connection: Accepted, message: Any, version: int) -> None:
+    def __init__(self, connection: Accepted, message: Any, version: int, *, is_silent: bool) -> None:
         self.connection = connection
         self.message = message
         self.version = version
+        self.is_silent = is_silent
         self._answer: Any = None
 
     def answer(self, message: Any) -> None:
-        """Send the answer, or keep it until its turn."""
+        """Send the answer, or keep it until its turn; one that nobody waits for is a refusal: the connection goes."""
+        if self.is_silent:
+            self.connection.close()
+            return
         self._answer = message
         self.connection.flush()
 
@@ -237,8 +241,8 @@ class Accepted:
         if isinstance(item, _End):
             self.lost()
             return
-        request = Incoming(self, item.message, item.version)
-        if item.on_reply is not None:
+        request = Incoming(self, item.message, item.version, is_silent=item.on_reply is None)
+        if not request.is_silent:
             self._slots.append(request)
         self._server.received(request)
 

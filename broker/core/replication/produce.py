@@ -1,7 +1,8 @@
 """Produce: check a batch by its header, append it, answer when as many replicas have it as `acks` asks for.
 
 A request with acks=all parks in every partition that must replicate it and is answered once, when the last of them is
-decided; its deadline stands in one heap with all others.
+decided; its deadline stands in one heap with all others. With acks=0 only a refusal is answered, for the driver, which
+closes the connection: so its client hears of it, and looks for the leader anew, as in Kafka.
 
 The first batch of a transaction waits until the coordinator has the partition in that transaction (KIP-890); batches
 of the same producer that come meanwhile wait behind it, in order. A guard in the log proves that no marker came between
@@ -77,6 +78,11 @@ class _Pending:
         self.open -= 1
         return self.open == 0
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether the client, or with acks=0 the driver, wants to hear of the outcome."""
+        return self.request.acks != 0 or any(one and one.error_code for answers in self.answers for one in answers)
+
     def response(self) -> ProduceResponse:
         """Return the whole answer; what is undecided has timed out."""
         responses = []
@@ -115,7 +121,7 @@ class Producing:
         return self._deadlines[0][0] if self._deadlines else 1 << 62
 
     def handle(self, request_id: object, request: ProduceRequest, version: int, now_ms: int) -> None:
-        """Append and answer, now or when replicated; acks=0 gets no answer."""
+        """Append and answer, now or when replicated; acks=0 gets no answer but a refusal."""
         pending = _Pending(request_id, request, now_ms + request.timeout_ms)
         pending.v2 = version >= V2_FROM_PRODUCE
         for t, topic in enumerate(request.topic_data):
@@ -280,7 +286,7 @@ class Producing:
         )
 
     def _settle(self, pending: _Pending, place: tuple[int, int], answer: PartitionProduceResponse) -> None:
-        if pending.settle(*place, answer) and pending.request.acks != 0:
+        if pending.settle(*place, answer) and pending.is_heard:
             self._out.replies.append(Reply(pending.request_id, pending.response()))
 
     def tick(self, now_ms: int) -> None:

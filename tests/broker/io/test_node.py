@@ -297,6 +297,23 @@ def test_the_quorum_is_described_with_where_its_voters_listen(node):
     assert f"CONTROLLER://127.0.0.1:{listener.port}" in (node.folder / "p").read_text()
 
 
+def unheard(topic):
+    records = bytes(record.batch_of([(None, b"x")], timestamp_ms=1000))
+    part = TopicProduceData(name=topic, partition_data=(PartitionProduceData(index=0, records=records),))
+    return ProduceRequest(acks=0, timeout_ms=5000, topic_data=(part,))
+
+
+def test_who_wants_no_answer_and_is_refused_hears_it_by_the_end_of_the_connection(node):
+    create(node, "unheard")
+    with node.connect() as connection:
+        connection.sendall(request(unheard("unheard"), 9, 1) + request(MetadataRequest(topics=()), 9, 2))
+        assert struct.unpack(">i", receive(connection)[:4]) == (2,)
+        connection.sendall(request(unheard("nobodys"), 9, 3))
+        connection.settimeout(WITHIN_S)
+        assert connection.recv(1) == b""
+    assert [value for _, value in consume(node, "unheard", 1)] == [b"x"]
+
+
 def test_a_client_beyond_its_limit_is_told_and_held_back(own):
     node = own().start()
     create(node, "limited")

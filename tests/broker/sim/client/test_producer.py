@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from broker.sim.client.errors import ClientError
+from broker.sim.client.metadata import Leader
 from tests.broker.sim.client.scene import Scene
 
 
@@ -110,6 +111,25 @@ def test_acks_0_tells_no_offset_and_acks_1_does():
     scene.pass_ms(100)
     assert scene.run(one.send("t", 0, b"b", scene.in_ms(5000))) == 1
     assert scene.read_all()[0] == [(0, b"a"), (1, b"b")]
+
+
+def test_without_acks_a_producer_learns_by_a_closed_connection_that_another_node_leads():
+    scene = Scene(seed=5, nodes=3)
+    producer = scene.producer("p0", acks=0, idempotence=False)
+    scene.run(producer.send("t", 0, b"a", scene.in_ms(5000)))
+    old = scene.leader()
+    scene.cluster.nodes[old].kill()
+    scene.pass_ms(15_000)
+    scene.cluster.nodes[old].start()
+    scene.pass_ms(15_000)
+    new = scene.leader()
+    assert new != old
+    for is_stale, value in ((True, b"lost"), (True, b"lost"), (False, b"b")):
+        if is_stale:
+            producer.contact.metadata.leaders["t", 0] = Leader(old, 0)  # it has not heard of the change
+        scene.run(producer.send("t", 0, value, scene.in_ms(5000)))
+        scene.pass_ms(3000)
+    assert [value for _, value in scene.read_all()[0]] == [b"a", b"b"]
 
 
 def test_the_same_seed_gives_the_same_offsets_at_the_same_times():
