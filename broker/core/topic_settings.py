@@ -50,6 +50,12 @@ _CHOICES: dict[str, tuple[str, ...]] = {  # the first is the default
     "compression.type": tuple(CODECS),
     "message.timestamp.type": ("CreateTime", "LogAppendTime"),
 }
+_LEVELS = {
+    "compression.gzip.level": (*range(1, 10), -1),
+    "compression.lz4.level": range(1, 18),
+    "compression.zstd.level": range(-131_072, 23),
+}
+"""What the levels of codecs may be."""
 _LISTS = frozenset({"cleanup.policy"})
 """Settings whose value is a list of choices."""
 _FREE = {
@@ -111,29 +117,49 @@ def kind(name: str) -> int:
     return _INT if name.endswith(".level") else _STRING
 
 
+def plain(name: str, value: str) -> str:
+    """Return a value as it is kept, without what Kafka overlooks: blanks around it, a plus, how a switch is written."""
+    if kind(name) == _STRING:
+        return value
+    text = value.strip()
+    if kind(name) == _BOOLEAN:
+        return text.lower()
+    return text[1:] if text[:1] == "+" and text[1:2].isdigit() else text
+
+
 def check(name: str, value: str) -> None:
-    """Raise Refused(INVALID_CONFIG) unless this is a setting and the value is one of its values."""
+    """Raise Refused(INVALID_CONFIG) unless this is a setting and the value, in its `plain` form, one of its values."""
     if name not in DEFAULTS:
         raise Refused(Code.INVALID_CONFIG, f"Unknown topic config name: {name}")
     if name in _NUMBERS:
-        _, low, high = _NUMBERS[name]
-        if not (_is_number(value) and low <= int(value) <= high):
-            raise Refused(
-                Code.INVALID_CONFIG, f"Invalid value {value} for configuration {name}: {_wrong(value, low, high)}"
-            )
+        _check_number(name, value)
     elif name in _SWITCHES and value not in {"true", "false"}:
         why = "Expected value to be either true or false"
         raise Refused(Code.INVALID_CONFIG, f"Invalid value {value} for configuration {name}: {why}")
+    elif name in _LEVELS:
+        _check_level(name, value)
     elif (name, value) == ("remote.storage.enable", "true"):
         raise Refused(Code.INVALID_CONFIG, NO_TIERS)
-    elif name == "min.cleanable.dirty.ratio":
-        if not _is_share(value):
-            raise Refused(Code.INVALID_CONFIG, f"Invalid value {value} for {name}: a number from 0 to 1")
+    elif name == "min.cleanable.dirty.ratio" and not _is_share(value):
+        raise Refused(Code.INVALID_CONFIG, f"Invalid value {value} for {name}: a number from 0 to 1")
     elif name in {throttled.LEADERS, throttled.FOLLOWERS}:
         throttled.throttled(value)
     elif name in _CHOICES and not all(item in _CHOICES[name] for item in _given(name, value)):
         why = f"String must be one of: {', '.join(_CHOICES[name])}"
         raise Refused(Code.INVALID_CONFIG, f"Invalid value {value} for configuration {name}: {why}")
+
+
+def _check_number(name: str, value: str) -> None:
+    _, low, high = _NUMBERS[name]
+    if not (_is_number(value) and low <= int(value) <= high):
+        raise Refused(
+            Code.INVALID_CONFIG, f"Invalid value {value} for configuration {name}: {_wrong(value, low, high)}"
+        )
+
+
+def _check_level(name: str, value: str) -> None:
+    if not (_is_number(value) and int(value) in _LEVELS[name]):
+        raise Refused(Code.INVALID_CONFIG, f"Invalid value {value} for configuration {name}: there is no such level")
 
 
 def _is_number(value: str) -> bool:

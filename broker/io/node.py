@@ -427,9 +427,11 @@ class Node:
             question = Question(session.principal or "", host, operation, kind, name)
             return authorizer.allows(image.acls, image.acls_version, question)
 
-        def name_of(topic_id: bytes) -> str:
-            topic = image.topics.get(topic_id.hex())
-            return "" if topic is None else topic.name
+        def name_of(topic: bytes | str) -> str:
+            if isinstance(topic, str):  # see `NameOf`
+                return topic if topic in image.topic_ids or not self.settings.core.auto_create_topics else ""
+            known = image.topics.get(topic.hex())
+            return "" if known is None else known.name
 
         return judge(message, may, name_of)
 

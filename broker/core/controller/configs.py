@@ -131,6 +131,7 @@ class Configs:
             return ConfigSet(kind, name, item.name, self._of_broker(item))
         value = self._value(kind, name, item, setting)
         if value is not None:
+            value = topic_settings.plain(setting, value)
             topic_settings.check(setting, value)
         return ConfigSet(kind, name, item.name, value)
 

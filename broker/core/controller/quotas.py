@@ -6,6 +6,7 @@ Kafka: ClientQuotaControlManager.
 from __future__ import annotations
 
 import ipaddress
+import math
 
 from broker.core.controller.pipeline import Pipeline
 from broker.core.errors import Code, Refused
@@ -14,9 +15,12 @@ from broker.core.quota.limits import CLIENT, IP, KINDS, OF_ADDRESSES, USER, WHOL
 from broker.wire.messages.alter_client_quotas import (
     AlterClientQuotasRequest,
     AlterClientQuotasResponse,
+    OpData,
     QuotaChange,
     QuotaResult,
 )
+
+_LONG_MAX = (1 << 63) - 1
 
 
 class ClientQuotas:
@@ -53,12 +57,19 @@ def _records(change: QuotaChange, seen: set[str]) -> list[QuotaSet]:
     for op in change.ops:
         if op.key not in kinds:
             raise Refused(Code.INVALID_REQUEST, f"Invalid configuration key {op.key}")
-        if not op.remove and op.key in WHOLE and not op.value.is_integer():
-            raise Refused(Code.INVALID_REQUEST, f"{op.key} cannot be a fractional value.")
-        if not op.remove and not op.value > 0:
-            raise Refused(Code.INVALID_REQUEST, f"Quota {op.key} must be greater than 0")
+        if not op.remove:
+            _check_value(op)
         records.append(QuotaSet(entity, op.key, None if op.remove else op.value))
     return records
+
+
+def _check_value(op: OpData) -> None:
+    if not op.value > 0:
+        raise Refused(Code.INVALID_REQUEST, f"Quota {op.key} must be greater than 0")
+    if math.isinf(op.value) or (op.key in WHOLE and op.value > _LONG_MAX):
+        raise Refused(Code.INVALID_REQUEST, f"Proposed value for {op.key} is too large for a LONG.")
+    if op.key in WHOLE and not op.value.is_integer():
+        raise Refused(Code.INVALID_REQUEST, f"{op.key} cannot be a fractional value.")
 
 
 def _entity(change: QuotaChange) -> Entity:

@@ -11,7 +11,7 @@ from broker.core.errors import Code, Refused
 from broker.core.metadata.image import scram_key
 from broker.core.metadata.records import AclSet, ScramSet
 from broker.core.security import scram
-from broker.core.security.acl import Filter, Operation, Pattern, Permission, ResourceType, Rule
+from broker.core.security.acl import CLUSTER_NAME, Filter, Operation, Pattern, Permission, ResourceType, Rule
 from broker.wire.messages.alter_user_scram_credentials import (
     AlterUserScramCredentialsRequest,
     AlterUserScramCredentialsResponse,
@@ -121,6 +121,10 @@ def _rule(asked: AclCreation) -> Rule:
         raise Refused(Code.INVALID_REQUEST, f"there is no operation {asked.operation}")
     if asked.permission_type not in {Permission.DENY, Permission.ALLOW}:
         raise Refused(Code.INVALID_REQUEST, "a rule allows or denies")
+    if not asked.resource_name:
+        raise Refused(Code.INVALID_REQUEST, "Invalid empty resource name")
+    if asked.resource_type == ResourceType.CLUSTER and asked.resource_name != CLUSTER_NAME:
+        raise Refused(Code.INVALID_REQUEST, f"The only valid name for the CLUSTER resource is {CLUSTER_NAME}")
     if ":" not in asked.principal:
         raise Refused(Code.INVALID_REQUEST, f"principal {asked.principal!r}: it must be TYPE:NAME, e.g. User:alice")
     return Rule(

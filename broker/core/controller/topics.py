@@ -105,23 +105,25 @@ class Topics:
         other = self._collides(topic.name)
         if other is not None:
             raise Refused(Code.INVALID_TOPIC_EXCEPTION, f"Topic '{topic.name}' collides with existing topic: {other}")
+        own: dict[str, str] = {}
         for setting in topic.configs:
             if setting.value is None:
                 raise Refused(Code.INVALID_CONFIG, f"Null value not supported for {setting.name}")
-            topic_settings.check(setting.name, setting.value)
+            own[setting.name] = topic_settings.plain(setting.name, setting.value)
+            topic_settings.check(setting.name, own[setting.name])
         placement = self._given(topic) if topic.assignments else self._drawn(topic)
         topic_id = f"{self._rng.getrandbits(127) + 1:032x}"
         if not validate_only:
             pipeline.stage(TopicCreated(topic_id, topic.name))
-            for setting in topic.configs:
-                pipeline.stage(ConfigSet("topic", topic.name, setting.name, setting.value))
+            for name, value in own.items():
+                pipeline.stage(ConfigSet("topic", topic.name, name, value))
             self._place(topic_id, 0, placement)
         return CreatableTopicResult(
             name=topic.name,
             topic_id=bytes(16) if validate_only else bytes.fromhex(topic_id),
             num_partitions=len(placement),
             replication_factor=len(placement[0]),
-            configs=of_new_topic(pipeline.config, pipeline.image, {one.name: one.value or "" for one in topic.configs}),
+            configs=of_new_topic(pipeline.config, pipeline.image, own),
         )
 
     def _collides(self, name: str) -> str | None:
@@ -140,6 +142,13 @@ class Topics:
 
     def _delete_one(self, ask: DeleteTopicState) -> DeletableTopicResult:
         image = self._pipeline.image
+        if (ask.topic_id == NO_UUID) is (ask.name is None):
+            why = (
+                "Neither topic name nor id were specified." if ask.name is None else "Both topic name and id are given."
+            )
+            return DeletableTopicResult(
+                name=ask.name, topic_id=ask.topic_id, error_code=Code.INVALID_REQUEST, error_message=why
+            )
         if ask.topic_id != NO_UUID:
             topic, code = image.topics.get(ask.topic_id.hex()), Code.UNKNOWN_TOPIC_ID
         else:

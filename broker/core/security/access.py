@@ -2,14 +2,12 @@
 
 `RULES` has a row for every request of a client's door. A request without a row needs ALTER on the cluster, so that
 what is added later is closed until somebody opens it. Rights and codes are those of Kafka's KafkaApis and
-ControllerApis, with two simplifications: a topic that may not even be described is refused with
-TOPIC_AUTHORIZATION_FAILED where Kafka hides some behind UNKNOWN_TOPIC_ID; and partitions that a fetch session holds
-already are not judged again.
+ControllerApis.
 """
 
 from __future__ import annotations
 
-from broker.core.security import of_shares, particular
+from broker.core.security import hidden, of_shares, particular
 from broker.core.security.acl import CLUSTER_NAME, Operation
 from broker.core.security.operations import described, telling
 from broker.core.security.rules import (
@@ -96,7 +94,7 @@ _GROUP = [(GROUP, Operation.READ, "group_id")]
 _TRANSACTION = [(TRANSACTIONAL_ID, Operation.WRITE, "transactional_id")]
 
 RULES: dict[type[Request], Rule] = {
-    produce.ProduceRequest: after(_TRANSACTION, particular.produce_rule(), particular.produce_rule),
+    produce.ProduceRequest: particular.transactional_produce,
     fetch.FetchRequest: topics(
         Operation.READ, particular.fetch_rule, fetch.FetchResponse, into="responses", name="topic"
     ),
@@ -134,13 +132,18 @@ RULES: dict[type[Request], Rule] = {
     heartbeat.HeartbeatRequest: whole(*_GROUP[0][:2], error(heartbeat.HeartbeatResponse), "group_id"),
     leave_group.LeaveGroupRequest: whole(*_GROUP[0][:2], error(leave_group.LeaveGroupResponse), "group_id"),
     consumer_group_heartbeat.ConsumerGroupHeartbeatRequest: particular.group_heartbeat,
-    consumer_group_describe.ConsumerGroupDescribeRequest: described(
-        consumer_group_describe.DescribedGroup, consumer_group_describe.ConsumerGroupDescribeResponse, field="group_ids"
+    consumer_group_describe.ConsumerGroupDescribeRequest: hidden.hiding(
+        described(
+            consumer_group_describe.DescribedGroup,
+            consumer_group_describe.ConsumerGroupDescribeResponse,
+            field="group_ids",
+        ),
+        hidden.groups,
     ),
     describe_groups.DescribeGroupsRequest: described(
         describe_groups.DescribedGroup, describe_groups.DescribeGroupsResponse, field="groups"
     ),
-    list_groups.ListGroupsRequest: shown(GROUP, "groups", "group_id"),
+    list_groups.ListGroupsRequest: hidden.list_groups,
     delete_groups.DeleteGroupsRequest: names(
         GROUP,
         Operation.DELETE,
@@ -154,8 +157,11 @@ RULES: dict[type[Request], Rule] = {
     offset_delete.OffsetDeleteRequest: particular.offset_delete_rule,
     # Share groups
     ShareGroupHeartbeatRequest: of_shares.heartbeat,
-    share_group_describe.ShareGroupDescribeRequest: described(
-        share_group_describe.DescribedGroup, share_group_describe.ShareGroupDescribeResponse, field="group_ids"
+    share_group_describe.ShareGroupDescribeRequest: hidden.hiding(
+        described(
+            share_group_describe.DescribedGroup, share_group_describe.ShareGroupDescribeResponse, field="group_ids"
+        ),
+        hidden.groups,
     ),
     ShareFetchRequest: of_shares.fetch,
     ShareAcknowledgeRequest: of_shares.acknowledge,
@@ -174,13 +180,16 @@ RULES: dict[type[Request], Rule] = {
     txn_offset_commit.TxnOffsetCommitRequest: after(
         _TRANSACTION + _GROUP, particular.txn_offset_commit_rule(), particular.txn_offset_commit_rule
     ),
-    describe_transactions.DescribeTransactionsRequest: names(
-        TRANSACTIONAL_ID,
-        Operation.DESCRIBE,
-        lambda name, code: describe_transactions.TransactionState(transactional_id=name, error_code=code),
-        describe_transactions.DescribeTransactionsResponse,
-        field="transactional_ids",
-        into="transaction_states",
+    describe_transactions.DescribeTransactionsRequest: hidden.hiding(
+        names(
+            TRANSACTIONAL_ID,
+            Operation.DESCRIBE,
+            lambda name, code: describe_transactions.TransactionState(transactional_id=name, error_code=code),
+            describe_transactions.DescribeTransactionsResponse,
+            field="transactional_ids",
+            into="transaction_states",
+        ),
+        hidden.transactions,
     ),
     list_transactions.ListTransactionsRequest: shown(TRANSACTIONAL_ID, "transaction_states", "transactional_id"),
     write_txn_markers.WriteTxnMarkersRequest: particular.write_markers_rule,

@@ -101,6 +101,17 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
             return name.startswith(self.resource_name)
         return self.resource_name in {name, "*"}
 
+    @property
+    def is_for_all(self) -> bool:
+        """Return whether it is about every resource of its type."""
+        return self.pattern == Pattern.LITERAL and self.resource_name == "*"
+
+    def covers_all_of(self, other: Rule) -> bool:
+        """Return whether it is about all resources that the other rule of the same type is about."""
+        if other.pattern == Pattern.PREFIXED and self.pattern == Pattern.LITERAL:
+            return self.is_for_all
+        return self.covers(other.resource_type, other.resource_name)
+
     def speaks_of(self, principal: str, host: str) -> bool:
         """Return whether it is about this principal at this host."""
         return self.principal in {principal, ANYBODY} and self.host in {host, ANYWHERE}
@@ -187,15 +198,17 @@ class Authorizer:
         return bool(deciding) and not any(rule.denies for rule in deciding)
 
     def _decide_any(self, rules: list[Rule], question: Question) -> bool:
-        """Return whether some resource is allowed: a pattern that no rule that denies takes away whole."""
+        """Return whether some resource is allowed: a pattern that no rule that denies takes away whole.
+
+        Where no rule means yes, some name that no rule is about is enough, unless a rule is about all.
+        """
         kind = question.resource_type
-        deciding = [rule for rule in rules if rule.resource_type == kind and _is_about(rule, question)]
-        if not deciding:
-            return self._allow_if_no_rule
+        of_kind = [rule for rule in rules if rule.resource_type == kind]
+        if self._allow_if_no_rule and not any(rule.is_for_all for rule in of_kind):
+            return True
+        deciding = [rule for rule in of_kind if _is_about(rule, question)]
         denied = [rule for rule in deciding if rule.denies]
-        return any(
-            not rule.denies and not any(no.covers(kind, rule.resource_name) for no in denied) for rule in deciding
-        )
+        return any(not rule.denies and not any(no.covers_all_of(rule) for no in denied) for rule in deciding)
 
 
 def _is_about(rule: Rule, question: Question) -> bool:

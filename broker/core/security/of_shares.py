@@ -43,7 +43,7 @@ def fetch(message: share_fetch.ShareFetchRequest, may: May, name_of: NameOf) -> 
         )
         return share_fetch.ShareFetchableTopicResponse(topic_id=topic.topic_id, partitions=refused)
 
-    return _narrowed(message, may, lambda topic: name_of(topic.topic_id), deny)
+    return _narrowed(message, may, lambda topic: name_of(topic.topic_id) or None, deny)
 
 
 def acknowledge(message: share_acknowledge.ShareAcknowledgeRequest, may: May, name_of: NameOf) -> Verdict:
@@ -58,7 +58,7 @@ def acknowledge(message: share_acknowledge.ShareAcknowledgeRequest, may: May, na
         )
         return share_acknowledge.ShareAcknowledgeTopicResponse(topic_id=topic.topic_id, partitions=refused)
 
-    return _narrowed(message, may, lambda topic: name_of(topic.topic_id), deny)
+    return _narrowed(message, may, lambda topic: name_of(topic.topic_id) or None, deny)
 
 
 def describe_offsets(
@@ -121,9 +121,14 @@ def delete_offsets(message: share_group_offsets.DeleteShareGroupOffsetsRequest, 
     return _narrowed(message, may, lambda topic: topic.topic_name, deny)
 
 
-def _narrowed(message: Any, may: May, name: Callable[[Any], str], deny: Callable[[Any], Any]) -> Verdict:
-    """Keep the topics that may be read; the others' refusals join the answer's `responses`."""
-    kept = tuple(topic for topic in message.topics if may(Operation.READ, TOPIC, name(topic)))
+def _narrowed(message: Any, may: May, name: Callable[[Any], str | None], deny: Callable[[Any], Any]) -> Verdict:
+    """Keep the topics that may be read, and ids that no topic has (None); the others are refused in `responses`."""
+
+    def is_kept(topic: Any) -> bool:
+        named = name(topic)
+        return named is None or may(Operation.READ, TOPIC, named)
+
+    kept = tuple(topic for topic in message.topics if is_kept(topic))
     denied = tuple(deny(topic) for topic in message.topics if topic not in kept)
     if not denied:
         return None

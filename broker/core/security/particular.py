@@ -22,10 +22,12 @@ from broker.core.security.rules import (
     Narrowed,
     Rule,
     Verdict,
+    after,
     shown,
     split,
     topics,
 )
+from broker.wire.batch import Buffer
 from broker.wire.message import Response
 from broker.wire.messages import (
     add_partitions_to_txn,
@@ -57,6 +59,23 @@ from broker.wire.messages.alter_user_scram_credentials import (
 )
 from broker.wire.primitives import NO_UUID
 
+_ATTRIBUTES_AT, _IS_TRANSACTIONAL = 22, 0x10
+"""Where a batch says that it is transactional."""
+
+
+def transactional_produce(message: produce.ProduceRequest, may: May, name_of: NameOf) -> Verdict:
+    """Need WRITE on the transactional id, which whoever writes records of a transaction has to show."""
+    named = message.transactional_id
+    if named is None and any(_is_transactional(one.records) for t in message.topic_data for one in t.partition_data):
+        return produce_rule(CODES[TRANSACTIONAL_ID])(message, may, name_of)
+    return after([(TRANSACTIONAL_ID, Operation.WRITE, "transactional_id")], produce_rule(), produce_rule)(
+        message, may, name_of
+    )
+
+
+def _is_transactional(records: Buffer | None) -> bool:
+    return records is not None and len(records) > _ATTRIBUTES_AT and bool(records[_ATTRIBUTES_AT] & _IS_TRANSACTIONAL)
+
 
 def produce_rule(code: Code | None = None) -> Rule:
     """Need WRITE on each topic; `code`: the refusal of all."""
@@ -79,7 +98,7 @@ def fetch_rule(entry: fetch.FetchTopic, code: Code) -> fetch.FetchableTopicRespo
 
 
 def metadata_rule(message: metadata.MetadataRequest, may: May, name_of: NameOf) -> Verdict:
-    """Show what may be described; create a topic only for whom may create it."""
+    """Show what may be described; who may not create a topic that would be made is refused."""
 
     def may_see(name: str) -> bool:
         return may(Operation.DESCRIBE, TOPIC, name)
@@ -94,13 +113,20 @@ def metadata_rule(message: metadata.MetadataRequest, may: May, name_of: NameOf) 
             return msgspec.structs.replace(given, topics=shown)
 
         return Narrowed(message, finish)
-    kept = tuple(one for one in message.topics if may_see(name_of(one.topic_id) if is_by_id(one) else one.name or ""))
-    may_create = may(Operation.CREATE, CLUSTER, CLUSTER_NAME) or all(
-        may(Operation.CREATE, TOPIC, one.name or "") for one in kept
-    )
+    creates = message.allow_auto_topic_creation and not may(Operation.CREATE, CLUSTER, CLUSTER_NAME)
+
+    def is_kept(asked: metadata.MetadataRequestTopic) -> bool:
+        if is_by_id(asked):
+            named = name_of(asked.topic_id)
+            return not named or may_see(named)
+        named = asked.name or ""
+        may_be = not creates or bool(name_of(named)) or may(Operation.CREATE, TOPIC, named)
+        return may_see(named) and may_be
+
+    kept = tuple(one for one in message.topics if is_kept(one))
     denied = tuple(
         metadata.MetadataResponseTopic(
-            error_code=Code.UNKNOWN_TOPIC_ID if is_by_id(one) else Code.TOPIC_AUTHORIZATION_FAILED,
+            error_code=Code.TOPIC_AUTHORIZATION_FAILED,
             name=None if is_by_id(one) else one.name,
             topic_id=one.topic_id,
         )
@@ -108,9 +134,7 @@ def metadata_rule(message: metadata.MetadataRequest, may: May, name_of: NameOf) 
         if one not in kept
     )
     return Narrowed(
-        msgspec.structs.replace(
-            message, topics=kept, allow_auto_topic_creation=message.allow_auto_topic_creation and may_create
-        ),
+        msgspec.structs.replace(message, topics=kept),
         lambda given: msgspec.structs.replace(given, topics=(*given.topics, *denied)),
     )
 
@@ -149,7 +173,7 @@ def offset_fetch_rule(message: offset_fetch.OffsetFetchRequest, may: May, name_o
     if not message.groups:
         if not may(Operation.DESCRIBE, GROUP, message.group_id):
             return offset_fetch.OffsetFetchResponse(error_code=code)
-        return Narrowed(message, lambda given: without_hidden(given, may, name_of))
+        return Narrowed(message, lambda given: without_hidden(given, may, name_of, named=message.topics is not None))
     denied = tuple(
         offset_fetch.OffsetFetchResponseGroup(group_id=group.group_id, error_code=code)
         for group in message.groups
@@ -160,19 +184,25 @@ def offset_fetch_rule(message: offset_fetch.OffsetFetchRequest, may: May, name_o
     if not kept:
         return offset_fetch.OffsetFetchResponse(groups=denied)
 
+    named = {group.group_id for group in kept if group.topics is not None}
+
     def finish(given: offset_fetch.OffsetFetchResponse) -> Response:
-        shown = tuple(without_hidden(group, may, name_of) for group in given.groups)
+        shown = tuple(without_hidden(group, may, name_of, named=group.group_id in named) for group in given.groups)
         return msgspec.structs.replace(given, groups=(*shown, *denied))
 
     return Narrowed(msgspec.structs.replace(message, groups=kept), finish)
 
 
-def without_hidden(given: Any, may: May, name_of: NameOf) -> Any:
-    """Replace the offsets of topics that may not be described by the refusal."""
+def without_hidden(given: Any, may: May, name_of: NameOf, *, named: bool) -> Any:
+    """Replace the offsets of topics that may not be described by the refusal; leave out those that nobody `named`."""
     topics = []
     for topic in given.topics:
-        if may(Operation.DESCRIBE, TOPIC, topic.name or name_of(getattr(topic, "topic_id", NO_UUID))):
+        topic_id = getattr(topic, "topic_id", NO_UUID)
+        name = topic.name or name_of(topic_id)
+        if may(Operation.DESCRIBE, TOPIC, name) or (not name and topic_id != NO_UUID):
             topics.append(topic)
+            continue
+        if not named:
             continue
         partitions = tuple(
             type(one)(partition_index=one.partition_index, error_code=Code.TOPIC_AUTHORIZATION_FAILED)
@@ -284,13 +314,17 @@ def _created(message: create_topics.CreateTopicsRequest, may: May) -> Verdict:
 
 
 def delete_topics_rule(message: delete_topics.DeleteTopicsRequest, may: May, name_of: NameOf) -> Verdict:
-    """Need DELETE on each topic, by name or id."""
+    """Need DELETE on the cluster, or on each topic, by name or id."""
+    if may(Operation.DELETE, CLUSTER, CLUSTER_NAME):
+        return None
     result = delete_topics.DeletableTopicResult
     field = "topic_names" if message.topic_names else "topics"
 
     def keep(entry: Any) -> bool:
-        named = entry if isinstance(entry, str) else entry.name or name_of(entry.topic_id)
-        return may(Operation.DELETE, TOPIC, named)
+        if isinstance(entry, str) or entry.topic_id == NO_UUID:
+            return may(Operation.DELETE, TOPIC, entry if isinstance(entry, str) else entry.name or "")
+        named = name_of(entry.topic_id)  # it is what counts, whatever name stands beside it
+        return not named or may(Operation.DELETE, TOPIC, named)
 
     def deny(entry: Any) -> Any:
         if isinstance(entry, str):

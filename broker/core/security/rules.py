@@ -32,8 +32,8 @@ CODES = {
 
 May = Callable[[Operation, ResourceType, str | None], bool]
 """Whether whoever asks may do that to the resource of that type and name (None: to any of that type)."""
-NameOf = Callable[[bytes], str]
-"""The name of the topic with that id, "" for none."""
+NameOf = Callable[[bytes | str], str]
+"""The name of the topic with that id, "" for none; of a name: itself, "" if a topic would be made for who asks."""
 
 
 class Narrowed(NamedTuple):
@@ -104,12 +104,17 @@ def topics(
     name: str = "name",
     code: Code | None = None,
 ) -> Rule:
-    """Need the right on each topic; `code`: the refusal of all, when something else is refused."""
+    """Need the right on each topic; `code`: the refusal of all, when something else is refused.
+
+    An id that no topic has is no secret: who asked hears so, and looks again, as for a topic that is not here yet.
+    """
 
     def rule(message: Any, may: May, name_of: NameOf) -> Verdict:
         def keep(entry: Any) -> bool:
-            named = getattr(entry, name) or name_of(getattr(entry, "topic_id", NO_UUID))
-            return code is None and may(operation, TOPIC, named)
+            topic_id = getattr(entry, "topic_id", NO_UUID)
+            named = getattr(entry, name) or name_of(topic_id)
+            is_nobodys = not named and topic_id != NO_UUID
+            return code is None and (is_nobodys or may(operation, TOPIC, named))
 
         refusal = Code.TOPIC_AUTHORIZATION_FAILED if code is None else code
         return split(message, field, keep, lambda entry: deny(entry, refusal), answer, into)

@@ -8,8 +8,10 @@ from broker.core.errors import Code
 from broker.wire.messages import alter_client_quotas as quotas
 from broker.wire.messages import describe_configs as dc
 from broker.wire.messages.alter_user_scram_credentials import AlterUserScramCredentialsRequest, ScramCredentialUpsertion
-from broker.wire.messages.create_topics import CreatableTopic, CreateTopicsRequest
+from broker.wire.messages.create_acls import AclCreation, CreateAclsRequest
+from broker.wire.messages.create_topics import CreatableTopic, CreatableTopicConfig, CreateTopicsRequest
 from broker.wire.messages.delete_groups import DeleteGroupsRequest
+from broker.wire.messages.delete_topics import DeleteTopicsRequest, DeleteTopicState
 from broker.wire.messages.describe_client_quotas import ComponentData, DescribeClientQuotasRequest
 from broker.wire.messages.describe_groups import DescribeGroupsRequest
 from broker.wire.messages.describe_transactions import DescribeTransactionsRequest
@@ -51,6 +53,57 @@ def altered(network, kind, name, *items):
     return Code(answer.error_code)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "kept"),
+    [
+        ("unclean.leader.election.enable", "True", "true"),
+        ("retention.ms", " +60000 ", "60000"),
+        ("cleanup.policy", " compact", "compact"),
+        ("compression.zstd.level", "-7", "-7"),
+        ("compression.gzip.level", "-1", "-1"),
+    ],
+)
+def test_a_value_is_kept_as_kafka_reads_it(key, value, kept):
+    network = cluster(1)
+    create(network, "t", factor=1)
+    assert altered(network, TOPIC, "t", (key, value, SET)) is Code.NONE
+    assert setting(network, TOPIC, "t", key)[0] == kept
+    configs = (CreatableTopicConfig(name=key, value=value),)
+    wish = CreatableTopic(name="u", num_partitions=1, replication_factor=1, configs=configs)
+    (made,) = ask(network, 1, CreateTopicsRequest(topics=(wish,))).topics
+    assert {one.name: one.value for one in made.configs}[key] == kept
+    settle(network)
+    assert setting(network, TOPIC, "u", key)[0] == kept
+
+
+def test_a_topic_is_deleted_by_its_name_or_its_id_and_not_by_both():
+    network = cluster(1)
+    create(network, "t", factor=1)
+    topic_id = bytes.fromhex(image(network).topic_ids["t"])
+    for asked in (DeleteTopicState(name="t", topic_id=topic_id), DeleteTopicState(name=None)):
+        (result,) = ask(network, 1, DeleteTopicsRequest(topics=(asked,))).responses
+        assert result.error_code == Code.INVALID_REQUEST
+    settle(network)
+    assert "t" in image(network).topic_ids
+    (result,) = ask(network, 1, DeleteTopicsRequest(topics=(DeleteTopicState(name=None, topic_id=topic_id),))).responses
+    assert (result.error_code, result.name) == (Code.NONE, "t")
+
+
+@pytest.mark.parametrize(
+    ("rule", "code"),
+    [
+        ({"resource_type": 2, "resource_name": "t", "resource_pattern_type": 4}, Code.NONE),
+        ({"resource_type": 2, "resource_name": "", "resource_pattern_type": 4}, Code.INVALID_REQUEST),
+        ({"resource_type": 4, "resource_name": "kafka-cluster"}, Code.NONE),
+        ({"resource_type": 4, "resource_name": "my-cluster"}, Code.INVALID_REQUEST),
+    ],
+)
+def test_a_rule_names_what_there_can_be(rule, code):
+    creation = AclCreation(principal="User:eve", host="*", operation=3, permission_type=3, **rule)
+    (result,) = ask(cluster(1, has_authorizer=True), 1, CreateAclsRequest(creations=(creation,))).results
+    assert result.error_code == code
+
+
 def test_a_topic_is_found_by_its_id_whatever_name_stands_beside_it():
     network = cluster(1)
     create(network, "t", factor=1)
@@ -84,6 +137,9 @@ def test_nobody_makes_a_topic_of_the_metadata_logs_name():
         (TOPIC, "t", [("remote.storage.enable", "true", SET)], Code.INVALID_CONFIG),
         (TOPIC, "t", [("remote.storage.enable", "false", SET)], Code.NONE),
         (TOPIC, "t", [("nonsense", None, DELETE)], Code.NONE),
+        (TOPIC, "t", [("compression.gzip.level", "0", SET)], Code.INVALID_CONFIG),
+        (TOPIC, "t", [("compression.lz4.level", "18", SET)], Code.INVALID_CONFIG),
+        (TOPIC, "t", [("compression.zstd.level", "most", SET)], Code.INVALID_CONFIG),
         (TOPIC, "", [("retention.ms", "5", SET)], Code.INVALID_REQUEST),
         (TOPIC, "nobody", [("retention.ms", "5", SET)], Code.UNKNOWN_TOPIC_OR_PARTITION),
         (GROUP, "", [("consumer.session.timeout.ms", "50000", SET)], Code.INVALID_REQUEST),
@@ -216,6 +272,24 @@ def test_a_limit_that_is_named_twice_is_not_set():
     wish = quotas.QuotaChange(entity=bob, ops=(one,))
     results = ask(network, 1, quotas.AlterClientQuotasRequest(entries=(wish, wish))).entries
     assert [result.error_code for result in results] == [Code.NONE, Code.INVALID_REQUEST]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "code"),
+    [
+        ("request_percentage", 0.5, Code.NONE),
+        ("request_percentage", float("inf"), Code.INVALID_REQUEST),
+        ("request_percentage", float("nan"), Code.INVALID_REQUEST),
+        ("producer_byte_rate", 1e19, Code.INVALID_REQUEST),
+        ("producer_byte_rate", 0.5, Code.INVALID_REQUEST),
+        ("producer_byte_rate", 0.0, Code.INVALID_REQUEST),
+    ],
+)
+def test_a_limit_is_a_number_that_can_be_kept(kind, value, code):
+    ops = (quotas.OpData(key=kind, value=value),)
+    wish = quotas.QuotaChange(entity=(quotas.EntityPart(entity_type="user", entity_name="bob"),), ops=ops)
+    (result,) = ask(cluster(1), 1, quotas.AlterClientQuotasRequest(entries=(wish,))).entries
+    assert result.error_code == code
 
 
 @pytest.mark.parametrize(

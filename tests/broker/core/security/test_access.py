@@ -8,15 +8,18 @@ from broker.core.security.access import RULES, judge
 from broker.core.security.acl import Operation, ResourceType
 from broker.core.security.rules import Narrowed
 from broker.io.served import SERVED
-from broker.wire import codec
+from broker.wire import codec, record
 from broker.wire.apis import Api
 from broker.wire.message import Response
 from broker.wire.messages import (
     add_partitions_to_txn,
+    consumer_group_describe,
     create_topics,
+    delete_topics,
     describe_cluster,
     describe_configs,
     describe_groups,
+    describe_transactions,
     fetch,
     find_coordinator,
     list_groups,
@@ -24,6 +27,8 @@ from broker.wire.messages import (
     offset_commit,
     offset_fetch,
     produce,
+    share_acknowledge,
+    share_fetch,
 )
 from broker.wire.messages.write_txn_markers import (
     WritableTxnMarker,
@@ -48,8 +53,8 @@ def everything(operation, kind, name):
     return True
 
 
-def name_of(topic_id):
-    return "open" if topic_id == TOPIC_ID else ""
+def name_of(topic):
+    return topic if topic in {"open", "shut"} else "open" if topic == TOPIC_ID else ""
 
 
 def test_every_request_of_a_client_has_a_row():
@@ -194,9 +199,23 @@ def test_no_topic_is_created_by_asking_for_it_without_the_right():
     seen = (Operation.DESCRIBE, ResourceType.TOPIC, "new")
     verdict = judge(asked, may(seen), name_of)
     assert isinstance(verdict, Narrowed)
-    assert not verdict.message.allow_auto_topic_creation
-    verdict = judge(asked, may(seen, (Operation.CREATE, ResourceType.TOPIC, "new")), name_of)
-    assert isinstance(verdict, Narrowed)
+    assert verdict.message.topics == ()
+    (topic,) = verdict.finish(metadata.MetadataResponse()).topics
+    assert (topic.name, topic.error_code) == ("new", Code.TOPIC_AUTHORIZATION_FAILED)
+    without = msgspec.structs.replace(asked, allow_auto_topic_creation=False)
+    assert judge(without, may(seen), name_of).message == without, "nothing would be made"
+    for right in ((ResourceType.TOPIC, "new"), (ResourceType.CLUSTER, "kafka-cluster")):
+        verdict = judge(asked, may(seen, (Operation.CREATE, *right)), name_of)
+        assert isinstance(verdict, Narrowed)
+        assert verdict.message == asked
+
+
+def test_a_topic_is_created_beside_one_that_is_there_and_could_not_be():
+    named = tuple(metadata.MetadataRequestTopic(name=name) for name in ("open", "new", "newer"))
+    seen = [(Operation.DESCRIBE, ResourceType.TOPIC, one.name) for one in named]
+    asked = metadata.MetadataRequest(topics=named)
+    verdict = judge(asked, may(*seen, (Operation.CREATE, ResourceType.TOPIC, "new")), name_of)
+    assert [one.name for one in verdict.message.topics] == ["open", "new"]
     assert verdict.message.allow_auto_topic_creation
 
 
@@ -227,8 +246,14 @@ def test_offsets_of_hidden_topics_and_groups_are_not_told():
         groups=(offset_fetch.OffsetFetchResponseGroup(group_id="mine", topics=topics),)
     )
     mine, theirs = verdict.finish(done).groups
-    assert [one.partitions[0].committed_offset for one in mine.topics] == [5, -1]
+    assert [(one.name, one.partitions[0].committed_offset) for one in mine.topics] == [("open", 5)]
     assert theirs.error_code == Code.GROUP_AUTHORIZATION_FAILED
+    named = tuple(offset_fetch.OffsetFetchRequestTopics(name=name, partition_indexes=(0,)) for name in ("open", "shut"))
+    group = offset_fetch.OffsetFetchRequestGroup(group_id="mine", topics=named)
+    verdict = judge(offset_fetch.OffsetFetchRequest(groups=(group,)), rights, name_of)
+    (mine,) = verdict.finish(done).groups
+    assert [one.partitions[0].committed_offset for one in mine.topics] == [5, -1]
+    assert mine.topics[1].partitions[0].error_code == Code.TOPIC_AUTHORIZATION_FAILED
 
 
 def test_partitions_join_a_transaction_all_or_none():
@@ -268,6 +293,94 @@ def test_only_groups_that_may_be_described_are_listed():
     groups = tuple(list_groups.ListedGroup(group_id=name) for name in ("mine", "theirs"))
     assert [one.group_id for one in verdict.finish(list_groups.ListGroupsResponse(groups=groups)).groups] == ["mine"]
 
+    everybody = may((Operation.DESCRIBE, ResourceType.CLUSTER, "kafka-cluster"))
+    assert judge(list_groups.ListGroupsRequest(), everybody, name_of) is None
+
+
+NOBODYS = bytes(reversed(TOPIC_ID))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        produce.ProduceRequest(topic_data=(produce.TopicProduceData(topic_id=NOBODYS),)),
+        fetch.FetchRequest(topics=(fetch.FetchTopic(topic_id=NOBODYS),)),
+        delete_topics.DeleteTopicsRequest(topics=(delete_topics.DeleteTopicState(topic_id=NOBODYS),)),
+        share_fetch.ShareFetchRequest(group_id="g", topics=(share_fetch.FetchTopic(topic_id=NOBODYS),)),
+        share_acknowledge.ShareAcknowledgeRequest(
+            group_id="g", topics=(share_acknowledge.AcknowledgeTopic(topic_id=NOBODYS),)
+        ),
+    ],
+    ids=lambda asked: type(asked).__name__,
+)
+def test_an_id_that_no_topic_has_is_left_to_who_says_that_it_is_unknown(asked):
+    rights = may((Operation.READ, ResourceType.GROUP, "g"))
+    assert judge(asked, rights, name_of) is None
+
+
+def test_offsets_by_an_id_that_no_topic_has_are_told_as_unknown():
+    part = offset_commit.OffsetCommitRequestPartition(partition_index=0)
+    topic = offset_commit.OffsetCommitRequestTopic(topic_id=NOBODYS, partitions=(part,))
+    rights = may((Operation.READ, ResourceType.GROUP, "g"), (Operation.DESCRIBE, ResourceType.GROUP, "g"))
+    assert judge(offset_commit.OffsetCommitRequest(group_id="g", topics=(topic,)), rights, name_of) is None
+    wanted = offset_fetch.OffsetFetchRequestTopics(topic_id=NOBODYS, partition_indexes=(0,))
+    group = offset_fetch.OffsetFetchRequestGroup(group_id="g", topics=(wanted,))
+    verdict = judge(offset_fetch.OffsetFetchRequest(groups=(group,)), rights, name_of)
+    unknown = offset_fetch.OffsetFetchResponsePartitions(partition_index=0, error_code=Code.UNKNOWN_TOPIC_ID)
+    told = offset_fetch.OffsetFetchResponseTopics(topic_id=NOBODYS, partitions=(unknown,))
+    given = offset_fetch.OffsetFetchResponse(
+        groups=(offset_fetch.OffsetFetchResponseGroup(group_id="g", topics=(told,)),)
+    )
+    assert verdict.finish(given) == given
+
+
+def test_a_topic_is_deleted_by_who_may_delete_what_its_id_names():
+    hidden = bytes(reversed(TOPIC_ID))
+    names = {hidden: "shut", TOPIC_ID: "open"}
+    asked = delete_topics.DeleteTopicsRequest(
+        topics=(delete_topics.DeleteTopicState(name="open", topic_id=hidden),)  # a right to one, the id of another
+    )
+    rights = may((Operation.DELETE, ResourceType.TOPIC, "open"))
+    verdict = judge(asked, rights, lambda topic: names.get(topic, ""))
+    assert isinstance(verdict, Response)
+    assert verdict.responses[0].error_code == Code.TOPIC_AUTHORIZATION_FAILED
+    asked = delete_topics.DeleteTopicsRequest(topics=(delete_topics.DeleteTopicState(topic_id=TOPIC_ID),))
+    assert judge(asked, rights, lambda topic: names.get(topic, "")) is None
+    asked = delete_topics.DeleteTopicsRequest(topic_names=("open", "shut"))
+    assert judge(asked, may((Operation.DELETE, ResourceType.CLUSTER, "kafka-cluster")), name_of) is None
+
+
+def test_records_of_a_transaction_need_its_id_shown():
+    records = record.batch_of([(None, b"v")], timestamp_ms=0, producer_id=5, producer_epoch=0, transactional=True)
+    part = produce.PartitionProduceData(index=0, records=memoryview(records))
+    asked = produce.ProduceRequest(topic_data=(produce.TopicProduceData(name="open", partition_data=(part,)),))
+    verdict = judge(asked, may((Operation.WRITE, ResourceType.TOPIC, "open")), name_of)
+    assert isinstance(verdict, Response)
+    assert verdict.responses[0].partition_responses[0].error_code == Code.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+
+
+def test_hidden_topics_of_groups_and_transactions_are_not_told():
+    places = tuple(
+        consumer_group_describe.TopicPartitions(topic_name=name, partitions=(0,)) for name in ("open", "shut")
+    )
+    shall = consumer_group_describe.Assignment(topic_partitions=places)
+    members = (consumer_group_describe.Member(member_id="m", target_assignment=shall),)
+    described = consumer_group_describe.ConsumerGroupDescribeResponse(
+        groups=(consumer_group_describe.DescribedGroup(group_id="g", group_state="Stable", members=members),)
+    )
+    group, topic = (Operation.DESCRIBE, ResourceType.GROUP, "g"), (Operation.DESCRIBE, ResourceType.TOPIC, "open")
+    asked = consumer_group_describe.ConsumerGroupDescribeRequest(group_ids=("g",))
+    (told,) = judge(asked, may(group, topic), name_of).finish(described).groups
+    assert (told.error_code, told.members) == (Code.TOPIC_AUTHORIZATION_FAILED, ())
+    assert judge(asked, everything, name_of).finish(described) == described
+    topics = tuple(describe_transactions.TopicData(topic=name, partitions=(0,)) for name in ("open", "shut"))
+    state = describe_transactions.TransactionState(transactional_id="x", topics=topics)
+    given = describe_transactions.DescribeTransactionsResponse(transaction_states=(state,))
+    own = (Operation.DESCRIBE, ResourceType.TRANSACTIONAL_ID, "x")
+    asked = describe_transactions.DescribeTransactionsRequest(transactional_ids=("x",))
+    (told,) = judge(asked, may(own, topic), name_of).finish(given).transaction_states
+    assert told.topics == topics[:1]
+
 
 def test_a_narrowed_message_keeps_everything_else():
     asked = produce.ProduceRequest(acks=1, timeout_ms=5, topic_data=(topic_data("open"), topic_data("shut")))
@@ -306,9 +419,9 @@ def test_a_topic_that_is_asked_for_by_id_is_judged_by_the_name_that_the_id_has(n
     hidden = bytes(reversed(TOPIC_ID))
     rights = may((Operation.DESCRIBE, ResourceType.TOPIC, "open"))
     asked = metadata.MetadataRequest(topics=(metadata.MetadataRequestTopic(topic_id=hidden, name=name),))
-    verdict = judge(asked, rights, lambda topic_id: "shut" if topic_id == hidden else "")
+    verdict = judge(asked, rights, lambda topic: "shut" if topic == hidden else "")
     assert verdict.message.topics == ()
     (topic,) = verdict.finish(metadata.MetadataResponse()).topics
-    assert (topic.error_code, topic.name, topic.topic_id) == (Code.UNKNOWN_TOPIC_ID, None, hidden)
+    assert (topic.error_code, topic.name, topic.topic_id) == (Code.TOPIC_AUTHORIZATION_FAILED, None, hidden)
     asked = metadata.MetadataRequest(topics=(metadata.MetadataRequestTopic(topic_id=TOPIC_ID, name=name),))
     assert judge(asked, rights, name_of).message.topics == asked.topics

@@ -114,6 +114,16 @@ def test_any_resource_is_one_that_no_rule_takes_away_whole():
     assert not allows([rule(), rule(permission=Permission.DENY)], anything)
     assert not allows([rule(), rule(permission=Permission.DENY, name="*")], anything)
     assert allows([rule(), rule(permission=Permission.DENY, name="x")], anything)
+    prefixed = rule(name="p", pattern=Pattern.PREFIXED)
+    assert allows([prefixed, rule(permission=Permission.DENY, name="p")], anything), "p1 is left"
+    assert not allows([prefixed, rule(permission=Permission.DENY, name="p", pattern=Pattern.PREFIXED)], anything)
+
+
+def test_any_resource_is_one_without_a_rule_where_that_means_yes():
+    anything = asks(name=None)
+    assert allows([], anything, open_=True)
+    assert allows([rule(permission=Permission.DENY)], anything, open_=True)
+    assert not allows([rule(who="User:b", name="*")], anything, open_=True), "a rule is about all"
 
 
 def test_a_filter_by_match_finds_every_rule_that_affects_the_name():
