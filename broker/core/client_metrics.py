@@ -51,7 +51,7 @@ def _check_selector(item: str) -> None:
     try:
         re.compile(pattern)
         is_pattern = bool(pattern)
-    except re.error:
+    except (re.error, OverflowError, RecursionError):  # the latter for too many repetitions, or parentheses
         is_pattern = False
     if selector not in _SELECTORS or not is_pattern:
         raise Refused(Code.INVALID_CONFIG, f"Illegal client matching pattern: {item}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from broker.core.errors import Code, Refused
 from broker.core.metadata.image import Image
 from broker.core.node_settings import CHOICES, SIZES, SWITCHES, TIMES
+from broker.core.topic_settings import MAX_DIGITS
 
 _LONG_MAX = (1 << 63) - 1
 _INT_MAX = (1 << 31) - 1
@@ -72,7 +73,8 @@ def check(name: str, value: str) -> None:
         return
     low, high = ACTING[name] if name in ACTING else WITHOUT_EFFECT[name][1:]
     digits = value.removeprefix("-")
-    if not (digits.isascii() and digits.isdigit() and low <= int(value) <= high):
+    is_number = len(digits) <= MAX_DIGITS and digits.isascii() and digits.isdigit()
+    if not (is_number and low <= int(value) <= high):
         why = f"Value must be a number from {low} to {high}"
         raise Refused(Code.INVALID_CONFIG, f"Invalid value {value} for configuration {name}: {why}")
 

@@ -45,6 +45,7 @@ MAX_STANDBYS = 2
 BY_DURATION = "by_duration:"
 _PERIOD = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d{1,9})?)S)?)?")
 """As in ISO 8601 and Java's Duration, without signs."""
+MAX_PERIOD_MS = (1 << 63) - 1
 
 
 def default(config: BrokerConfig, name: str) -> str:
@@ -70,7 +71,10 @@ def duration_ms(reset: str) -> int:
     if found is None or not any(found.groups()):
         raise Refused(Code.INVALID_CONFIG, f"{reset!r} is no period such as {BY_DURATION}PT12H")
     days, hours, minutes, seconds = (float(part or 0) for part in found.groups())
-    return round((((days * 24 + hours) * 60 + minutes) * 60 + seconds) * 1000)
+    period_ms = (((days * 24 + hours) * 60 + minutes) * 60 + seconds) * 1000
+    if period_ms > MAX_PERIOD_MS:
+        raise Refused(Code.INVALID_CONFIG, f"{reset[:100]!r} is too long a period")
+    return round(period_ms)
 
 
 def check(config: BrokerConfig, name: str, given: str) -> None:

@@ -133,7 +133,7 @@ def later(broker: Broker) -> Later:
 
     def fetch(request: Request, now_ms: int) -> None:
         message = request.message
-        if message.topics and message.topics[0].topic_id == METADATA_TOPIC_ID:
+        if request.internal and message.topics and message.topics[0].topic_id == METADATA_TOPIC_ID:
             broker.quorum.fetch(request.id, message, now_ms)
         else:
             broker.fetching.handle(request.id, message, request.version, now_ms)

@@ -22,6 +22,8 @@ class Throttled(msgspec.Struct, frozen=True):
 
 
 NOBODY = Throttled()
+_MAX_DIGITS = 10
+"""Of a partition or a node."""
 
 
 def throttled(text: str) -> Throttled:
@@ -33,8 +35,12 @@ def throttled(text: str) -> Throttled:
     pairs = set()
     for item in text.split(","):
         partition, colon, node = item.strip().partition(":")
-        if not (colon and partition.isdecimal() and node.isdecimal()):
+        if not (colon and _is_id(partition) and _is_id(node)):
             message = f"Invalid value {text}: * or a list of partition:broker, not {item!r}"
             raise Refused(Code.INVALID_CONFIG, message)
         pairs.add((int(partition), int(node)))
     return Throttled(frozenset(pairs))
+
+
+def _is_id(text: str) -> bool:
+    return text.isdecimal() and len(text) <= _MAX_DIGITS

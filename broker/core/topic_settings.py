@@ -11,6 +11,8 @@ from broker.core import throttled
 from broker.core.errors import Code, Refused
 
 WITHOUT_LIMIT = _LONG_MAX = (1 << 63) - 1
+MAX_DIGITS = 30
+"""Of what is read as a number: one that is longer is none. Python itself refuses more than 4,300 with an error."""
 _INT_MAX = (1 << 31) - 1
 _WEEK_MS = 7 * 24 * 3600 * 1000
 
@@ -164,7 +166,7 @@ def _check_level(name: str, value: str) -> None:
 
 def _is_number(value: str) -> bool:
     digits = value.removeprefix("-")
-    return digits.isascii() and digits.isdigit()
+    return len(digits) <= MAX_DIGITS and digits.isascii() and digits.isdigit()
 
 
 def _wrong(value: str, low: int, high: int) -> str:

@@ -23,6 +23,8 @@ Writer = Callable[[bytearray, Any], None]
 
 NO_UUID: Final = bytes(16)
 MAX_VARINT_BYTES: Final = 5
+MAX_TEXT_BYTES: Final = 0x7FFF
+"""Of a string, as in Kafka: a compact one, too, so that whoever takes it can write it in the other form."""
 """An unsigned varint of the protocol holds 32 bits."""
 _INT16: Final = struct.Struct(">h")
 _INT32: Final = struct.Struct(">i")
@@ -137,6 +139,8 @@ def sized(
         raw = _take(data, at, length)
         if not text:
             return raw, at + length
+        if length > MAX_TEXT_BYTES:
+            raise WireError(f"a string of {length} bytes before byte {at}")
         try:
             return raw.decode(), at + length
         except UnicodeDecodeError as error:

@@ -1,15 +1,16 @@
 """DescribeTransactions and ListTransactions: what this node coordinates (KIP-664, KIP-994).
 
 An id exists once its first record is replicated. ListTransactions tells what its filters let through; a state that
-there is none of is told back. A pattern is a regular expression that must match the whole id; clients write it for
-RE2, and what Python can't compile is refused. Kafka: TransactionStateManager.listTransactionStates.
+there is none of is told back. A pattern is a regular expression of RE2 that must match the whole id.
+Kafka: TransactionStateManager.listTransactionStates.
 """
 
 from __future__ import annotations
 
-import re
+from typing import Any
 
 from broker.core.errors import Code, Refused
+from broker.core.patterns import compiled
 from broker.core.transaction.coordinator import TransactionCoordinator
 from broker.core.transaction.state import State, Transaction
 from broker.wire.messages.describe_transactions import (
@@ -59,10 +60,8 @@ def list_all(
     """Return the ids that pass the filters."""
     unknown = tuple(text for text in request.state_filters if text not in _STATES)
     try:
-        pattern = re.compile(request.transactional_id_pattern) if request.transactional_id_pattern else None
+        pattern = compiled(request.transactional_id_pattern) if request.transactional_id_pattern else None
         values = coordinator.all()
-    except re.error:
-        return ListTransactionsResponse(error_code=Code.INVALID_REGULAR_EXPRESSION)
     except Refused as refused:
         return ListTransactionsResponse(error_code=refused.code)
     found = [value for value in values if _passes(value, request, pattern, now_ms)]
@@ -75,7 +74,7 @@ def list_all(
     )
 
 
-def _passes(value: Transaction, request: ListTransactionsRequest, pattern: re.Pattern[str] | None, now_ms: int) -> bool:
+def _passes(value: Transaction, request: ListTransactionsRequest, pattern: Any, now_ms: int) -> bool:
     states, ids = request.state_filters, request.producer_id_filters
     if (states and value.state.value not in states) or (ids and value.producer_id not in ids):
         return False

@@ -226,8 +226,8 @@ class GroupCoordinator:
             then(refused.code)
 
     def watch(self, shard: GroupShard, group: Group | ConsumerGroup | ShareGroup) -> None:
-        """Look at the group again when it is due."""
-        deadline_ms = group.deadline_ms
+        """Look at the group again when it is due, but not twice in a ms: time-outs of clients may be 0."""
+        deadline_ms = max(group.deadline_ms, self._now_ms + 1)
         if deadline_ms < group.due_ms:
             group.due_ms = deadline_ms
             heapq.heappush(self._due, (deadline_ms, next(self._order), shard, group))

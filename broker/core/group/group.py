@@ -251,7 +251,8 @@ class Group:
 
     def _prepare(self, now_ms: int) -> None:
         """All members must join again."""
-        self._delay_until_ms = now_ms + self._initial_delay_ms if self.state is State.EMPTY else now_ms
+        delay_ms = min(self._initial_delay_ms, self.rebalance_timeout_ms) if self.state is State.EMPTY else 0
+        self._delay_until_ms = now_ms + delay_ms
         for member in self.members.values():
             if member.syncing is not None:
                 self._answer(member.syncing, SyncGroupResponse(error_code=Code.REBALANCE_IN_PROGRESS))
@@ -270,13 +271,13 @@ class Group:
             self._next_generation(now_ms)
 
     def _next_generation(self, now_ms: int) -> None:
-        self.generation = self.generation + 1 if self.generation < MAX_GENERATION else 1
         joined = [member for member in self.members.values() if member.joining is not None]
+        if self.members and not joined:
+            self._prepared_at_ms = now_ms  # only silent static members: wait on for them, in their generation
+            return
+        self.generation = self.generation + 1 if self.generation < MAX_GENERATION else 1
         if not joined:
-            if not self.members:
-                self._become_empty(now_ms)
-                return
-            self._prepared_at_ms = now_ms  # only silent static members: wait on for them
+            self._become_empty(now_ms)
             return
         self.protocol = self._vote()
         if self.leader not in self.members or self.members[self.leader].joining is None:

@@ -343,8 +343,11 @@ def test_transactions_and_their_producers_are_told():
     assert listed() == listed(state_filters=("Ongoing",)) == listed(transactional_id_pattern="t.") == ["tx"]
     assert listed(state_filters=("Empty",)) == listed(producer_id_filters=(producer.id + 1,)) == []
     assert listed(duration_filter=1 << 40) == listed(transactional_id_pattern="t") == []
-    wrong = ask(network, node, ListTransactionsRequest(transactional_id_pattern="("))
-    assert wrong.error_code == Code.INVALID_REGULAR_EXPRESSION
+    assert listed(transactional_id_pattern="(t|x)+") == ["tx"]
+    assert listed(transactional_id_pattern="a{99999999999}") == []
+    for pattern in ("(", "(" * 3000):
+        wrong = ask(network, node, ListTransactionsRequest(transactional_id_pattern=pattern))
+        assert wrong.error_code == Code.INVALID_REGULAR_EXPRESSION
     assert ask(network, node, ListTransactionsRequest(state_filters=("Odd",))).unknown_state_filters == ("Odd",)
     (nobody,) = ask(network, node, DescribeTransactionsRequest(transactional_ids=("no",))).transaction_states
     assert nobody.error_code in {Code.TRANSACTIONAL_ID_NOT_FOUND, Code.NOT_COORDINATOR}

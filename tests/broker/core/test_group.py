@@ -181,6 +181,31 @@ def test_a_static_member_comes_back_without_a_rebalance_and_fences_its_old_self(
     assert bench.group.beat(one, "a", generation, 0) is Code.NONE
 
 
+def test_static_members_that_are_silent_together_keep_their_generation():
+    bench = Bench()
+    one, two = bench.stable("a", "b")
+    for member in bench.group.members.values():
+        member.session_timeout_ms = 100 * REBALANCE
+    generation = bench.group.generation
+    bench.group.leave(one, "a", 0)
+    for turn in range(1, 4):
+        bench.group.tick(turn * REBALANCE)
+    now = 3 * REBALANCE
+    assert bench.group.state is State.PREPARING
+    assert bench.group.beat(two, "b", generation, now) is Code.REBALANCE_IN_PROGRESS, (
+        "what it has read may be committed"
+    )
+    assert bench.answers[bench.join(two, now, instance="b")].generation_id == generation + 1
+
+
+def test_the_first_generation_waits_no_longer_than_a_rebalance_may_take():
+    bench = Bench(delay_ms=10 * REBALANCE)
+    first = bench.join()
+    assert bench.group.deadline_ms == REBALANCE
+    bench.group.tick(REBALANCE)
+    assert bench.answers[first].generation_id == 1
+
+
 def test_members_agree_on_an_assignor_that_all_can_do():
     bench = Bench(delay_ms=10)
     requests = [bench.join(protocols=p) for p in (("a", "b"), ("b", "a"), ("b",))]

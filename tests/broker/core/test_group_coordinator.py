@@ -96,6 +96,23 @@ def ready(seed=1):
     return network
 
 
+def test_a_member_that_leaves_no_time_for_a_rebalance_does_not_hold_the_node_up():
+    network = ready()
+    protocols = (JoinGroupRequestProtocol(name="range", metadata=b"m"),)
+    for instance in (None, "static"):
+        message = JoinGroupRequest(
+            group_id="g",
+            group_instance_id=instance,
+            session_timeout_ms=800,
+            rebalance_timeout_ms=0,
+            protocol_type="consumer",
+            protocols=protocols,
+        )
+        network.send(coordinator(network), message, version=5)
+        network.run(100)
+    assert committed(network) == -1
+
+
 def test_an_unknown_group_has_committed_nothing():
     assert committed(ready()) == -1
 

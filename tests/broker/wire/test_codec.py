@@ -113,6 +113,19 @@ def test_an_array_that_announces_two_billion_elements_is_refused_without_memory(
         codec.decode_body(MetadataResponse, 12, body, 0)
 
 
+@pytest.mark.parametrize(("size", "is_taken"), [(0x7FFF, True), (0x8000, False)])
+def test_a_string_is_as_long_as_the_older_form_can_carry(size, is_taken):
+    data = codec.encode_request(
+        FindCoordinatorRequest(coordinator_keys=("k" * size,)), 4, correlation_id=1, client_id=""
+    )
+    at = read_request_header(data).body_at
+    if is_taken:
+        assert codec.decode_body(FindCoordinatorRequest, 4, data, at).coordinator_keys == ("k" * size,)
+    else:
+        with pytest.raises(WireError):
+            codec.decode_body(FindCoordinatorRequest, 4, data, at)
+
+
 def test_bytes_after_the_message_are_refused():
     payload, at = encode(MetadataResponse(), 12)
     with pytest.raises(WireError, match="ends 1 bytes before its frame"):

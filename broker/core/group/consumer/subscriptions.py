@@ -9,33 +9,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import Any
 
-from broker.core.errors import Code, Refused
+from broker.core.errors import Refused
 from broker.core.group.consumer.records import Subscription
 from broker.core.metadata.image import Image
+from broker.core.patterns import compiled
 
 MAX_KEPT = 1000
 """Patterns whose matches are kept; more would be a client that makes them up."""
 
 
-def compiled(pattern: str) -> Any:
-    """Return RE2's expression; raises Refused where the pattern is none."""
-    import re2  # noqa: PLC0415 - 2 MB of a library that most nodes never need
-
-    options = re2.Options()
-    options.log_errors = False
-    try:
-        return re2.compile(pattern, options)
-    except re2.error as error:
-        why = error.args[0].decode(errors="replace") if error.args and isinstance(error.args[0], bytes) else str(error)
-        message = f"SubscribedTopicRegex `{pattern}` is not a valid regular expression: {why}"
-        raise Refused(Code.INVALID_REGULAR_EXPRESSION, message) from error
-
-
 def check_pattern(pattern: str) -> None:
     """Raise Refused unless the pattern can be compiled."""
-    compiled(pattern)
+    try:
+        compiled(pattern)
+    except Refused as refused:
+        raise Refused(refused.code, f"SubscribedTopicRegex {refused.message}") from refused
 
 
 class Subscriptions:
