@@ -33,7 +33,11 @@ _ATTRIBUTES = {
     "countryName": "C",
     "stateOrProvinceName": "ST",
     "localityName": "L",
+    "domainComponent": "DC",
+    "streetAddress": "STREET",
+    "userId": "UID",
 }
+_ESCAPED = frozenset(',=+<>#;"\\')
 
 Find = Callable[[int, str], Credential | None]
 """(mechanism, user) -> the credential that is kept."""
@@ -136,6 +140,19 @@ def peer_certificate(tls: ssl.SSLObject | None) -> Any:
 
 
 def _subject(certificate: Any) -> str:
-    """Return the name in a certificate, most special first, as Java and Kafka write it."""
-    parts = [f"{_ATTRIBUTES.get(name, name)}={value}" for rdn in certificate.get("subject", ()) for name, value in rdn]
+    """Return the name in a certificate, most special first, as Java and Kafka write it (RFC 2253).
+
+    What would mean something there is escaped: no name of one part reads like a name of several.
+    """
+    parts = [
+        "+".join(f"{_ATTRIBUTES.get(name, name)}={_escaped(value)}" for name, value in rdn)
+        for rdn in certificate.get("subject", ())
+    ]
     return ",".join(reversed(parts))
+
+
+def _escaped(value: str) -> str:
+    text = "".join(f"\\{one}" if one in _ESCAPED else one for one in value).replace("\0", "\\00")
+    inner = text.strip(" ")
+    before, after = len(text) - len(text.lstrip(" ")), len(text) - len(text.rstrip(" "))
+    return "\\ " * before + inner + "\\ " * after if inner else "\\ " * len(text)

@@ -42,6 +42,7 @@ def _answer(index: int, state: State) -> PartitionState:
     )
 
 
+_ELECTIONS = {0: Election.PREFERRED, 1: Election.UNCLEAN}
 _NOT_NEEDED = "Leader election not needed for topic partition."
 MAX_BALANCED = 1000
 """Leaderships that move in one step, as in Kafka: the rest waits for the next look."""
@@ -110,7 +111,9 @@ class Partitions:
     def elect(self, request: ElectLeadersRequest, now_ms: int) -> ElectLeadersResponse:
         """Elect preferred leaders, or any leaders where there are none."""
         image = self._pipeline.image
-        election = Election.PREFERRED if request.election_type == 0 else Election.UNCLEAN
+        if request.election_type not in _ELECTIONS:
+            return ElectLeadersResponse(error_code=Code.INVALID_REQUEST)
+        election = _ELECTIONS[request.election_type]
         asked = request.topic_partitions
         everything = asked is None
         if asked is None:

@@ -144,7 +144,8 @@ class Fetching:
                 for ask in topic.partitions:
                     self.note(self._key(topic, ask), (replica_id, state.replica_epoch), ask, now_ms)
         result = self._read_all(request, replica_id, anywhere=anywhere)
-        if result.urgent or result.size >= request.min_bytes or request.max_wait_ms <= 0:
+        asks_nothing = not any(topic.partitions for topic in request.topics)  # as whoever closes its session
+        if result.urgent or result.size >= request.min_bytes or request.max_wait_ms <= 0 or asks_nothing:
             self._reply(request_id, session, result, full=full)
             return
         keys = [self._key(topic, ask) for topic in request.topics for ask in topic.partitions]

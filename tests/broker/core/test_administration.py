@@ -16,6 +16,7 @@ from broker.wire.messages.describe_client_quotas import ComponentData, DescribeC
 from broker.wire.messages.describe_groups import DescribeGroupsRequest
 from broker.wire.messages.describe_transactions import DescribeTransactionsRequest
 from broker.wire.messages.describe_user_scram_credentials import DescribeUserScramCredentialsRequest, UserName
+from broker.wire.messages.elect_leaders import ElectLeadersRequest
 from broker.wire.messages.incremental_alter_configs import (
     AlterableConfig,
     AlterConfigsResource,
@@ -74,6 +75,12 @@ def test_a_value_is_kept_as_kafka_reads_it(key, value, kept):
     assert {one.name: one.value for one in made.configs}[key] == kept
     settle(network)
     assert setting(network, TOPIC, "u", key)[0] == kept
+
+
+def test_an_election_of_a_kind_that_nobody_knows_is_none():
+    network = cluster(1)
+    create(network, "t", factor=1)
+    assert ask(network, 1, ElectLeadersRequest(election_type=2)).error_code == Code.INVALID_REQUEST
 
 
 def test_a_topic_is_deleted_by_its_name_or_its_id_and_not_by_both():

@@ -160,6 +160,12 @@ def described(network, group="g"):
     return ask(network, ConsumerGroupDescribeRequest(group_ids=(group,))).groups[0]
 
 
+def test_who_subscribes_to_an_empty_pattern_joins_and_gets_nothing():
+    one = Consumer(ready(1), "one", subscribed_topic_names=None, subscribed_topic_regex="")
+    assert one.beat() == Code.NONE
+    assert one.owned == set()
+
+
 def test_partitions_are_shared_and_given_back():
     network = ready()
     one = Consumer(network, "a").join()

@@ -150,6 +150,15 @@ def test_what_is_forgotten_is_not_told_any_more():
     assert consumer.ask() == (Code.NONE, {0: (0, 1, [b"c"])})
 
 
+def test_a_fetch_that_asks_for_nothing_waits_for_nothing():
+    network = small.cluster(1)
+    small.create(network, factor=1)
+    for epoch in (0, -1):
+        close = FetchRequest(session_epoch=epoch, max_wait_ms=60_000, min_bytes=1)
+        request_id = network.send(1, close, version=13)
+        assert network.run(until=lambda at=request_id: at in network.client_replies, limit_ms=1000)
+
+
 def test_a_session_of_nothing_is_over():
     consumer = begun()
     assert consumer.ask(forget=[0, 1, 2]) == (Code.NONE, {})

@@ -25,6 +25,7 @@ from broker.core.errors import Code
 from broker.core.security.acl import ANONYMOUS
 from broker.io.properties import Properties, SettingsError
 from broker.io.security import Door, security
+from broker.io.session import Session
 from broker.io.tokens import refused as refused_token
 from broker.wire import codec
 from broker.wire.frame import frame
@@ -361,6 +362,22 @@ def test_certificates_name_who_comes_and_keep_others_out(authority, tmp_path):
 
 def listeners(**values):
     return security(Properties({name.replace("_", "."): value for name, value in values.items()}), "CLIENT", "NODES")
+
+
+@pytest.mark.parametrize(
+    ("subject", "name"),
+    [
+        ((("countryName", "DE"),), "C=DE"),
+        ((("commonName", "admin,O=x"),), "CN=admin\\,O\\=x"),
+        ((("commonName", ' #"\\ '),), 'CN=\\ \\#\\"\\\\\\ '),
+        ((("commonName", " "),), "CN=\\ "),
+        ((("commonName", "a"), ("userId", "b")), "CN=a+UID=b"),
+    ],
+)
+def test_a_name_of_one_part_does_not_read_like_one_of_several(subject, name):
+    session = Session(Door(), lambda mechanism, user: None)
+    session.tls({"subject": ((("organizationName", "x"),), subject)})
+    assert session.principal == f"User:{name},O=x"
 
 
 @pytest.mark.parametrize(

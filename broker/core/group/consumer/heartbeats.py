@@ -257,7 +257,7 @@ def _check(ask: ConsumerGroupHeartbeatRequest) -> None:
         "only a static member leaves for a while": ask.member_epoch == LEFT_FOR_A_WHILE and ask.instance_id is None,
         "whoever joins says how long a rebalance may take": joins and ask.rebalance_timeout_ms < 0,
         "whoever joins owns nothing": joins and (ask.topic_partitions is None or bool(_owned(ask))),
-        "whoever joins subscribes": joins and ask.subscribed_topic_names is None and not ask.subscribed_topic_regex,
+        "whoever joins subscribes": joins and ask.subscribed_topic_names is None and ask.subscribed_topic_regex is None,
     }
     for why, is_so in wrong.items():
         if is_so:
