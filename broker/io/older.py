@@ -2,7 +2,7 @@
 
 Each API has the version from which on its clients know an error; those before it hear the one that it came out of.
 Kafka: KafkaApis, where it answers InitProducerId, AddPartitionsToTxn, AddOffsetsToTxn, EndTxn, TxnOffsetCommit,
-DescribeGroups.
+ListOffsets, DescribeGroups.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from broker.wire.messages.describe_groups import DescribedGroup, DescribeGroupsR
 from broker.wire.messages.end_txn import EndTxnResponse
 from broker.wire.messages.init_producer_id import InitProducerIdResponse
 from broker.wire.messages.join_group import JoinGroupResponse
+from broker.wire.messages.list_offsets import ListOffsetsResponse
+from broker.wire.messages.metadata import MetadataResponse
 from broker.wire.messages.txn_offset_commit import TxnOffsetCommitResponse
 
 _FENCED = {int(Code.PRODUCER_FENCED): int(Code.INVALID_PRODUCER_EPOCH)}
@@ -29,6 +31,8 @@ _NEWER: dict[type[Response], tuple[int, dict[int, int]]] = {
     TxnOffsetCommitResponse: (2, _LOADING),
     JoinGroupResponse: (7, {}),
     DescribeGroupsResponse: (6, {}),
+    MetadataResponse: (12, {}),
+    ListOffsetsResponse: (5, {int(Code.OFFSET_NOT_AVAILABLE): int(Code.LEADER_NOT_AVAILABLE)}),
 }
 """Answer -> (version from which on it is understood as it is, error -> error before that)."""
 _PLAIN = InitProducerIdResponse | AddOffsetsToTxnResponse | EndTxnResponse
@@ -50,6 +54,9 @@ def understood(message: Response, version: int) -> Response:
     replace = msgspec.structs.replace
     if isinstance(message, JoinGroupResponse):  # null is for clients from version 7 on
         return replace(message, protocol_name="") if message.protocol_name is None else message
+    if isinstance(message, MetadataResponse):  # null is for clients from version 12 on, as topics by id are
+        named = (one if one.name is not None else replace(one, name="") for one in message.topics)
+        return replace(message, topics=tuple(named))
     if isinstance(message, DescribeGroupsResponse):
         return replace(message, groups=tuple(map(_described, message.groups)))
     if isinstance(message, _PLAIN):
@@ -67,7 +74,7 @@ def understood(message: Response, version: int) -> Response:
             for topic in message.results_by_topic_v3_and_below
         ]
         return replace(message, results_by_topic_v3_and_below=tuple(parts))
-    assert isinstance(message, TxnOffsetCommitResponse), message
+    assert isinstance(message, TxnOffsetCommitResponse | ListOffsetsResponse), message
     topics = [
         replace(
             topic,

@@ -16,6 +16,12 @@ from broker.wire.messages.end_txn import EndTxnResponse
 from broker.wire.messages.heartbeat import HeartbeatResponse
 from broker.wire.messages.init_producer_id import InitProducerIdResponse
 from broker.wire.messages.join_group import JoinGroupResponse
+from broker.wire.messages.list_offsets import (
+    ListOffsetsPartitionResponse,
+    ListOffsetsResponse,
+    ListOffsetsTopicResponse,
+)
+from broker.wire.messages.metadata import MetadataResponse, MetadataResponseTopic
 from broker.wire.messages.txn_offset_commit import (
     TxnOffsetCommitResponse,
     TxnOffsetCommitResponsePartition,
@@ -48,6 +54,11 @@ def committed(*codes):
     return TxnOffsetCommitResponse(topics=(TxnOffsetCommitResponseTopic(name="t", partitions=parts),))
 
 
+def found(*codes):
+    parts = tuple(ListOffsetsPartitionResponse(partition_index=n, error_code=c) for n, c in enumerate(codes))
+    return ListOffsetsResponse(topics=(ListOffsetsTopicResponse(name="t", partitions=parts),))
+
+
 def plain(kind):
     return lambda *codes: kind(error_code=codes[-1])
 
@@ -58,6 +69,7 @@ CASES = [
     pytest.param(plain(AddOffsetsToTxnResponse), 2, FENCED, id="AddOffsetsToTxn"),
     pytest.param(plain(EndTxnResponse), 2, FENCED, id="EndTxn"),
     pytest.param(committed, 2, LOADING, id="TxnOffsetCommit"),
+    pytest.param(found, 5, (Code.OFFSET_NOT_AVAILABLE, Code.LEADER_NOT_AVAILABLE), id="ListOffsets"),
 ]
 
 
@@ -76,6 +88,13 @@ def test_a_group_without_a_protocol_has_an_empty_name_before_version_7():
     assert older.understood(JoinGroupResponse(protocol_name=None), 6).protocol_name == ""
     assert older.understood(JoinGroupResponse(protocol_name=None), 7).protocol_name is None
     assert older.understood(JoinGroupResponse(protocol_name="range"), 6).protocol_name == "range"
+
+
+def test_a_topic_without_a_name_has_an_empty_one_before_version_12():
+    missing = MetadataResponseTopic(error_code=Code.UNKNOWN_TOPIC_ID, name=None, topic_id=bytes(16))
+    message = MetadataResponse(topics=(missing, MetadataResponseTopic(name="t")))
+    assert older.understood(message, 12) is message
+    assert [one.name for one in older.understood(message, 11).topics] == ["", "t"]
 
 
 def test_other_answers_are_told_as_they_are():
