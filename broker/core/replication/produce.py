@@ -23,6 +23,7 @@ from broker.core.replication import intake
 from broker.core.replication.intake import RefusedRecords, Writable
 from broker.core.replication.replica import Awaiting, Key, Replica
 from broker.core.replication.replicas import Replicas
+from broker.core.topic_settings import CODECS
 from broker.wire import batch
 from broker.wire.batch import Buffer
 from broker.wire.messages.produce import (
@@ -39,6 +40,8 @@ from broker.wire.primitives import NO_UUID
 
 ALL = -1
 INTERNAL = frozenset({"__transaction_state", "__consumer_offsets", "__share_group_state"})
+ZSTD_FROM_PRODUCE = 7
+"""From this version on a producer may use zstd: whoever reads in older ones does not know it (KIP-110)."""
 V2_FROM_PRODUCE = 12
 """From this version on a producer leaves it to the leader to add the partition to its transaction."""
 _NOT_VERIFIED = "not part of an ongoing transaction, or its coordinator can't be asked"
@@ -69,6 +72,7 @@ class _Pending:
         ]
         self.open = sum(map(len, self.answers))
         self.v2 = False
+        self.may_zstd = True
 
     def settle(self, topic: int, partition: int, answer: PartitionProduceResponse) -> bool:
         """Note one answer; return whether it was the last."""
@@ -123,7 +127,7 @@ class Producing:
     def handle(self, request_id: object, request: ProduceRequest, version: int, now_ms: int) -> None:
         """Append and answer, now or when replicated; acks=0 gets no answer but a refusal."""
         pending = _Pending(request_id, request, now_ms + request.timeout_ms)
-        pending.v2 = version >= V2_FROM_PRODUCE
+        pending.v2, pending.may_zstd = version >= V2_FROM_PRODUCE, version >= ZSTD_FROM_PRODUCE
         for t, topic in enumerate(request.topic_data):
             for p, data in enumerate(topic.partition_data):
                 self._append(pending, (t, p), topic, data, now_ms)
@@ -143,7 +147,7 @@ class Producing:
         replica = None
         try:
             replica = self._find(topic, data.index)
-            buffer, header = self._check(replica, data.records, pending.request.acks, now_ms)
+            buffer, header = self._check(replica, data.records, pending, now_ms)
             if header.is_transactional and self._must_wait(pending, replica, header):
                 self._wait(pending, place, replica, bytearray(buffer), now_ms)
             else:
@@ -259,16 +263,19 @@ class Producing:
         return replica
 
     def _check(
-        self, replica: Replica, records: Buffer | None, acks: int, now_ms: int
+        self, replica: Replica, records: Buffer | None, pending: _Pending, now_ms: int
     ) -> tuple[Writable, batch.BatchHeader]:
         """Return the batch, writable, and its header, if this replica may append it now."""
-        leader = replica.leader
+        leader, acks = replica.leader, pending.request.acks
         assert leader is not None
         if acks not in {0, 1, ALL}:
             raise Refused(Code.INVALID_REQUIRED_ACKS, f"acks={acks}")
         if acks == ALL and not leader.has_min_isr(replica.config.min_isr):
             raise Refused(Code.NOT_ENOUGH_REPLICAS, f"the ISR of {replica.log.name} is {leader.state.isr}")
-        return intake.take(records, replica.config, now_ms, (replica.name, replica.key[1]))
+        buffer, header = intake.take(records, replica.config, now_ms, (replica.name, replica.key[1]))
+        if not pending.may_zstd and header.compression == CODECS["zstd"]:
+            raise Refused(Code.UNSUPPORTED_COMPRESSION_TYPE, f"zstd needs Produce {ZSTD_FROM_PRODUCE}")
+        return buffer, header
 
     def _refusal(self, index: int, refused: Refused, replica: Replica | None) -> PartitionProduceResponse:
         current = LeaderIdAndEpoch()

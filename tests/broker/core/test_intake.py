@@ -15,6 +15,7 @@ from broker.core.replication.intake import RefusedRecords
 from broker.core.topic_settings import CODECS
 from broker.wire import batch, compression, record
 from broker.wire.entries import records_of
+from broker.wire.messages.produce import PartitionProduceData, ProduceRequest, TopicProduceData
 from tests.broker.core.test_broker import answer, cluster, contents, create, newest_leader, produce, produced
 
 NOW_MS = 10_000_000
@@ -159,3 +160,16 @@ def test_a_topic_with_a_codec_keeps_and_replicates_batches_in_it():
     batch.check(data, position, header)
     assert header.compression == compression.GZIP
     assert b"v" * 500 in records_of(data, position, header)
+
+
+@pytest.mark.parametrize(("version", "code"), [(6, Code.UNSUPPORTED_COMPRESSION_TYPE), (7, Code.NONE)])
+def test_zstd_needs_the_version_that_brought_it(version, code):
+    network = cluster(1)
+    key = create(network, factor=1)
+    data = packed((b"k", b"v", network.now_ms), codec=compression.ZSTD)
+    part = PartitionProduceData(index=key[1], records=bytes(data))
+    asked = ProduceRequest(acks=-1, timeout_ms=1000, topic_data=(TopicProduceData(name="t", partition_data=(part,)),))
+    request = network.send(1, asked, version=version)
+    assert network.run(until=lambda: request in network.client_replies)
+    assert answer(network, request).error_code == code
+    assert newest_leader(network, key)[1].log.end == (code is Code.NONE)
