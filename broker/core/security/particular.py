@@ -63,20 +63,6 @@ _ATTRIBUTES_AT, _IS_TRANSACTIONAL = 22, 0x10
 """Where a batch says that it is transactional."""
 
 
-def transactional_produce(message: produce.ProduceRequest, may: May, name_of: NameOf) -> Verdict:
-    """Need WRITE on the transactional id, which whoever writes records of a transaction has to show."""
-    named = message.transactional_id
-    if named is None and any(_is_transactional(one.records) for t in message.topic_data for one in t.partition_data):
-        return produce_rule(CODES[TRANSACTIONAL_ID])(message, may, name_of)
-    return after([(TRANSACTIONAL_ID, Operation.WRITE, "transactional_id")], produce_rule(), produce_rule)(
-        message, may, name_of
-    )
-
-
-def _is_transactional(records: Buffer | None) -> bool:
-    return records is not None and len(records) > _ATTRIBUTES_AT and bool(records[_ATTRIBUTES_AT] & _IS_TRANSACTIONAL)
-
-
 def produce_rule(code: Code | None = None) -> Rule:
     """Need WRITE on each topic; `code`: the refusal of all."""
 
@@ -87,6 +73,21 @@ def produce_rule(code: Code | None = None) -> Rule:
         return produce.TopicProduceResponse(name=entry.name, topic_id=entry.topic_id, partition_responses=partitions)
 
     return topics(Operation.WRITE, deny, produce.ProduceResponse, field="topic_data", into="responses", code=code)
+
+
+_named_produce = after([(TRANSACTIONAL_ID, Operation.WRITE, "transactional_id")], produce_rule(), produce_rule)
+
+
+def transactional_produce(message: produce.ProduceRequest, may: May, name_of: NameOf) -> Verdict:
+    """Need WRITE on the transactional id, which whoever writes records of a transaction has to show."""
+    named = message.transactional_id
+    if named is None and any(_is_transactional(one.records) for t in message.topic_data for one in t.partition_data):
+        return produce_rule(CODES[TRANSACTIONAL_ID])(message, may, name_of)
+    return _named_produce(message, may, name_of)
+
+
+def _is_transactional(records: Buffer | None) -> bool:
+    return records is not None and len(records) > _ATTRIBUTES_AT and bool(records[_ATTRIBUTES_AT] & _IS_TRANSACTIONAL)
 
 
 def fetch_rule(entry: fetch.FetchTopic, code: Code) -> fetch.FetchableTopicResponse:
