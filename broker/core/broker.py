@@ -59,8 +59,8 @@ from broker.wire.messages.metadata import MetadataRequest, MetadataResponse
 
 MAX_ROUNDS = 1000
 """Requests of a node to itself within one step; more means that it talks to itself for ever."""
-REMEMBERED_ANSWERS = 100
-"""To questions for metadata: many clients ask the same again and again."""
+REMEMBERED_ANSWERS, REMEMBERED_TOPICS = 100, 100
+"""To questions for so many topics that are there: many clients ask the same again and again. No client fills a node."""
 _STOPPED = Life.STOPPED  # asked after every event; a member of an enum is found by a search in Python 3.11
 
 
@@ -255,7 +255,8 @@ class Broker:
                 answer = cluster.without_partitions(answer)
             if len(self._told) >= REMEMBERED_ANSWERS:
                 self._told.clear()
-            self._told[question] = answer
+            if len(request.topics or ()) <= REMEMBERED_TOPICS and not any(one.error_code for one in answer.topics):
+                self._told[question] = answer
         return answer
 
     def create_and_tell(self, request: MetadataRequest, now_ms: int) -> MetadataResponse:

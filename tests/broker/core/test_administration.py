@@ -124,6 +124,17 @@ def test_a_topic_is_found_by_its_id_whatever_name_stands_beside_it():
         assert (topic.error_code, topic.name, topic.topic_id) == (Code.UNKNOWN_TOPIC_ID, None, asked.topic_id)
 
 
+def test_only_answers_about_topics_that_are_there_are_remembered():
+    network = cluster(1)
+    create(network, "t", factor=1)
+    remembered = network.nodes[1]._told
+    for names, count in ((("t",), 1), (("nobody",), 1), (("t",) * 1000, 1)):
+        topics = tuple(MetadataRequestTopic(name=name) for name in names)
+        asked = MetadataRequest(topics=topics, allow_auto_topic_creation=False)
+        assert [one.name for one in ask(network, 1, asked).topics] == list(names)
+        assert sum(question[0].topics is not None for question in remembered) == count
+
+
 def test_nobody_makes_a_topic_of_the_metadata_logs_name():
     network = cluster(1)
     wish = CreatableTopic(name="__cluster_metadata", num_partitions=1, replication_factor=1)
