@@ -87,7 +87,7 @@ class ShareSessions:
         What does both goes: clients name a partition that they give up once more, for its last acknowledgements.
         """
         session.places.update(dict.fromkeys(come))
-        left = [place for place in gone if place in session.places]
+        left = [place for place in dict.fromkeys(gone) if place in session.places]
         for place in left:
             del session.places[place]
         return left

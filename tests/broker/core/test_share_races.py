@@ -70,6 +70,15 @@ def test_a_partition_that_is_given_up_with_its_last_acknowledgements_is_given_up
     assert offsets(Member(network, "two").join().take(place)) == [(1, 2)]
 
 
+def test_a_partition_may_be_given_up_twice_in_one_request():
+    network = ready()
+    place = filled(network, 2)
+    one = Member(network, "one").join()
+    assert offsets(one.take(place)) == [(0, 1), (1, 1)]
+    one.fetch(place, [(0, 1, RELEASE)], forgotten_topics_data=forgotten(place) * 2)
+    assert offsets(Member(network, "two").join().take(place)) == [(0, 2), (1, 2)]
+
+
 def test_a_session_that_is_closed_while_it_acknowledges_gets_nothing_more():
     network = ready()
     place = filled(network)
