@@ -80,7 +80,7 @@ def _judge_appends(
         models=models,
         ops=history.rows,
         seconds=round(time.monotonic() - started, 3),
-        reasons=tuple(findings.reasons),
+        reasons=(*findings.reasons, *findings.vacuous),
         stats=history.stats,
         warnings=(*warnings, *findings.notes),
     )

@@ -9,6 +9,7 @@ Events of other sources (string processes) are set aside as marks.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -170,8 +171,11 @@ class Pairing:
         """Return the invocations that never completed, in invocation order."""
         return [
             Paired(row, line, -1, None, number)
-            for row, line, number in sorted(self._pending.values(), key=lambda begun: begun[0])
+            for row, line, number in sorted(self._open(), key=lambda begun: begun[0])
         ]
+
+    def _open(self) -> list[tuple[int, Any, int]]:
+        return [*self._pending.values(), *chain.from_iterable(self._queued.values())]
 
     @property
     def has_invocations(self) -> bool:

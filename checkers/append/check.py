@@ -46,8 +46,12 @@ def judge_appends(
     """Judge a history that is loaded; return the anomalies among those asked for, and the models ruled out."""
     for key, elements in history.repeated.items():
         findings.reasons.append(
-            f"{elements[0]!r} is appended to {key} twice: elements must be unique to be told apart."
+            f"{elements[0]!r} is appended to {key} twice: elements must be unique to be told apart; {key} is not judged."
         )
+    if history.repeated:
+        history.forget(history.repeated)
+    if not history.reads:
+        findings.vacuous.append("No read succeeded: nothing was observed that could be wrong.")
     if history.backwards is not None:
         findings.reasons.append(f"{history.backwards}: judged in the order of the file, which can't be trusted.")
     internal(history, findings)

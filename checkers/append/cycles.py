@@ -33,9 +33,9 @@ from checkers.graph import (
 from harness.history import OK
 
 EDGES_TRIED = 256
-"""Edges of one component that are tried as the start of a cycle of one class."""
+"""Edges of one component that are tried as the start of a shorter cycle of one class, once there is one."""
 VISITS = 2_000_000
-"""States visited in one component; past it only what was found by then is told."""
+"""States visited in one component for one class; past it only what was found by then is told."""
 COMPONENTS_TOLD = 8
 
 
@@ -117,35 +117,49 @@ def _level(  # noqa: PLR0917  one level of one search
         if explained[members].any() or told >= COMPONENTS_TOLD:
             continue
         part = inner.only(of_edge == component)
-        anti = False
+        anti, given_up = False, None
         for cls in CLASSES:
             name = cls.name + suffix
             if name not in wanted or (anti and cls.needs == RW):
                 continue
             allowed = cls.kinds | (frozenset() if order is None else {order})
-            found = _find(part.of_kinds(allowed), cls, order, count)
+            rows = _core(part.of_kinds(allowed), nodes)
+            found, is_all = _find(rows, cls, order, count)
+            if found is None and not is_all:
+                given_up = name
             if found is not None:
                 anti = anti or cls.needs == RW
-                ops, why, steps = _explain(history, part.of_kinds(allowed), found, reasons, count)
+                ops, why, steps = _explain(history, rows, found, reasons, count)
                 findings.add(name, ops, why, cycle=ops, steps=steps)
                 explained[members] = True
                 told += 1
+        if given_up is not None and not explained[members].any():
+            findings.reasons.append(
+                f"The search for {given_up} among {len(members)} transactions was given up after {VISITS} steps: "
+                "undecided."
+            )
 
 
-def _find(edges: Edges, cls: _Class, order: int | None, count: int) -> list[int] | None:
-    """Return the edge rows of a short cycle of the class, None if there is none (within the bounds)."""
+def _core(edges: Edges, nodes: int) -> Edges:
+    """Return the edges that still lie on a cycle after some kinds were left out."""
+    label = components(nodes, edges)
+    return edges.only((label[edges.source] >= 0) & (label[edges.source] == label[edges.target]))
+
+
+def _find(edges: Edges, cls: _Class, order: int | None, count: int) -> tuple[list[int] | None, bool]:
+    """Return the edge rows of a short cycle of the class or None, and whether every edge was tried that could be."""
     leaving: dict[int, list[int]] = {}
     for row, node in enumerate(edges.source.tolist()):
         leaving.setdefault(node, []).append(row)
     search = _Search(edges, leaving, cls, order, count)
     best: list[int] | None = None
-    for row in np.flatnonzero(edges.kind == cls.needs)[:EDGES_TRIED]:
-        found = search.through(int(row))
+    for tried, row in enumerate(np.flatnonzero(edges.kind == cls.needs).tolist()):
+        if search.visits > VISITS or (best is not None and tried >= EDGES_TRIED):
+            return best, False
+        found = search.through(row)
         if found is not None and (best is None or len(found) < len(best)):
             best = found
-        if search.visits > VISITS:
-            break
-    return best
+    return best, True
 
 
 State = tuple[int, bool, int, bool]

@@ -6,8 +6,8 @@ Only ok reads count; info transactions may have appended; failed ones did not, a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from checkers.exact import comparable, exact
@@ -43,13 +43,22 @@ class Appends:
     reads: dict[Any, list[tuple[int, list[Any]]]] = field(default_factory=dict)
     """key -> (transaction, list) of every ok read."""
     repeated: dict[Any, list[Any]] = field(default_factory=dict)
-    """key -> elements that two transactions (or one, twice) append."""
+    """key -> elements that two transactions (or one, twice) append: nothing is known of such a key (see `forget`)."""
     crooked: set[Any] = field(default_factory=set)
     """Keys with reads that are no prefix of the longest one (filled in by `direct.version_orders`)."""
     rows: int = 0
     has_invocations: bool = True
     stats: dict[str, dict[str, int]] = field(default_factory=dict)
     backwards: str | None = None
+
+    def forget(self, keys: Collection[Any]) -> None:
+        """Drop all operations on some keys."""
+        for number, transaction in enumerate(self.transactions):
+            left = [micro for micro in transaction.micro_ops if micro[1] not in keys]
+            self.transactions[number] = replace(transaction, micro_ops=left)
+        for key in keys:
+            for table in (self.writer, self.final, self.reads):
+                table.pop(key, None)
 
 
 def build_appends(blocks: Iterable[Lines], name: str) -> Appends:
@@ -74,7 +83,9 @@ def _add(out: Appends, call: Paired, indexes: list[int], name: str) -> None:
     done = call.completion
     line = done or call.invocation
     type_ = "info" if done is None else done.type
-    value = line.value if line.value is not None or call.invocation is None else call.invocation.value
+    value = line.value
+    if call.invocation is not None and (value is None or type_ != OK):  # what was not told all the same was asked for
+        value = call.invocation.value
     counts = out.stats.setdefault(line.f or "txn", {"count": 0, "ok": 0, "fail": 0, "info": 0})
     counts["count"] += 1
     counts[type_] += 1

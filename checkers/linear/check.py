@@ -36,6 +36,17 @@ MONITORS: Mapping[str, Monitor] = {
     "priority-queue": lambda table, _model, _options: priority_queue(table),
 }
 CLASS = "nonlinearizable"
+OBSERVERS: Mapping[str, frozenset[str]] = {
+    "register": frozenset({"read"}),
+    "cas-register": frozenset({"read", "cas"}),
+    "kv-append": frozenset({"get"}),
+    "queue": frozenset({"dequeue"}),
+    "set": frozenset({"read"}),
+    "counter": frozenset({"read"}),
+    "stack": frozenset({"pop"}),
+    "priority-queue": frozenset({"delete-min"}),
+}
+"""The operations that can show something wrong, where not all can."""
 PENDING_SHOWN = 8
 VALUE_SHOWN = 80
 """Characters of a state or value in a sentence."""
@@ -53,6 +64,13 @@ def check_model(
         )
     if not any(counts["ok"] for counts in table.stats.values()):
         findings.vacuous.append("No operation succeeded: nothing was observed that could be wrong.")
+    elif (
+        model.is_ours
+        and model.name in OBSERVERS
+        and not any(counts["ok"] for kind, counts in table.stats.items() if kind in OBSERVERS[model.name])
+    ):
+        kinds = " or ".join(sorted(OBSERVERS[model.name]))
+        findings.vacuous.append(f"No {kinds} succeeded: nothing was observed that could be wrong.")
     if not table.has_invocations:
         findings.reasons.append("No completion has an invocation: without real time there is nothing to linearize.")
         return table

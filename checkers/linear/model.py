@@ -74,6 +74,12 @@ class Model:
         """Whether its state is one value that is written, read and swapped."""
         return self.step is _register
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is one of those below: none of them looks at an operation's process."""
+        known = MODELS.get(self.name)
+        return known is not None and known.step is self.step
+
     def changes_nothing(self, op: Operation) -> bool:
         """Return whether the state after an operation is the one before it, whatever the state."""
         return op.f in self.reads or (self.is_register and op.f == "cas" and op.output is False)

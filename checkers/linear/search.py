@@ -206,7 +206,7 @@ class _Plan:
             op = operations[number]
             before = 0
             if op.ret == NEVER:
-                key = (op.f, repr(op.input))
+                key = (op.f, repr(op.input), 0 if model.is_ours else op.process)  # another's step may ask who it was
                 before = bit[twins[key]] if key in twins else 0
                 twins[key] = number
             entry = (mine, before, op)

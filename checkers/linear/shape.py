@@ -33,6 +33,7 @@ def _is_micro_ops(value: Any) -> bool:
 
 PAIR: Shape = ("[old, new]", _is_pair)
 NUMBER: Shape = ("a number", _is_number)
+SOMETHING: Shape = ("a value, and null stands for none", lambda value: value is not None)
 TEXT: Shape = ("a string", lambda value: isinstance(value, str))
 SEEN: Shape = ("a list, or null for the empty one", lambda value: value is None or isinstance(value, list))
 TOTAL: Shape = ("a number, or null for none", lambda value: value is None or _is_number(value))
@@ -45,6 +46,8 @@ INPUTS: Mapping[str, Mapping[str, Shape]] = {
     "multi-register": {"txn": MICRO_OPS},
     "kv-append": {"put": TEXT, "append": TEXT},
     "counter": {"add": NUMBER},
+    "queue": {"enqueue": SOMETHING},
+    "stack": {"push": SOMETHING},
     "priority-queue": {"insert": NUMBER},
 }
 OUTPUTS: Mapping[str, Mapping[str, Shape]] = {
@@ -65,6 +68,8 @@ def misshapen(model: str, f: str, given: Any, output: Any, *, ok: bool) -> str:
     wanted = OUTPUTS.get(model, {}).get(f)
     if ok and wanted is not None and not wanted[1](output):
         return f"returns {wanted[0]}, not {output!r}"
+    if ok and f == "cas" and output is False:
+        return "is `fail` where it was refused, not an ok false"
     if ok and model == "multi-register" and len(output) != len(given):
         return f"returns as many micro-ops as it was given ({len(given)}), not {len(output)}"
     return ""

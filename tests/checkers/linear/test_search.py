@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from checkers.judge import judge
 from checkers.linear.check import MONITORS
-from checkers.linear.model import MODELS, NEVER, UNKNOWN, Operation
+from checkers.linear.model import IMPOSSIBLE, MODELS, NEVER, UNKNOWN, Model, Operation
 from checkers.linear.monitors import Witness
 from checkers.linear.search import Answer, search, search_keys
 from checkers.linear.table import build_table
 from checkers.options import CheckOptions
 from checkers.source import lines_of_ops
 from checkers.verdict import Validity
-from harness.history import Op
+from harness.history import HistoryError, Op
 from tests.checkers.linear.brute import linearizable
 from tests.checkers.linear.published import histories, load
 
@@ -267,10 +267,44 @@ def test_own_model_takes_few_lines():
     def step(state, op):
         return max(state, op.input) if op.f == "raise" else state
 
-    from checkers.linear.model import Model  # noqa: PLC0415
-
     model = Model("max", 0, step, reads=frozenset({"read"}), kinds=frozenset({"raise", "read"}))
     assert search(model, [Operation("raise", 3, None, 0, 1, 1)], 100).answer is Answer.LINEARIZABLE
+
+
+def test_own_model_may_tell_apart_who_asked():
+    def step(state, op):  # a lock that only its owner may release
+        if op.f == "acquire":
+            return op.process if state is None else IMPOSSIBLE
+        return None if state == op.process else IMPOSSIBLE
+
+    model = Model("owned", None, step)
+    events = [(0, "acquire", NEVER), (1, "acquire", NEVER), (1, "release", 3)]
+    ops = [Operation(f, None, None, call, ret, call, process) for call, (process, f, ret) in enumerate(events)]
+    assert linearizable(model, ops)
+    assert search(model, ops, 1000).answer is Answer.LINEARIZABLE
+
+
+@pytest.mark.parametrize(("model", "put", "take"), [("queue", "enqueue", "dequeue"), ("stack", "push", "pop")])
+def test_null_is_put_nowhere_since_it_stands_for_nothing(model, put, take):
+    held = history((0, "invoke", put, None), (0, "ok", put, None), (1, "invoke", take, None), (1, "ok", take, None))
+    with pytest.raises(HistoryError, match="null stands for none"):
+        judge(held, CheckOptions(workload=model))
+
+
+def test_a_compare_and_set_that_is_told_as_an_ok_false_is_malformed():
+    refused = history((0, "invoke", "cas", [1, 2]), (0, "ok", "cas", False))
+    with pytest.raises(HistoryError, match="`fail` where it was refused"):
+        judge(refused, CheckOptions(workload="cas-register"))
+
+
+@pytest.mark.parametrize(
+    ("model", "silent"),
+    [("register", "write"), ("set", "add"), ("queue", "enqueue"), ("stack", "push"), ("priority-queue", "insert")],
+)
+def test_what_nobody_looked_at_is_vacuous(model, silent):
+    judgement = judge(history((0, "invoke", silent, 1), (0, "ok", silent, 1)), CheckOptions(workload=model))
+    assert judgement.validity is Validity.VACUOUS
+    assert "nothing was observed" in judgement.reasons[0]
 
 
 def test_unknown_operation_is_unknown():
