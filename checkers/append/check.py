@@ -46,7 +46,8 @@ def judge_appends(
     """Judge a history that is loaded; return the anomalies among those asked for, and the models ruled out."""
     for key, elements in history.repeated.items():
         findings.reasons.append(
-            f"{elements[0]!r} is appended to {key} twice: elements must be unique to be told apart; {key} is not judged."
+            f"{elements[0]!r} is appended to {key} twice: elements must be unique to be told apart, and {key} is "
+            "not judged."
         )
     if history.repeated:
         history.forget(history.repeated)
