@@ -49,6 +49,8 @@ Asking = Generator[Request, Any, Fields]
 """Yields requests, is sent their responses, returns the answer's fields."""
 
 OUT_OF_RANGE: Final = 1
+ANY_REPLICA: Final = -2
+"""As `replica_id` of a ListOffsets: Apache Kafka answers from the node's own replica, leader or not."""
 NEWEST: Final = 50
 """How far before its end a leader's log is looked at by `Fetch`."""
 LOOKED_AT: Final = 5000
@@ -131,6 +133,9 @@ def replica_log(value: Mapping[str, Any], names: Callable[[int], str]) -> Asking
     found, topic_id = yield from _partition(topic, index)
     place = topic, topic_id, index
     data = yield from _read(place, 0, READ_UNCOMMITTED)
+    if data.error_code == OUT_OF_RANGE and data.log_start_offset < 0:  # Apache Kafka says no more than that
+        start, _ = yield from _offset(topic, index, READ_UNCOMMITTED, EARLIEST, replica_id=ANY_REPLICA)
+        data = yield from _read(place, start, READ_UNCOMMITTED)
     start = max(data.high_watermark - LOOKED_AT, data.log_start_offset, 0)
     if start > 0 or data.error_code == OUT_OF_RANGE:
         data = yield from _read(place, start, READ_UNCOMMITTED)
@@ -180,10 +185,13 @@ def _partition(topic: str, index: int) -> Generator[Request, Any, tuple[Metadata
     raise UnansweredError(f"METADATA: it does not know {topic}/{index}")
 
 
-def _offset(topic: str, index: int, level: int, timestamp: int) -> Generator[Request, Any, tuple[int, int]]:
+def _offset(
+    topic: str, index: int, level: int, timestamp: int, *, replica_id: int = -1
+) -> Generator[Request, Any, tuple[int, int]]:
     """Return an offset and its leader epoch."""
     asked = (ListOffsetsPartition(partition_index=index, timestamp=timestamp),)
-    answer = yield ListOffsetsRequest(isolation_level=level, topics=(ListOffsetsTopic(name=topic, partitions=asked),))
+    topics = (ListOffsetsTopic(name=topic, partitions=asked),)
+    answer = yield ListOffsetsRequest(replica_id=replica_id, isolation_level=level, topics=topics)
     for one in answer.topics:
         for part in one.partitions:
             _refuse(part.error_code, "LIST_OFFSETS")
