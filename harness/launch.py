@@ -164,6 +164,7 @@ def soak(
     """Run seeded scenarios one after another; print a line for each; return the worst run's exit status."""
     seconds = duration_s("--duration", duration)
     finite("--time-limit", time_limit_s)
+    finite("--max-disk-gb", max_disk_gb)
     bases = [default_scenario(cluster=cluster, time_limit_s=time_limit_s, seed=seed) for cluster in clusters]
     limits = soaking.Limits(seconds=seconds, keep=keep, max_bytes=int(max_disk_gb * 1e9))
     combinations = len(bases) * len(workloads) * len(nemeses)
@@ -195,14 +196,21 @@ def heal(folder: Path | None, results: Path) -> int:
     folders = [folder.resolve()] if folder is not None else list(store.run_folders(results))
     status, healed = VALID, 0
     for one in folders:
-        if not store.is_abandoned(one):
+        try:
+            if not store.is_abandoned(one):
+                if folder is not None:
+                    sys.stdout.write(f"{one}: nothing to heal: it has ended, or it is still running\n")
+                continue
+            done = _heal_run(one)
+        except store.StoreError as error:
             if folder is not None:
-                sys.stdout.write(f"{one}: nothing to heal: it has ended, or it is still running\n")
-            continue
-        healed += 1
-        for line, done in _heal_run(one):
+                raise
+            done = [(str(error), False)]  # the others can be healed all the same
+        else:
+            healed += 1
+        for line, well in done:
             sys.stdout.write(f"{one.parent.name}/{one.name}: {line}\n")
-            status = status if done else BROKEN
+            status = status if well else BROKEN
     if folder is None:
         sys.stdout.write(f"healed {healed} abandoned {'run' if healed == 1 else 'runs'}\n")
     return status

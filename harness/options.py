@@ -131,4 +131,7 @@ def duration_s(option: str, text: str) -> float:
     match = _DURATION.fullmatch(text.strip())
     if match is None:
         raise UsageError(f"{option} {text}: it must be a number with s, m, h or d, e.g. 45m")
-    return float(match[1]) * _UNIT_S[match[2]]
+    seconds = float(match[1]) * _UNIT_S[match[2]]
+    if not seconds:
+        raise UsageError(f"{option} {text}: nothing is tried in no time")
+    return seconds

@@ -120,24 +120,32 @@ def process_started(pid: int) -> str | None:
     return "unknown"
 
 
+class Owner(msgspec.Struct, frozen=True):
+    """Whose run it is, and whether it has ended."""
+
+    pid: int
+    started: str | None
+    done: bool
+
+
 def claim(folder: Path) -> None:
     """Write owner.json: this process runs the run."""
     pid = os.getpid()
-    write_json(folder / OWNER, {"pid": pid, "started": process_started(pid), "done": False})
+    write_json(folder / OWNER, Owner(pid=pid, started=process_started(pid), done=False))
 
 
 def finish(folder: Path) -> None:
     """Mark the run as ended: its cluster is gone, nothing is left to heal."""
-    owner = read_json(folder / OWNER)
-    write_json(folder / OWNER, owner | {"done": True})
+    owner = read_as(folder / OWNER, Owner)
+    write_json(folder / OWNER, msgspec.structs.replace(owner, done=True))
 
 
 def is_abandoned(folder: Path) -> bool:
     """Return whether the run didn't end and its process is dead: `harness heal` may touch what it left."""
     if not (folder / OWNER).exists():
         return False
-    owner = read_json(folder / OWNER)
-    return not owner["done"] and process_started(owner["pid"]) != owner["started"]
+    owner = read_as(folder / OWNER, Owner)
+    return not owner.done and process_started(owner.pid) != owner.started
 
 
 def run_folders(results: Path) -> Iterator[Path]:

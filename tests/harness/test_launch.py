@@ -2,6 +2,7 @@
 
 import pytest
 
+from harness import store
 from harness.cli import guarded
 from harness.cluster.api import UsageError
 from harness.launch import own_prefix, refuse_unknown
@@ -36,3 +37,28 @@ def test_a_run_that_was_too_short_for_any_fault_is_vacuous_and_stays_so_when_it_
     assert "none was ever injected" in capsys.readouterr().out
     assert guarded(["check", str(tmp_path / "latest"), "--json"]) == 2
     assert guarded(["replay", str(tmp_path / "latest"), *results, "--json"]) == 2
+
+
+@pytest.mark.parametrize("owner", ["[]", '{"pid": 1}', "{"])
+def test_one_damaged_folder_does_not_keep_the_others_from_being_healed(tmp_path, capsys, owner):
+    for name, text in (("a", owner), ("b", '{"pid": 1, "started": "never", "done": false}')):
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True)
+        store.write_json(folder / store.SCENARIO, Scenario())
+        (folder / store.OWNER).write_text(text)
+    assert guarded(["heal", str(tmp_path / "runs" / "a")]) == 254
+    assert "owner.json" in capsys.readouterr().err
+    assert guarded(["heal", "--results", str(tmp_path)]) == 255
+    told = capsys.readouterr()
+    assert "runs/a: can't read" in told.out
+    assert "healed 1 abandoned run" in told.out
+    assert not told.err
+    assert store.read_json(tmp_path / "runs" / "b" / store.OWNER)["done"] is True
+
+
+@pytest.mark.parametrize("option", [("--duration", "0s"), ("--max-disk-gb", "nan")])
+def test_a_soak_of_nothing_is_refused(tmp_path, capsys, option):
+    assert guarded(["soak", "--duration", "1s", *option, "--results", str(tmp_path)]) == 254
+    line = capsys.readouterr().err
+    assert option[0] in line
+    assert line.count("\n") == 1
