@@ -52,7 +52,7 @@ def judge_appends(
     if history.repeated:
         history.forget(history.repeated)
     if not history.reads:
-        findings.vacuous.append("No read succeeded: nothing was observed that could be wrong.")
+        findings.notes.append("No read succeeded: nothing was observed that could be wrong.")
     if history.backwards is not None:
         findings.reasons.append(f"{history.backwards}: judged in the order of the file, which can't be trusted.")
     internal(history, findings)

@@ -70,7 +70,7 @@ def check_model(
         and not any(counts["ok"] for kind, counts in table.stats.items() if kind in OBSERVERS[model.name])
     ):
         kinds = " or ".join(sorted(OBSERVERS[model.name]))
-        findings.vacuous.append(f"No {kinds} succeeded: nothing was observed that could be wrong.")
+        findings.notes.append(f"No {kinds} succeeded: nothing was observed that could be wrong.")
     if not table.has_invocations:
         findings.reasons.append("No completion has an invocation: without real time there is nothing to linearize.")
         return table
