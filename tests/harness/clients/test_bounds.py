@@ -18,8 +18,10 @@ from tests.harness.clients.conftest import POLL, SCENARIO, op, send, txn, until
 from tests.harness.clients.mock_kafka import Api, MockKafka
 
 FOREVER_MS = 120_000
-SLACK_S = 2.0
-"""A loaded machine, and one socket time-out for librdkafka's send_offsets_to_transaction."""
+SLACK_S = 20.0
+"""A loaded machine may be slow. Without the harness's bounds an op takes librdkafka's own times, a minute and more."""
+PATIENCE_S = 50.0
+"""Bound of all threads together: more than what is asserted of each."""
 SEND = ["send", "t0/0", 7]
 KINDS = {
     "send": send(("t0/0", 8)),
@@ -60,12 +62,12 @@ def prepared(clients, process, kind):
 @pytest.mark.parametrize("fault", ["dead", "paused"])
 def test_every_op_and_close_return_within_their_bounds(quick, fault):
     took_s, types, closed_s = {}, {}, {}
-    ready, broken = threading.Barrier(len(KINDS) + 1, timeout=30), threading.Event()
+    ready, broken = threading.Barrier(len(KINDS) + 1, timeout=PATIENCE_S), threading.Event()
 
     def perform(process, kind):
         client = prepared(clients, process, kind)
         ready.wait()
-        assert broken.wait(30)
+        assert broken.wait(PATIENCE_S)
         begun = time.monotonic()
         done = client.invoke(KINDS[kind])
         took_s[kind], types[kind] = time.monotonic() - begun, done.type
@@ -84,8 +86,9 @@ def test_every_op_and_close_return_within_their_bounds(quick, fault):
         else:
             mock.answer_after_ms(FOREVER_MS)
         broken.set()
+        end_s = time.monotonic() + PATIENCE_S
         for thread in threads:
-            thread.join(30)
+            thread.join(max(0.0, end_s - time.monotonic()))
         assert not any(thread.is_alive() for thread in threads)
         mock.answer_after_ms(0)
         mock.up()
