@@ -23,7 +23,7 @@ from typing import Any, Protocol
 from checkers.judge import Judgement, judge
 from checkers.options import CheckOptions
 from harness import store
-from harness.cluster.api import Cluster, Logged, Node, Observer
+from harness.cluster.api import Carried, Cluster, Logged, Node, Observer
 from harness.failfast import FailFast
 from harness.generator import INTERRUPT, Generator
 from harness.history import HARNESS, INFO, NEMESIS, HistoryWriter, Op
@@ -155,6 +155,8 @@ def execute(
             watched=watched,
             interruptible=interruptible,
         )
+        if isinstance(cluster, Carried):
+            cluster.check_carried()
     with _bearing_one_interrupt():
         view.phase("check")
         judgement = judge(folder / store.HISTORY, options)

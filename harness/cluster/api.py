@@ -188,6 +188,15 @@ class Logged(Protocol):
         ...
 
 
+@runtime_checkable
+class Carried(Protocol):
+    """A cluster whose connections are carried by something of the harness's own."""
+
+    def check_carried(self) -> None:
+        """Raise ClusterError if that is gone: nothing that was seen since then can be laid to Kafka."""
+        ...
+
+
 class Observer(Protocol):
     """Answers questions about roles, from the running cluster, in bounded time. None: nobody could say."""
 

@@ -62,7 +62,10 @@ H = TypeVar("H", bound=Handles)
 
 
 class LocalCluster(Grouped, Linked, Generic[H]):
-    """Killable, Pausable, Partitionable, Shapeable, Logged; thread-safe. A provider says how its nodes are started."""
+    """Killable, Pausable, Partitionable, Shapeable, Logged, Carried; thread-safe.
+
+    A provider says how its nodes are started.
+    """
 
     provider: ClassVar[str]
     logs: ClassVar[tuple[str, ...]]
@@ -125,6 +128,16 @@ class LocalCluster(Grouped, Linked, Generic[H]):
         if self._carrier is not None:
             self._carrier.wait(pids.GONE_TIMEOUT_S)
             self._carrier = None
+
+    # Carried
+
+    def check_carried(self) -> None:
+        """Raise ClusterError if the process behind the links has ended by itself."""
+        if self._carrier is not None and self._carrier.poll() is not None:
+            raise ClusterError(
+                f"the cluster's links (process {self._carrier.pid}) ended during the run: what the history shows since "
+                "then is no failure of the cluster, and it is not judged; run it again"
+            )
 
     def nodes(self) -> Sequence[Node]:
         """Return all nodes; a controller's address is its quorum listener, which no client can use."""

@@ -135,6 +135,20 @@ def test_a_cluster_that_never_comes_up_is_taken_down_and_told(tmp_path):
     assert not (tmp_path / store.VERDICT).exists()
 
 
+class Uncarried(FakeCluster):
+    def check_carried(self) -> None:
+        raise ClusterError("the links are gone")
+
+
+def test_a_run_whose_cluster_lost_what_carries_it_is_told_and_not_judged(tmp_path):
+    cluster = Uncarried()
+    with pytest.raises(ClusterError, match="the links are gone"):
+        execute(tmp_path, cluster, Watch())
+    assert cluster.calls[-1] == "down"
+    assert (tmp_path / store.HISTORY).stat().st_size
+    assert not (tmp_path / store.VERDICT).exists()
+
+
 def test_ctrl_c_once_ends_the_main_phase_and_still_judges(tmp_path):
     watch = Watch(lambda name: os.kill(os.getpid(), signal.SIGINT) if name == "main" else None)
     run = execute(tmp_path, FakeCluster(), watch)

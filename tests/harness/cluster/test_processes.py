@@ -195,3 +195,14 @@ def test_links_that_are_gone_are_a_cluster_error(made):
         cluster.cut("n1", "n2")
     with pytest.raises(ClusterError, match="no node 'n9'"):
         cluster.cut("n1", "n9")
+
+
+def test_links_that_end_during_a_run_are_laid_to_the_harness(made):
+    cluster = made(nodes=1)
+    cluster.up()
+    cluster.check_carried()
+    carrier = cluster._carrier
+    carrier.kill()
+    carrier.wait(WITHIN_S)
+    with pytest.raises(ClusterError, match="no failure of the cluster"):
+        cluster.check_carried()
