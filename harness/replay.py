@@ -13,14 +13,11 @@ from __future__ import annotations
 import itertools
 import math
 import shutil
-import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final
 
 import msgspec
@@ -117,7 +114,7 @@ def shrink(
     target = _target(verdict, anomaly)
     lawful = "permitted-by" in verdict.anomalies[target]
     until_s = time.process_time() + budget_s
-    with tempfile.TemporaryDirectory(prefix="harness-shrink-") as scratch, _stopped_early() as stopped:
+    with tempfile.TemporaryDirectory(prefix="harness-shrink-") as scratch, runs.bearing_one_interrupt() as stopped:
         first = Path(scratch) / "first"
         first.mkdir()
         if not shows(perform(case, first), target, lawful=lawful):
@@ -150,24 +147,6 @@ def shows(judgement: Judgement, target: str, *, lawful: bool) -> bool:
     """Return whether the anomaly was found; unless `lawful`, one that the settings permit is another."""
     found = [one for one in judgement.anomalies if one.name == target]
     return any(lawful or one.permitted_by is None for one in found)
-
-
-@contextmanager
-def _stopped_early() -> Iterator[Callable[[], bool]]:
-    """Return what says whether Ctrl-C came; a second one raises KeyboardInterrupt."""
-    pressed = 0
-
-    def handle(_signal: int, _frame: FrameType | None) -> None:
-        nonlocal pressed
-        pressed += 1
-        if pressed > 1:
-            raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, handle)
-    try:
-        yield lambda: pressed > 0
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def read(folder: Path) -> Case:

@@ -157,7 +157,7 @@ def execute(
         )
         if isinstance(cluster, Carried):
             cluster.check_carried()
-    with _bearing_one_interrupt():
+    with bearing_one_interrupt():
         view.phase("check")
         judgement = judge(folder / store.HISTORY, options)
         store.write_json(folder / store.VERDICT, judgement.verdict_json())
@@ -229,8 +229,8 @@ def _interruptible(post: Callable[[Op], None], stop: Callable[[], None]) -> Iter
 
 
 @contextmanager
-def _bearing_one_interrupt() -> Iterator[None]:
-    """Go on after one Ctrl-C: the run is ending as it is, and what it started must not be left behind."""
+def bearing_one_interrupt() -> Iterator[Callable[[], bool]]:
+    """Go on after one Ctrl-C: what is under way ends as it is. Gives what says whether it came; a second one stops."""
     pressed = 0
 
     def handle(_signal: int, _frame: FrameType | None) -> None:
@@ -241,7 +241,7 @@ def _bearing_one_interrupt() -> Iterator[None]:
 
     before = signal.signal(signal.SIGINT, handle)
     try:
-        yield
+        yield lambda: pressed > 0
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -252,7 +252,7 @@ def _down_at_the_end(cluster: Cluster, folder: Path, view: View) -> Iterator[Non
     try:
         yield
     finally:
-        with _bearing_one_interrupt():
+        with bearing_one_interrupt():
             view.phase("teardown")
             try:
                 if isinstance(cluster, Logged):
