@@ -8,9 +8,8 @@ it asks again in vain. Internal topics are made by those who need them. Kafka: D
 from __future__ import annotations
 
 from broker.core.config import BrokerConfig
-from broker.core.describe.cluster import INTERNAL
 from broker.core.metadata.image import Image
-from broker.core.topic_names import METADATA_LOG, is_valid_name
+from broker.core.topic_names import INTERNAL, METADATA_LOG, is_valid_name
 from broker.wire.messages.create_topics import CreatableTopic, CreateTopicsRequest
 from broker.wire.messages.metadata import MetadataRequest
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 MAX_NAME_LENGTH = 249
+INTERNAL = frozenset({"__consumer_offsets", "__transaction_state", "__share_group_state"})
+"""Written by coordinators only."""
 METADATA_LOG = "__cluster_metadata"
 """The name of the metadata log, which no topic may have."""
 _NAME = re.compile(rf"[a-zA-Z0-9._-]{{1,{MAX_NAME_LENGTH}}}")

@@ -14,7 +14,7 @@ import msgspec
 from broker.core.errors import Code
 from broker.core.metadata.image import Broker, Image, Topic
 from broker.core.metadata.records import NO_LEADER, PartitionState
-from broker.core.topic_names import is_valid_name
+from broker.core.topic_names import INTERNAL, is_valid_name
 from broker.wire.messages.describe_cluster import (
     DescribeClusterBroker,
     DescribeClusterRequest,
@@ -43,7 +43,6 @@ from broker.wire.messages.metadata import (
 )
 from broker.wire.primitives import NO_UUID
 
-INTERNAL = frozenset({"__consumer_offsets", "__transaction_state", "__share_group_state"})
 BROKERS = 1
 """The endpoint type of DescribeCluster that this broker can tell."""
 PAGE_PARTITIONS = 2000

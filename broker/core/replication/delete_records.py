@@ -11,12 +11,12 @@ from collections.abc import Callable
 
 import msgspec
 
-from broker.core.describe.cluster import INTERNAL
 from broker.core.errors import Code, Refused
 from broker.core.metadata.image import Image
 from broker.core.ready import Outbox, Reply
 from broker.core.replication.replica import Key, Replica
 from broker.core.replication.replicas import Replicas
+from broker.core.topic_names import INTERNAL
 from broker.wire.messages.delete_records import (
     DeleteRecordsPartitionResult,
     DeleteRecordsRequest,

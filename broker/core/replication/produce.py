@@ -23,6 +23,7 @@ from broker.core.replication import intake
 from broker.core.replication.intake import RefusedRecords, Writable
 from broker.core.replication.replica import Awaiting, Key, Replica
 from broker.core.replication.replicas import Replicas
+from broker.core.topic_names import INTERNAL
 from broker.core.topic_settings import CODECS
 from broker.wire import batch
 from broker.wire.batch import Buffer
@@ -39,7 +40,6 @@ from broker.wire.messages.produce import (
 from broker.wire.primitives import NO_UUID
 
 ALL = -1
-INTERNAL = frozenset({"__transaction_state", "__consumer_offsets", "__share_group_state"})
 ZSTD_FROM_PRODUCE = 7
 """From this version on a producer may use zstd: whoever reads in older ones does not know it (KIP-110)."""
 V2_FROM_PRODUCE = 12

@@ -27,6 +27,7 @@ from broker.core.security.rules import (
     split,
     topics,
 )
+from broker.core.transaction import admission
 from broker.wire.batch import Buffer
 from broker.wire.message import Response
 from broker.wire.messages import (
@@ -261,18 +262,7 @@ def add_partitions(message: add_partitions_to_txn.AddPartitionsToTxnRequest, may
         }
         if set(codes.values()) <= {Code.OPERATION_NOT_ATTEMPTED}:
             return None
-    results = tuple(
-        add_partitions_to_txn.AddPartitionsToTxnTopicResult(
-            name=topic.name,
-            results_by_partition=tuple(
-                add_partitions_to_txn.AddPartitionsToTxnPartitionResult(
-                    partition_index=index, partition_error_code=codes[topic.name]
-                )
-                for index in topic.partitions
-            ),
-        )
-        for topic in topics
-    )
+    results = admission.results(topics, lambda place: codes[place[0]])
     return add_partitions_to_txn.AddPartitionsToTxnResponse(results_by_topic_v3_and_below=results)
 
 

@@ -25,7 +25,7 @@ from broker.core.ready import Outbox, Reply
 from broker.core.replication.replica import Replica
 from broker.core.replication.replicas import Replicas
 from broker.core.storage import Storage
-from broker.core.transaction import state
+from broker.core.transaction import admission, state
 from broker.core.transaction.markers import MarkerSender, Write
 from broker.core.transaction.producer_ids import ProducerIds
 from broker.core.transaction.shard import Entry, Shard, Waiting
@@ -34,12 +34,9 @@ from broker.core.transaction.sweeper import Sweeper
 from broker.core.transaction.transaction_hash import partition_for
 from broker.wire.messages.add_offsets_to_txn import AddOffsetsToTxnRequest, AddOffsetsToTxnResponse
 from broker.wire.messages.add_partitions_to_txn import (
-    AddPartitionsToTxnPartitionResult,
     AddPartitionsToTxnRequest,
     AddPartitionsToTxnResponse,
     AddPartitionsToTxnResult,
-    AddPartitionsToTxnTopic,
-    AddPartitionsToTxnTopicResult,
 )
 from broker.wire.messages.end_txn import EndTxnRequest, EndTxnResponse
 from broker.wire.messages.init_producer_id import InitProducerIdRequest, InitProducerIdResponse
@@ -54,23 +51,6 @@ V2_FROM_END_TXN = 5
 """EndTxn says by its version which protocol the client speaks."""
 
 Handler = Callable[[Shard, Entry, int], None]
-
-
-def _results(topics: tuple[AddPartitionsToTxnTopic, ...], code: Code) -> tuple[AddPartitionsToTxnTopicResult, ...]:
-    return tuple(
-        AddPartitionsToTxnTopicResult(
-            name=topic.name,
-            results_by_partition=tuple(
-                AddPartitionsToTxnPartitionResult(partition_index=index, partition_error_code=code)
-                for index in topic.partitions
-            ),
-        )
-        for topic in topics
-    )
-
-
-def _places(topics: tuple[AddPartitionsToTxnTopic, ...]) -> tuple[Place, ...]:
-    return tuple((topic.name, index) for topic in topics for index in topic.partitions)
 
 
 class TransactionCoordinator:
@@ -325,12 +305,19 @@ class TransactionCoordinator:
     def _add_for_client(self, request_id: object, message: AddPartitionsToTxnRequest, now_ms: int) -> None:
         topics = message.v3_and_below_topics
 
-        def done(code: Code) -> None:
-            response = AddPartitionsToTxnResponse(results_by_topic_v3_and_below=_results(topics, code))
+        def answer(results: admission.Results) -> None:
+            response = AddPartitionsToTxnResponse(results_by_topic_v3_and_below=results)
             self._out.replies.append(Reply(request_id, response))
 
+        def done(code: Code) -> None:
+            answer(admission.alike(topics, code))
+
+        if (refusal := admission.refusal(self._image(), topics, of_client=True)) is not None:
+            answer(refusal)
+            return
+        name, places = message.v3_and_below_transactional_id, admission.places(topics)
         identity = (message.v3_and_below_producer_id, message.v3_and_below_producer_epoch)
-        self._add(message.v3_and_below_transactional_id, identity, _places(topics), done, now_ms, patient=True)
+        self._add(name, identity, places, done, now_ms, patient=True)
 
     def _add_offsets(self, request_id: object, message: AddOffsetsToTxnRequest, now_ms: int) -> None:
         """Add the partition of `__consumer_offsets` that the group belongs to."""
@@ -347,21 +334,23 @@ class TransactionCoordinator:
         self._add(message.transactional_id, identity, places, done, now_ms, patient=True)
 
     def _add_for_leaders(self, request_id: object, message: AddPartitionsToTxnRequest, now_ms: int) -> None:
-        results: list[AddPartitionsToTxnResult] = []
+        answers: list[AddPartitionsToTxnResult] = []
 
-        def settler(name: str, topics: tuple[AddPartitionsToTxnTopic, ...]) -> Callable[[Code], None]:
-            def done(code: Code) -> None:
-                results.append(AddPartitionsToTxnResult(transactional_id=name, topic_results=_results(topics, code)))
-                if len(results) == len(message.transactions):
-                    response = AddPartitionsToTxnResponse(results_by_transaction=tuple(results))
-                    self._out.replies.append(Reply(request_id, response))
+        def settle(name: str, results: admission.Results) -> None:
+            answers.append(AddPartitionsToTxnResult(transactional_id=name, topic_results=results))
+            if len(answers) == len(message.transactions):
+                response = AddPartitionsToTxnResponse(results_by_transaction=tuple(answers))
+                self._out.replies.append(Reply(request_id, response))
 
-            return done
+        def settler(name: str, topics: admission.Topics) -> Callable[[Code], None]:
+            return lambda code: settle(name, admission.alike(topics, code))
 
         for ask in message.transactions:
-            identity, places = (ask.producer_id, ask.producer_epoch), _places(ask.topics)
+            identity, places = (ask.producer_id, ask.producer_epoch), admission.places(ask.topics)
             done = settler(ask.transactional_id, ask.topics)
-            if ask.verify_only:
+            if (refusal := admission.refusal(self._image(), ask.topics, of_client=False)) is not None:
+                settle(ask.transactional_id, refusal)
+            elif ask.verify_only:
                 done(self.verify(ask.transactional_id, identity, places))
             else:
                 self._add(ask.transactional_id, identity, places, done, now_ms, patient=True)
