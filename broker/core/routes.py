@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from broker.core.group import group_admin, offset_delete, offset_fetch
+from broker.core.group import group_admin, offset_delete
 from broker.core.group.consumer import describe as consumer_describe
 from broker.core.group.coordinator import TOPIC as GROUP_TOPIC
 from broker.core.group.share import describe as share_describe
@@ -121,7 +121,6 @@ def at_once(broker: Broker) -> AtOnce:
         ),
         ShareGroupDescribeRequest: lambda message, _: share_describe.describe(broker.groups, broker.image, message),
         ListGroupsRequest: lambda message, _: group_admin.list_all(broker.groups, message),
-        OffsetFetchRequest: lambda message, _: offset_fetch.fetch(broker.groups, broker.image, message),
         FindCoordinatorRequest: lambda message, now_ms: locator.find(
             broker.config, broker.image, message, lambda topic: broker.ask_for_topic(topic, now_ms)
         ),
@@ -160,6 +159,9 @@ def later(broker: Broker) -> Later:
             request.id, request.message, request.version, now_ms
         ),
         DeleteRecordsRequest: lambda request, now_ms: broker.deleting.handle(request.id, request.message, now_ms),
+        OffsetFetchRequest: lambda request, now_ms: broker.groups.stable_offsets.handle(
+            request.id, request.message, now_ms
+        ),
         OffsetDeleteRequest: lambda request, _: offset_delete.delete(
             broker.groups, broker.image, lambda answer: broker.reply(request.id, answer), request.message
         ),

@@ -15,6 +15,7 @@ from typing import Any
 
 from broker.core.config import BrokerConfig
 from broker.core.errors import Code, Refused
+from broker.core.group import offset_commit
 from broker.core.group.consumer import migration
 from broker.core.group.consumer.classic_members import ClassicMembers
 from broker.core.group.consumer.group import ConsumerGroup
@@ -25,7 +26,7 @@ from broker.core.group.consumer.records import encode_value as consumer_value
 from broker.core.group.deleted_topics import DeletedTopics
 from broker.core.group.expiry import Expiry
 from broker.core.group.group import Group, State
-from broker.core.group.group_records import GroupKey, Offset, OffsetKey, encode_group, encode_key, encode_offset
+from broker.core.group.group_records import GroupKey, encode_group, encode_key
 from broker.core.group.group_shard import GroupShard
 from broker.core.group.share.group import ShareGroup
 from broker.core.group.share.heartbeats import ShareHeartbeats
@@ -33,6 +34,7 @@ from broker.core.group.share.offsets import ShareOffsets
 from broker.core.group.share.records import ShareChange
 from broker.core.group.share.records import encode_key as share_key
 from broker.core.group.share.records import encode_value as share_value
+from broker.core.group.stable_offsets import StableOffsets
 from broker.core.metadata.image import Image
 from broker.core.ready import Outbox, Reply
 from broker.core.replication.replica import Replica
@@ -45,15 +47,9 @@ from broker.wire.messages.consumer_group_heartbeat import ConsumerGroupHeartbeat
 from broker.wire.messages.heartbeat import HeartbeatRequest, HeartbeatResponse
 from broker.wire.messages.join_group import JoinGroupRequest, JoinGroupResponse
 from broker.wire.messages.leave_group import LeaveGroupRequest, LeaveGroupResponse, MemberIdentity, MemberResponse
-from broker.wire.messages.offset_commit import (
-    OffsetCommitRequest,
-    OffsetCommitResponse,
-    OffsetCommitResponsePartition,
-    OffsetCommitResponseTopic,
-)
+from broker.wire.messages.offset_commit import OffsetCommitRequest
 from broker.wire.messages.share_group_heartbeat import ShareGroupHeartbeatRequest
 from broker.wire.messages.sync_group import SyncGroupRequest, SyncGroupResponse
-from broker.wire.primitives import NO_UUID
 
 TOPIC = "__consumer_offsets"
 ID_FROM_JOIN = 4
@@ -77,7 +73,7 @@ class GroupCoordinator:
         rng: random.Random,
         persister: Persister,
     ) -> None:
-        self._config, self._replicas, self._storage, self._out = config, replicas, storage, out
+        self.config, self._replicas, self._storage, self._out = config, replicas, storage, out
         self.image, self._rng = image, rng
         self._shards: dict[int, GroupShard] = {}
         self._loading: list[GroupShard] = []
@@ -89,6 +85,7 @@ class GroupCoordinator:
         self.classic_members = ClassicMembers(self, config.consumer_max_size)
         self.share_heartbeats = ShareHeartbeats(config, self)
         self.share_offsets = ShareOffsets(self, replicas)
+        self.stable_offsets = StableOffsets(self)
         self.persister = persister
         self._now_ms = 0  # of the last tick; the node ticks in every step, so it is the step's
 
@@ -97,7 +94,9 @@ class GroupCoordinator:
         """When `tick` has something to do."""
         if self._loading and any(shard.log.is_due for shard in self._loading):
             return 0
-        due_ms = min(self._due[0][0] if self._due else 1 << 62, self.deleted_topics.deadline_ms)
+        due_ms = min(self.deleted_topics.deadline_ms, self.stable_offsets.deadline_ms)
+        if self._due:
+            due_ms = min(due_ms, self._due[0][0])
         return min(due_ms, self.expiry.deadline_ms) if self._shards else due_ms
 
     @property
@@ -113,6 +112,7 @@ class GroupCoordinator:
             self._loading = [loading for loading in self._loading if loading is not shard]
             for group in shard.groups.values():
                 group.close(Code.NOT_COORDINATOR)
+            self.stable_offsets.moved()
             shard = None
         if leader is not None and shard is None:
             self._shards[index] = GroupShard(replica, self._storage, self._make)
@@ -143,7 +143,7 @@ class GroupCoordinator:
             answer=self.answer,
             save=lambda group, then: self._save(shard, group, then),
             new_id=self.new_id,
-            initial_delay_ms=self._config.group_initial_delay_ms,
+            initial_delay_ms=self.config.group_initial_delay_ms,
         )
 
     def new_id(self) -> str:
@@ -283,7 +283,7 @@ class GroupCoordinator:
             case LeaveGroupRequest():
                 self._leave(request_id, message, version, shard)
             case OffsetCommitRequest():
-                self._commit(request_id, message, shard)
+                offset_commit.commit(self, request_id, message, shard)
 
     def _is_for_consumers(self, shard: GroupShard, message: Any) -> bool:
         """Return whether a consumer group is meant; an empty one becomes classic for whoever joins so."""
@@ -313,7 +313,7 @@ class GroupCoordinator:
                 self.classic_members.leave(request_id, shard, message, now_ms, many=version >= MANY_FROM_LEAVE)
 
     def _check_session(self, message: JoinGroupRequest) -> None:
-        low, high = self._config.group_min_session_timeout_ms, self._config.group_max_session_timeout_ms
+        low, high = self.config.group_min_session_timeout_ms, self.config.group_max_session_timeout_ms
         if not low <= message.session_timeout_ms <= high:
             raise Refused(Code.INVALID_SESSION_TIMEOUT, f"not within [{low}, {high}] ms")
 
@@ -343,55 +343,6 @@ class GroupCoordinator:
 
     # Offsets.
 
-    def _commit(self, request_id: object, message: OffsetCommitRequest, shard: GroupShard) -> None:
-        generation = message.generation_id_or_member_epoch
-        self.check_commit(shard, message.group_id, (message.member_id, message.group_instance_id, generation))
-        image, answers, offsets = self.image(), [], dict[OffsetKey, Offset]()
-        for topic in message.topics:
-            known = image.topics.get(topic.topic_id.hex()) if topic.topic_id != NO_UUID else image.topic(topic.name)
-            results = []
-            for partition in topic.partitions:
-                code = Code.NONE
-                if known is None or partition.partition_index not in known.partitions:
-                    by_id = topic.topic_id != NO_UUID
-                    code = Code.UNKNOWN_TOPIC_ID if by_id else Code.UNKNOWN_TOPIC_OR_PARTITION
-                elif len(partition.committed_metadata or "") > self._config.offset_metadata_max_bytes:
-                    code = Code.OFFSET_METADATA_TOO_LARGE
-                else:
-                    key = OffsetKey(message.group_id, known.name, partition.partition_index)
-                    offsets[key] = Offset(
-                        partition.committed_offset,
-                        partition.committed_leader_epoch,
-                        partition.committed_metadata or "",
-                        self._now_ms,
-                        shard.log.replica.log.end,
-                    )
-                results.append((partition.partition_index, code))
-            answers.append((topic, results))
-
-        def done(code: Code) -> None:
-            if not code:
-                shard.commit(offsets)
-            topics = tuple(
-                OffsetCommitResponseTopic(
-                    name=topic.name,
-                    topic_id=topic.topic_id,
-                    partitions=tuple(
-                        OffsetCommitResponsePartition(partition_index=index, error_code=own or code)
-                        for index, own in results
-                    ),
-                )
-                for topic, results in answers
-            )
-            self.answer(request_id, OffsetCommitResponse(topics=topics))
-
-        if offsets:
-            at = shard.log.replica.log.end
-            self.write(shard, [(encode_key(key), encode_offset(value)) for key, value in offsets.items()], done)
-            shard.note_write(offsets, at)
-        else:
-            done(Code.NONE)
-
     def check_commit(
         self, shard: GroupShard, name: str, who: tuple[str, str | None, int], *, transactional: bool = False
     ) -> None:
@@ -418,6 +369,7 @@ class GroupCoordinator:
         shard = self._shards.get(index)
         if shard is not None and shard.log.is_loaded:
             shard.ended(producer_id, commit=commit)
+            self.stable_offsets.ended(producer_id)
 
     # Time.
 
@@ -440,6 +392,7 @@ class GroupCoordinator:
         if now_ms >= self.expiry.deadline_ms:
             self.expiry.tick(now_ms)
         self.deleted_topics.tick(now_ms)
+        self.stable_offsets.tick(now_ms)
 
     def _load(self, now_ms: int) -> None:
         for shard in list(self._loading):
@@ -485,15 +438,4 @@ def _refusal(message: Any, code: Code) -> Any:
         case LeaveGroupRequest():
             return LeaveGroupResponse(error_code=code)
     assert isinstance(message, OffsetCommitRequest)
-    topics = tuple(
-        OffsetCommitResponseTopic(
-            name=topic.name,
-            topic_id=topic.topic_id,
-            partitions=tuple(
-                OffsetCommitResponsePartition(partition_index=partition.partition_index, error_code=code)
-                for partition in topic.partitions
-            ),
-        )
-        for topic in message.topics
-    )
-    return OffsetCommitResponse(topics=topics)
+    return offset_commit.refused(message, code)

@@ -82,7 +82,7 @@ class Expiry:
 
     def is_expired(self, shard: GroupShard, key: OffsetKey, value: Offset, now_ms: int) -> bool:
         """Return whether a committed offset may be forgotten."""
-        if shard.is_unstable(key):
+        if shard.holders(key):
             return False
         group = shard.groups.get(key.group)
         since_ms = value.timestamp_ms

@@ -160,7 +160,7 @@ def _delete_one(coordinator: GroupCoordinator, shard: GroupShard, name: str, set
         raise Refused(Code.GROUP_ID_NOT_FOUND, f"no group {name!r}")
     if (group is not None and group.state is not State.EMPTY) or (consumers is not None and consumers.members):
         raise Refused(Code.NON_EMPTY_GROUP, f"the group {name!r} has members")
-    if any(shard.is_unstable(key) for key in offsets):
+    if any(shard.holders(key) for key in offsets):
         raise Refused(Code.NON_EMPTY_GROUP, f"a transaction over offsets of {name!r} is open")
     keys: list[OffsetKey | GroupKey] = [*offsets, GroupKey(name)]
     records: list[tuple[bytes, bytes | None]] = [(encode_key(key), None) for key in keys]

@@ -60,9 +60,9 @@ class GroupShard:
         known = name in self.groups or name in self.consumers or name in self.shares
         return known or any(key.group == name for key in self.offsets)
 
-    def is_unstable(self, key: OffsetKey) -> bool:
-        """Return whether an open transaction may change the offset."""
-        return any(key in offsets for offsets in self.pending.values())
+    def holders(self, key: OffsetKey) -> list[int]:
+        """Return the ids of the producers whose open transactions may change the offset."""
+        return [producer_id for producer_id, offsets in self.pending.items() if key in offsets]
 
     def apply(self, header: BatchHeader, item: record.Record) -> None:
         """Take a record of the log."""

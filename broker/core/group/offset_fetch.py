@@ -1,13 +1,14 @@
 """OffsetFetch: what a group has committed, in either shape of the request.
 
 An unknown group has committed nothing; that is an answer, not an error. With `require_stable` an offset that an open
-transaction may still change is refused (KIP-447): its reader must wait for the marker.
+transaction may still change is refused (KIP-447): its reader must wait for the marker, as `stable_offsets` does.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from broker.core.errors import Code, Refused
-from broker.core.group.coordinator import GroupCoordinator
 from broker.core.group.group_records import OffsetKey
 from broker.core.group.group_shard import GroupShard
 from broker.core.metadata.image import Image
@@ -24,18 +25,33 @@ from broker.wire.messages.offset_fetch import (
 )
 from broker.wire.primitives import NO_UUID
 
+if TYPE_CHECKING:
+    from broker.core.group.coordinator import GroupCoordinator
 
-def fetch(coordinator: GroupCoordinator, image: Image, request: OffsetFetchRequest) -> OffsetFetchResponse:
-    """Return the offsets of one group (old shape) or of several."""
+
+def fetch(
+    coordinator: GroupCoordinator, image: Image, request: OffsetFetchRequest
+) -> tuple[OffsetFetchResponse, frozenset[int]]:
+    """Return the offsets of one group (old shape) or of several, and whose transactions stand before some of them.
+
+    These are ids of producers.
+    """
+    holders = set[int]() if request.require_stable else None
+    answer = _fetch(coordinator, image, request, holders)
+    return answer, frozenset(holders or ())
+
+
+def _fetch(
+    coordinator: GroupCoordinator, image: Image, request: OffsetFetchRequest, holders: set[int] | None
+) -> OffsetFetchResponse:
     if request.groups:
-        groups = tuple(_group(coordinator, image, ask, stable=request.require_stable) for ask in request.groups)
-        return OffsetFetchResponse(groups=groups)
+        return OffsetFetchResponse(groups=tuple(_group(coordinator, image, ask, holders) for ask in request.groups))
     wanted = request.topics
     topics = None
     if wanted is not None:
         topics = tuple(OffsetFetchRequestTopics(name=t.name, partition_indexes=t.partition_indexes) for t in wanted)
     ask = OffsetFetchRequestGroup(group_id=request.group_id, topics=topics)
-    group = _group(coordinator, image, ask, stable=request.require_stable)
+    group = _group(coordinator, image, ask, holders)
     return OffsetFetchResponse(
         error_code=group.error_code,
         topics=tuple(
@@ -58,7 +74,7 @@ def fetch(coordinator: GroupCoordinator, image: Image, request: OffsetFetchReque
 
 
 def _group(
-    coordinator: GroupCoordinator, image: Image, ask: OffsetFetchRequestGroup, *, stable: bool
+    coordinator: GroupCoordinator, image: Image, ask: OffsetFetchRequestGroup, holders: set[int] | None
 ) -> OffsetFetchResponseGroup:
     try:
         shard = coordinator.shard(ask.group_id, may_be_empty=True)
@@ -86,15 +102,17 @@ def _group(
         partitions = tuple(
             OffsetFetchResponsePartitions(partition_index=index, error_code=Code.UNKNOWN_TOPIC_ID)
             if unknown
-            else _offset(shard, OffsetKey(ask.group_id, name, index), stable=stable)
+            else _offset(shard, OffsetKey(ask.group_id, name, index), holders)
             for index in topic.partition_indexes
         )
         topics.append(OffsetFetchResponseTopics(name=name, topic_id=topic_id, partitions=partitions))
     return OffsetFetchResponseGroup(group_id=ask.group_id, topics=tuple(topics))
 
 
-def _offset(shard: GroupShard, key: OffsetKey, *, stable: bool) -> OffsetFetchResponsePartitions:
-    if stable and shard.is_unstable(key):
+def _offset(shard: GroupShard, key: OffsetKey, holders: set[int] | None) -> OffsetFetchResponsePartitions:
+    """Return a committed offset; with `holders`, only if no open transaction may change it."""
+    if holders is not None and (found := shard.holders(key)):
+        holders.update(found)
         return OffsetFetchResponsePartitions(partition_index=key.partition, error_code=Code.UNSTABLE_OFFSET_COMMIT)
     value = shard.offsets.get(key)
     if value is None:

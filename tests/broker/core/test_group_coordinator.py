@@ -28,7 +28,7 @@ AGAIN = {Code.COORDINATOR_NOT_AVAILABLE, Code.NOT_COORDINATOR, Code.COORDINATOR_
 
 def call(network, node, message, version=0):
     request_id = network.send(node, message, version=version)
-    assert network.run(until=lambda: request_id in network.client_replies, limit_ms=3000)
+    assert network.run(until=lambda: request_id in network.client_replies, limit_ms=4000)
     return network.client_replies[request_id]
 
 
