@@ -87,8 +87,8 @@ class TransactionalOffsets:
 
         def verified(code: Code, then_ms: int) -> None:
             producers = shard.log.replica.log.producers
-            is_open = producers.is_open(producer_id, message.producer_epoch)
-            if not code and not is_open and not producers.is_verified(producer_id, guard):
+            stands = producers.end_verification(producer_id, guard)
+            if not code and not stands and not producers.is_open(producer_id, message.producer_epoch):
                 code = Code.INVALID_TXN_STATE  # the transaction ended meanwhile
             try:
                 if not code:

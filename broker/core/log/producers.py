@@ -63,7 +63,7 @@ class _Snapshot(msgspec.Struct):
 class Producers:
     """State of all producers of one log."""
 
-    __slots__ = ("_closed", "_guards", "_next_guard", "_open", "_producers", "first_unstable")
+    __slots__ = ("_closed", "_guards", "_open", "_producers", "first_unstable")
 
     def __init__(self) -> None:
         self._producers: dict[int, Producer] = {}
@@ -71,8 +71,7 @@ class Producers:
         self._closed: list[tuple[int, int]] = []  # (first offset, marker offset), marker not known to be replicated
         self.first_unstable: int | None = None
         """First offset of the earliest transaction that is open, or closed by a marker not yet replicated."""
-        self._guards: dict[int, int] = {}
-        self._next_guard = 1
+        self._guards: dict[int, set[object]] = {}  # producer id -> those of the questions that are on their way
 
     def __len__(self) -> int:
         return len(self._producers)
@@ -150,17 +149,24 @@ class Producers:
         """
         return producer_id in self._open and self._producers[producer_id].epoch == epoch
 
-    def start_verification(self, producer_id: int) -> int:
-        """Return the guard to present with the append; the same until a marker or an append clears it."""
-        guard = self._guards.get(producer_id)
-        if guard is None:
-            guard = self._guards[producer_id] = self._next_guard
-            self._next_guard += 1
+    def start_verification(self, producer_id: int) -> object:
+        """Return the guard to present when the coordinator has answered."""
+        guard = object()  # like no other, also when this state has been rebuilt meanwhile
+        self._guards.setdefault(producer_id, set()).add(guard)
         return guard
 
-    def is_verified(self, producer_id: int, guard: int) -> bool:
-        """Return whether the guard still stands."""
-        return self._guards.get(producer_id) == guard
+    def end_verification(self, producer_id: int, guard: object) -> bool:
+        """Return whether the guard still stood: neither marker nor first batch came; whatever came, it is gone now.
+
+        Kafka keeps guards of producers that never go on until they expire; here each goes with its question.
+        """
+        guards = self._guards.get(producer_id, set())
+        if guard not in guards:
+            return False
+        guards.remove(guard)
+        if not guards:
+            del self._guards[producer_id]
+        return True
 
     # What both leader and follower note.
 

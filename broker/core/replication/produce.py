@@ -223,8 +223,8 @@ class Producing:
 
         def step(code: Code, then_ms: int) -> None:
             producers = replica.log.producers
-            is_open = producers.is_open(producer_id, epoch)
-            if not code and not is_open and not producers.is_verified(producer_id, guard):
+            stands = producers.end_verification(producer_id, guard)
+            if not code and not stands and not producers.is_open(producer_id, epoch):
                 code = Code.INVALID_TXN_STATE  # the transaction ended meanwhile
             try:
                 if not code:

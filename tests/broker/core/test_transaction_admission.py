@@ -11,7 +11,8 @@ from broker.wire.messages.add_partitions_to_txn import (
     AddPartitionsToTxnTopic,
     AddPartitionsToTxnTransaction,
 )
-from tests.broker.core.test_transactions import Producer, ready
+from tests.broker.core.test_transactional_offsets import send_offset
+from tests.broker.core.test_transactions import Producer, RefusedError, both, ready
 
 UNKNOWN, REFUSED = Code.UNKNOWN_TOPIC_OR_PARTITION, Code.TOPIC_AUTHORIZATION_FAILED
 
@@ -96,3 +97,20 @@ def test_a_leader_hears_what_is_not_there_and_may_name_what_is_internal(producer
     assert by_leader(producer, topic("t", 1), verify_only=verify_only) == {("t", 1): Code.NONE}
     internal = by_leader(producer, topic(TOPIC, 0), verify_only=verify_only)
     assert internal == {(TOPIC, 0): Code.TRANSACTION_ABORTABLE if verify_only else Code.NONE}
+
+
+def guards(network):
+    return sum(len(replica.log.producers._guards) for node in network.nodes.values() for replica in node.replicas)
+
+
+@both
+def test_producers_that_never_go_on_leave_nothing_in_memory(v2):
+    network, key, _ = ready()
+    for number in range(4):
+        one = Producer(network, f"x{number}", v2=v2).init()
+        one.epoch += 1  # nobody gave it that
+        with pytest.raises(RefusedError, match="INVALID_PRODUCER_EPOCH"):
+            one.produce(key, b"never")
+        with pytest.raises(RefusedError, match=r"INVALID_PRODUCER_EPOCH|PRODUCER_FENCED"):
+            send_offset(one, 7)
+    assert guards(network) == 0
