@@ -15,6 +15,7 @@ from broker.core.replication.intake import RefusedRecords
 from broker.core.topic_settings import CODECS
 from broker.wire import batch, compression, record
 from broker.wire.entries import records_of
+from broker.wire.messages.fetch import FetchPartition, FetchRequest, FetchTopic
 from broker.wire.messages.produce import PartitionProduceData, ProduceRequest, TopicProduceData
 from tests.broker.core.test_broker import answer, cluster, contents, create, newest_leader, produce, produced
 
@@ -173,3 +174,22 @@ def test_zstd_needs_the_version_that_brought_it(version, code):
     assert network.run(until=lambda: request in network.client_replies)
     assert answer(network, request).error_code == code
     assert newest_leader(network, key)[1].log.end == (code is Code.NONE)
+
+
+@pytest.mark.parametrize("version", [4, 9, 10])
+def test_zstd_is_served_to_whoever_asks(version):
+    """Apache Kafka 4 converts nothing for older consumers any more, and refuses none of them what it has."""
+    network = cluster(1)
+    key = create(network, factor=1)
+    data = bytes(packed((b"k", b"v", network.now_ms), codec=compression.ZSTD))
+    part = PartitionProduceData(index=key[1], records=data)
+    asked = ProduceRequest(acks=-1, timeout_ms=1000, topic_data=(TopicProduceData(name="t", partition_data=(part,)),))
+    request = network.send(1, asked, version=7)
+    assert network.run(until=lambda: request in network.client_replies)
+    ask = FetchPartition(partition=key[1], fetch_offset=0, partition_max_bytes=1 << 20)
+    request = network.send(1, FetchRequest(topics=(FetchTopic(topic="t", partitions=(ask,)),)), version=version)
+    assert network.run(until=lambda: request in network.client_replies)
+    (got,) = network.client_replies[request].responses[0].partitions
+    assert got.error_code == Code.NONE
+    ((_, header),) = batch.parse(got.records)
+    assert header.compression == compression.ZSTD
