@@ -9,6 +9,7 @@ from __future__ import annotations
 from broker.core import client_metrics, dynamic_settings, group_settings, topic_settings
 from broker.core.controller import elr
 from broker.core.controller.pipeline import Pipeline
+from broker.core.controller.topics import more_than_once
 from broker.core.errors import Code, Refused
 from broker.core.metadata.records import ConfigSet
 from broker.wire.messages.alter_configs import AlterConfigsRequest, AlterConfigsResponse
@@ -35,10 +36,15 @@ def _is_list(kind: str, setting: str) -> bool:
     return topic_settings.kind(setting) == topic_settings.LIST
 
 
-def _check_form(resource: AlterConfigsResource) -> None:
+def _place(resource: AlterConfigsResource) -> tuple[int, str]:
+    return resource.resource_type, resource.resource_name
+
+
+def _check_form(resource: AlterConfigsResource, *, twice: bool) -> None:
     """Raise Refused where the wish can't be one. Kafka: ConfigAdminManager.preprocess."""
-    names = [item.name for item in resource.configs]
-    if len(set(names)) < len(names):
+    if twice:
+        raise Refused(Code.INVALID_REQUEST, "Each resource must appear at most once.")
+    if more_than_once(item.name for item in resource.configs):
         raise Refused(Code.INVALID_REQUEST, "Error due to duplicate config keys")
     empty = [item.name for item in resource.configs if item.value is None and item.config_operation != _DELETE]
     if empty:
@@ -59,10 +65,11 @@ class Configs:
     def alter(self, request: IncrementalAlterConfigsRequest, now_ms: int) -> IncrementalAlterConfigsResponse:
         """Change settings."""
         responses = []
+        twice = more_than_once(map(_place, request.resources))
         for resource in request.resources:
             code, message = Code.NONE, None
             try:
-                _check_form(resource)
+                _check_form(resource, twice=_place(resource) in twice)
                 records = [self._change(resource, item) for item in resource.configs]
                 for record in records if not request.validate_only else ():
                     self._pipeline.stage(record)

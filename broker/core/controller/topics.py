@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Hashable, Iterable
+from typing import TypeVar
 
 from broker.core import topic_settings
 from broker.core.controller.pipeline import Pipeline
 from broker.core.describe.configs import of_new_topic
 from broker.core.errors import Code, Refused
+from broker.core.metadata.image import Topic
 from broker.core.metadata.records import NO_LEADER, ConfigSet, PartitionState, TopicCreated, TopicDeleted
 from broker.core.topic_names import METADATA_LOG, is_valid_name, what_is_wrong
 from broker.wire.messages.create_partitions import (
@@ -38,6 +40,14 @@ from broker.wire.primitives import NO_UUID
 
 MAX_PARTITIONS_PER_REQUEST = 10_000
 """As in Kafka: a batch of records must stay small."""
+_TWICE = "Duplicate topic name."
+
+T = TypeVar("T", bound=Hashable)
+
+
+def more_than_once(items: Iterable[T]) -> dict[T, None]:
+    """Return what is there several times: a request that names something so does not say what it wants."""
+    return {item: None for item, count in Counter(items).items() if count > 1}
 
 
 def _too_many(factor: int, nodes: int) -> str:
@@ -81,21 +91,23 @@ class Topics:
 
     def create(self, request: CreateTopicsRequest, now_ms: int) -> CreateTopicsResponse:
         """Create what can be created."""
-        results = []
-        counts = Counter(topic.name for topic in request.topics)
+        twice = more_than_once(topic.name for topic in request.topics)
+        results = [
+            CreatableTopicResult(name=name, error_code=Code.INVALID_REQUEST, error_message=_TWICE) for name in twice
+        ]
         for topic in request.topics:
+            if topic.name in twice:
+                continue
             try:
-                result = self._create_one(topic, validate_only=request.validate_only, twice=counts[topic.name] > 1)
+                result = self._create_one(topic, validate_only=request.validate_only)
             except Refused as refused:
                 result = CreatableTopicResult(name=topic.name, error_code=refused.code, error_message=refused.message)
             results.append(result)
             self._pipeline.commit(now_ms)
         return CreateTopicsResponse(topics=tuple(results))
 
-    def _create_one(self, topic: CreatableTopic, *, validate_only: bool, twice: bool) -> CreatableTopicResult:
+    def _create_one(self, topic: CreatableTopic, *, validate_only: bool) -> CreatableTopicResult:
         pipeline = self._pipeline
-        if twice:
-            raise Refused(Code.INVALID_REQUEST, f"topic {topic.name} is named twice")
         if topic.name == METADATA_LOG:
             raise Refused(Code.INVALID_REQUEST, f"Creation of internal topic {METADATA_LOG} is prohibited.")
         if not is_valid_name(topic.name):
@@ -136,32 +148,58 @@ class Topics:
     def delete(self, request: DeleteTopicsRequest, now_ms: int) -> DeleteTopicsResponse:
         """Delete topics, by name or id."""
         asked = request.topics or tuple(DeleteTopicState(name=name) for name in request.topic_names)
-        results = tuple(self._delete_one(ask) for ask in asked)
+        twice = more_than_once(asked)
+        given = {ask.topic_id.hex() for ask in asked if ask.name is None}
+        results: list[DeletableTopicResult] = []
+        found: dict[str, Code] = {}
+        for ask in dict.fromkeys(asked):
+            try:
+                topic = self._to_delete(ask, twice=ask in twice)
+                both = ask.name is not None and topic.id in given
+                found[topic.id] = Code.INVALID_REQUEST if both else found.get(topic.id, Code.NONE)
+            except Refused as refused:
+                message = refused.message or None
+                results.append(
+                    DeletableTopicResult(
+                        name=ask.name, topic_id=ask.topic_id, error_code=refused.code, error_message=message
+                    )
+                )
+        for topic_id, code in found.items():
+            name = self._pipeline.image.topics[topic_id].name
+            message = "The provided topic name maps to an ID that was already supplied." if code else None
+            results.append(
+                DeletableTopicResult(
+                    name=name, topic_id=bytes.fromhex(topic_id), error_code=code, error_message=message
+                )
+            )
+            if not code:
+                self._pipeline.stage(TopicDeleted(topic_id))
         self._pipeline.commit(now_ms)
-        return DeleteTopicsResponse(responses=results)
+        return DeleteTopicsResponse(responses=tuple(results))
 
-    def _delete_one(self, ask: DeleteTopicState) -> DeletableTopicResult:
+    def _to_delete(self, ask: DeleteTopicState, *, twice: bool) -> Topic:
         image = self._pipeline.image
-        if (ask.topic_id == NO_UUID) is (ask.name is None):
-            why = (
-                "Neither topic name nor id were specified." if ask.name is None else "Both topic name and id are given."
-            )
-            return DeletableTopicResult(
-                name=ask.name, topic_id=ask.topic_id, error_code=Code.INVALID_REQUEST, error_message=why
-            )
-        if ask.topic_id != NO_UUID:
-            topic, code = image.topics.get(ask.topic_id.hex()), Code.UNKNOWN_TOPIC_ID
-        else:
-            topic, code = image.topic(ask.name or ""), Code.UNKNOWN_TOPIC_OR_PARTITION
+        by_id = ask.topic_id != NO_UUID
+        if by_id is (ask.name is not None):
+            why = "Both topic name and id are given." if by_id else "Neither topic name nor id were specified."
+            raise Refused(Code.INVALID_REQUEST, why)
+        if twice:
+            raise Refused(Code.INVALID_REQUEST, "Duplicate topic id." if by_id else _TWICE)
+        topic = image.topics.get(ask.topic_id.hex()) if by_id else image.topic(ask.name or "")
         if topic is None:
-            return DeletableTopicResult(name=ask.name, topic_id=ask.topic_id, error_code=code)
-        self._pipeline.stage(TopicDeleted(topic.id))
-        return DeletableTopicResult(name=topic.name, topic_id=bytes.fromhex(topic.id))
+            raise Refused(Code.UNKNOWN_TOPIC_ID if by_id else Code.UNKNOWN_TOPIC_OR_PARTITION)
+        return topic
 
     def grow(self, request: CreatePartitionsRequest, now_ms: int) -> CreatePartitionsResponse:
         """Add partitions to topics."""
-        results = []
+        twice = more_than_once(ask.name for ask in request.topics)
+        results = [
+            CreatePartitionsTopicResult(name=name, error_code=Code.INVALID_REQUEST, error_message=_TWICE)
+            for name in twice
+        ]
         for ask in request.topics:
+            if ask.name in twice:
+                continue
             code, message = Code.NONE, None
             try:
                 self._grow_one(ask, validate_only=request.validate_only)
