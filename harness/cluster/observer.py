@@ -88,8 +88,13 @@ class ClusterObserver:
 
     def partitions(self, keys: Sequence[Key]) -> Sequence[PartitionState]:
         """Return the partitions' states, sorted by key; all of the run's topics for an empty sequence."""
+        return self._states(keys, self._metadata(keys))
+
+    def _metadata(self, keys: Sequence[Key]) -> dict[str, MetadataResponse]:
         topics = sorted({split_key(key)[0] for key in keys}) or None
-        metadata = self.ask_brokers(lambda probe: probe.metadata(topics))
+        return self.ask_brokers(lambda probe: probe.metadata(topics))
+
+    def _states(self, keys: Sequence[Key], metadata: Mapping[str, MetadataResponse]) -> list[PartitionState]:
         wanted = frozenset(keys)
         return self._merged(
             metadata, lambda key, word: key in wanted if wanted else not word.internal and self._is_ours(key)
@@ -127,9 +132,16 @@ class ClusterObserver:
         return self._names().get(answers.most_common(1)[0][0]) if answers else None
 
     def end_offsets(self, keys: Sequence[Key]) -> dict[Key, tuple[int, int]]:
-        """Return {key: (LSO, HW)} from the leaders; the LSO is asked first, so equal means stable at that moment."""
+        """Return {key: (LSO, HW)} from the leaders; the LSO is asked first, so equal means stable at that moment.
+
+        Nothing unless most of the brokers say who leads: the one or two that are left may tell of the past, and the log
+        of a leader that was deposed without knowing it ends before what its successor acknowledged.
+        """
+        metadata = self._metadata(keys)
+        if 2 * len(metadata) <= len(self.brokers()):
+            return {}
         led: dict[str, list[tuple[str, int]]] = defaultdict(list)
-        for state in self.partitions(keys):
+        for state in self._states(keys, metadata):
             if state.leader is not None:
                 led[state.leader].append(split_key(state.key))
         ends: dict[Key, tuple[int, int]] = {}

@@ -133,6 +133,19 @@ def test_ends_come_from_the_leaders_as_lso_and_hw():
         assert not holds(Stable(("t0/2",)), observer, cluster), "nobody could say"
 
 
+def test_ends_that_only_a_minority_can_vouch_for_are_not_told():
+    views = three({KEY: (1, 1, FULL)})
+    views["n1"].ends = {KEY: (9, 9)}
+    with cluster_of(views) as cluster:
+        observer = watching(cluster)
+        cluster.kill("n2")
+        assert observer.end_offsets([KEY]) == {KEY: (9, 9)}
+        cluster.kill("n3")
+        assert observer.partitions([KEY])[0].leader == "n1", "a deposed leader would say the same"
+        assert observer.end_offsets([KEY]) == {}
+        assert not holds(Stable((KEY,)), observer, cluster)
+
+
 @pytest.mark.parametrize(
     ("other_than", "held"), [(frozenset(), True), (frozenset({"n2"}), False), (frozenset({"n1"}), True)]
 )
