@@ -39,6 +39,12 @@ ORDER = (
     "eos-reorder",
     "stale-poll",
     "unseen",
+    "share-phantom",
+    "share-uncommitted-read",
+    "share-redelivery",
+    "share-double-acquisition",
+    "share-delivery-count",
+    "share-lost",
     "double-ownership",
     "resume-gap",
     "poll-skip",
@@ -89,6 +95,10 @@ _DECIDED_OTHERWISE = ("cross-transaction",)
 """The end of a transaction was asked for twice, and the next one's records were lost."""
 _FORGOTTEN = ("committed-offset-regression", "fenced-commit-applied", "double-ownership", "zombie-commit", "duplicate")
 """What coordinators and leaders know is in logs as well, and is lost with them."""
+_SHARES = ("share-redelivery", "share-double-acquisition", "share-delivery-count", "share-lost")
+"""What share coordinators know is in a log, too."""
+_SHOWN = ("share-phantom", "share-uncommitted-read")
+"""Offsets that share groups were given, written anew in a later epoch."""
 _STATE_LOST = "unsynced loss of coordinators' state"
 _ENDED_BY_ANOTHER = (
     "cross-transaction",
@@ -104,6 +114,7 @@ _ENDED_BY_ANOTHER = (
     "resume-gap",
     "int-poll-skip",  # values of transactions that were aborted count as none
     "poll-skip",
+    "share-uncommitted-read",
     *_COPIES,
 )
 """What is left where the late end of one transaction has ended the next."""
@@ -159,11 +170,12 @@ def _permitted_by_brokers(options: CheckOptions) -> dict[str, str]:
     settings: dict[str, str] = {}
     if options.late_ends:
         settings.update(dict.fromkeys(_ENDED_BY_ANOTHER, "protocol v1"))
-    cut_off = (*_LOSS, *_AFTER_LOSS, *_ELECTED, *_REWRITTEN, *_WATERMARKS, *_COPIES, *_DECIDED_OTHERWISE)
+    of_shares = (*_SHARES, *_SHOWN)
+    cut_off = (*_LOSS, *_AFTER_LOSS, *_ELECTED, *_REWRITTEN, *_WATERMARKS, *_COPIES, *_DECIDED_OTHERWISE, *of_shares)
     if options.unsynced_loss:
         settings.update(dict.fromkeys((*cut_off, *_FORGOTTEN), "unsynced loss"))
     if options.unsynced_state:  # a coordinator that has forgotten a transaction ends it otherwise, or never
-        settings.update(dict.fromkeys((*_FORGOTTEN, *_ENDED_BY_ANOTHER, "hung-transaction"), _STATE_LOST))
+        settings.update(dict.fromkeys((*_FORGOTTEN, *_SHARES, *_ENDED_BY_ANOTHER, "hung-transaction"), _STATE_LOST))
     if options.unclean_election:
         settings.update(dict.fromkeys(cut_off, "unclean election"))
     return settings

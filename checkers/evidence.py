@@ -57,6 +57,18 @@ NEEDS: Mapping[str, str] = {
     "tombstone-resurrected": f"{_SCANS}=compact and delete.retention.ms",
     "premature-deletion": f"{_SCANS}=delete and retention.ms",
     "offset-reset-silent": "needs reads at offsets that are gone (`read-at`)",
+    **dict.fromkeys(
+        (
+            "share-phantom",
+            "share-uncommitted-read",
+            "share-redelivery",
+            "share-double-acquisition",
+            "share-delivery-count",
+        ),
+        "needs members of a share group (`share-fetch`, `share-acknowledge`)",
+    ),
+    "share-lost": "needs members of a share group that ask until nothing comes, after `drain` events, and "
+    "group.share.delivery.count.limit",
     "incompatible-schema": _SERVICE,
     "state-divergence": _SERVICE,
     "dlq-loss": _SERVICE,

@@ -38,6 +38,7 @@ from checkers.micro_ops import (
     sent,
 )
 from checkers.pairing import Line, Mark, Paired, Pairing
+from checkers.share import vocabulary as share
 from checkers.source import Lines
 from harness.history import DELETE_RECORDS, FAIL, INFO, OK, HistoryError
 
@@ -237,7 +238,7 @@ class ViewBuilder:
         """Take a block of lines."""
         self._take(self.pairing.feed(lines, numbers))
 
-    def _take(self, paired: list[Paired]) -> None:
+    def _take(self, paired: list[Paired]) -> None:  # noqa: C901  one branch for each family of kinds
         batch = _Batch()
         for call in paired:
             line = call.completion or call.invocation
@@ -257,6 +258,8 @@ class ViewBuilder:
                 elif f == DELETE_RECORDS:
                     said = self._call_extras[self._size] = deletion((call.invocation or line).value)
                     self.keys.code(said["key"])
+                elif f in share.KINDS:
+                    self._call_extras[self._size] = share.told(f, call.invocation, call.completion)
                 elif f not in OTHER_KINDS:
                     count, first = self.unknown_kinds.get(f, (0, call.number))
                     self.unknown_kinds[f] = (count + 1, first)

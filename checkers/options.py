@@ -55,6 +55,8 @@ class CheckOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The same of what coordinators acknowledged, where the topics' own records are on disks: transactions, offsets."""
     retention_ms: int | None = None
     """Records expire after so long; None: not while anybody looks."""
+    share_delivery_limit: int | None = 5
+    """How often share groups are given a record at most (group.share.delivery.count.limit); None: not known."""
     faults: tuple[str, ...] = ()
     """The fault kinds that the run was asked for; one that never bit makes the run vacuous. `all`: whichever came."""
     recovery_bound_s: float = 60.0
@@ -67,6 +69,8 @@ class CheckOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _TRUE = "true"
+_QUEUES = frozenset({"txn", "send-poll", "copy", "compaction", "retention", "groups", "share"})
+"""The workloads whose runs the queue checkers judge."""
 _POWER = ("lose-power", "all")
 _CLOCKS = "harness.sim.clock."
 LONG_MS = 24 * 3600 * 1000
@@ -106,7 +110,7 @@ def options_of_scenario(scenario: Mapping[str, Any]) -> CheckOptions:
     is_synced, has_synced_state = _is_synced(of_brokers, of_topics), _is_synced(of_brokers, {})
     compacted, retention_ms = "compact" in str(config.get("cleanup.policy", "")), _retention_ms(config)
     return CheckOptions(
-        workload=KAFKA if workload in {"txn", "send-poll", "copy", "compaction", "retention", "groups"} else workload,
+        workload=KAFKA if workload in _QUEUES else workload,
         isolation=scenario.get("isolation", defaults.isolation),
         sub_via=tuple(scenario.get("sub_via", defaults.sub_via)),
         acks=scenario.get("acks", defaults.acks),
@@ -122,6 +126,7 @@ def options_of_scenario(scenario: Mapping[str, Any]) -> CheckOptions:
         unsynced_loss=loses_power and not is_synced,
         unsynced_state=loses_power and is_synced and not has_synced_state,
         retention_ms=retention_ms,
+        share_delivery_limit=_share_limit(scenario, of_brokers),
         logs_keep_their_start=not compacted and retention_ms is None and scenario.get("cluster") != _FOREIGN,
         min_isr=scenario.get("min_isr"),
         faults=faults,
@@ -157,6 +162,12 @@ def _latest_ms(config: Mapping[str, str]) -> float:
 def _is_synced(of_brokers: Mapping[str, str], of_topics: Mapping[str, str]) -> bool:
     """Whether every batch is on a disk before it is acknowledged, by a topic's own settings or those of its brokers."""
     return str(of_topics.get("flush.messages", of_brokers.get("log.flush.interval.messages"))) == "1"
+
+
+def _share_limit(scenario: Mapping[str, Any], of_brokers: Mapping[str, str]) -> int | None:
+    if scenario.get("cluster") == _FOREIGN:
+        return None
+    return _whole(of_brokers, "group.share.delivery.count.limit", 5)
 
 
 def _retention_ms(config: Mapping[str, str]) -> int | None:

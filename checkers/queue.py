@@ -39,6 +39,7 @@ from checkers.options import CheckOptions
 from checkers.phases import phases_of
 from checkers.placement import place, sent_twice
 from checkers.sharding import makers, merge, shards
+from checkers.share import rest, safety
 from checkers.source import Lines
 
 Checker = Callable[[Case, Findings], object]
@@ -67,6 +68,8 @@ CHECKERS: tuple[Checker, ...] = (
     loss.unseen,
     eos.exactly_once,
     ownership.ownership,
+    safety.deliveries,
+    rest.nothing_is_left,
     order.polls,
     order.sends,
     cycles.cycles,

@@ -355,6 +355,42 @@ MEANINGS: dict[str, Meaning] = {
         "read missed what was already acknowledged",
         "reads missed what was already acknowledged",
     ),
+    "share-phantom": _m(
+        "A share group's record out of nowhere",
+        "A share group is given what was sent, as everybody reads it.",
+        "record was given to a share group that nobody sent there",
+        "records were given to a share group that nobody sent there",
+    ),
+    "share-uncommitted-read": _m(
+        "Uncommitted record in a share group",
+        "A read_committed share group is given no record of a transaction that is not committed.",
+        "uncommitted record was given to a share group",
+        "uncommitted records were given to a share group",
+    ),
+    "share-redelivery": _m(
+        "Accepted record given again",
+        "A record whose acceptance or rejection was acknowledged is not given to the share group again.",
+        "acknowledged record was given again",
+        "acknowledged records were given again",
+    ),
+    "share-double-acquisition": _m(
+        "One record, two holders",
+        "A share group's record is one member's at a time, until it is given up or its lock is over.",
+        "record was given away while a member had it",
+        "records were given away while a member had them",
+    ),
+    "share-delivery-count": _m(
+        "Wrong delivery count",
+        "Each delivery to a share group is counted, and there are no more than the limit.",
+        "delivery was counted wrongly",
+        "deliveries were counted wrongly",
+    ),
+    "share-lost": _m(
+        "Lost for a share group",
+        "Each record is given to a share group until it is accepted, rejected, or was given as often as is allowed.",
+        "record was not given to the share group (again)",
+        "records were not given to the share group (again)",
+    ),
     "premature-deletion": _m(
         "Deleted too early",
         "Records inside their retention stay.",

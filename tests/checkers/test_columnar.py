@@ -15,6 +15,7 @@ from checkers.convert import convert
 from checkers.judge import judge
 from checkers.options import CheckOptions
 from harness.history import HistoryError, Op, write
+from tests.anomalies import test_share
 from tests.anomalies.test_planted import PLANTED
 from tests.checkers.kafka_model import run
 from tests.checkers.story import Story, poll, send
@@ -33,9 +34,12 @@ def told(judgement):
     return out
 
 
-@pytest.mark.parametrize("name", PLANTED)
+STORIES = PLANTED | test_share.PLANTS.table
+
+
+@pytest.mark.parametrize("name", STORIES)
 def test_planted_history_gives_the_same_verdict(tmp_path, name):
-    plant, _, options = PLANTED[name]
+    plant, _, options = STORIES[name]
     story = Story()
     plant(story)
     one, other = both(tmp_path, "history", story.ops, **options)

@@ -1,0 +1,294 @@
+"""What a member of a share group may never be given, and when.
+
+`share-redelivery`          an accepted or rejected record is given to somebody again. An acknowledgement is answered
+                            when it is written to the share coordinator, and every later leader reads it there
+                            (SharePartition.acknowledge, .maybeInitialize)
+`share-double-acquisition`  a record is given to somebody while it is somebody else's
+`share-delivery-count`      a count below one, above the limit, that no number of deliveries explains, or that did not
+                            rise although the record was released (InFlightState.tryUpdateState)
+`share-uncommitted-read`    a read_committed group is given a record of a transaction that was aborted, or that nobody
+                            had asked to commit yet (SharePartition.maybeFilterAbortedTransactionalAcquiredRecords)
+`share-phantom`             a record that nobody sent, or another one than everybody else reads at its offset
+
+That a record is acquired stands in the memory of one leader, and nowhere else: with the leader it is gone, and a leader
+that does not know yet that it was deposed gives records away that its successor has given, or knows to be done. So who
+says that something is given twice has to show that both leaders knew of one another:
+
+* A lock does not run out before its time, whoever leads: if a member's acknowledgement is taken within it, and nobody
+  else said anything of the record, then nobody else had the record in between.
+* A delivery count is one more than the times that the record was given up by an acknowledgement or with its lock; a
+  leader that has forgotten something counts less, never more. A member that goes gives back what it has uncounted.
+* An acknowledgement that is answered in time, within the lock of its delivery, was written. A later one may have been
+  of no effect (`Group.in_time`).
+* After an acknowledgement, a delivery counts as that of a leader which must know of it if it comes from the same node;
+  or after the cluster has healed; or if its own acknowledgement was taken, too, and no fault was there that leaves a
+  deposed leader alive (any but a kill).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from checkers.case import Case
+from checkers.findings import Findings
+from checkers.log_view import COMMIT_NEVER, TYPE_FAIL, TYPE_INFO
+from checkers.share.table import FINAL, MS_NS, NEVER, RELEASE, SLACK_NS, Ack, Delivery, Group, Place, Span, groups_of
+
+REDELIVERY, DOUBLE, COUNT = "share-redelivery", "share-double-acquisition", "share-delivery-count"
+UNCOMMITTED, PHANTOM = "share-uncommitted-read", "share-phantom"
+CLASSES = (REDELIVERY, DOUBLE, COUNT, UNCOMMITTED, PHANTOM)
+RECOVERED_NS = 10_000 * MS_NS
+"""So long after a fault a deposed leader may not have heard of it."""
+DEADLY = ("kill", "lose-power")
+"""So begin the names of faults that leave no process behind."""
+
+
+def deliveries(case: Case, findings: Findings) -> None:
+    """Report what is wrong with what members were given."""
+    groups = groups_of(case)
+    if not groups or not case.view.has_invocations:
+        findings.not_checked.extend(CLASSES)
+        return
+    if case.options.clocks_differ:  # how long a lock holds is not known then
+        findings.not_checked.extend((REDELIVERY, DOUBLE, COUNT))
+    values = _values_read(case)
+    senders = _senders(case)
+    for group in groups:
+        for place, given in group.deliveries.items():
+            if not case.options.clocks_differ:
+                _redeliveries(case, findings, group, place, given)
+                _doubles(case, findings, group, place, given)
+                _counts(case, findings, group, place, given)
+            _contents(case, findings, place, given, senders, values)
+
+
+# Who must know.
+
+
+def _must_know(case: Case, group: Group, place: Place, given: Delivery, before: Ack) -> bool:
+    """Return whether who gave the record must know of an acknowledgement that was answered before."""
+    if before.node is not None and given.fetch.said.node == before.node:
+        return True
+    drains = case.phases.drains.values()
+    if drains and case.view.index[given.span.begin_row] > max(drain.op for drain in drains):
+        return True
+    taken = [ack.span.done_ns for ack, about in group.in_time(place) if about is given]
+    return bool(taken) and case.phases.ours and not _may_be_deposed(case, before.span.begin_ns, min(taken))
+
+
+def _may_be_deposed(case: Case, begin_ns: int, end_ns: int) -> bool:
+    """Return whether a leader that was deposed may have been alive at some time in between."""
+    return any(
+        fault.asked_ns <= end_ns and begin_ns <= (NEVER if fault.healed_ns is None else fault.healed_ns) + RECOVERED_NS
+        for fault in case.phases.faults
+        if not all(part.startswith(DEADLY) for part in fault.name.split("+"))
+    )
+
+
+# Classes.
+
+
+def _redeliveries(case: Case, findings: Findings, group: Group, place: Place, given: list[Delivery]) -> None:
+    done = [ack for ack, _ in group.in_time(place) if ack.kind in FINAL]
+    for one in given if done else ():
+        before = [ack for ack in done if ack.span.done_row < one.span.begin_row]
+        known = next((ack for ack in before if _must_know(case, group, place, one, ack)), None)
+        if known is not None:
+            findings.add(
+                REDELIVERY,
+                [case.view.op(known.span.call), case.view.op(one.span.call)],
+                f"{case.name(known.span.call)} {known.kind}ed offset {place[1]} of {place[0]}, and was answered; "
+                f"{_gave(case, place, one)} later.",
+                key=place[0],
+                offset=place[1],
+                value=one.value,
+            )
+
+
+def _doubles(case: Case, findings: Findings, group: Group, place: Place, given: list[Delivery]) -> None:
+    """Report what was given to another member between a delivery and its acknowledgement, all within the lock."""
+    for ack, first in group.in_time(place):
+        others = [one.span for one in group.acks[place] if one is not ack]
+        others += [one.span for one in group.fetches if one.span.process == ack.span.process and one.may_hide(place[0])]
+        if any(first.span.begin_row < span.done_row and span.begin_row < ack.span.done_row for span in others):
+            continue
+        for one in given:
+            between = first.span.done_row < one.span.begin_row and one.span.done_row < ack.span.begin_row
+            if between and one.span.process != ack.span.process:
+                findings.add(
+                    DOUBLE,
+                    [case.view.op(first.span.call), case.view.op(one.span.call), case.view.op(ack.span.call)],
+                    f"{_gave(case, place, first)}; {_gave(case, place, one)} while it was the former's, whose "
+                    f"acknowledgement {case.name(ack.span.call)} was taken afterwards, within the {_lock_s(first)} s "
+                    "of its lock.",
+                    key=place[0],
+                    offset=place[1],
+                )
+
+
+def _counts(case: Case, findings: Findings, group: Group, place: Place, given: list[Delivery]) -> None:
+    limit = case.options.share_delivery_limit
+    for one in given:
+        wrong, name, ops = "", COUNT, [case.view.op(one.span.call)]
+        if one.count < 1:
+            wrong = "deliveries are counted from 1"
+        elif limit is not None and one.count > limit:
+            wrong = f"a record is given up after {limit} deliveries"
+        elif one.count > 1 and (others := _unexplained(group, place, one)) is not None:
+            wrong = f"no more than {len(others)} deliveries can have come before"
+            held = [other for other in others if other.fetch.lock_ns is not None]
+            if len(others) >= one.count - 1 and held:
+                name, last = DOUBLE, held[-1]
+                ops = [case.view.op(last.span.call), *ops]
+                wrong = (
+                    f"{_gave(case, place, last)}, whose lock runs for {_lock_s(last)} s, and nobody has given up "
+                    "so many deliveries by then"
+                )
+        elif (low := _released(case, group, place, one)) is not None:
+            ops = [case.view.op(low[0].span.call), *ops]
+            wrong = f"{case.name(low[0].span.call)} had released it, and was answered, after delivery {low[1]}"
+        if wrong:
+            findings.add(
+                name,
+                ops,
+                f"{_gave(case, place, one)} for the {one.count}. time: {wrong}.",
+                key=place[0],
+                offset=place[1],
+                count=one.count,
+            )
+
+
+def _unexplained(group: Group, place: Place, one: Delivery) -> list[Delivery] | None:
+    """Return the deliveries that were begun before, if the count can't be the number of those given up; else None.
+
+    A delivery, or one that nobody was shown, was given up if its member said something of it, or its lock may be over.
+    """
+    end, acks = one.span.done_row, group.acks.get(place, ())
+    hidden = sum(
+        fetch.may_hide(place[0]) and fetch.span.begin_row < end and _is_over(fetch.span, fetch.lock_ns, one.span)
+        for fetch in group.fetches
+    )
+    others = [other for other in group.deliveries[place] if other is not one and other.span.begin_row < end]
+    gone = sum(
+        _is_over(other.span, other.fetch.lock_ns, one.span)
+        or any(ack.span.process == other.span.process and ack.span.begin_row < end for ack in acks)
+        for other in others
+    )
+    return others if one.count - 1 > hidden + gone else None
+
+
+def _is_over(span: Span, lock_ns: int | None, later: Span) -> bool:
+    """Return whether what was acquired in one call may have been given up with its lock by the end of another.
+
+    Locks of a hidden delivery are as long as nobody knows: any that is not told is over.
+    """
+    return lock_ns is None or span.begin_ns + lock_ns - SLACK_NS <= later.done_ns
+
+
+def _released(case: Case, group: Group, place: Place, one: Delivery) -> tuple[Ack, int] | None:
+    """Return the release before a delivery that it must know of, and the count of what was released."""
+    before = [
+        (ack, about.count)
+        for ack, about in group.in_time(place)
+        if ack.kind == RELEASE and ack.span.done_row < one.span.begin_row
+    ]
+    known = [(ack, count) for ack, count in before if count >= one.count and _must_know(case, group, place, one, ack)]
+    return max(known, key=lambda each: each[1], default=None)
+
+
+def _contents(  # noqa: PLR0917  a record against what is known of it
+    case: Case,
+    findings: Findings,
+    place: Place,
+    given: list[Delivery],
+    senders: dict[tuple[Any, int], list[int]],
+    values: dict[Place, tuple[int, int]],
+) -> None:
+    view = case.view
+    for one in given:
+        value = view.values.code(one.value)
+        calls = senders.get((place[0], value), [])
+        known = values.get(place)
+        if known is not None and known[0] != value:
+            findings.add(
+                PHANTOM,
+                [view.op(known[1]), view.op(one.span.call)],
+                f"{_gave(case, place, one)}: {one.value!r}. {case.name(known[1])} read "
+                f"{view.values.value(known[0])!r} there.",
+                key=place[0],
+                offset=place[1],
+                value=one.value,
+            )
+        elif not calls and not case.options.topics_existed and not view.first_index:
+            findings.add(
+                PHANTOM,
+                [view.op(one.span.call)],
+                f"{_gave(case, place, one)}: {one.value!r}, which no operation ever sent.",
+                key=place[0],
+                offset=place[1],
+                value=one.value,
+            )
+        elif calls and (why := _why_uncommitted(case, one, calls)):
+            findings.add(
+                UNCOMMITTED,
+                [view.op(calls[-1]), view.op(one.span.call)],
+                f"{_gave(case, place, one)}: {one.value!r}, which {case.name(calls[-1])} {why}.",
+                key=place[0],
+                offset=place[1],
+                value=one.value,
+            )
+
+
+def _why_uncommitted(case: Case, one: Delivery, calls: list[int]) -> str:
+    """Return why nobody may have been given the record by then, "" where somebody may."""
+    table = case.view.calls
+    if len(calls) > 1:
+        return ""
+    call = calls[0]
+    commit, is_txn = int(table.commit_time[call]), table.f[call] == case.view.kinds.get("txn")
+    if is_txn and one.fetch.said.isolation != "read_committed":
+        return ""
+    if table.type[call] == TYPE_FAIL:
+        return "certainly did not commit (it failed)" if is_txn else "certainly did not send (it failed)"
+    if table.type[call] == TYPE_INFO and commit == COMMIT_NEVER:
+        return "never tried to commit"
+    if 0 <= one.span.done_ns < commit:
+        return f"tried to commit {commit - one.span.done_ns} ns later"
+    return ""
+
+
+def _senders(case: Case) -> dict[tuple[Any, int], list[int]]:
+    """Return by key and value's code the calls that sent it."""
+    sends, found = case.view.sends, dict[tuple[Any, int], list[int]]()
+    for call, key, value in zip(sends.call.tolist(), sends.key.tolist(), sends.value.tolist(), strict=True):
+        found.setdefault((case.key(key), value), []).append(call)
+    return found
+
+
+def _values_read(case: Case) -> dict[Place, tuple[int, int]]:
+    """Return by place what ok consumers read there, and one call that did."""
+    records = case.view.records
+    return {
+        (case.key(key), offset): (value, call)
+        for key, offset, value, call, is_ok in zip(
+            records.key.tolist(),
+            records.offset.tolist(),
+            records.value.tolist(),
+            records.call.tolist(),
+            case.reader_is_ok.tolist(),
+            strict=True,
+        )
+        if is_ok and offset >= 0
+    }
+
+
+# Words.
+
+
+def _gave(case: Case, place: Place, one: Delivery) -> str:
+    return f"{case.name(one.span.call)} was given offset {place[1]} of {place[0]}"
+
+
+def _lock_s(one: Delivery) -> str:
+    assert one.fetch.lock_ns is not None
+    return f"{one.fetch.lock_ns / 1e9:g}"

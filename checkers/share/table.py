@@ -1,0 +1,166 @@
+"""What the members of share groups did, as values: fetches, deliveries and acknowledgements, each with its place.
+
+Rows are positions in the history: an event with a lower one came before. Times are those of whoever wrote the history;
+locks are measured by them. What never completed ends at NEVER.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from checkers.case import Case
+from checkers.log_view import NONE, TYPE_FAIL, TYPE_OK
+from checkers.share.vocabulary import ACKNOWLEDGE, FETCH, KINDS, LEAVE, Acknowledged, Fetched
+
+NEVER = 1 << 62
+MS_NS = 1_000_000
+SLACK_NS = 50 * MS_NS
+"""Brokers count milliseconds."""
+ACCEPT, RELEASE, REJECT = "accept", "release", "reject"
+FINAL = frozenset({ACCEPT, REJECT})
+"""What is acknowledged so is nobody's any more."""
+
+
+class Span(NamedTuple):
+    """When a call was under way."""
+
+    call: int
+    process: int
+    begin_row: int
+    done_row: int
+    begin_ns: int
+    done_ns: int
+
+
+class Fetch(NamedTuple):
+    """A request for records. `lock_ns`: how long what it was given is its member's; None where that is not told."""
+
+    span: Span
+    is_ok: bool
+    said: Fetched
+    lock_ns: int | None
+
+    def asked(self, key: Any) -> bool:
+        """Return whether it asked for the key."""
+        return self.said.keys is None or key in self.said.keys
+
+    def may_hide(self, key: Any) -> bool:
+        """Return whether records of the key may have been acquired by it that nobody was shown."""
+        return self.asked(key) and (not self.is_ok or key in self.said.refused)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A record that a member was given."""
+
+    fetch: Fetch
+    value: Any
+    count: int
+
+    @property
+    def span(self) -> Span:
+        """When it was fetched."""
+        return self.fetch.span
+
+    @property
+    def held_until_ns(self) -> int:
+        """Until when nobody takes it from its member but with the leader: 0 if that is not told."""
+        return 0 if self.fetch.lock_ns is None else self.span.begin_ns + self.fetch.lock_ns - SLACK_NS
+
+
+class Ack(NamedTuple):
+    """What a member said of a record; `type`: as in `Calls`."""
+
+    span: Span
+    kind: str
+    type: int
+    node: str | None
+
+
+Place = tuple[Any, int]
+"""A key and an offset."""
+
+
+@dataclass(slots=True)
+class Group:
+    """What one share group did. Lists are in the order in which the calls ended."""
+
+    name: str
+    fetches: list[Fetch] = field(default_factory=list)
+    deliveries: dict[Place, list[Delivery]] = field(default_factory=lambda: defaultdict(list))
+    acks: dict[Place, list[Ack]] = field(default_factory=lambda: defaultdict(list))
+    ended: list[Span] = field(default_factory=list)
+    """Calls with which members left or died."""
+
+    def in_time(self, place: Place) -> list[tuple[Ack, Delivery]]:
+        """Return the acknowledgements of a record that were answered ok within a lock, each with what it is about.
+
+        That is its member's last delivery before it. Later ones may have been of no effect: what a leader holds for
+        done (its deliveries are used up, and that is not written yet) is skipped without an error.
+        """
+        found = []
+        for ack in self.acks.get(place, ()):
+            mine = [
+                one
+                for one in self.deliveries.get(place, ())
+                if one.span.process == ack.span.process and one.span.done_row < ack.span.begin_row
+            ]
+            if ack.type == TYPE_OK and mine and mine[-1].held_until_ns > ack.span.done_ns:
+                found.append((ack, mine[-1]))
+        return found
+
+
+def groups_of(case: Case) -> list[Group]:
+    """Return the share groups of a history, in the order of their first calls."""
+    view, calls = case.view, case.view.calls
+    codes = {code: kind for kind in (*KINDS, "crash") if (code := view.kinds.get(kind)) is not None}
+    if not any(kind in KINDS for kind in codes.values()):
+        return []
+    begins, dones = view.invoke_time(), view.done_time()
+    groups: dict[int, Group] = {}
+    member_of: dict[int, int] = {}
+    for call in np.flatnonzero(np.isin(calls.f, list(codes))).tolist():
+        kind, process = codes[int(calls.f[call])], int(calls.process[call])
+        begun, done = int(calls.invoke_row[call]), int(calls.done_row[call])
+        span = Span(
+            call,
+            process,
+            begun,
+            done if done >= 0 else NEVER,
+            int(begins[call]),
+            int(dones[call]) if done >= 0 else NEVER,
+        )
+        code = int(calls.group[call])
+        if kind in KINDS:
+            member_of[process] = code
+        elif process not in member_of:
+            continue
+        code = member_of[process]
+        name = "" if code == NONE else view.groups.names[code]
+        _take(groups.setdefault(code, Group(name)), kind, span, int(calls.type[call]), view.call_extras.get(call, {}))
+    return list(groups.values())
+
+
+def _take(group: Group, kind: str, span: Span, type_: int, value: dict[str, Any]) -> None:
+    if kind == FETCH:
+        if type_ == TYPE_FAIL and value.get("keys") == []:
+            return  # it came to no request
+        said = msgspec.convert(value, Fetched)
+        lock_ns = None if said.lock_ms is None else said.lock_ms * MS_NS
+        fetch = Fetch(span, type_ == TYPE_OK, said, lock_ns)
+        group.fetches.append(fetch)
+        for key, records in said.records:
+            for offset, shown, count in records:
+                group.deliveries[key, offset].append(Delivery(fetch, shown, count))
+    elif kind == ACKNOWLEDGE:
+        told = msgspec.convert(value, Acknowledged)
+        for offset, what in told.records:
+            group.acks[told.key, offset].append(Ack(span, what, type_, told.node))
+    else:
+        assert kind in {LEAVE, "crash"}
+        group.ended.append(span)

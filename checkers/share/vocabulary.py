@@ -1,0 +1,64 @@
+"""The operations of a share group's members, as a history tells them.
+
+    share-fetch        one request for records. Completed: {"keys", "refused"?, "node"?, "isolation"?, "lock-ms"?,
+                       "records-max"?, "records": [[key, [[offset, value, delivery count], ...]], ...]}. `keys` are all
+                       that were asked for, `refused` those of them that the answer reports an error of. `fail`:
+                       certainly nothing was acquired; `info`: nobody knows what was
+    share-acknowledge  what became of records of one key: {"key", "records": [[offset, "accept" | "release" |
+                       "reject"], ...], "node"?}
+    share-leave        the member gives back all that it has, and leaves
+
+`group` names the share group. A member lives as long as its process.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+FETCH, ACKNOWLEDGE, LEAVE = "share-fetch", "share-acknowledge", "share-leave"
+KINDS = frozenset({FETCH, ACKNOWLEDGE, LEAVE})
+Offset = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
+Key = str | int
+
+
+class Fetched(msgspec.Struct, frozen=True, rename="kebab"):
+    """The value of a share-fetch."""
+
+    keys: list[Key] | None = None
+    """None: it may have been any."""
+    refused: list[Key] = []
+    node: str | None = None
+    isolation: Literal["read_committed", "read_uncommitted"] | None = None
+    lock_ms: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    """How long records are the member's, as the answer says."""
+    records_max: int | None = None
+    records: list[tuple[Key, list[tuple[Offset, Any, int]]]] = []
+
+
+class Acknowledged(msgspec.Struct, frozen=True):
+    """The value of a share-acknowledge."""
+
+    key: Key
+    records: list[tuple[Offset, Literal["accept", "release", "reject"]]]
+    node: str | None = None
+
+
+class Left(msgspec.Struct, frozen=True):
+    """The value of a share-leave: nothing."""
+
+
+SHAPES: dict[str, type[msgspec.Struct]] = {FETCH: Fetched, ACKNOWLEDGE: Acknowledged, LEAVE: Left}
+
+
+def told(f: str, invocation: Any, completion: Any) -> dict[str, Any]:
+    """Return the value of an operation, its completion's where it has one; raises ValueError for a malformed one."""
+    value: Any = next(
+        (line.value for line in (completion, invocation) if line is not None and line.value is not None), {}
+    )
+    try:
+        msgspec.convert(value, SHAPES[f])
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from None
+    return dict(value)
