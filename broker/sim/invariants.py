@@ -243,12 +243,14 @@ class Invariants:
             old, log = life.before.pop(replica.key, None), replica.log
             if old is None or (old.start, old.end) != (log.start, log.end) or (node.name, log.name) in self._damaged:
                 continue
-            known = {one.producer_id: _essence(one, 1) for one in log.producers.all()}
+            compacted = self._is_compacted(replica)
+            known = {one.producer_id: _remembered(one, compacted=compacted) for one in log.producers.all()}
             for one in old.producers.all():
                 if log.producers.is_expired(one, node.now_ms(), broker.replicas.producer_expiration_ms):
                     continue
-                if known.get(one.producer_id) != _essence(one, 1):
-                    detail = f"the last process knew {_essence(one, 1)}, this one {known.get(one.producer_id)}"
+                wanted = _remembered(one, compacted=compacted)
+                if known.get(one.producer_id) != wanted:
+                    detail = f"the last process knew {wanted}, this one {known.get(one.producer_id)}"
                     self._violate("ProducersOutliveTheProcess", node, _name(replica), detail)
                     return
 
@@ -330,10 +332,21 @@ def _replayed(segments: tuple[bytes, ...]) -> tuple[Producers, set[_Aborted]]:
     return producers, found
 
 
-def _essence(one: Producer, batches_back: int = 5) -> tuple[object, ...]:
-    """Return what two states of a producer must agree on; of a compacted log, no more than the last batch is left."""
-    batches = [(w.base_sequence, w.last_sequence, w.base_offset) for w in one.batches[-batches_back:]]
+def _essence(one: Producer) -> tuple[object, ...]:
+    """Return what two states of a producer must agree on."""
+    batches = [(w.base_sequence, w.last_sequence, w.base_offset) for w in one.batches]
     return one.producer_id, one.epoch, one.coordinator_epoch, one.first_offset, batches
+
+
+def _remembered(one: Producer, *, compacted: bool) -> tuple[object, ...]:
+    """Return what outlives a process: no more than the last batch.
+
+    A compacted log has lost the markers whose transactions are gone, and with them who wrote the last one: so has
+    Apache Kafka's, which keeps the last batch of data of a producer (Cleaner.cleanInto).
+    """
+    producer_id, epoch, coordinator_epoch, first_offset, batches = _essence(one)
+    assert isinstance(batches, list)
+    return producer_id, epoch, -1 if compacted else coordinator_epoch, first_offset, batches[-1:]
 
 
 def _held_to(node: Node, name: str) -> int:

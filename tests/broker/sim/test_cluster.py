@@ -58,10 +58,10 @@ async def create(cluster, name, replication):
         await cluster.loop.sleep(50)
 
 
-async def produce(cluster, leader, name, text, **producer):
+async def produce(cluster, leader, name, text, timestamp_ms=1000, **producer):
     connection = await cluster.network.connect("c", leader)
     partition = PartitionProduceData(
-        index=0, records=record.batch_of([(None, text.encode())], timestamp_ms=1000, **producer)
+        index=0, records=record.batch_of([(None, text.encode())], timestamp_ms=timestamp_ms, **producer)
     )
     request = ProduceRequest(
         acks=-1, timeout_ms=5000, topic_data=(TopicProduceData(name=name, partition_data=(partition,)),)

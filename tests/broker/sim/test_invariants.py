@@ -157,6 +157,20 @@ def test_a_process_that_does_not_know_the_producers_of_the_last_one_is_told(scen
     assert scene.found() == {"ProducersOutliveTheProcess"}
 
 
+@pytest.mark.parametrize("policy", ["delete", "compact"])
+def test_only_a_compacted_log_may_forget_which_coordinator_ended_a_transaction(scene, policy):
+    scene.world.invariants._newest[1].configs["topic:t"] = {"cleanup.policy": policy}
+    node = scene.world.cluster.nodes[scene.follower]
+    partition = {"producer_id": 7, "producer_epoch": 0, "base_sequence": 0, "timestamp_ms": node.now_ms()}
+    scene.world.loop.run(produce(scene.world.cluster, scene.leader, "t", "x", **partition))
+    scene.later(2)
+    scene.replica(scene.follower).log.producers.get(7).coordinator_epoch = 3
+    node.kill()
+    node.start()
+    scene.later(5)
+    assert scene.found() == (set() if policy == "compact" else {"ProducersOutliveTheProcess"})
+
+
 def test_a_process_may_forget_with_a_loss_of_power(scene):
     forget(scene, power=True)
     assert not scene.world.violations
