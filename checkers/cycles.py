@@ -32,7 +32,7 @@ from checkers.graph import (
     realtime_chain,
     shortest_cycle,
 )
-from checkers.log_view import DATA_KINDS, TYPE_FAIL, TYPE_OK
+from checkers.log_view import ANSWERED, DATA_KINDS, TYPE_FAIL, TYPE_OK
 from checkers.placement import NOWHERE
 
 EDGES_TRIED = 64
@@ -53,7 +53,7 @@ def cycles(case: Case, findings: Findings) -> None:
     """Report cycles, and `empty-transaction-graph` for a foreign history that holds nothing to relate."""
     source, target = _related(case)
     vertices = _vertices(case)
-    if not len(source) and not case.phases.ours and not _has_realtime(case, vertices):
+    if not (len(source) or case.phases.ours or _has_realtime(case, vertices) or _answers(case)):
         findings.add(
             "empty-transaction-graph",
             [],
@@ -126,6 +126,11 @@ def _has_realtime(case: Case, vertices: Ints) -> bool:
     done = calls.done_row[vertices[calls.type[vertices] == TYPE_OK]]
     begun = calls.invoke_row[vertices[calls.type[vertices] != TYPE_FAIL]]
     return bool(len(done) and len(begun) and done.min() < begun.max())
+
+
+def _answers(case: Case) -> bool:
+    """Return whether a foreign history holds what needs no other operation: answers of nodes and of groups."""
+    return len(case.samples) > 1 or bool((case.view.group_offsets.role == ANSWERED).any())
 
 
 def _is_ordered(case: Case, source: Ints, target: Ints) -> bool:

@@ -72,6 +72,10 @@ class Findings:
         """Return whether the class was found."""
         return name in self._counts
 
+    def names(self) -> set[str]:
+        """Return the classes that were found."""
+        return set(self._counts)
+
     def anomalies(self) -> list[Anomaly]:
         """Return what was found, in order of first discovery."""
         return [

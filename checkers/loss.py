@@ -13,7 +13,7 @@ import numpy as np
 from checkers.case import Case
 from checkers.columns import Bools, Ints
 from checkers.findings import Findings, shorten
-from checkers.log_view import DATA_KINDS, TYPE_OK
+from checkers.log_view import TYPE_OK
 from checkers.placement import NOWHERE
 
 _HIGHEST = np.iinfo(np.int64).max
@@ -44,13 +44,11 @@ def lost_writes(case: Case, findings: Findings) -> Ints:
 
 
 def unseen(case: Case, findings: Findings) -> None:
-    """Report, as one case, the keys on which some ok send was never polled by an ok call."""
+    """Report, as one example, the keys on which some ok send was never polled by an ok call; counted are the values."""
     view, placement = case.view, case.placement
     ok_sent = np.zeros(placement.vids.size, np.bool_)
     ok_sent[placement.send_vid[(view.calls.type[view.sends.call] == TYPE_OK) & ~case.too_late]] = True
     missing = ok_sent & ~case.ok_read & case.drained[placement.vids.first] & ~case.vid_gone
-    if not case.phases.ours:
-        missing |= _first_touched_last(case, ok_sent)
     vids = np.flatnonzero(missing)
     if not len(vids):
         return
@@ -63,18 +61,12 @@ def unseen(case: Case, findings: Findings) -> None:
     calls = [case.writer_call(int(vid)) for vid in vids[:4]]
     first = int(vids[0])
     call = case.writer_call(first)
-    if ok_sent[first]:
-        assert call is not None
-        why = (
-            f"{len(vids)} acknowledged values were never polled, although the reads went to the end: for one, "
-            f"{case.vid_value(first)!r} on {case.vid_key(first)}, acknowledged by {case.name(call)}."
-        )
-    else:
-        why = (
-            f"The last operation is the first to touch {case.vid_key(first)}: it polled "
-            f"{case.vid_value(first)!r}, which "
-            "no ok operation sent (Jepsen counts this as unseen)."
-        )
+    assert call is not None
+    why = (
+        f"{len(vids)} acknowledged {'value was' if len(vids) == 1 else 'values were'} never polled, although the reads "
+        f"went to the end: for one, "
+        f"{case.vid_value(first)!r} on {case.vid_key(first)}, acknowledged by {case.name(call)}."
+    )
     findings.add(
         "unseen",
         [view.op(call) for call in calls if call is not None],
@@ -82,31 +74,7 @@ def unseen(case: Case, findings: Findings) -> None:
         unseen=counts,
         messages=messages,
     )
-
-
-def _first_touched_last(case: Case, ok_sent: Bools) -> Bools:
-    """Return what Jepsen's fold adds: values polled by the last ok operation on keys that no ok one touched before.
-
-    Only in a history without any ok send, where Jepsen's published cases show it; elsewhere it accuses a Kafka in which
-    an undecided send turned up late.
-    """
-    view, placement = case.view, case.placement
-    none = np.zeros(placement.vids.size, np.bool_)
-    ok = np.flatnonzero((view.calls.type == TYPE_OK) & np.isin(view.calls.f, _codes(case)))
-    if not len(ok) or ok_sent.any():
-        return none
-    last = int(ok[-1])
-    rows = np.flatnonzero(view.records.call == last)
-    touched = np.zeros(len(view.keys), np.bool_)
-    touched[placement.vids.first[ok_sent]] = True
-    earlier = case.reader_is_ok & (view.records.call != last)
-    touched[view.records.key[earlier]] = True
-    none[placement.record_vid[rows[~touched[view.records.key[rows]]]]] = True
-    return none
-
-
-def _codes(case: Case) -> list[int]:
-    return [code for code, name in enumerate(case.view.kinds.names) if name in DATA_KINDS]
+    findings.count("unseen", len(vids) - 1)
 
 
 def _bounds(case: Case) -> Ints:

@@ -149,8 +149,8 @@ def _owners(case: Case, findings: Findings, events: list[Dealt], lives: _Lives) 
         owners[place] = [*((o, u) for o, u in held if o.process != event.process), (event, until)]
     if overlaps:
         findings.notes.append(
-            f"{overlaps} times a key was dealt to a member before its old owner's callback took it away (by the clock "
-            "alone that is legal)."
+            "A key was dealt to a member before its old owner's callback took it away (by the clock alone that is "
+            f"legal): {overlaps}x."
         )
 
 

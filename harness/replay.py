@@ -37,6 +37,7 @@ from harness.options import finite
 from harness.report.html import write_report
 from harness.report.junit import write_junit
 from harness.report.terminal import verdict_table
+from harness.report.words import verdict_word
 from harness.scenario import Scenario
 from harness.shrink import Case, Shrinker, story
 from harness.simulation import SimulatedEquipment
@@ -75,6 +76,7 @@ class _Silent:
 def again(folder: Path, results: Path, *, as_json: bool) -> int:
     """Run a simulated run again as it is stored; print its verdict; return the exit status."""
     case = read(folder)
+    folder = folder.resolve()  # `latest` is another run from now on
     where = runs.new_folder(results, _name(folder, "again")).resolve()
     judgement = _stored(case, where)
     status = _tell(judgement, where, case.scenario, as_json=as_json)
@@ -110,7 +112,7 @@ def shrink(
     case = read(folder)
     verdict = store.read_as(folder / store.VERDICT, Told)
     if verdict.valid is not False:
-        raise UsageError(f"{folder}: {INVALID_FIRST} (its verdict is {verdict.valid})")
+        raise UsageError(f"{folder}: {INVALID_FIRST} (its verdict is {verdict_word(verdict.valid)})")
     target = _target(verdict, anomaly)
     lawful = "permitted-by" in verdict.anomalies[target]
     until_s = time.process_time() + budget_s
@@ -119,6 +121,7 @@ def shrink(
         first.mkdir()
         if not shows(perform(case, first), target, lawful=lawful):
             raise UsageError(f"{folder}: run again, it shows no {target}: was it made by another version?")
+        folder = folder.resolve()  # `latest` is another run from now on
         where = runs.new_folder(results, _name(folder, "shrunk")).resolve()  # what can't be written is told now
         fails = _fails(target, Path(scratch), lawful=lawful)
         shrinker = Shrinker(case, fails, lambda: stopped() or time.process_time() >= until_s)

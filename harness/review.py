@@ -140,8 +140,9 @@ def list_all() -> int:
         "histories from elsewhere (check --workload)": _judged_as(),
         "checkers: the anomalies that they know": {name: meaning(name).guarantee for name in ORDER},
     }
+    width = max(len(name) for entries in sections.values() for name in entries)
     for title, entries in sections.items():
         sys.stdout.write(f"{title}\n")
         for name, summary in entries.items():
-            sys.stdout.write(f"  {name:24} {summary}\n")
+            sys.stdout.write(f"  {name:{width}} {summary}\n")
     return VALID

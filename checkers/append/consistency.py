@@ -94,9 +94,9 @@ _IMPLIES: Mapping[str, tuple[str, ...]] = {
     "G1b": ("G1",),
     "G1c": ("G1", "G1c-process"),
     "G1c-process": ("G1c-realtime",),
-    "G-single-item": ("G-single", "G2-item", "G-single-item-process"),
-    "G-single-item-process": ("G2-item-process", "G-single-item-realtime"),
-    "G-single-item-realtime": ("G2-item-realtime",),
+    "G-single-item": ("G-single", "G-nonadjacent-item", "G-single-item-process"),
+    "G-single-item-process": ("G-nonadjacent-item-process", "G-single-item-realtime"),
+    "G-single-item-realtime": ("G-nonadjacent-item-realtime",),
     "G-nonadjacent-item": ("G-nonadjacent", "G2-item", "G-nonadjacent-item-process"),
     "G-nonadjacent-item-process": ("G2-item-process", "G-nonadjacent-item-realtime"),
     "G-nonadjacent-item-realtime": ("G2-item-realtime",),
@@ -121,10 +121,15 @@ def wanted(models: Iterable[str], anomalies: Iterable[str]) -> frozenset[str]:
 
 def ruled_out(anomalies: Iterable[str]) -> dict[str, list[str]]:
     """Return {"not": the weakest models that the anomalies rule out, "also-not": all stronger ones}."""
-    direct = {model for anomaly in anomalies for model in VIOLATES.get(anomaly, ())}
-    out = {model for model in WEAKER if _down(model) & direct}
+    out = models_of(anomalies)
     weakest = {model for model in out if not (_down(model) - {model}) & out}
     return {"not": sorted(weakest), "also-not": sorted(out - weakest)}
+
+
+def models_of(anomalies: Iterable[str]) -> set[str]:
+    """Return all models that the anomalies rule out."""
+    direct = {model for anomaly in anomalies for model in VIOLATES.get(anomaly, ())}
+    return {model for model in WEAKER if _down(model) & direct}
 
 
 def strongest_left(out: Iterable[str]) -> list[str]:

@@ -2,17 +2,18 @@
 
 Levels: dependencies alone, then with process order, then with real time. On each level a component is named by the
 worst class that it holds: a cycle of writes (G0), of writes and reads-from (G1c), with exactly one anti-dependency
-(G-single), with several but none next to each other (G-nonadjacent), with any (G2). A component that a lower level
-explained already is not told again on a higher one.
+(G-single), with several but none next to each other (G-nonadjacent), with any (G2). In a component that a lower level
+explained, a higher one tells only classes that rule out a model which nothing told so far does.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 
 import numpy as np
 
+from checkers.append.consistency import models_of
 from checkers.append.dependencies import Reason
 from checkers.append.history import Appends
 from checkers.findings import Findings
@@ -37,6 +38,7 @@ EDGES_TRIED = 256
 VISITS = 2_000_000
 """States visited in one component for one class; past it only what was found by then is told."""
 COMPONENTS_TOLD = 8
+"""Components of one level of which one class is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,21 +108,23 @@ def _level(  # noqa: PLR0917  one level of one search
     findings: Findings,
     explained: np.ndarray[tuple[int], np.dtype[np.bool_]],
 ) -> None:
+    """Tell the cycles of one level; `explained`, per transaction: a cycle of its component is told."""
     count = len(history.transactions)
     label = components(nodes, edges)
     inside = (label[edges.source] >= 0) & (label[edges.source] == label[edges.target])
     inner = edges.only(inside)
     of_edge = label[inner.source]
-    told = 0
+    told = Counter[str]()
     for component in np.unique(of_edge[inner.kind <= RW]):
         members = np.flatnonzero(label[:count] == component)
-        if explained[members].any() or told >= COMPONENTS_TOLD:
-            continue
         part = inner.only(of_edge == component)
         anti, given_up = False, None
+        again = bool(explained[members].any())
         for cls in CLASSES:
             name = cls.name + suffix
-            if name not in wanted or (anti and cls.needs == RW):
+            if name not in wanted or (anti and cls.needs == RW) or told[name] >= COMPONENTS_TOLD:
+                continue
+            if again and models_of([name]) <= models_of(findings.names()):
                 continue
             allowed = cls.kinds | (frozenset() if order is None else {order})
             rows = _core(part.of_kinds(allowed), nodes)
@@ -132,12 +136,13 @@ def _level(  # noqa: PLR0917  one level of one search
                 ops, why, steps = _explain(history, rows, found, reasons, count)
                 findings.add(name, ops, why, cycle=ops, steps=steps)
                 explained[members] = True
-                told += 1
-        if given_up is not None and not explained[members].any():
-            findings.reasons.append(
-                f"The search for {given_up} among {len(members)} transactions was given up after {VISITS} steps: "
-                "undecided."
-            )
+                told[name] += 1
+        if given_up is not None:
+            searched = f"The search for {given_up} among {len(members)} transactions was given up after {VISITS} steps"
+            if explained[members].any():
+                findings.notes.append(f"{searched}: what only it rules out is not told.")
+            else:
+                findings.reasons.append(f"{searched}: undecided.")
 
 
 def _core(edges: Edges, nodes: int) -> Edges:

@@ -154,13 +154,13 @@ MEANINGS: dict[str, Meaning] = {
         "Aborted read",
         "A read_committed consumer never sees a record of an aborted transaction.",
         "record of an aborted transaction was read",
-        "records of aborted transactions were read",
+        "times a record of an aborted transaction was read",
     ),
     "G1a": _m(
         "Aborted read (G1a)",
         "A record whose write certainly failed or was aborted is never read.",
         "record was read although its write was aborted",
-        "records were read although their writes were aborted",
+        "times a record was read although its write was aborted",
     ),
     "G1b": _m(
         "Intermediate read (G1b)",

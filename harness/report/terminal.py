@@ -287,7 +287,10 @@ def _anomalies(judged: Judged) -> Table:
         proof = Text(plain(first.get("why", "")))
         ops = first.get("ops")
         if isinstance(ops, list) and ops:
-            proof.append(f"\noperations {', '.join(str(one) for one in ops[:6])}", style="bright_black")
+            proof.append(
+                f"\noperation{'s' if len(ops) > 1 else ''} {', '.join(str(one) for one in ops[:6])}",
+                style="bright_black",
+            )
         if permitted := entry.get("permitted-by"):
             proof.append(f"\npermitted by {plain(permitted)}", style="yellow")
         table.add_row(plain(name), f"{int(entry.get('count', 1)):,}", proof)

@@ -8,6 +8,7 @@ from itertools import permutations
 import pytest
 
 from checkers.append import cycles
+from checkers.append.consistency import WEAKER
 from checkers.judge import judge
 from checkers.options import CheckOptions
 from checkers.verdict import Validity
@@ -171,6 +172,27 @@ def write_skews(pairs):
         events += [(0, "invoke", one), (1, "invoke", other), (0, "ok", one), (1, "ok", other)]
         events += [(2, "invoke", ring), (2, "ok", ring)]
     return told(*events)
+
+
+def test_a_cycle_of_real_time_beside_a_write_skew_rules_out_its_models_too():
+    one = [["r", "x", []], ["append", "y", 1], ["r", "z", [1]]]
+    other, late = [["r", "y", []], ["append", "x", 1]], [["append", "z", 1]]
+    skew = [(0, "invoke", one), (1, "invoke", other), (0, "ok", one), (1, "ok", other)]
+    judgement = judge(told(*skew, (2, "invoke", late), (2, "ok", late)), OPTIONS)
+    assert {anomaly.name for anomaly in judgement.anomalies} == {"G2-item", "G1c-realtime"}
+    assert judgement.models["not"] == ["repeatable-read", "strong-read-committed"]
+
+
+@pytest.mark.parametrize("seed", range(0, 400, 2))
+def test_the_models_ruled_out_are_those_that_are_found_broken_one_by_one(seed):
+    ops = history(seed, wrong=0.6)
+    out = judge(ops, OPTIONS).models
+    broken = {
+        model
+        for model in WEAKER
+        if judge(ops, CheckOptions(workload="list-append", consistency_model=model)).validity is Validity.INVALID
+    }
+    assert {*out["not"], *out["also-not"]} == broken
 
 
 def test_a_search_for_a_class_that_is_given_up_is_unknown(monkeypatch):

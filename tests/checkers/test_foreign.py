@@ -181,6 +181,25 @@ def only_a_nemesis(story):
     return story.add("nemesis", "invoke", "kill").add("nemesis", "info", "kill")
 
 
+@history("valid")
+def only_a_group_that_answers(story):
+    return story.op(1, "ok", "commit", [["x", 5]], group="g").op(2, "ok", "committed", [["x", 5]], group="g")
+
+
+@history("valid")
+def only_a_node_that_answers(story):
+    for end in (8, 10):
+        asked = {"api": "ListOffsets", "key": "x", "isolation": "read_uncommitted"}
+        answer = asked | {"hw": end, "epoch": 3, "leader": "n1"}
+        story.add("probe/n1", "invoke", "probe", asked).add("probe/n1", "ok", "probe", answer)
+    return story
+
+
+@history("valid")
+def undecided_send_turns_up_in_the_only_poll(story):
+    return story.op(0, "info", "send", [send("x", 1)]).polled((0, 1))
+
+
 @history({"empty-transaction-graph"})
 def a_single_invocation(story):
     return story.add(0, "invoke", "send", [["send", "x", 1]])

@@ -166,6 +166,15 @@ def test_value_sent_twice_is_unknown():
     assert "sent twice" in judgement.reasons[0]
 
 
+def test_unseen_counts_values():
+    story = Story()
+    story.ok(0, "send", [send("x", value, value) for value in range(4)])
+    story.ok(1, "poll", [poll(("x", [[0, 0]]))])
+    (unseen,) = judge(story.ops).anomalies
+    assert (unseen.name, unseen.count) == ("unseen", 3)
+    assert unseen.examples[0].why.startswith("3 acknowledged values were")
+
+
 def test_crashing_checker_is_unknown_and_hides_nothing(monkeypatch):
     def explode(case, findings):
         raise ZeroDivisionError("planted")

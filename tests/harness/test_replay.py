@@ -162,6 +162,22 @@ def test_a_replay_that_differs_says_so(failed, tmp_path, capsys):
     assert f"differs from the stored one from line {len(lines)} on" in capsys.readouterr().err
 
 
+def test_the_latest_run_is_held_against_itself_and_not_against_the_one_that_follows(failed, tmp_path, capsys):
+    shutil.copytree(failed, tmp_path / "run" / "20260101T000000.000")
+    (tmp_path / "latest").symlink_to(tmp_path / "run" / "20260101T000000.000")
+    history = tmp_path / "latest" / store.HISTORY
+    history.write_bytes(history.read_bytes() + b"\n")
+    assert guarded(["replay", str(tmp_path / "latest"), "--results", str(tmp_path), "--json"]) == 1
+    assert "the history differs from the stored one" in capsys.readouterr().err
+
+
+def test_the_latest_run_is_shrunk(failed, tmp_path):
+    shutil.copytree(failed, tmp_path / "run" / "20260101T000000.000")
+    (tmp_path / "latest").symlink_to(tmp_path / "run" / "20260101T000000.000")
+    assert guarded(["shrink", str(tmp_path / "latest"), "--results", str(tmp_path), "--budget", "1", "--json"]) == 1
+    assert store.read_json(tmp_path / "latest" / store.SCRIPT)["of"] == "20260101T000000.000"
+
+
 def test_what_no_setting_permits_is_shrunk_first_and_to_what_none_permits(failed):
     verdict = replay.Told(valid=False, anomalies={"unseen": {"permitted-by": "acks=1"}, "lost-write": {}})
     assert replay._target(verdict, None) == "lost-write"
