@@ -351,6 +351,8 @@ class Node:
                 return Answered(Api.SASL_AUTHENTICATE, frame(session.bare(bytes(payload))))
             opened = door.open_frame(payload, to_nodes=connection.to_nodes, image=lambda: self.broker.image)
             if session.principal is None:
+                session.tls(connection.certificate())
+            if session.principal is None:
                 self._only_about_itself(connection, opened)
         except WireError as error:
             self.log.warning("connection from %s closed: %s", connection.peer, error)
@@ -418,9 +420,6 @@ class Node:
     def _judge(self, authorizer: Authorizer, connection: Connection, message: WireRequest) -> Verdict:
         """Return what of the request whoever asks may have done."""
         session, image = connection.session, self.broker.image
-        certificate = connection.certificate()
-        if certificate:
-            session.tls(certificate)
         host = connection.host.removeprefix("/")
 
         def may(operation: Operation, kind: ResourceType, name: str | None) -> bool:

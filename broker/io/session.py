@@ -2,7 +2,7 @@
 
     needs SASL:  expected -> (SaslHandshake names a mechanism) -> started -> (SaslAuthenticate, once or twice) -> known
                  after SaslHandshake version 0 the frames that follow hold the mechanism's messages and nothing else
-    else:        known from the beginning: the subject of a TLS client's certificate, or User:ANONYMOUS
+    else:        known with the first request: the subject of a TLS client's certificate, or User:ANONYMOUS
 
 Until somebody is known only ApiVersions and the SASL requests are answered; anything else closes the connection. A
 failure is told once, without saying what was wrong, and the connection is closed after it. Who is known may begin
@@ -50,16 +50,16 @@ class Session:
         self._door, self._find = door, find
         self._mechanism: str | None = None
         self._scram: ScramServer | None = None
-        self.principal: str | None = None if door.mechanisms else ANONYMOUS
+        self.principal: str | None = None if door.mechanisms or door.tls is not None else ANONYMOUS
         self.is_refused = False
         """The connection is to be closed when what was said is sent."""
         self.is_bare = False
         """The next frame is a message of the mechanism, without a request around it."""
 
     def tls(self, certificate: Any) -> None:
-        """Take the certificate of a TLS client (`SSLSocket.getpeercert`), if it showed one that was checked."""
-        if certificate and not self._door.mechanisms:
-            self.principal = f"User:{_subject(certificate)}"
+        """Take the certificate of a TLS client (`SSLSocket.getpeercert`), empty unless one was checked."""
+        if not self._door.mechanisms:
+            self.principal = f"User:{_subject(certificate)}" if certificate else ANONYMOUS
 
     def handshake(self, message: SaslHandshakeRequest, version: int) -> SaslHandshakeResponse:
         """Take the mechanism that the client names. Who begins again does so with version 1 at the least."""
