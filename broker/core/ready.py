@@ -148,7 +148,8 @@ class Request(msgspec.Struct, frozen=True):
     """Event: a request arrived. `id` is the driver's; `client_id` and `host` name the sender to people.
 
     `version` of the API: in a few places it says which protocol the client speaks. `internal`: it came from another
-    node, on a connection where only nodes are let in. Buffers in the message are the driver's again after the step.
+    node, on a connection where only nodes are let in. `may_describe`: whether the sender may see the topic of that
+    name; None where everybody may. Buffers in the message are the driver's again after the step.
     """
 
     id: Any
@@ -157,6 +158,7 @@ class Request(msgspec.Struct, frozen=True):
     host: str = ""
     internal: bool = False
     version: int = 0
+    may_describe: Callable[[str], bool] | None = None
 
 
 class PeerReply(msgspec.Struct, frozen=True, gc=False):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from broker.core.group import group_admin, offset_delete
 from broker.core.group.consumer import describe as consumer_describe
 from broker.core.group.coordinator import TOPIC as GROUP_TOPIC
+from broker.core.group.members import Sender
 from broker.core.group.share import describe as share_describe
 from broker.core.quorum.follower import METADATA_TOPIC_ID
 from broker.core.ready import Event, PeerReply, Request
@@ -127,6 +128,10 @@ def at_once(broker: Broker) -> AtOnce:
     }
 
 
+def _sender(request: Request) -> Sender:
+    return Sender(request.client_id, request.host, request.may_describe)
+
+
 def later(broker: Broker) -> Later:
     """Return the requests that are answered when they can be: class -> (request, time)."""
 
@@ -144,8 +149,7 @@ def later(broker: Broker) -> Later:
         broker.transactions.handle(request.id, request.message, request.version, now_ms)
 
     def group(request: Request, now_ms: int) -> None:
-        sender = (request.client_id, request.host)
-        broker.groups.handle(request.id, request.message, request.version, sender, now_ms)
+        broker.groups.handle(request.id, request.message, request.version, _sender(request), now_ms)
 
     return {
         ProduceRequest: produce,
@@ -167,7 +171,7 @@ def later(broker: Broker) -> Later:
         ),
         DeleteGroupsRequest: lambda request, _: broker.delete_groups(request.id, request.message),
         ConsumerGroupHeartbeatRequest: lambda request, now_ms: broker.groups.beat(
-            request.id, request.message, (request.client_id, request.host), now_ms
+            request.id, request.message, _sender(request), now_ms
         ),
         JoinGroupRequest: group,
         SyncGroupRequest: group,
@@ -183,7 +187,7 @@ def _shares(broker: Broker) -> Later:
     offsets, shares = broker.groups.share_offsets, broker.shares
     return {
         ShareGroupHeartbeatRequest: lambda request, now_ms: broker.groups.beat_share(
-            request.id, request.message, (request.client_id, request.host), now_ms
+            request.id, request.message, _sender(request), now_ms
         ),
         ShareFetchRequest: shares.fetch,
         ShareAcknowledgeRequest: shares.acknowledge,

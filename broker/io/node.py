@@ -45,15 +45,14 @@ from broker.core.ready import (
     Truncate,
     Write,
 )
-from broker.core.security.access import judge
-from broker.core.security.acl import Authorizer, Operation, Question, ResourceType
-from broker.core.security.rules import Narrowed, Verdict
+from broker.core.security.rules import Narrowed
 from broker.core.share.sessions import CLOSE_EPOCH
 from broker.io import door, tokens, volume
 from broker.io.connection import Connection, Memory, Slot
 from broker.io.disk import Disk, ShortReadError, SyncJob
 from broker.io.door import Answered, Asked
 from broker.io.peers import Peers
+from broker.io.rights import Rights
 from broker.io.session import Session
 from broker.io.settings import Settings
 from broker.io.stream import Chunk, Listener
@@ -369,8 +368,9 @@ class Node:
         if type(message) in _ABOUT_WHO_ASKS:
             self._answer(slot, self._who(connection.session, message, asked.header.version))
             return
-        if self._security.authorizer is not None and not connection.to_nodes:
-            verdict = self._judge(self._security.authorizer, connection, message)
+        rights = self._rights(connection)
+        if rights is not None:
+            verdict = rights.judge(message)
             if isinstance(verdict, Narrowed):
                 message = verdict.message
                 slot.narrowed(verdict.finish)
@@ -392,7 +392,10 @@ class Node:
                 self._answer(slot, volume.told(answer))
                 return
         host, version = connection.host, asked.header.version
-        self.step(Request(slot, message, client_id, host, internal=connection.to_nodes, version=version))
+        internal, may_describe = connection.to_nodes, None if rights is None else rights.may_describe
+        self.step(
+            Request(slot, message, client_id, host, internal=internal, version=version, may_describe=may_describe)
+        )
 
     def _answer(self, slot: Slot, answer: Response) -> None:
         self._replies.append(Reply(slot, answer))
@@ -417,22 +420,14 @@ class Node:
             return session.authenticate(message)
         return tokens.refused(message, self._security.clients, session.principal)
 
-    def _judge(self, authorizer: Authorizer, connection: Connection, message: WireRequest) -> Verdict:
-        """Return what of the request whoever asks may have done."""
-        session, image = connection.session, self.broker.image
-        host = connection.host.removeprefix("/")
-
-        def may(operation: Operation, kind: ResourceType, name: str | None) -> bool:
-            question = Question(session.principal or "", host, operation, kind, name)
-            return authorizer.allows(image.acls, image.acls_version, question)
-
-        def name_of(topic: bytes | str) -> str:
-            if isinstance(topic, str):  # see `NameOf`
-                return topic if topic in image.topic_ids or not self.settings.core.auto_create_topics else ""
-            known = image.topics.get(topic.hex())
-            return "" if known is None else known.name
-
-        return judge(message, may, name_of)
+    def _rights(self, connection: Connection) -> Rights | None:
+        """Return what whoever asks may do, None for everything."""
+        authorizer = None if connection.to_nodes else self._security.authorizer
+        if authorizer is None:
+            return None
+        principal, host = connection.session.principal or "", connection.host.removeprefix("/")
+        creates = self.settings.core.auto_create_topics
+        return Rights(authorizer, self.broker.image, principal, host, creates=creates)
 
     def _refuse(self, slot: Slot, asked: Asked, refusal: Code | Response) -> None:
         """Answer with a refusal; none of a request is done. Who wants no answer hears it by the connection's end."""

@@ -29,6 +29,7 @@ class Network:
         self.nodes = {}
         self.cuts = set()
         self.client_replies = {}
+        self.may_describe = None  # which topics clients may see; None: all
         self.acks = {}
         self._incarnation = dict.fromkeys(node_ids, 0)
         self._queue = []
@@ -90,7 +91,10 @@ class Network:
         """Send a client's request; the answer appears in `client_replies` under the returned id."""
         request_id = ("client", next(self._order))
         self.later(
-            self.rng.randrange(3), lambda: self.deliver(node, Request(request_id, message, client, version=version))
+            self.rng.randrange(3),
+            lambda: self.deliver(
+                node, Request(request_id, message, client, version=version, may_describe=self.may_describe)
+            ),
         )
         return request_id
 

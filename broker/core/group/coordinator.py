@@ -28,6 +28,7 @@ from broker.core.group.expiry import Expiry
 from broker.core.group.group import Group, State
 from broker.core.group.group_records import GroupKey, encode_group, encode_key
 from broker.core.group.group_shard import GroupShard
+from broker.core.group.members import Sender
 from broker.core.group.share.group import ShareGroup
 from broker.core.group.share.heartbeats import ShareHeartbeats
 from broker.core.group.share.offsets import ShareOffsets
@@ -234,7 +235,7 @@ class GroupCoordinator:
 
     # Membership.
 
-    def handle(self, request_id: object, message: Any, version: int, sender: tuple[str, str], now_ms: int) -> None:
+    def handle(self, request_id: object, message: Any, version: int, sender: Sender, now_ms: int) -> None:
         """Answer a member's request, now or when its generation is complete; `sender` is its client id and host."""
         self._now_ms = now_ms
         try:
@@ -242,21 +243,17 @@ class GroupCoordinator:
         except Refused as refused:
             self.answer(request_id, _refusal(message, refused.code))
 
-    def beat(
-        self, request_id: object, message: ConsumerGroupHeartbeatRequest, sender: tuple[str, str], now_ms: int
-    ) -> None:
+    def beat(self, request_id: object, message: ConsumerGroupHeartbeatRequest, sender: Sender, now_ms: int) -> None:
         """Answer a member of a consumer group."""
         self._now_ms = now_ms
         self.heartbeats.handle(request_id, message, sender, now_ms)
 
-    def beat_share(
-        self, request_id: object, message: ShareGroupHeartbeatRequest, sender: tuple[str, str], now_ms: int
-    ) -> None:
+    def beat_share(self, request_id: object, message: ShareGroupHeartbeatRequest, sender: Sender, now_ms: int) -> None:
         """Answer a member of a share group."""
         self._now_ms = now_ms
         self.share_heartbeats.handle(request_id, message, sender, now_ms)
 
-    def _handle(self, request_id: object, message: Any, version: int, sender: tuple[str, str]) -> None:
+    def _handle(self, request_id: object, message: Any, version: int, sender: Sender) -> None:
         now_ms = self._now_ms
         shard = self.shard(message.group_id, may_be_empty=isinstance(message, OffsetCommitRequest))
         if message.group_id in shard.shares:
@@ -296,7 +293,7 @@ class GroupCoordinator:
         return True
 
     def _handle_classic(
-        self, request_id: object, message: Any, version: int, sender: tuple[str, str], shard: GroupShard
+        self, request_id: object, message: Any, version: int, sender: Sender, shard: GroupShard
     ) -> None:
         """Answer a classic member of a consumer group."""
         now_ms = self._now_ms

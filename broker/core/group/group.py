@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from broker.core.errors import Code, Refused
-from broker.core.group.members import Member
+from broker.core.group.members import Member, Sender
 from broker.wire.messages.join_group import JoinGroupRequest, JoinGroupResponse, JoinGroupResponseMember
 from broker.wire.messages.sync_group import SyncGroupRequest, SyncGroupResponse
 
@@ -90,9 +90,7 @@ class Group:
 
     # Joining.
 
-    def join(
-        self, request_id: object, ask: JoinGroupRequest, sender: tuple[str, str], now_ms: int, *, needs_id: bool
-    ) -> None:
+    def join(self, request_id: object, ask: JoinGroupRequest, sender: Sender, now_ms: int, *, needs_id: bool) -> None:
         """Let a member in, or into the next generation. Raise Refused. `needs_id`: a new member must come twice."""
         protocols = tuple((protocol.name, protocol.metadata) for protocol in ask.protocols)
         self._check_protocols(ask, protocols)
@@ -137,10 +135,10 @@ class Group:
             raise Refused(Code.FENCED_INSTANCE_ID, f"another member is instance {instance_id!r} now")
 
     def _join_new(
-        self, request_id: object, ask: JoinGroupRequest, sender: tuple[str, str], now_ms: int, *, needs_id: bool
+        self, request_id: object, ask: JoinGroupRequest, sender: Sender, now_ms: int, *, needs_id: bool
     ) -> None:
         instance_id = ask.group_instance_id
-        member_id = f"{instance_id or sender[0]}-{self._new_id()}"
+        member_id = f"{instance_id or sender.client_id}-{self._new_id()}"
         if instance_id is not None and instance_id in self.statics:
             self._replace(request_id, member_id, ask, now_ms)
         elif instance_id is None and needs_id:
@@ -149,14 +147,12 @@ class Group:
         else:
             self._add(request_id, member_id, ask, sender, now_ms)
 
-    def _add(
-        self, request_id: object, member_id: str, ask: JoinGroupRequest, sender: tuple[str, str], now_ms: int
-    ) -> None:
+    def _add(self, request_id: object, member_id: str, ask: JoinGroupRequest, sender: Sender, now_ms: int) -> None:
         member = Member(
             id=member_id,
             instance_id=ask.group_instance_id,
-            client_id=sender[0],
-            host=sender[1],
+            client_id=sender.client_id,
+            host=sender.host,
             rebalance_timeout_ms=0,
             session_timeout_ms=0,
             protocols=(),

@@ -1,8 +1,22 @@
-"""A member of a classic group."""
+"""A member of a classic group, and who sends a member's request."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import msgspec
+
+MayDescribe = Callable[[str], bool] | None
+"""Whether whoever asks may describe the topic of that name; None: everybody may."""
+
+
+class Sender(NamedTuple):
+    """Whose request it is."""
+
+    client_id: str
+    host: str
+    may_describe: MayDescribe = None
 
 
 class Member(msgspec.Struct, kw_only=True):

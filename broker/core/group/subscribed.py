@@ -21,7 +21,11 @@ def subscribed(coordinator: GroupCoordinator, shard: GroupShard, name: str) -> s
     consumers, group = shard.consumers.get(name), shard.groups.get(name)
     if consumers is not None:
         topics, to_ids = coordinator.image().topics, coordinator.heartbeats.subscriptions.topics
-        return {topics[topic_id].name for member in consumers.members.values() for topic_id in to_ids(member)}
+        return {
+            topics[topic_id].name
+            for member in consumers.members.values()
+            for topic_id in to_ids(member, consumers.resolved)
+        }
     if group is None or group.state is State.EMPTY:
         return set()
     if group.protocol_type != "consumer":

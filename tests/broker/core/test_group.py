@@ -19,6 +19,7 @@ from broker.core.group.group_records import (
     encode_key,
     encode_offset,
 )
+from broker.core.group.members import Sender
 from broker.wire.messages.join_group import JoinGroupRequest, JoinGroupRequestProtocol
 from broker.wire.messages.sync_group import SyncGroupRequest, SyncGroupRequestAssignment
 
@@ -55,7 +56,7 @@ class Bench:
             protocol_type=kind,
             protocols=tuple(JoinGroupRequestProtocol(name=name, metadata=name.encode()) for name in protocols),
         )
-        self.group.join(request, asked, ("client", "host"), now, needs_id=needs_id)
+        self.group.join(request, asked, Sender("client", "host"), now, needs_id=needs_id)
         return request
 
     def sync(self, member, generation, now=0, assignments=(), instance=None):

@@ -6,7 +6,7 @@ import pytest
 
 from broker.core.errors import Code, Refused
 from broker.core.group.consumer.records import Subscription
-from broker.core.group.consumer.subscriptions import Subscriptions, check_pattern
+from broker.core.group.consumer.subscriptions import Resolved, Subscriptions, check_pattern
 from broker.core.metadata.image import Image
 from broker.core.metadata.records import TopicCreated
 
@@ -18,8 +18,9 @@ def matched(pattern, *names):
     image = Image()
     for name in names:
         image.apply(TopicCreated(topic_id=f"id-{name}", name=name))
-    member = Subscription(topics=(), regex=pattern)
-    return [one.removeprefix("id-") for one in Subscriptions(lambda: image).topics(member)]
+    member, subscriptions, known = Subscription(regex=pattern), Subscriptions(lambda: image), Resolved()
+    subscriptions.resolve(known, {"member": member}, None)
+    return [one.removeprefix("id-") for one in subscriptions.topics(member, known)]
 
 
 def test_a_pattern_matches_whole_names():

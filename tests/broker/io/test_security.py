@@ -323,6 +323,22 @@ def test_who_has_not_said_who_it_is_hears_nothing(node):
         assert connection.recv(1) == b""
 
 
+def test_a_pattern_brings_the_topics_that_may_be_described(node):
+    admin, own = AdminClient(client(node)), {"group.id": "alice-pattern", "group.protocol": "consumer"}
+
+    def given():
+        (group,) = wait(admin.describe_consumer_groups(["alice-pattern"], request_timeout=WITHIN_S))
+        return {place.topic for member in group.members for place in member.assignment.topic_partitions}
+
+    consumer = Consumer({**client(node, **ALICE), **own})
+    try:
+        consumer.subscribe(["^(open|shut)"])
+        until(lambda: consumer.poll(0.1) is None and consumer.assignment())
+        assert given() == {"open"}
+    finally:
+        consumer.close()
+
+
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory):
     return Authority(tmp_path_factory.mktemp("authority"))

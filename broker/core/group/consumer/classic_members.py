@@ -17,7 +17,7 @@ from broker.core.group.consumer.reconcile import Current, MemberState
 from broker.core.group.consumer.records import CURRENT, Change
 from broker.core.group.consumer_protocol import read_subscription
 from broker.core.group.group_shard import GroupShard
-from broker.core.group.members import Member
+from broker.core.group.members import Member, Sender
 from broker.wire.messages.heartbeat import HeartbeatRequest, HeartbeatResponse
 from broker.wire.messages.join_group import JoinGroupRequest, JoinGroupResponse
 from broker.wire.messages.leave_group import LeaveGroupRequest, LeaveGroupResponse, MemberIdentity, MemberResponse
@@ -38,7 +38,7 @@ class ClassicMembers:
         request_id: object,
         shard: GroupShard,
         ask: JoinGroupRequest,
-        sender: tuple[str, str],
+        sender: Sender,
         now_ms: int,
         *,
         needs_id: bool,
@@ -47,7 +47,7 @@ class ClassicMembers:
         group = shard.consumers[ask.group_id]
         if ask.protocol_type != CONSUMERS or not ask.protocols:
             raise Refused(Code.INCONSISTENT_GROUP_PROTOCOL, f"{group.name!r} is a group of consumers")
-        member_id = ask.member_id or f"{ask.group_instance_id or sender[0]}-{self._coordinator.new_id()}"
+        member_id = ask.member_id or f"{ask.group_instance_id or sender.client_id}-{self._coordinator.new_id()}"
         if not ask.member_id and ask.group_instance_id is None and needs_id:
             answer = JoinGroupResponse(error_code=Code.MEMBER_ID_REQUIRED, member_id=member_id)
             self._coordinator.answer(request_id, answer)
@@ -59,7 +59,9 @@ class ClassicMembers:
         told = read_subscription(member.protocols[0][1])
         owned = to_places(self._coordinator.image(), told.owned)
         before = view.current.get(member_id) or Current()
-        changes += self._coordinator.heartbeats.advance(group, view, (member_id, subscription(member)), owned)
+        changes += self._coordinator.heartbeats.advance(
+            group, view, (member_id, subscription(member)), owned, may_describe=sender.may_describe
+        )
         after = next((v for k, v in changes if k.kind == CURRENT and isinstance(v, Current)), before)
 
         def done(code: Code) -> None:
@@ -179,13 +181,13 @@ class ClassicMembers:
         group.sessions[member_id] = now_ms + member.classic.session_timeout_ms
 
 
-def _member(ask: JoinGroupRequest, member_id: str, sender: tuple[str, str]) -> Member:
+def _member(ask: JoinGroupRequest, member_id: str, sender: Sender) -> Member:
     timeout_ms = ask.rebalance_timeout_ms if ask.rebalance_timeout_ms >= 0 else ask.session_timeout_ms
     return Member(
         id=member_id,
         instance_id=ask.group_instance_id,
-        client_id=sender[0],
-        host=sender[1],
+        client_id=sender.client_id,
+        host=sender.host,
         rebalance_timeout_ms=timeout_ms,
         session_timeout_ms=ask.session_timeout_ms,
         protocols=tuple((protocol.name, protocol.metadata) for protocol in ask.protocols),

@@ -33,6 +33,7 @@ from broker.core.group.consumer.records import (
     Key,
     Subscription,
 )
+from broker.core.group.consumer.subscriptions import Resolved
 
 LEFT_FOR_A_WHILE = -2
 """The epoch of a static member that is away and will be back."""
@@ -76,6 +77,8 @@ class ConsumerGroup:
         self.revocations: dict[str, int] = {}
         """Until when a member must have given up what it has to."""
         self.due_ms = 1 << 62
+        self.resolved = Resolved()
+        """What the members' patterns mean; another coordinator finds it anew."""
 
     @property
     def state(self) -> GroupState:

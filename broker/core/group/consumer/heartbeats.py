@@ -24,8 +24,9 @@ from broker.core.group.consumer.group import LEFT_FOR_A_WHILE, ConsumerGroup, Vi
 from broker.core.group.consumer.places import Places, by_topic, sort
 from broker.core.group.consumer.reconcile import Current, Reconciler
 from broker.core.group.consumer.records import CURRENT, GROUP, MEMBER, Change, GroupEpoch, Key, Subscription
-from broker.core.group.consumer.subscriptions import Subscriptions, check_pattern, topics_hash
+from broker.core.group.consumer.subscriptions import Resolved, Subscriptions, check_pattern, topics_hash
 from broker.core.group.group_shard import GroupShard
+from broker.core.group.members import MayDescribe, Sender
 from broker.wire.messages.consumer_group_heartbeat import (
     Assignment,
     ConsumerGroupHeartbeatRequest,
@@ -49,9 +50,7 @@ class Heartbeats:
         self.subscriptions = Subscriptions(coordinator.image)
         self.reconciler = Reconciler()
 
-    def handle(
-        self, request_id: object, ask: ConsumerGroupHeartbeatRequest, sender: tuple[str, str], now_ms: int
-    ) -> None:
+    def handle(self, request_id: object, ask: ConsumerGroupHeartbeatRequest, sender: Sender, now_ms: int) -> None:
         """Answer a member."""
         try:
             _check(ask)
@@ -71,7 +70,7 @@ class Heartbeats:
         request_id: object,
         shard: GroupShard,
         ask: ConsumerGroupHeartbeatRequest,
-        sender: tuple[str, str],
+        sender: Sender,
         now_ms: int,
     ) -> None:
         group, changes, replaces = self._group(shard, ask)
@@ -84,7 +83,9 @@ class Heartbeats:
             self._check_new(group, member_id, ask)
         else:
             _check_epoch(before, ask, owned)
-        steps = self.advance(group, view, (member_id, _merged(old, ask, sender)), owned)
+        steps = self.advance(
+            group, view, (member_id, _merged(old, ask, sender)), owned, may_describe=sender.may_describe
+        )
         changes += steps
         after = next((v for k, v in steps if k.kind == CURRENT and isinstance(v, Current)), before)
         full = ask.member_epoch == JOIN or _is_full(ask)
@@ -143,21 +144,28 @@ class Heartbeats:
         raise Refused(Code.FENCED_INSTANCE_ID, f"another member is instance {ask.instance_id!r} now")
 
     def advance(
-        self, group: ConsumerGroup, view: View, member: tuple[str, Subscription], owned: Places | None
+        self,
+        group: ConsumerGroup,
+        view: View,
+        member: tuple[str, Subscription],
+        owned: Places | None,
+        *,
+        may_describe: MayDescribe,
     ) -> list[Change]:
         """Return the records of a heartbeat: the member, the group's epoch, the target, the member's next step."""
         member_id, new = member
         old, members, changes = view.members.get(member_id), {**view.members, member_id: new}, list[Change]()
         if group.members.get(member_id) != new:
             changes.append((Key(MEMBER, group.name, member_id), new))
-        counts = self.subscriptions.counts(members)
+        self.subscriptions.resolve(group.resolved, members, may_describe)
+        counts = self.subscriptions.counts(members, group.resolved)
         known, epoch = topics_hash(counts), group.epoch
         if old is None or _subscribes_otherwise(old, new) or known != group.topics_hash:
             epoch += 1
             changes.append((Key(GROUP, group.name), GroupEpoch(epoch, known)))
         target_epoch, target = group.target_epoch, view.target.get(member_id, ())
         if epoch > group.target_epoch:
-            found = self._assign(members, counts, view)
+            found = self._assign(members, counts, view, group.resolved)
             changes += group.retarget(epoch, found)
             target_epoch, target = epoch, found[member_id]
         before = view.current.get(member_id) or Current()
@@ -166,7 +174,9 @@ class Heartbeats:
             changes.append((Key(CURRENT, group.name, member_id), after))
         return changes
 
-    def _assign(self, members: dict[str, Subscription], counts: dict[str, int], view: View) -> dict[str, Places]:
+    def _assign(
+        self, members: dict[str, Subscription], counts: dict[str, int], view: View, resolved: Resolved
+    ) -> dict[str, Places]:
         """Compute the target assignment with the assignor that most members want."""
         votes: dict[str, int] = {}
         for member in members.values():
@@ -174,7 +184,9 @@ class Heartbeats:
                 votes[member.assignor] = votes.get(member.assignor, 0) + 1
         name = max(votes, key=lambda one: votes[one]) if votes else next(iter(ASSIGNORS))
         wishes = {
-            member_id: Wish(self.subscriptions.topics(value), view.target.get(member_id, ()), value.instance_id)
+            member_id: Wish(
+                self.subscriptions.topics(value, resolved), view.target.get(member_id, ()), value.instance_id
+            )
             for member_id, value in members.items()
         }
         return ASSIGNORS[name](wishes, counts)
@@ -287,15 +299,15 @@ def _is_full(ask: ConsumerGroupHeartbeatRequest) -> bool:
     return ask.rebalance_timeout_ms >= 0 and subscribes and ask.topic_partitions is not None
 
 
-def _merged(old: Subscription | None, ask: ConsumerGroupHeartbeatRequest, sender: tuple[str, str]) -> Subscription:
+def _merged(old: Subscription | None, ask: ConsumerGroupHeartbeatRequest, sender: Sender) -> Subscription:
     """Return the member as it is now; null means unchanged."""
     was = old or Subscription()
     names, regex = ask.subscribed_topic_names, ask.subscribed_topic_regex
     return Subscription(
         instance_id=was.instance_id if ask.instance_id is None else ask.instance_id,
         rack_id=was.rack_id if ask.rack_id is None else ask.rack_id,
-        client_id=sender[0],
-        host=sender[1],
+        client_id=sender.client_id,
+        host=sender.host,
         topics=was.topics if names is None else tuple(sorted(set(names))),
         regex=was.regex if regex is None else (regex or None),
         rebalance_timeout_ms=was.rebalance_timeout_ms if ask.rebalance_timeout_ms < 0 else ask.rebalance_timeout_ms,

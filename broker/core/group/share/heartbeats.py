@@ -21,6 +21,7 @@ from broker.core.group.consumer.places import Place, Places, by_topic
 from broker.core.group.consumer.records import GroupEpoch, Key
 from broker.core.group.consumer.subscriptions import topics_hash
 from broker.core.group.group_shard import GroupShard
+from broker.core.group.members import Sender
 from broker.core.group.share.assignor import simple
 from broker.core.group.share.group import ShareGroup
 from broker.core.group.share.records import CURRENT, GROUP, MEMBER, TARGET, TARGET_EPOCH, ShareChange, ShareMember
@@ -47,7 +48,7 @@ class ShareHeartbeats:
     def __init__(self, config: BrokerConfig, coordinator: GroupCoordinator) -> None:
         self._config, self._coordinator = config, coordinator
 
-    def handle(self, request_id: object, ask: ShareGroupHeartbeatRequest, sender: tuple[str, str], now_ms: int) -> None:
+    def handle(self, request_id: object, ask: ShareGroupHeartbeatRequest, sender: Sender, now_ms: int) -> None:
         """Answer a member."""
         try:
             _check(ask)
@@ -65,7 +66,7 @@ class ShareHeartbeats:
         request_id: object,
         shard: GroupShard,
         ask: ShareGroupHeartbeatRequest,
-        sender: tuple[str, str],
+        sender: Sender,
         now_ms: int,
     ) -> None:
         group, member_id = self.group(shard, ask.group_id, makes=ask.member_epoch == JOIN), ask.member_id
@@ -252,14 +253,14 @@ def _check(ask: ShareGroupHeartbeatRequest) -> None:
             raise Refused(Code.INVALID_REQUEST, why)
 
 
-def _merged(old: ShareMember | None, ask: ShareGroupHeartbeatRequest, sender: tuple[str, str]) -> ShareMember:
+def _merged(old: ShareMember | None, ask: ShareGroupHeartbeatRequest, sender: Sender) -> ShareMember:
     """Return the member as it is now; null means unchanged."""
     was = old or ShareMember()
     names = ask.subscribed_topic_names
     return ShareMember(
         rack_id=was.rack_id if ask.rack_id is None else ask.rack_id,
-        client_id=sender[0],
-        host=sender[1],
+        client_id=sender.client_id,
+        host=sender.host,
         topics=was.topics if names is None else tuple(sorted(set(names))),
     )
 
