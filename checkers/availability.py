@@ -216,7 +216,8 @@ def _window_progress(case: Case, findings: Findings, name: str, windows: list[Fa
     for kind in _progress_kinds(case) if spans else ():
         done = _ok_times(case, kind)
         if not any(((done >= begin) & (done <= end)).any() for begin, end in spans):
-            findings.vacuous.append(f"No {kind} succeeded inside any of the {len(spans)} windows of {name}.")
+            where = f"any of the {len(spans)} windows" if len(spans) > 1 else "the only window"
+            findings.vacuous.append(f"No {kind} succeeded inside {where} of {name}.")
 
 
 def _fault(case: Case, fault: Fault) -> dict[str, Any]:

@@ -9,6 +9,7 @@ them, so that `--help` and small checks are quick.
 from __future__ import annotations
 
 import errno
+import io
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -398,6 +399,9 @@ def history_convert(
 
 def main() -> None:
     """Run the command line; see the module's text for the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that can't show a sign shows another, and loses no verdict
     sys.exit(guarded(sys.argv[1:]))
 
 

@@ -98,7 +98,7 @@ def attempt(scenario: Scenario, results: Path) -> Attempt:
         virtual_s=view.time_ns / 1e9,
         cpu_s=time.process_time() - began_s,
         folder=str(done.folder) if keep else "",
-        why="; ".join(verdict["reasons"]),
+        why=" ".join(verdict["reasons"]),
     )
 
 

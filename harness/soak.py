@@ -105,7 +105,7 @@ def _one(scenario: Scenario, perform: Callable[[Scenario, Path], Run], folder: P
         verdict = run.judgement.verdict_json()
         valid, where = verdict["valid"], str(run.folder.relative_to(folder.resolve()))
         status = of_verdict(verdict["valid"])
-        why = ", ".join(verdict["anomalies"]) or "; ".join(verdict["reasons"])
+        why = ", ".join(verdict["anomalies"]) or " ".join(verdict["reasons"])
     except ClusterError as error:
         status, why = BROKEN, str(error)
     return Row(

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from broker.core import topic_settings
+
 TIMES = {
     "broker.session.timeout.ms": "session_timeout_ms",
     "broker.heartbeat.interval.ms": "heartbeat_interval_ms",
@@ -69,3 +71,21 @@ SWITCHES = {
     "auto.leader.rebalance.enable": "auto_leader_rebalance",
     "group.share.enable": "share_enable",
 }
+WITHOUT_EFFECT = frozenset(
+    {
+        "background.threads",
+        "log.cleaner.dedupe.buffer.size",
+        "log.cleaner.threads",
+        "num.io.threads",
+        "num.network.threads",
+        "num.recovery.threads.per.data.dir",
+        "num.replica.fetchers",
+        "socket.receive.buffer.bytes",
+        "socket.send.buffer.bytes",
+        "transaction.remove.expired.transaction.cleanup.interval.ms",
+    }
+)
+"""Whole numbers that Kafka knows and that mean nothing here; a value that is none is refused all the same."""
+_OF_TOPICS = frozenset(topic_settings.BROKER_NAMES.get(name, name) for name in topic_settings.DEFAULTS)
+KNOWN = frozenset({*TIMES, *SIZES, *CHOICES, *SWITCHES}) | WITHOUT_EFFECT | _OF_TOPICS
+"""Properties that a node knows, whatever drives it; one with another name would have no effect."""

@@ -28,9 +28,9 @@ from pathlib import Path
 from typing import Any
 
 from broker.bugs.registry import BUGS
-from broker.core.config import BROKER_NAMES, TOPIC_DEFAULTS, BrokerConfig
+from broker.core.config import BrokerConfig
 from broker.core.metadata.records import Endpoint
-from broker.core.node_settings import CHOICES, SIZES, SWITCHES, TIMES
+from broker.core.node_settings import CHOICES, KNOWN, SIZES, SWITCHES, TIMES, WITHOUT_EFFECT
 from broker.io.properties import Properties, SettingsError, address_of, parse
 from broker.io.security import OPEN, Security, is_known, security
 from broker.wire.frame import MAX_FRAME_BYTES
@@ -51,21 +51,6 @@ MAY_BE_ZERO = frozenset(
         "offset.metadata.max.bytes",
     }
 )
-WITHOUT_EFFECT = frozenset(
-    {
-        "background.threads",
-        "log.cleaner.dedupe.buffer.size",
-        "log.cleaner.threads",
-        "num.io.threads",
-        "num.network.threads",
-        "num.recovery.threads.per.data.dir",
-        "num.replica.fetchers",
-        "socket.receive.buffer.bytes",
-        "socket.send.buffer.bytes",
-        "transaction.remove.expired.transaction.cleanup.interval.ms",
-    }
-)
-"""Whole numbers that Kafka knows and that mean nothing here; a value that is none is refused all the same."""
 _TEXTS = frozenset(
     {
         BUG,
@@ -281,8 +266,7 @@ def _limits(given: Properties) -> Limits:
 
 
 def _unknown(values: Mapping[str, str]) -> tuple[str, ...]:
-    topics = {BROKER_NAMES.get(name, name) for name in TOPIC_DEFAULTS}
-    known = {*TIMES, *SIZES, *SWITCHES, *CHOICES, *WITHOUT_EFFECT, *_TEXTS, *_NUMBERS, *topics}
+    known = KNOWN | _TEXTS | _NUMBERS
     return tuple(
         name for name in sorted(values) if name not in known and not name.startswith(PEER_PREFIX) and not is_known(name)
     )

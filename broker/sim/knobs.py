@@ -51,6 +51,11 @@ def refuse_unknown(properties: Mapping[str, str]) -> None:
             raise ValueError(f"{name}: there is no such knob; there are {', '.join(sorted(NAMES))}")
 
 
+def ineffective(properties: Mapping[str, str]) -> list[str]:
+    """Return the properties, other than knobs, that a node does not know."""
+    return [name for name in properties if not name.startswith(PREFIX) and name not in node_settings.KNOWN]
+
+
 def fields(properties: Mapping[str, str]) -> dict[str, Any]:
     """Return the fields of BrokerConfig that Kafka's properties set. Raises ValueError naming a value that is none."""
     found: dict[str, Any] = {}

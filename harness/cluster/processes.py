@@ -8,6 +8,7 @@ between two nodes can be cut while both live and serve.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ from harness.cluster.properties import (
     Member,
     node_properties,
     plan,
+    refuse_ineffective,
     refuse_owned,
     render,
 )
@@ -46,6 +48,7 @@ _READY_POLL_S: Final = 0.02
 """A look takes a few milliseconds; the whole start is less than a second."""
 _NO_BYTECODE: Final = "PYTHONDONTWRITEBYTECODE"
 _LOG: Final = "server.log"
+_INEFFECTIVE: Final = re.compile(r"the property (\S+) has no effect here")
 
 TIMINGS: Final = {
     # A new leader within a second of a kill: the session, an election, and the client's own retry.
@@ -117,6 +120,13 @@ class EmbeddedCluster(LocalCluster[Handles]):
             poll_s=_READY_POLL_S,
         )
         self._was_ready = True
+        self._refuse_ineffective()
+
+    def _refuse_ineffective(self) -> None:
+        """Raise UsageError for a broker setting of the user's that the nodes say they don't know."""
+        name = next(iter(self._members))
+        said = _INEFFECTIVE.findall((self._folder_of(name) / _LOG).read_text(errors="replace"))
+        refuse_ineffective([key for key in said if key in self._handles.broker_config])
 
     def _port(self, member: Member) -> int:
         own = self._handles.ports[member.name]

@@ -167,6 +167,12 @@ def refuse_owned(overrides: Mapping[str, str]) -> None:
         raise UsageError(f"--broker-config can't set {', '.join(owned)}: the cluster sets it itself")
 
 
+def refuse_ineffective(names: Sequence[str]) -> None:
+    """Raise UsageError for a setting of the user's that our own broker does not know: who believes it is deceived."""
+    for name in names:
+        raise UsageError(f"--broker-config {name}: our own broker has no such property, it would have no effect")
+
+
 def render(properties: Mapping[str, str]) -> str:
     """Return the text of a .properties file (java.util.Properties: ISO 8859-1, backslash escapes)."""
     return "".join(f"{_escape(key, key=True)}={_escape(value)}\n" for key, value in sorted(properties.items()))

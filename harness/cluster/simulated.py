@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
 from broker.bugs import planting
-from broker.sim import network
+from broker.sim import knobs, network
 from broker.sim.client.config import ClientConfig
 from broker.sim.client.contact import Contact
 from broker.sim.client.errors import ClientError
@@ -29,7 +29,7 @@ from harness.cluster import processes as embedded
 from harness.cluster.api import CLIENTS, ClusterError, ClusterSpec, Node, UsageError
 from harness.cluster.observer import ClusterObserver
 from harness.cluster.probe import Api, Probe, ProbeError, Request
-from harness.cluster.properties import cluster_properties, plan, refuse_owned
+from harness.cluster.properties import cluster_properties, plan, refuse_ineffective, refuse_owned
 from harness.generator import SECOND_NS
 
 T = TypeVar("T")
@@ -63,6 +63,7 @@ class SimulatedCluster:
     def __init__(self, spec: ClusterSpec) -> None:
         """Make the world of the spec's seed; nothing runs yet. Raises UsageError."""
         refuse_owned(spec.broker_config)
+        refuse_ineffective(knobs.ineffective(spec.broker_config))
         if spec.controllers:
             raise UsageError("simulated nodes have combined roles: leave the number of controllers at 0")
         self.name = spec.name

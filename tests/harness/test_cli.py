@@ -190,6 +190,23 @@ def test_a_scenario_with_a_broken_setting_is_named(tmp_path, capsys):
     assert "scenario.json: retention.ms=abc" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("cluster", ["embedded", "simulated"])
+def test_a_broker_setting_without_effect_is_refused_before_anything_is_judged_by_it(cluster, tmp_path, capsys):
+    asked = ["--broker-config", "unclean.leader.election.enabel=true", "--time-limit", "1", "--results", str(tmp_path)]
+    assert guarded(["run", "--cluster", cluster, *asked]) == 254
+    line = capsys.readouterr().err
+    assert "--broker-config unclean.leader.election.enabel: our own broker has no such property" in line
+    assert line.count("\n") == 1
+
+
+def test_a_terminal_without_unicode_loses_no_verdict(tmp_path):
+    call = [sys.executable, "-m", "harness.cli", "check", written(tmp_path / "h.jsonl", LOST)]
+    plain = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(call, env=plain, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "? INVALID  1 acknowledged record is gone" in done.stdout
+
+
 def test_a_full_disk_is_told_as_what_it_is(monkeypatch, capsys):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device", "results/x/history.jsonl")
