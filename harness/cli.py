@@ -401,7 +401,7 @@ def main() -> None:
     """Run the command line; see the module's text for the exit status."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that can't show a sign shows another, and loses no verdict
+            stream.reconfigure(errors="replace")  # where a sign can't be shown, no verdict is lost for it
     sys.exit(guarded(sys.argv[1:]))
 
 
