@@ -1,7 +1,8 @@
 """How this node follows: one incremental fetch on its way per leader, for all partitions that this leader leads.
 
 A partition is fetched while its metadata names another node as leader. An answer counts only if the partition still
-follows that leader in that epoch and its log still ends where the fetch began; anything else is a late answer. A
+follows that leader in that epoch, its log still ends where the fetch began, and no later request has named it anew (its
+log may have been cut meanwhile, and in a third epoch the same node may lead); anything else is a late answer. A
 refused partition rests for a moment: usually newer metadata are on their way here or there. A follower that is out of
 range (its log may start past the end of a leader that was elected uncleanly), or that lacks what a compacted leader has
 forgotten, starts anew at the leader's log start. Kafka:
@@ -22,7 +23,6 @@ from broker.core.replication.replica import Key, Replica
 from broker.core.replication.replicas import Replicas
 from broker.core.replication.sessions import FULL_EPOCH
 from broker.core.throttled import NOBODY
-from broker.wire import batch
 from broker.wire.batch import CorruptBatchError
 from broker.wire.messages.fetch import (
     FetchPartition,
@@ -43,7 +43,18 @@ MAX_FLIGHTS = 2
 class Tail:
     """One leader whom this node follows, and the session with it."""
 
-    __slots__ = ("asked", "changed", "flights", "forgotten", "leader", "new", "next_epoch", "partitions", "session_id")
+    __slots__ = (
+        "asked",
+        "changed",
+        "flights",
+        "forgotten",
+        "leader",
+        "named_in",
+        "new",
+        "next_epoch",
+        "partitions",
+        "session_id",
+    )
 
     def __init__(self, leader: int) -> None:
         self.leader = leader
@@ -52,14 +63,16 @@ class Tail:
         """What the next request must name."""
         self.new = False
         """Whether something among them is not being fetched at all."""
-        self.flights: dict[int, None] = {}
-        """Tokens of the requests of the present session that are on their way."""
+        self.flights: dict[int, int] = {}
+        """Tokens of the requests of the present session that are on their way, and their epochs in it."""
         self._reset()
 
     def _reset(self) -> None:
         self.session_id = 0
         self.next_epoch = FULL_EPOCH
         self.asked: dict[Key, FetchPartition] = {}
+        self.named_in: dict[Key, int] = {}
+        """The epoch of the request that first asked this: earlier ones asked from elsewhere, or in another epoch."""
         self.forgotten: dict[Key, None] = {}
 
     def end(self) -> None:
@@ -130,7 +143,10 @@ class Fetchers:
                 self._rest(tail, key, now_ms, wait_ms)
                 continue
             del tail.changed[key]
-            ask = tail.asked[key] = replica.next_fetch(self._config.replica_fetch_max_bytes)
+            before, ask = tail.asked.get(key), replica.next_fetch(self._config.replica_fetch_max_bytes)
+            tail.asked[key] = ask
+            if before is None or not _same(before, ask):
+                tail.named_in[key] = tail.next_epoch
             tail.forgotten.pop(key, None)
             named.setdefault(key[0], []).append(ask)
         tail.new = False
@@ -154,10 +170,10 @@ class Fetchers:
             forgotten_topics_data=_forgotten(tail),
         )
         tail.forgotten.clear()
-        tail.next_epoch += 1
         token = self._out.request(tail.leader, CHANNEL, request, wait_ms + self._config.request_timeout_ms)
         self._flights[token] = tail
-        tail.flights[token] = None
+        tail.flights[token] = tail.next_epoch
+        tail.next_epoch += 1
 
     def _throttle_ms(self, replica: Replica, now_ms: int) -> int:
         """Return how long a replica that is behind has to wait for its next fetch."""
@@ -184,9 +200,9 @@ class Fetchers:
     def answered(self, token: int, response: FetchResponse, now_ms: int) -> None:
         """Apply a leader's answer and ask for more."""
         tail = self._flights.pop(token)
-        if token not in tail.flights:
+        epoch = tail.flights.pop(token, None)
+        if epoch is None:
             return  # of a session that is over
-        del tail.flights[token]
         if response.error_code:
             tail.end()
             for key in tail.partitions:
@@ -197,7 +213,9 @@ class Fetchers:
             for data in topic.partitions:
                 key = (topic_id, data.partition_index)
                 replica, ask = self._replicas.get(key), tail.asked.get(key)
-                if replica is not None and ask is not None and key in tail.partitions:
+                if replica is None or ask is None or key not in tail.partitions:
+                    continue
+                if tail.named_in[key] <= epoch:  # else what was asked since is still to be answered
                     self._apply(tail, replica, ask, data, now_ms)
         if tail.session_id == 0 and response.session_id == 0:
             tail.end()  # the leader has no sessions: everything is named again
@@ -207,8 +225,6 @@ class Fetchers:
 
     def _apply(self, tail: Tail, replica: Replica, ask: FetchPartition, data: PartitionData, now_ms: int) -> None:
         is_current = replica.leader_epoch == ask.current_leader_epoch and replica.log.end == ask.fetch_offset
-        if is_current and _is_late(replica, data):
-            return  # an earlier request's, which another one overtook: what was asked since is still to be answered
         if is_current and not self._take(replica, data):
             self._rest(tail, replica.key, now_ms)
             return
@@ -271,12 +287,10 @@ class Fetchers:
             self._fetch(tail, now_ms)
 
 
-def _is_late(replica: Replica, data: PartitionData) -> bool:
-    """Return whether the answer begins with a batch that is in the log already."""
-    records = data.records
-    if not isinstance(records, bytes | bytearray | memoryview) or len(records) < batch.HEADER_SIZE:
-        return False
-    return batch.last_offset_at(records, 0) < replica.log.end
+def _same(one: FetchPartition, other: FetchPartition) -> bool:
+    """Return whether an answer to the one is an answer to the other: a log with the same last record is the same."""
+    epochs = one.current_leader_epoch, one.last_fetched_epoch
+    return one.fetch_offset == other.fetch_offset and epochs == (other.current_leader_epoch, other.last_fetched_epoch)
 
 
 def _forgotten(tail: Tail) -> tuple[ForgottenTopic, ...]:
