@@ -82,7 +82,7 @@ def _related(case: Case) -> tuple[Ints, Ints]:
         return edges.source, edges.target
     placement, view = case.placement, case.view
     sender = np.full(placement.vids.size, NOWHERE, np.int64)
-    sent = placement.writer != NOWHERE
+    sent = (placement.writer != NOWHERE) & ~placement.twice
     sender[sent] = view.sends.call[placement.writer[sent]]
     ends = np.empty((2, len(view.records.call)), np.int64)
     count = 0
@@ -98,7 +98,8 @@ def _related(case: Case) -> tuple[Ints, Ints]:
 
 def _dependencies(case: Case) -> Edges:
     placement, view = case.placement, case.view
-    row = placement.writer[placement.record_vid]
+    written = np.where(placement.twice, NOWHERE, placement.writer)
+    row = written[placement.record_vid]
     known = np.flatnonzero(row >= 0)
     writer = view.sends.call[row[known]]
     reader = view.records.call[known]
@@ -107,7 +108,7 @@ def _dependencies(case: Case) -> Edges:
     wr = edges_of(writer[other], reader[other], WR, vid[other])
     if not case.options.ww_deps:
         return wr
-    slot_writer = placement.writer[placement.slot_vid]
+    slot_writer = written[placement.slot_vid]
     same_key = same_as_before(placement.slots.first)
     later = np.flatnonzero(same_key)
     later = later[(slot_writer[later] >= 0) & (slot_writer[later - 1] >= 0)]

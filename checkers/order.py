@@ -51,7 +51,7 @@ def polls(case: Case, findings: Findings) -> None:
     records = view.records
     rc = case.reader_is_rc
     place = np.where(rc, placement.rc_order[placement.record_vid], placement.order[placement.record_vid])
-    place[case.vid_gone[placement.record_vid]] = NOWHERE
+    place[(case.vid_gone | placement.twice)[placement.record_vid]] = NOWHERE
     alone = [code for name in READS if (code := view.kinds.get(name)) is not None]
     place[np.isin(view.calls.f[records.call], alone)] = NOWHERE  # each of these begins anew
     rows = _grouped(case, _Rows(records.call, records.key, placement.record_vid, place, rc), None)
@@ -70,7 +70,7 @@ def sends(case: Case, findings: Findings) -> None:
     """Report skips within one call's sends, and sends that landed before earlier ones."""
     view, placement = case.view, case.placement
     rc = np.zeros(len(view.sends.call), np.bool_)
-    place = placement.order[placement.send_vid]
+    place = np.where(placement.twice, NOWHERE, placement.order)[placement.send_vid]
     table = _Rows(view.sends.call, view.sends.key, placement.send_vid, place, rc)
     rows = _grouped(case, table, view.sends.mop)
     delta = _inner_delta(rows)

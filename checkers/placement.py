@@ -37,6 +37,8 @@ class Placement:
     """NOWHERE where the offset is unknown or the call is not known to have committed."""
     writer: Ints
     """Per vid: the row of its (last) send, NOWHERE for a value that nobody sent."""
+    twice: Bools
+    """Per vid: several sends carry it, and which of them is seen where can't be told: it accuses nobody."""
     committed: Bools
     """Per call: it is ok, or info and one of its values was read by an ok call (all or nothing)."""
     committed_rc: Bools
@@ -61,7 +63,7 @@ class Placement:
     inconsistent: Ints
     """Slots that hold two values or more."""
     duplicated: Ints
-    """Vids that lie in two slots or more."""
+    """Vids that lie in two slots or more, and in more than they have sends."""
     entry_slot: Ints
     entry_vid: Ints
     """The log itself: every (slot, vid) entry, sends first, with repetitions."""
@@ -75,16 +77,17 @@ def place(view: LogView) -> Placement:
     send_vid, record_vid = vids.rank[:count], vids.rank[count:]
     writer = np.full(vids.size, NOWHERE, np.int64)
     writer[send_vid] = np.arange(count)
+    twice = _flags(vids.size, send_vid[writer[send_vid] != np.arange(count)])
 
     read_by_ok = (calls.type == TYPE_OK)[records.call]
     ok_read = _flags(vids.size, record_vid[read_by_ok])
-    committed = _must_have_committed(view, send_vid, ok_read)
+    committed = _must_have_committed(view, send_vid, ok_read & ~twice)
     rc_reader = (calls.isolation == READ_COMMITTED)[records.call]
     mixed = not rc_reader.all()
     any_rc = bool((calls.isolation == READ_COMMITTED).any())
     committed_rc = committed
     if mixed and any_rc:
-        committed_rc = _must_have_committed(view, send_vid, _flags(vids.size, record_vid[read_by_ok & rc_reader]))
+        committed_rc = _must_have_committed(view, send_vid, _flags(vids.size, record_vid[read_by_ok & rc_reader]) & ~twice)
 
     send_known = (sends.offset >= 0) & committed[sends.call]
     record_known = records.offset >= 0
@@ -125,6 +128,7 @@ def place(view: LogView) -> Placement:
         record_slot=record_slot,
         send_slot=send_slot,
         writer=writer,
+        twice=twice,
         committed=committed,
         committed_rc=committed_rc,
         ok_read=ok_read,
@@ -136,22 +140,25 @@ def place(view: LogView) -> Placement:
         order=order,
         rc_order=rc_order,
         inconsistent=inconsistent,
-        duplicated=duplicated,
+        duplicated=_beyond_sends(duplicated, twice, send_vid, entry_slot, entry_vid),
         entry_slot=entry_slot,
         entry_vid=entry_vid,
     )
 
 
+def _beyond_sends(duplicated: Ints, twice: Bools, send_vid: Ints, entry_slot: Ints, entry_vid: Ints) -> Ints:
+    """Return the vids of several slots without those that were sent as often, or more often."""
+    if not twice[duplicated].any():
+        return duplicated
+    mine = twice[entry_vid]
+    slots = np.bincount(np.unique((entry_vid[mine], entry_slot[mine]), axis=1)[0], minlength=len(twice))
+    sends = np.bincount(send_vid, minlength=len(twice))
+    return duplicated[~twice[duplicated] | (slots > sends)[duplicated]]
+
+
 def writes_of_type(view: LogView, placement: Placement, type_: int) -> Bools:
     """Return per vid whether a call of that type (TYPE_OK, ...) tried to send it."""
     return _flags(placement.vids.size, placement.send_vid[view.calls.type[view.sends.call] == type_])
-
-
-def sent_twice(view: LogView, placement: Placement) -> Ints:
-    """Return the vids that more than one send micro-op carries: their writer can't be told."""
-    rows = np.arange(len(view.sends.call))
-    again = placement.send_vid[placement.writer[placement.send_vid] != rows]
-    return np.unique(again)
 
 
 def _must_have_committed(view: LogView, send_vid: Ints, ok_read: Bools) -> Bools:

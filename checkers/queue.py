@@ -37,7 +37,7 @@ from checkers.log_view import LogView, build
 from checkers.mapping import IN_TURN, Mapper
 from checkers.options import CheckOptions
 from checkers.phases import phases_of
-from checkers.placement import place, sent_twice
+from checkers.placement import place
 from checkers.sharding import makers, merge, shards
 from checkers.share import rest, safety
 from checkers.source import Lines
@@ -177,12 +177,12 @@ def _doubts(view: LogView, case: Case, findings: Findings) -> None:
         )
     if view.backwards is not None:
         findings.reasons.append(f"{view.backwards}: what depends on time or order can't be trusted.")
-    twice = sent_twice(view, case.placement)
+    twice = np.flatnonzero(case.placement.twice)
     if len(twice):
         vid = int(twice[0])
         senders = view.sends.call[np.flatnonzero(case.placement.send_vid == vid)][:2]
         told = " and ".join(case.name(int(call)) for call in senders)
         findings.reasons.append(
-            f"Values must be unique per key, but {len(twice)} were sent twice: {case.vid_value(vid)!r} to "
+            f"Values must be unique per key, but {len(twice)} {'was' if len(twice) == 1 else 'were'} sent twice: {case.vid_value(vid)!r} to "
             f"{case.vid_key(vid)} by {told}."
         )

@@ -70,12 +70,12 @@ def altered_records(case: Case, findings: Findings) -> None:
 def aborted_reads(case: Case, findings: Findings) -> None:
     """Report `G1a` (an ok call polled a value whose send failed) and `aborted-read` (other read_committed readers)."""
     view, placement = case.view, case.placement
-    failed = writes_of_type(view, placement, TYPE_FAIL)
+    failed = writes_of_type(view, placement, TYPE_FAIL) & ~placement.twice
     g1a = case.reader_is_ok & ~case.beside & failed[placement.record_vid]
     _aborted(case, findings, "G1a", g1a)
     never = np.zeros(placement.vids.size, np.bool_)
     writer = placement.writer
-    sent = np.flatnonzero(writer >= 0)
+    sent = np.flatnonzero((writer >= 0) & ~placement.twice)
     call = view.sends.call[writer[sent]]
     never[sent] = (view.calls.commit_time[call] == COMMIT_NEVER) & (view.calls.type[call] == TYPE_INFO)
     others = case.reader_is_rc & ~g1a & (failed | never)[placement.record_vid] & ~_own(case)
@@ -115,7 +115,7 @@ def dirty_reads(case: Case, findings: Findings) -> None:
         return
     writer = placement.writer
     commit = np.full(placement.vids.size, NOWHERE, np.int64)
-    sent = np.flatnonzero(writer >= 0)
+    sent = np.flatnonzero((writer >= 0) & ~placement.twice)
     call = view.sends.call[writer[sent]]
     commit[sent] = np.where(view.calls.type[call] == TYPE_FAIL, NOWHERE, view.calls.commit_time[call])
     known = commit[placement.record_vid] >= 0
@@ -160,7 +160,7 @@ def _own(case: Case) -> Bools:
     own = np.zeros(len(placement.record_vid), np.bool_)
     if not len(view.sends.call):
         return own
-    sender = np.where(placement.writer >= 0, view.sends.call[placement.writer], NOWHERE)
+    sender = np.where((placement.writer >= 0) & ~placement.twice, view.sends.call[placement.writer], NOWHERE)
     for start in range(0, len(own), ROWS_AT_ONCE):
         part = slice(start, start + ROWS_AT_ONCE)
         own[part] = sender[placement.record_vid[part]] == view.records.call[part]
@@ -181,7 +181,8 @@ def _altered_rows(case: Case) -> Ints:
 
 def _differs(case: Case, row: int) -> str | None:
     """Return how a record differs from what its send said of it, None if it does not."""
-    writer = int(case.placement.writer[case.placement.record_vid[row]])
+    vid = case.placement.record_vid[row]
+    writer = NOWHERE if case.placement.twice[vid] else int(case.placement.writer[vid])
     sent, seen = case.view.send_extras.get(writer), case.view.records.extras[row]
     if not isinstance(sent, dict) or not isinstance(seen, dict):
         return None

@@ -147,7 +147,7 @@ def _visible(case: Case) -> Bools:
     records = case.view.records
     rc = case.view.calls.isolation[records.call] == READ_COMMITTED
     visible[case.placement.record_vid[rc]] = True
-    return visible
+    return visible & ~case.placement.twice
 
 
 def _missing(case: Case) -> Bools:
@@ -160,4 +160,4 @@ def _missing(case: Case) -> Bools:
     passed = (sends.offset >= 0) & (sends.offset < bound[sends.key])
     passed |= case.drained[sends.key] & bool(case.phases.ours) & ~case.too_late
     missing[placement.send_vid[passed]] = True
-    return np.asarray(missing & ~_visible(case) & ~case.vid_gone)
+    return np.asarray(missing & ~_visible(case) & ~case.vid_gone & ~case.placement.twice)

@@ -79,6 +79,7 @@ def _shard(case: Case, keys: Keys, sent: Ints, polled: Ints) -> Case:
         record_slot=_moved(record_slot, slots.start),
         send_slot=_moved(send_slot, slots.start),
         writer=send_row[placement.writer[vids]],
+        twice=placement.twice[vids],
         ok_read=placement.ok_read[vids],
         place=placement.place[slots],
         rc_place=placement.rc_place[slots],

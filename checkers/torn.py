@@ -37,7 +37,7 @@ def torn_transactions(case: Case, findings: Findings) -> None:
     transactional = _transactional(case)
     called = calls.commit_time >= 0
     counts = transactional & ((calls.type == TYPE_OK) | ((calls.type == TYPE_INFO) & called))
-    member = counts[sends.call] & ~case.vid_gone[placement.send_vid]
+    member = counts[sends.call] & ~(case.vid_gone | placement.twice)[placement.send_vid]
     member &= (sends.offset >= 0) | called[sends.call] | (calls.type[sends.call] == TYPE_OK)
     visible = np.zeros(placement.vids.size, np.bool_)
     rc = case.reader_is_rc

@@ -166,6 +166,27 @@ def test_value_sent_twice_is_unknown():
     assert "sent twice" in judgement.reasons[0]
 
 
+@pytest.mark.parametrize("first", ["fail", "info", "ok"])
+def test_value_sent_twice_accuses_nobody(first):
+    story = Story()
+    story.call(0, first, "txn", [send("x", 1), send("x", 2)])
+    story.ok(1, "txn", [send("x", 0, 0), send("x", 1, 1), send("x", 3, 2)])
+    seen = [[0, 0], [1, 1], [2, 3]] if first != "ok" else [[0, 0], [1, 1], [2, 3], [3, 1], [4, 2]]
+    story.ok(2, "poll", [poll(("x", seen))])
+    judgement = judge(story.ops)
+    assert [anomaly.name for anomaly in (*judgement.anomalies, *judgement.allowed)] == []
+    assert judgement.validity is Validity.UNKNOWN
+    assert "sent twice" in judgement.reasons[0]
+
+
+def test_value_sent_twice_that_lies_at_three_offsets_is_a_duplicate():
+    story = Story()
+    story.ok(0, "send", [send("x", 1)])
+    story.ok(1, "send", [send("x", 1)])
+    story.ok(2, "poll", [poll(("x", [[0, 1], [1, 1], [2, 1]]))])
+    assert [anomaly.name for anomaly in judge(story.ops).anomalies] == ["duplicate"]
+
+
 def test_unseen_counts_values():
     story = Story()
     story.ok(0, "send", [send("x", value, value) for value in range(4)])
