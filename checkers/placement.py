@@ -87,7 +87,9 @@ def place(view: LogView) -> Placement:
     any_rc = bool((calls.isolation == READ_COMMITTED).any())
     committed_rc = committed
     if mixed and any_rc:
-        committed_rc = _must_have_committed(view, send_vid, _flags(vids.size, record_vid[read_by_ok & rc_reader]) & ~twice)
+        committed_rc = _must_have_committed(
+            view, send_vid, _flags(vids.size, record_vid[read_by_ok & rc_reader]) & ~twice
+        )
 
     send_known = (sends.offset >= 0) & committed[sends.call]
     record_known = records.offset >= 0

@@ -183,6 +183,6 @@ def _doubts(view: LogView, case: Case, findings: Findings) -> None:
         senders = view.sends.call[np.flatnonzero(case.placement.send_vid == vid)][:2]
         told = " and ".join(case.name(int(call)) for call in senders)
         findings.reasons.append(
-            f"Values must be unique per key, but {len(twice)} {'was' if len(twice) == 1 else 'were'} sent twice: {case.vid_value(vid)!r} to "
-            f"{case.vid_key(vid)} by {told}."
+            f"Values must be unique per key, but {len(twice)} {'was' if len(twice) == 1 else 'were'} sent twice: "
+            f"{case.vid_value(vid)!r} to {case.vid_key(vid)} by {told}."
         )
