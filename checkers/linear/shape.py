@@ -39,13 +39,21 @@ SEEN: Shape = ("a list, or null for the empty one", lambda value: value is None 
 TOTAL: Shape = ("a number, or null for none", lambda value: value is None or _is_number(value))
 LEAST: Shape = ("a number, or null for nothing", lambda value: value is None or _is_number(value))
 FOUND: Shape = ("a string, or null for none", lambda value: value is None or isinstance(value, str))
+NO_TUPLE: Shape = (
+    "nothing (its key stands in `key`, and not in the value as jepsen.independent has it)",
+    lambda value: not (_is_pair(value) and value[1] is None),
+)
+"""The tuples [key, value] of jepsen.independent would pass for values of one register, and accuse it."""
 MICRO_OPS: Shape = ('a list of ["read", key, value] and ["write", key, value]', _is_micro_ops)
 
 INPUTS: Mapping[str, Mapping[str, Shape]] = {
-    "cas-register": {"cas": PAIR},
+    "register": {"read": NO_TUPLE},
+    "cas-register": {"read": NO_TUPLE, "cas": PAIR},
     "multi-register": {"txn": MICRO_OPS},
     "kv-append": {"put": TEXT, "append": TEXT},
-    "counter": {"add": NUMBER},
+    "counter": {"add": NUMBER, "read": NO_TUPLE},
+    "set": {"read": NO_TUPLE},
+    "log": {"read": NO_TUPLE},
     "queue": {"enqueue": SOMETHING},
     "stack": {"push": SOMETHING},
     "priority-queue": {"insert": NUMBER},

@@ -200,6 +200,11 @@ MODELLED = {
         "swapped what was not there": (NOT, ok("write", 1), ok("cas", [3, 2], [3, 2])),
         "not swapped": ("valid", ok("write", 1), (3, "fail", "cas", [1, 2], [1, 2]), ok("read", None, 1)),
         "no pair": (REFUSED, ok("cas", [1], [1])),
+        "keys as in jepsen.independent": (
+            REFUSED,
+            ok("write", ["k", 1], ["k", 1]),
+            ok("read", ["j", None], ["j", None]),
+        ),
     },
     "mutex": {
         "held by two": (NOT, (0, "ok", "acquire", None, None), (1, "ok", "acquire", None, None)),
