@@ -57,6 +57,8 @@ class _Life:
         self.applied = -1
         self.read_to: dict[Key, int] = {}
         """Up to where each log was compared with its ghost."""
+        self.unpromised: dict[Key, int] = {}
+        """High watermarks that this life found on its disk, of logs of which all who may lead have lost something."""
         self.by_log: dict[str, Replica] = {}
 
 
@@ -71,6 +73,8 @@ class Invariants:
         self._leaders: dict[tuple[Key, int], str] = {}
         self._newest: tuple[int, Image] = (-1, Image())
         self._damaged: set[tuple[str, str]] = set()
+        self._dark: set[tuple[int, Key]] = set()
+        """Who lost power with all others that might lead, until its next life."""
         self._replays: dict[tuple[bytes, ...], tuple[Producers, set[_Aborted]]] = {}
         """What the same bytes on several replicas add up to; forgotten after each look."""
 
@@ -143,9 +147,21 @@ class Invariants:
             self._cut_in_isr(node, broker, replica)
         if log.high_watermark == life.read_to.get(replica.key, -1) <= log.end:
             return  # nothing is committed here that was not before
-        wrong = self._follow(node, life, replica.key, log, compacted=self._is_compacted(replica))
+        wrong = (
+            ""
+            if self._is_unpromised(node, life, replica)
+            else self._follow(node, life, replica.key, log, compacted=self._is_compacted(replica))
+        )
         if wrong:
             self._violate("LogMatchingProperty", node, _name(replica), wrong)
+
+    def _is_unpromised(self, node: Node, life: _Life, replica: Replica) -> bool:
+        """Return whether a follower saved its high watermark before the loss: whoever leads says what is committed."""
+        key, watermark = replica.key, replica.log.high_watermark
+        if (node.id, key) in self._dark:
+            self._dark.remove((node.id, key))
+            life.unpromised[key] = watermark
+        return replica.leader is None and watermark <= life.unpromised.get(key, -1)
 
     def _follow(self, node: Node, life: _Life, key: Key, log: PartitionLog, *, compacted: bool) -> str:
         """Compare what the high watermark has passed since the last look."""
@@ -276,6 +292,7 @@ class Invariants:
             able = {*state.isr, *state.elr}
             if key in self._ghosts and able and able <= set(lost):
                 self._ghosts[key].cut(min(_held_to(self._nodes[node], names[key]) for node in able))
+                self._dark |= {(node, key) for node in able}
 
     def _log_names(self) -> Iterator[tuple[Key, str]]:
         image = self._newest[1]

@@ -6,7 +6,7 @@ import pytest
 
 from broker.core.log.aborted import AbortedTransaction
 from broker.core.log.producers import Producer, Written
-from broker.core.ready import Tick
+from broker.core.ready import Save, Tick
 from broker.sim.invariants import _held_to
 from broker.sim.world import World
 from tests.broker.sim.test_cluster import create, produce
@@ -198,6 +198,25 @@ def test_what_not_all_disks_hold_after_a_power_loss_of_all_was_never_promised():
     for node in scene.world.nodes.values():
         node.start()
     scene.later(10)
+    assert not scene.world.violations
+
+
+@pytest.mark.parametrize("lucky", [1, 2, 3])
+def test_a_high_watermark_that_one_of_them_saved_before_the_power_loss_of_all_promises_nothing(scene, lucky):
+    for _ in range(30):
+        scene.produce("unsynced")
+    scene.later(6)
+    disk = scene.world.cluster.nodes[lucky].disk
+    disk.sync(disk.logs())
+    disk.write(Save("checkpoint", disk.load("checkpoint"), sync=True))
+    scene.world.lose_power("n1", "n2", "n3")
+    for node in scene.world.nodes.values():
+        node.start()
+    scene.later(10)
+    scene.leader = next(node for node in (1, 2, 3) if scene.replica(node).leader is not None)
+    for _ in range(5):
+        scene.produce("anew")
+        scene.later(1)
     assert not scene.world.violations
 
 
