@@ -95,11 +95,23 @@ def client(address: str) -> Iterator[Any]:
         raise UsageError(
             f"--dask needs Dask, which is not installed ({error}): pip install 'kafka-harness[dask]'"
         ) from error
-    connect: Any = distributed.Client
+    base: Any = distributed.Client
+
+    class Client(base):  # type: ignore[misc]  # an optional package's
+        """One that ends where it can't begin: the other tries to at the interpreter's end, and prints that it can't."""
+
+        def start(self, **settings: Any) -> None:
+            try:  # its own time-out is for the connection alone: who takes it and says nothing is waited for
+                super().start(callback_timeout=1.5 * CONNECT_S, **settings)
+            except Exception:
+                self.close()
+                raise
+
     try:
-        connected: Any = connect(address, timeout=CONNECT_S, set_as_default=False)
-    except (OSError, ValueError, TimeoutError) as error:
-        raise UsageError(f"--dask {address}: no scheduler answers there ({type(error).__name__}: {error})") from error
+        connected: Any = Client(address, timeout=CONNECT_S, set_as_default=False)
+    except Exception as error:  # a door: at an address there may be anything, and it fails in its own way
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UsageError(f"--dask {address}: no scheduler answers there ({why})") from error
     with connected:
         if not connected.nthreads():
             raise UsageError(f"--dask {address}: the scheduler has no workers")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import subprocess
 import sys
 
 import pytest
@@ -16,6 +18,8 @@ from harness.cli import guarded
 from harness.cluster.api import UsageError
 from harness.history import Op, write
 from tests.checkers.kafka_model import run
+
+WITHIN_S = 60
 
 
 def registers(keys):
@@ -112,3 +116,23 @@ def test_address_where_nothing_answers_is_refused(monkeypatch):
     monkeypatch.setattr(parallel, "CONNECT_S", 0.2)
     with pytest.raises(UsageError, match="no scheduler answers"), parallel.mapper(1, "tcp://127.0.0.1:9"):
         pass
+
+
+def test_what_takes_a_connection_and_is_no_scheduler_is_not_waited_for(monkeypatch):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(parallel, "CONNECT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(UsageError, match="no scheduler answers"), parallel.mapper(1, address):
+            pass
+
+
+@pytest.mark.parametrize("address", ["foo", "tls://127.0.0.1:9"])
+def test_an_address_that_is_none_is_one_line_to_the_end_of_the_process(tmp_path, address):
+    pytest.importorskip("distributed")
+    write(tmp_path / "h.jsonl", registers(2))
+    command = [sys.executable, "-m", "harness.cli", "check", str(tmp_path / "h.jsonl"), "--dask", address]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=WITHIN_S)
+    assert done.returncode == 254
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"harness: --dask {address}: no scheduler answers there")
