@@ -100,6 +100,7 @@ _SHARES = ("share-redelivery", "share-double-acquisition", "share-delivery-count
 _SHOWN = ("share-phantom", "share-uncommitted-read")
 """Offsets that share groups were given, written anew in a later epoch."""
 _STATE_LOST = "unsynced loss of coordinators' state"
+_ROTTEN = "rotten disk with min.insync.replicas=1"
 _ENDED_BY_ANOTHER = (
     "cross-transaction",
     "lost-write",
@@ -174,6 +175,8 @@ def _permitted_by_brokers(options: CheckOptions) -> dict[str, str]:
     cut_off = (*_LOSS, *_AFTER_LOSS, *_ELECTED, *_REWRITTEN, *_WATERMARKS, *_COPIES, *_DECIDED_OTHERWISE, *of_shares)
     if options.unsynced_loss:
         settings.update(dict.fromkeys((*cut_off, *_FORGOTTEN), "unsynced loss"))
+    if options.rotten_loss:
+        settings.update(dict.fromkeys(cut_off, _ROTTEN))
     if options.unsynced_state:  # a coordinator that has forgotten a transaction ends it otherwise, or never
         settings.update(dict.fromkeys((*_FORGOTTEN, *_SHARES, *_ENDED_BY_ANOTHER, "hung-transaction"), _STATE_LOST))
     if options.unclean_election:

@@ -51,6 +51,8 @@ class CheckOptions(msgspec.Struct, frozen=True, kw_only=True):
     """An EndTxn of transactions protocol v1 may arrive after its retry, and end the next transaction (KAFKA-17754)."""
     unsynced_loss: bool = False
     """Nodes may lose power, and what they acknowledged need not be on any disk: it counts where one did."""
+    rotten_loss: bool = False
+    """A disk may rot while min.insync.replicas is 1: its replica may be the only one that may lead by then."""
     unsynced_state: bool = False
     """The same of what coordinators acknowledged, where the topics' own records are on disks: transactions, offsets."""
     retention_ms: int | None = None
@@ -72,6 +74,7 @@ _TRUE = "true"
 _QUEUES = frozenset({"txn", "send-poll", "copy", "compaction", "retention", "groups", "share"})
 """The workloads whose runs the queue checkers judge."""
 _POWER = ("lose-power", "all")
+_ROT = ("rot", "all")
 _CLOCKS = "harness.sim.clock."
 LONG_MS = 24 * 3600 * 1000
 """Records that stay a day do not expire during a run."""
@@ -125,6 +128,7 @@ def options_of_scenario(scenario: Mapping[str, Any]) -> CheckOptions:
         late_ends=scenario.get("transaction_protocol") == 1 and _latest_ms(config) > PATIENCE_MS,
         unsynced_loss=loses_power and not is_synced,
         unsynced_state=loses_power and is_synced and not has_synced_state,
+        rotten_loss=scenario.get("min_isr") == 1 and any(name.strip().startswith(_ROT) for name in named),
         retention_ms=retention_ms,
         share_delivery_limit=_share_limit(scenario, of_brokers),
         logs_keep_their_start=not compacted and retention_ms is None and scenario.get("cluster") != _FOREIGN,

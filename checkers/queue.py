@@ -99,7 +99,7 @@ _NEEDS_RECORD_KEYS: dict[Checker, tuple[str, ...]] = {
     order.polls: ("poll-skip", "int-poll-skip", "nonmonotonic-poll", "int-nonmonotonic-poll"),
 }
 """On a topic that drops records by itself these classes can't be judged: what is missing may have gone in order."""
-POWER = "lose-power"
+POWER, ROT = "lose-power", "rot"
 """So begin the names of the faults that take the power of nodes, and what was not synced with it."""
 NEVER_CHECKED = (
     "incompatible-schema",
@@ -158,8 +158,11 @@ def _run(checker: Checker, case: Case, findings: Findings) -> None:
 
 def _permissions(case: Case, findings: Findings) -> None:
     options = case.options
-    if not any(fault.bit and fault.name.startswith(POWER) for fault in case.phases.faults):
+    bit = [fault.name for fault in case.phases.faults if fault.bit]
+    if not any(name.startswith(POWER) for name in bit):
         options = msgspec.structs.replace(options, unsynced_loss=False, unsynced_state=False)
+    if not any(name.startswith(ROT) for name in bit):
+        options = msgspec.structs.replace(options, rotten_loss=False)
     for name, setting in permitted(options, reads_disagree=identity.reads_disagree(case)).items():
         if findings.has(name):
             findings.permit(name, setting)

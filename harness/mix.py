@@ -209,6 +209,8 @@ def _draw_last(draws: _Draws, fields: dict[str, Any], broker: dict[str, str]) ->
         fields["nemesis"], sync_ms = draws.one_of(*DISKS), draws.one_of(*SLOW_DISKS)
         synced = "flush.messages" in fields["topic_config"] or "log.flush.interval.messages" in broker
         broker["harness.sim.sync.ms"] = SLOW_DISKS[0] if synced else sync_ms
+        if "rot" in fields["nemesis"]:
+            fields["min_isr"] = 2  # else the one that rots may be the last that may lead
     if fields["group_protocol"] == CONSUMER:
         broker["group.consumer.session.timeout.ms"] = draws.one_of(*SESSIONS_MS)
     told = fields["workload"], fields["transaction_protocol"]

@@ -83,10 +83,17 @@ def test_coordinators_forget_where_only_the_topics_are_synced(changes, is_permit
 
 
 @pytest.mark.parametrize(
-    ("fault", "bit", "setting"),
-    [("lose-power-all", True, "unsynced loss"), ("lose-power-all", False, None), ("kill-all", True, None)],
+    ("fault", "bit", "min_isr", "setting"),
+    [
+        ("lose-power-all", True, 2, "unsynced loss"),
+        ("lose-power-all", False, 2, None),
+        ("kill-all", True, 1, None),
+        ("rot-follower", True, 1, "rotten disk with min.insync.replicas=1"),
+        ("rot-follower", True, 2, None),
+        ("rot-follower", False, 1, None),
+    ],
 )
-def test_power_permits_a_loss_only_where_it_was_lost(fault, bit, setting):
+def test_a_disk_permits_a_loss_only_where_it_lost_something(fault, bit, min_isr, setting):
     story = Story()
     story.event("harness", "info", "phase", "main")
     story.ok(0, "send", [send("x", 1, 0)])
@@ -96,5 +103,5 @@ def test_power_permits_a_loss_only_where_it_was_lost(fault, bit, setting):
     story.event("harness", "info", "phase", "drain")
     story.ok(1, "poll", [poll(("x", [[1, 2]]))])
     story.event("harness", "info", "drain", {"key": "x", "end": 2, "lso": 2, "read-to": 2, "complete": True})
-    (lost, _) = judge(story.ops, options_of_scenario({"nemesis": "all"})).anomalies
+    (lost, _) = judge(story.ops, options_of_scenario({"nemesis": "all", "min_isr": min_isr})).anomalies
     assert (lost.name, lost.permitted_by) == ("lost-write", setting)
