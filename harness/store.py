@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+import zlib
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -35,6 +36,8 @@ PLAN, JOURNAL, VERDICT, REPORT, NODES, LOG = (
 LATEST = "latest"
 MAX_SAME_STAMP = 100
 """Runs that may begin in the same millisecond under one name."""
+MAX_NAME = 120
+"""File systems take 255 bytes, and tools add to it."""
 
 
 class StoreError(Exception):
@@ -42,8 +45,11 @@ class StoreError(Exception):
 
 
 def slug(text: str) -> str:
-    """Return a name that is safe as a folder: letters, digits, dot, plus, dash."""
-    return re.sub(r"[^A-Za-z0-9.+-]+", "-", text).strip("-.") or "run"
+    """Return a name that is safe as a folder: letters, digits, dot, plus, dash; a long one ends with a hash."""
+    name = re.sub(r"[^A-Za-z0-9.+-]+", "-", text).strip("-.") or "run"
+    if len(name) <= MAX_NAME:
+        return name
+    return f"{name[: MAX_NAME - 9]}-{zlib.crc32(text.encode()):08x}"
 
 
 def new_folder(results: Path, name: str, now: datetime) -> Path:

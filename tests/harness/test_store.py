@@ -24,6 +24,14 @@ def test_runs_of_one_millisecond_get_folders_of_their_own_and_latest_points_at_t
     assert (first.parent / "latest").resolve() == second
 
 
+def test_a_name_that_is_too_long_for_a_folder_is_cut_and_still_its_own(tmp_path):
+    faults = ",".join(f"fault-{number}" for number in range(60))
+    now = datetime.now(UTC)
+    one, other = (store.new_folder(tmp_path, f"txn-{faults}{last}-simulated", now) for last in ("a", "b"))
+    assert one.parent != other.parent
+    assert one.parent.name.startswith("txn-fault-0-fault-1")
+
+
 def test_a_scenario_survives_the_round_trip(tmp_path):
     scenario = Scenario(nemesis="a+b", seed=7, sub_via=("assign", "subscribe"), topic_config={"x": "y"})
     store.write_json(tmp_path / store.SCENARIO, scenario)
