@@ -18,6 +18,7 @@ import click
 import typer
 
 from harness.exits import BROKEN, CORRECTABLE, STOPPED, let_go_of_stdout
+from harness.signals import count_as_interrupts
 
 app = typer.Typer(
     name="harness",
@@ -402,6 +403,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # where a sign can't be shown, no verdict is lost for it
+    count_as_interrupts()
     sys.exit(guarded(sys.argv[1:]))
 
 
@@ -436,8 +438,8 @@ def _guarded(arguments: list[str]) -> int:
         return _failed(error)
 
 
-OF_THE_MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE})
-"""What the machine lacks is no bug of the harness: a full or read-only disk, no more files."""
+OF_THE_MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EIO})
+"""What the machine lacks is no bug of the harness: a full or read-only disk, no files, a terminal that has gone."""
 
 
 def _failed(error: Exception) -> int:

@@ -24,6 +24,7 @@ from harness.exits import BROKEN, INVALID, VALID
 from harness.history import HARNESS, Op
 from harness.scenario import Scenario
 from harness.scorebook import BUG, CLEAN, PERMIT, Attempt, Book
+from harness.signals import as_a_child
 
 INVARIANT = "invariant"
 SIMULATORS = "broken-invariant"
@@ -220,6 +221,7 @@ def scored(
 
 
 def _leave_interrupts_to_the_parent() -> None:
+    as_a_child()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from checkers.mapping import IN_TURN, Mapper
 from harness.cluster.api import UsageError
+from harness.signals import as_a_child
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
@@ -42,7 +43,7 @@ class Processes:
         try:
             with warnings.catch_warnings():  # newer Pythons warn of threads; NumPy's and Arrow's hold no lock here
                 warnings.simplefilter("ignore", DeprecationWarning)
-                pool = multiprocessing.get_context("fork").Pool(min(self.width, len(makes)))
+                pool = multiprocessing.get_context("fork").Pool(min(self.width, len(makes)), initializer=as_a_child)
             with pool:
                 return pool.map(_inherited_part, range(len(makes)), chunksize=1)
         finally:

@@ -1,0 +1,67 @@
+"""A run that is stopped by `kill` ends like one that is stopped by Ctrl-C; children end when their parent says so."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from harness import store
+from harness.signals import STOPS, as_a_child, count_as_interrupts
+
+
+@pytest.fixture(params=STOPS, ids=lambda number: number.name)
+def counted(request):
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in STOPS}
+    count_as_interrupts()
+    yield request.param
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_a_stop_is_an_interrupt(counted):
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(counted)
+
+
+def test_a_stop_that_is_ignored_stays_so(counted):
+    signal.signal(counted, signal.SIG_IGN)
+    count_as_interrupts()
+    signal.raise_signal(counted)
+    assert signal.getsignal(counted) == signal.SIG_IGN
+
+
+def waits(ready):
+    as_a_child()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ready.send(True)
+    threading.Event().wait(60)
+
+
+def test_a_forked_child_ends_when_its_parent_says_so(counted):
+    told, ready = multiprocessing.Pipe(duplex=False)
+    child = multiprocessing.get_context("fork").Process(target=waits, args=(ready,))
+    child.start()
+    assert told.recv()
+    child.terminate()
+    child.join(30)
+    assert child.exitcode == -signal.SIGTERM
+
+
+def test_a_run_that_is_killed_in_good_manners_is_judged_and_leaves_nothing(tmp_path):
+    call = [sys.executable, "-u", "-m", "harness.cli", "run", "--nemesis", "kill-leader", "--results", str(tmp_path)]
+    with subprocess.Popen(call, stdout=subprocess.PIPE, text=True) as harness:
+        for line in harness.stdout:
+            if "fault kill-leader" in line or "phase heal" in line:
+                break
+        harness.terminate()
+        told = harness.stdout.read()
+    assert harness.returncode in {0, 2}, told
+    assert "phase drain" in told
+    folder = (tmp_path / store.LATEST).resolve()
+    assert not store.is_abandoned(folder)
+    assert (folder / store.VERDICT).exists()
