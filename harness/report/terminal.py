@@ -274,6 +274,10 @@ def verdict_table(
         out.print(Text(f"report       {plain(folder / 'report.html')}"), soft_wrap=True)
 
 
+MAX_PROOF = 2_000
+"""Characters of a proof that are printed: a value may be a payload of megabytes, which rich folds for minutes."""
+
+
 def _anomalies(judged: Judged) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, expand=True)
     table.add_column("anomaly", style="bold", no_wrap=True)
@@ -284,7 +288,8 @@ def _anomalies(judged: Judged) -> Table:
         entry = found[name]
         examples = entry.get("examples") or [{}]
         first = examples[0] if isinstance(examples, list) and isinstance(examples[0], Mapping) else {}
-        proof = Text(plain(first.get("why", "")))
+        why = str(first.get("why", ""))
+        proof = Text(plain(why if len(why) <= MAX_PROOF else f"{why[:MAX_PROOF]} ... (the rest is in the verdict)"))
         ops = first.get("ops")
         if isinstance(ops, list) and ops:
             proof.append(

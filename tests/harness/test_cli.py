@@ -199,6 +199,15 @@ def test_a_broker_setting_without_effect_is_refused_before_anything_is_judged_by
     assert line.count("\n") == 1
 
 
+def test_a_payload_as_a_value_does_not_flood_the_terminal(tmp_path, capsys):
+    payload = "a" * 1_000_000
+    sent = [{**LOST[0], "value": [["send", "t0/0", payload]]}, {**LOST[1], "value": [["send", "t0/0", [0, payload]]]}]
+    assert guarded(["check", written(tmp_path / "h.jsonl", [*sent, *LOST[2:]])]) == 1
+    told = capsys.readouterr().out
+    assert "lost-write" in told
+    assert len(told) < 20_000
+
+
 def test_a_terminal_without_unicode_loses_no_verdict(tmp_path):
     call = [sys.executable, "-m", "harness.cli", "check", written(tmp_path / "h.jsonl", LOST)]
     plain = {**os.environ, "PYTHONIOENCODING": "ascii"}
