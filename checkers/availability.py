@@ -19,7 +19,7 @@ from checkers.findings import Findings
 from checkers.log_view import DATA_KINDS, READS, TYPE_FAIL, TYPE_INFO, TYPE_OK
 from checkers.options import ALL_FAULTS
 from checkers.phases import Fault
-from harness.history import DELETE_RECORDS
+from harness.history import DELETE_RECORDS, SHARE_LEAVE
 
 SECOND_NS = 1_000_000_000
 MOST_NAMED = 8
@@ -27,9 +27,9 @@ MOST_NAMED = 8
 NEVER_OK = frozenset({"crash", "debug-topic-partitions"})
 """Kinds that by their nature have no ok."""
 READING_KINDS = frozenset({"poll", *READS})
-RARE_KINDS = frozenset({"assign", "subscribe", "unsubscribe", "commit", "committed", DELETE_RECORDS})
+RARE_KINDS = frozenset({"assign", "subscribe", "unsubscribe", "commit", "committed", DELETE_RECORDS, SHARE_LEAVE})
 """Kinds that a generator mixes in now and then: a fault window need not hold one."""
-MAY_NEVER_SUCCEED = frozenset({"commit", "committed", DELETE_RECORDS})
+MAY_NEVER_SUCCEED = frozenset({"commit", "committed", DELETE_RECORDS, SHARE_LEAVE})
 """Of these, the ones that a sound run may have none of: the workload `groups` commits when it ought to be refused."""
 
 

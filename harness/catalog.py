@@ -19,11 +19,12 @@ from workloads.copy import COPY
 from workloads.groups import GROUPS
 from workloads.queue import SEND_POLL, TXN
 from workloads.retention import RETENTION
+from workloads.share import SHARE
 
 T = TypeVar("T")
 
 WORKLOADS: Mapping[str, Workload] = {
-    workload.name: workload for workload in (TXN, SEND_POLL, COPY, COMPACTION, RETENTION, GROUPS)
+    workload.name: workload for workload in (TXN, SEND_POLL, COPY, COMPACTION, RETENTION, GROUPS, SHARE)
 }
 
 

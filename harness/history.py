@@ -30,6 +30,10 @@ NEMESIS = "nemesis"
 HARNESS = "harness"
 DELETE_RECORDS: Final = "delete-records"
 """The kind of op that raises a log's start: its value is [key, offset]."""
+SHARE_FETCH: Final = "share-fetch"
+SHARE_ACKNOWLEDGE: Final = "share-acknowledge"
+SHARE_LEAVE: Final = "share-leave"
+"""What members of share groups do; `checkers.share.vocabulary` has the shapes of their values."""
 UNASSIGNED = -1
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast, get_args
 
 import msgspec
@@ -17,6 +17,7 @@ from harness.clients.settings import refuse_impossible
 from harness.cluster.api import UsageError
 from harness.scenario import Isolation, Scenario
 from harness.swarm import SIMULATED
+from workloads.api import Workload
 from workloads.groups import CONSUMER, QUICK_ALLOWED, QUICK_MEMBERS
 
 EXISTING = "existing"
@@ -70,19 +71,27 @@ def scenario(*, fixed: frozenset[str] | None = None, by_hand: frozenset[str] = f
     fields["sub_via"] = tuple(_one_of("--sub-via", way, ("assign", "subscribe")) for way in ways)
     asked = WORKLOADS.get(given["workload"])
     fields |= {name: value for name, value in (asked.shape.items() if asked else ()) if name not in by_hand}
-    for name in ("topic_config", "broker_config"):
-        # A cluster that runs already keeps its own broker settings, whatever the workload would choose.
-        foreign = name == "broker_config" and given["cluster"] == EXISTING
-        own = {} if asked is None or foreign else getattr(asked, name)
-        if name == "broker_config" and not foreign and given["group_protocol"] == CONSUMER:
-            own = {**own, **QUICK_MEMBERS, **({} if given["cluster"] in OURS else QUICK_ALLOWED)}
-        fields[name] = {**own, **pairs(f"--{name.replace('_', '-')}", given[name])}
+    own = {"topic_config": asked.topic_config if asked else {}, "broker_config": _of_brokers(asked, given)}
+    for name, settings in own.items():
+        fields[name] = {**settings, **pairs(f"--{name.replace('_', '-')}", given[name])}
     made = Scenario(**fields)
     if fixed is not None and made.cluster == SIMULATED:
         own_shape = frozenset(asked.shape if asked else ())
         made = msgspec.structs.replace(made, **swarm.applied(made, fixed | own_shape))
     _refuse(made)
     return made
+
+
+def _of_brokers(asked: Workload | None, given: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the workload and the group's protocol want of brokers; those that run already keep their own."""
+    if given["cluster"] == EXISTING:
+        return {}
+    is_kafka, settings = given["cluster"] not in OURS, dict[str, str]()
+    if asked is not None:
+        settings |= {**asked.broker_config, **(asked.kafka_config if is_kafka else {})}
+    if given["group_protocol"] == CONSUMER:
+        settings |= {**QUICK_MEMBERS, **(QUICK_ALLOWED if is_kafka else {})}
+    return settings
 
 
 def default_scenario(*, cluster: str, time_limit_s: float, seed: int) -> Scenario:

@@ -47,6 +47,8 @@ class Stage(StrEnum):
     COMMITTED = "committed"
     DELETE_RECORDS = "delete-records"
     """Its errors have no rows: each may follow a deletion, whole or in part."""
+    SHARE_FETCH = "share-fetch"
+    ACKNOWLEDGE = "share-acknowledge"
     ASSIGN = "assign"
     SUBSCRIBE = "subscribe"
 
@@ -94,6 +96,8 @@ DELIBERATE_ABORT: Final = "DELIBERATE_ABORT"
 """Our own name for an abort that the workload asked for."""
 DELIBERATE_CRASH: Final = "DELIBERATE_CRASH"
 """Our own name for a client that was dropped because the workload asked for it."""
+UNSENT: Final = "_UNSENT"
+"""Our own name for a request that certainly did not leave: there was no connection, or nobody to ask."""
 
 TIMEOUTS: Final = frozenset({"_TIMED_OUT", "_MSG_TIMED_OUT", "_TIMED_OUT_QUEUE", "REQUEST_TIMED_OUT"})
 """Never `fail`, at no stage, whatever a row with ANY says."""
@@ -241,6 +245,25 @@ _PLAIN = (
     ),
 )
 
+_OWN_MEMBER = "share groups' members are the harness's own (tests/harness/clients/test_share_member.py)"
+_SESSIONS = ("SHARE_SESSION_NOT_FOUND", "INVALID_SHARE_SESSION_EPOCH", "SHARE_SESSION_LIMIT_REACHED")
+_REFUSED = ("INVALID_REQUEST", "UNSUPPORTED_VERSION", "GROUP_AUTHORIZATION_FAILED", UNSENT, *_SESSIONS)
+_SHARE = (
+    _Group(
+        stages=(Stage.SHARE_FETCH,),
+        names=_REFUSED,
+        outcome=FAIL,
+        why="refused before anything was acquired, or never sent; a member sends each request once",
+        unproven=dict.fromkeys(_REFUSED, _OWN_MEMBER),
+    ),
+    _Group(
+        stages=(Stage.ACKNOWLEDGE,),
+        names=("INVALID_RECORD_STATE", "_STATE", *_REFUSED),
+        outcome=FAIL,
+        why="refused before anything was written, or never sent; a member sends each request once",
+        unproven=dict.fromkeys(("INVALID_RECORD_STATE", "_STATE", *_REFUSED), _OWN_MEMBER),
+    ),
+)
 _TAKEN_AWAY = "commit was never called and a later session, or the time-out, has taken the transaction away"
 _SENDING = (Stage.PRODUCE, Stage.DELIVERY, Stage.SEND_OFFSETS)
 _IN_TXN = (
@@ -330,7 +353,7 @@ _IN_TXN = (
     ),
 )
 
-ROWS: Final[tuple[Row, ...]] = tuple(row for group in (*_PLAIN, *_IN_TXN) for row in group.rows())
+ROWS: Final[tuple[Row, ...]] = tuple(row for group in (*_PLAIN, *_SHARE, *_IN_TXN) for row in group.rows())
 TABLE: Final[Mapping[tuple[bool, Stage, str], Row]] = {(row.transactional, row.stage, row.name): row for row in ROWS}
 
 ALIASES: Final[Mapping[str, str]] = {
@@ -352,6 +375,8 @@ CODES: Final[Mapping[int, str]] = {
     29: "TOPIC_AUTHORIZATION_FAILED",
     30: "GROUP_AUTHORIZATION_FAILED",
     31: "CLUSTER_AUTHORIZATION_FAILED",
+    35: "UNSUPPORTED_VERSION",
+    42: "INVALID_REQUEST",
     45: "OUT_OF_ORDER_SEQUENCE_NUMBER",
     47: "INVALID_PRODUCER_EPOCH",
     48: "INVALID_TXN_STATE",
@@ -366,6 +391,10 @@ CODES: Final[Mapping[int, str]] = {
     90: "PRODUCER_FENCED",
     100: "UNKNOWN_TOPIC_ID",
     113: "STALE_MEMBER_EPOCH",
+    121: "INVALID_RECORD_STATE",
+    122: "SHARE_SESSION_NOT_FOUND",
+    123: "INVALID_SHARE_SESSION_EPOCH",
+    133: "SHARE_SESSION_LIMIT_REACHED",
 }
 """The protocol's numbers of the errors that the table names."""
 

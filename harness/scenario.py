@@ -71,3 +71,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 def group_of(scenario: Scenario) -> str:
     """Return the one consumer group of a run."""
     return f"{scenario.prefix}harness"
+
+
+def share_group_of(scenario: Scenario) -> str:
+    """Return the one share group of a run."""
+    return f"{scenario.prefix}harness-share"

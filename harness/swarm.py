@@ -47,8 +47,8 @@ _BROKER: Mapping[str, tuple[str | None, ...]] = {
 }
 """None: as it is by default, which is drawn more often than not."""
 CLOCKS = ("harness.sim.clock.drift", "harness.sim.clock.offset.ms")
-TIMED = frozenset({"compaction", "retention"})
-"""Workloads that say when records may go: by wrong clocks they may go earlier."""
+TIMED = frozenset({"compaction", "retention", "share"})
+"""Workloads that say when records may go, or how long they are somebody's: by wrong clocks it is less."""
 
 
 class _Draws:

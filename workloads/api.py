@@ -24,7 +24,11 @@ class Workload:
     topic_config: Mapping[str, str] = field(default_factory=dict)
     """Topic settings that the workload is about; the caller's own go over them."""
     broker_config: Mapping[str, str] = field(default_factory=dict)
+    kafka_config: Mapping[str, str] = field(default_factory=dict)
+    """Settings of brokers beside those, which Apache Kafka needs and our own broker does not have."""
     shape: Mapping[str, Any] = field(default_factory=dict)
     """Fields of a scenario (`topics`, `partitions`, ...) that the workload chooses where the caller doesn't."""
     generator: Callable[[Scenario, tuple[str, ...]], Generator]
     """(scenario, keys) -> an endless main phase for the client processes, unpaced: the run paces and ends it."""
+    after: Callable[[Scenario], Generator] | None = None
+    """What the client processes do after the final reads, bounded; None: nothing."""

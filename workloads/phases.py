@@ -3,7 +3,7 @@
 main   the workload's ops, paced; faults by the schedule; ends by time limit or interrupt
 heal   the workload goes on while the nemesis heals what is left and waits for full ISRs, and until each operation kind
        was seen ok again, within the recovery bound: this is where recovery after the last fault is measured
-drain  the final reads (workloads.drain)
+drain  the final reads (workloads.drain), and what else the workload does at its end
 Each begins with a `phase` point event. Probes ask every node all the time; at the end, once more, for its replicas.
 """
 
@@ -131,7 +131,8 @@ def whole_run(
     groups = (group_of(scenario),) if "subscribe" in scenario.sub_via else ()
     again = workload.transactional and scenario.isolation != UNCOMMITTED and not forgets(scenario)
     final = Drain(keys, stable_bound_s(scenario.transaction_timeout_s), groups, again)
-    road = Phases((main_and_heal, Log("phase", "drain"), final))
+    after = () if workload.after is None else (clients(workload.after(scenario)),)
+    road = Phases((main_and_heal, Log("phase", "drain"), final, *after))
     asked = While(
         main=On(road, clients=True, names=frozenset((NEMESIS,))),
         side=probes(nodes, keys, scenario.seed),

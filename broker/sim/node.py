@@ -32,9 +32,10 @@ from broker.sim.loop import EPOCH_MS, MS_NS, Loop, Timer
 from broker.sim.network import Accepted, Incoming, Network
 from broker.sim.peers import Peers
 from broker.wire.messages.describe_quorum import DescribeQuorumResponse
-from broker.wire.messages.fetch import FetchableTopicResponse, FetchResponse, PartitionData, Region
+from broker.wire.messages.fetch import FetchResponse, Region
 from broker.wire.messages.find_coordinator import FindCoordinatorRequest
 from broker.wire.messages.produce import ProduceRequest
+from broker.wire.messages.share_fetch import ShareFetchResponse
 
 QUERY_CHANNEL = 16
 """Questions that the active controller must answer; the core's channels have lower numbers."""
@@ -313,7 +314,7 @@ class Process:
             self._peers.send(request)
         for reply in replies:
             message = reply.message
-            if isinstance(message, FetchResponse):
+            if isinstance(message, FetchResponse | ShareFetchResponse):
                 message = self._resolved(message)
                 if message is None:
                     reply.id.connection.close()
@@ -323,11 +324,12 @@ class Process:
         if self.broker.is_stopped and not (self._replies or self._requests or self._sync or self._syncing):
             self.end("stopped in order")
 
-    def _resolved(self, message: FetchResponse) -> FetchResponse | None:
+    def _resolved(self, message: FetchResponse | ShareFetchResponse) -> FetchResponse | ShareFetchResponse | None:
         """Put bytes in place of regions; None when one is not there any more."""
-        responses: list[FetchableTopicResponse] | None = None
-        for place, topic in enumerate(message.responses):
-            partitions: list[PartitionData] | None = None
+        responses: list[Any] | None = None
+        topics: tuple[Any, ...] = message.responses
+        for place, topic in enumerate(topics):
+            partitions: list[Any] | None = None
             for index, data in enumerate(topic.partitions):
                 region = data.records
                 if isinstance(region, Region):
@@ -337,7 +339,7 @@ class Process:
                     partitions = partitions or list(topic.partitions)
                     partitions[index] = msgspec.structs.replace(data, records=records)
             if partitions is not None:
-                responses = responses or list(message.responses)
+                responses = responses or list(topics)
                 responses[place] = msgspec.structs.replace(topic, partitions=tuple(partitions))
         return message if responses is None else msgspec.structs.replace(message, responses=tuple(responses))
 

@@ -4,10 +4,10 @@ Every record that the log holds for the group's isolation is given to some membe
 rejects it or it was given as often as the limit allows. So when nobody has anything any more, and members that ask for
 long enough are given nothing, each record was accepted or rejected, may have been, or has used up its deliveries.
 
-Judged is a key that was quiet in the final reads: after the last call that may have acquired, changed or given back
-something of it, and the time of a lock and SETTLED_NS more, at least QUIET fetches asked for it and came back empty.
-What was acquired by requests without an answer may have used up deliveries unseen; each of them takes the time of a
-lock, so that there is a bound to it. Ground truth is what ordinary consumers read at the end.
+Judged is a key that was quiet in the final reads: after all had healed and the last call that may have acquired,
+changed or given back something of it, and the time of a lock and SETTLED_NS more, at least QUIET fetches asked for it
+and came back empty. What was acquired by requests without an answer may have used up deliveries unseen; each of them
+takes the time of a lock, so that there is a bound to it. Ground truth is what ordinary consumers read at the end.
 
 Kafka: SharePartition.nextFetchOffset, .releaseAcquisitionLockOnTimeout, ShareCoordinatorShard.
 """
@@ -20,7 +20,7 @@ from typing import Any
 from checkers.case import Case
 from checkers.findings import Findings
 from checkers.log_view import TYPE_FAIL
-from checkers.share.table import FINAL, MS_NS, NEVER, Group, Place, groups_of
+from checkers.share.table import FINAL, MS_NS, Fetch, Group, Place, groups_of
 
 LOST = "share-lost"
 SETTLED_NS = 12_000 * MS_NS
@@ -61,23 +61,26 @@ def _log(case: Case) -> Iterator[tuple[Any, tuple[int, Any, int]]]:
 
 def _quiet_ns(case: Case, group: Group, key: Any, ended: int) -> int | None:
     """Return when the last fetch began that came back empty long after anything could have happened, None for none."""
-    last_ns, lock_ns, rows = 0, 0, case.view.index
-    for fetch in group.fetches:
-        lock_ns = max(lock_ns, fetch.lock_ns or 0)
-        if fetch.may_hide(key) or any(shown == key and records for shown, records in fetch.said.records):
-            last_ns = max(last_ns, fetch.span.done_ns)
-    spans = [ack.span for place, acks in group.acks.items() if place[0] == key for ack in acks]
-    last_ns = max([last_ns, *(span.done_ns for span in (*spans, *group.ended))])
-    quiet = [
-        fetch.span.begin_ns
-        for fetch in group.fetches
-        if fetch.is_ok
-        and fetch.asked(key)
-        and rows[fetch.span.begin_row] > ended
-        and fetch.span.begin_ns >= last_ns + lock_ns + SETTLED_NS
-        and not any(records for _, records in fetch.said.records)
-    ]
-    return max(quiet) if len(quiet) >= QUIET and last_ns < NEVER else None
+    span = case.phases.span("drain", 0)
+    healed_ns = 0 if span is None else span[0]
+    disturbed = [fetch.span for fetch in group.fetches if fetch.may_hide(key) or _gave(fetch, key)]
+    disturbed += [ack.span for place, acks in group.acks.items() if place[0] == key for ack in acks]
+    disturbed = sorted((*disturbed, *group.ended), key=lambda span: span.begin_row)
+    wait_ns = max((fetch.lock_ns or 0 for fetch in group.fetches), default=0) + SETTLED_NS
+    quiet: list[int] = []
+    last_ns, next_ = healed_ns, 0
+    for fetch in sorted(group.fetches, key=lambda fetch: fetch.span.done_row):
+        while next_ < len(disturbed) and disturbed[next_].begin_row < fetch.span.done_row:
+            last_ns = max(last_ns, disturbed[next_].done_ns)
+            next_ += 1
+        is_after = case.view.index[fetch.span.begin_row] > ended and fetch.span.begin_ns >= last_ns + wait_ns
+        if is_after and fetch.is_ok and fetch.asked(key) and not any(records for _, records in fetch.said.records):
+            quiet.append(fetch.span.begin_ns)
+    return max(quiet) if len(quiet) >= QUIET else None
+
+
+def _gave(fetch: Fetch, key: Any) -> bool:
+    return any(shown == key and records for shown, records in fetch.said.records)
 
 
 def _judge(
@@ -102,9 +105,7 @@ def _judge(
     else:
         last = given[-1]
         ops = [case.view.op(last.span.call), *(case.view.op(ack.span.call) for ack in acks[-1:]), *ops]
-        what = (
-            f"was given for the {used}. time in {case.name(last.span.call)}, is not done with, and was not given again"
-        )
+        what = f"was given in {case.name(last.span.call)}, is not done with, and was not given again"
     findings.add(
         LOST,
         ops,

@@ -51,6 +51,10 @@ def deliveries(case: Case, findings: Findings) -> None:
         return
     if case.options.clocks_differ:  # how long a lock holds is not known then
         findings.not_checked.extend((REDELIVERY, DOUBLE, COUNT))
+    drain = case.phases.row("drain")
+    begun = [one.span.begin_row for group in groups for given in group.deliveries.values() for one in given]
+    if case.phases.ours and not any(drain is None or row < drain for row in begun):
+        findings.vacuous.append("No record was given to a share group before the final reads.")
     values = _values_read(case)
     senders = _senders(case)
     for group in groups:
@@ -151,7 +155,7 @@ def _counts(case: Case, findings: Findings, group: Group, place: Place, given: l
             findings.add(
                 name,
                 ops,
-                f"{_gave(case, place, one)} for the {one.count}. time: {wrong}.",
+                f"{_gave(case, place, one)} as delivery {one.count}: {wrong}.",
                 key=place[0],
                 offset=place[1],
                 count=one.count,

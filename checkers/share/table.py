@@ -15,7 +15,8 @@ import numpy as np
 
 from checkers.case import Case
 from checkers.log_view import NONE, TYPE_FAIL, TYPE_OK
-from checkers.share.vocabulary import ACKNOWLEDGE, FETCH, KINDS, LEAVE, Acknowledged, Fetched
+from checkers.share.vocabulary import KINDS, Acknowledged, Fetched
+from harness.history import SHARE_ACKNOWLEDGE, SHARE_FETCH, SHARE_LEAVE
 
 NEVER = 1 << 62
 MS_NS = 1_000_000
@@ -147,9 +148,9 @@ def groups_of(case: Case) -> list[Group]:
 
 
 def _take(group: Group, kind: str, span: Span, type_: int, value: dict[str, Any]) -> None:
-    if kind == FETCH:
-        if type_ == TYPE_FAIL and value.get("keys") == []:
-            return  # it came to no request
+    if kind == SHARE_FETCH:
+        if type_ == TYPE_FAIL:
+            return
         said = msgspec.convert(value, Fetched)
         lock_ns = None if said.lock_ms is None else said.lock_ms * MS_NS
         fetch = Fetch(span, type_ == TYPE_OK, said, lock_ns)
@@ -157,10 +158,10 @@ def _take(group: Group, kind: str, span: Span, type_: int, value: dict[str, Any]
         for key, records in said.records:
             for offset, shown, count in records:
                 group.deliveries[key, offset].append(Delivery(fetch, shown, count))
-    elif kind == ACKNOWLEDGE:
+    elif kind == SHARE_ACKNOWLEDGE:
         told = msgspec.convert(value, Acknowledged)
         for offset, what in told.records:
             group.acks[told.key, offset].append(Ack(span, what, type_, told.node))
     else:
-        assert kind in {LEAVE, "crash"}
+        assert kind in {SHARE_LEAVE, "crash"}
         group.ended.append(span)

@@ -17,8 +17,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-FETCH, ACKNOWLEDGE, LEAVE = "share-fetch", "share-acknowledge", "share-leave"
-KINDS = frozenset({FETCH, ACKNOWLEDGE, LEAVE})
+from harness.history import SHARE_ACKNOWLEDGE, SHARE_FETCH, SHARE_LEAVE
+
+KINDS = frozenset({SHARE_FETCH, SHARE_ACKNOWLEDGE, SHARE_LEAVE})
 Offset = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
 Key = str | int
 
@@ -49,7 +50,11 @@ class Left(msgspec.Struct, frozen=True):
     """The value of a share-leave: nothing."""
 
 
-SHAPES: dict[str, type[msgspec.Struct]] = {FETCH: Fetched, ACKNOWLEDGE: Acknowledged, LEAVE: Left}
+SHAPES: dict[str, type[msgspec.Struct]] = {
+    SHARE_FETCH: Fetched,
+    SHARE_ACKNOWLEDGE: Acknowledged,
+    SHARE_LEAVE: Left,
+}
 
 
 def told(f: str, invocation: Any, completion: Any) -> dict[str, Any]:

@@ -12,6 +12,8 @@ read-at            the first record from an offset on, by a consumer that is nev
 scan               one partition from its beginning to its end (`clients.scanner`)
 assign, subscribe  which keys to read (`clients.reader`)
 commit, committed  a group's offsets, outside transactions
+share-fetch, share-acknowledge, share-leave
+                   a member of a share group (`clients.share`), on connections of its own
 crash              drops everything as a killed process would, and completes `info`; so does a txn with `crash: true`
 
 After anything but ok the consumer goes back to the first offset that the op polled (Jepsen does the same), so that a
@@ -25,6 +27,7 @@ instead, so that only the coordinator's time-out can end the orphan.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, get_args
@@ -41,6 +44,9 @@ from harness.clients.patience import Deadline
 from harness.clients.reader import Reader
 from harness.clients.scanner import Scanner
 from harness.clients.sender import Sender, split
+from harness.clients.share.operations import KINDS as SHARE_KINDS
+from harness.clients.share.operations import ShareMembers
+from harness.clients.share.wire import Wire
 from harness.clients.topics import keys as keys_of
 from harness.clients.transactions import Transactions, on_purpose
 from harness.history import DELETE_RECORDS, FAIL, INFO, OK, Op, OpType, Process
@@ -144,7 +150,11 @@ class ConfluentClient:
             "scan": self._scan,
             "read-at": self._read_at,
             DELETE_RECORDS: self._delete_records,
+            **dict.fromkeys(SHARE_KINDS, self._share),
         }
+        self._members: ShareMembers | None = None
+        self._wire = Wire(clients.bootstrap)
+        """The share group's member's connections: none before it has something to do."""
 
     def invoke(self, op: Op) -> Op:
         """Perform the invocation and return its completion."""
@@ -168,6 +178,7 @@ class ConfluentClient:
         try:
             self._reader.close(deadline.left_s())
             self._scanner.close(0)
+            self._wire.close()
             self._drop_producers(deadline)
         finally:
             self._busy.release()
@@ -291,6 +302,12 @@ class ConfluentClient:
             return op.completed(outcome(failed.failure), error=failed.failure.to_history())
         return op.completed(OK, extra={LOW: low})
 
+    def _share(self, op: Op, deadline: Deadline) -> Op:
+        if self._members is None:
+            name = f"{self._clients.run_id} {self._process}"
+            self._members = ShareMembers(self._clients.scenario, name, lambda: time.monotonic() * 1000)
+        return self._wire.perform(self._members.perform(op, (time.monotonic() + deadline.left_s()) * 1000))
+
     def _crash(self, op: Op, _: Deadline) -> Op:
         self._die()
         return op.completed(INFO, error=on_purpose(DELIBERATE_CRASH).to_history())
@@ -299,6 +316,8 @@ class ConfluentClient:
         """Drop everything as a killed process would: nothing flushed, aborted or left gracefully."""
         self._reader.close(0, gracefully=False)
         self._scanner.close(0)
+        self._wire.close()
+        self._members = None
         self._drop_producers(Deadline(0))
 
     def _drop_producers(self, deadline: Deadline) -> None:

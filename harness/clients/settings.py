@@ -50,7 +50,7 @@ CLOSE_S: Final = 2.0
 Overrides = Mapping[str, Any]
 """Settings of librdkafka by name, put over ours."""
 
-TRANSACTIONAL: Final = frozenset({"txn", "compaction", "copy"})
+TRANSACTIONAL: Final = frozenset({"txn", "compaction", "copy", "share"})
 """The workloads that need a transactional producer."""
 LEAST_COPIED: Final = 2
 """Topics of the workload `copy`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import closing
 from typing import Any, Final, Protocol, cast
 
 from confluent_kafka import KafkaError, KafkaException
@@ -16,6 +17,8 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from harness.clients import settings
+from harness.clients.share.setup import SHARE, RefusedError, prepare
+from harness.clients.share.wire import Wire
 from harness.cluster.api import ClusterError, UsageError
 from harness.scenario import Scenario
 
@@ -83,7 +86,19 @@ def create_topics(bootstrap: str, scenario: Scenario, admin: TopicAdmin | None =
         except TimeoutError as error:
             raise ClusterError(f"topic {name}: {bootstrap} did not answer within {CREATE_S:.0f} s") from error
     _await_ready(admin, scenario, bootstrap)
+    if scenario.workload == SHARE:
+        _prepare_shares(bootstrap, scenario)
     return keys(scenario)
+
+
+def _prepare_shares(bootstrap: str, scenario: Scenario) -> None:
+    with closing(Wire(bootstrap)) as wire:
+        try:
+            wire.perform(prepare(scenario, is_ours=scenario.bootstrap is None))
+        except RefusedError as refused:
+            if scenario.bootstrap is None:
+                raise ClusterError(f"{bootstrap}: {refused}") from refused
+            raise UsageError(f"{bootstrap} can't have share groups (share.version 1): {refused}") from refused
 
 
 def _refusal(name: str, scenario: Scenario, bootstrap: str, error: KafkaError) -> Exception:

@@ -92,6 +92,10 @@ class ProbeError(Exception):
     """The node did not answer, or not with what was asked for."""
 
 
+class UnsentError(ProbeError):
+    """Nothing was sent: there was no connection, or the node does not offer what was to be asked."""
+
+
 class Probe:
     """Asks one node. Every method raises ProbeError when there is no answer within the time-out."""
 
@@ -169,6 +173,20 @@ class Probe:
     def ask(self, request: Request) -> Any:
         """Return the answer to any request of `ANSWERS`, as it is."""
         return self._call(request, ANSWERS[request.api])
+
+    def ask_once(self, request: Request, kind: type[R], timeout_s: float) -> R:
+        """Return the answer to a request that must not be sent twice; raises UnsentError where it was not sent."""
+        deadline = time.monotonic() + timeout_s
+        try:
+            self._negotiated(request.api, deadline)
+        except (OSError, WireError, ProbeError) as error:
+            self.close()
+            raise UnsentError(f"{request.api.name} to {self.address}: {error}") from error
+        try:
+            return self._exchange(request, kind, deadline)
+        except (OSError, WireError) as error:
+            self.close()
+            raise self._failed(request.api, error) from error
 
     def close(self) -> None:
         """Close the connection; the next call opens another."""

@@ -8,6 +8,7 @@ from harness.cluster.api import UsageError
 from harness.options import duration_s, pairs, scenario
 from harness.scenario import Scenario
 from workloads.groups import QUICK_ALLOWED, QUICK_MEMBERS
+from workloads.share import SHARE
 
 GIVEN = {
     "workload": "txn",
@@ -64,6 +65,13 @@ def test_brokers_are_told_the_times_of_members_where_they_decide_them():
     assert scenario(**GIVEN | {"group_protocol": "consumer"} | foreign).broker_config == {}
     with pytest.raises(UsageError, match="--group-protocol new: it may be classic, consumer"):
         scenario(**GIVEN | {"group_protocol": "new"})
+
+
+def test_apache_kafka_is_allowed_the_short_times_of_a_share_group():
+    ours = scenario(**GIVEN | {"workload": "share", "cluster": "embedded"})
+    theirs = scenario(**GIVEN | {"workload": "share", "cluster": "jvm"})
+    assert ours.broker_config == SHARE.broker_config
+    assert theirs.broker_config == {**SHARE.broker_config, **SHARE.kafka_config}
 
 
 def test_a_cluster_that_runs_already_keeps_its_broker_settings():

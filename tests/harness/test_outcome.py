@@ -15,6 +15,7 @@ from harness.outcome import (
     DELIBERATE_CRASH,
     ROWS,
     TIMEOUTS,
+    UNSENT,
     Course,
     Failure,
     Stage,
@@ -24,7 +25,7 @@ from harness.outcome import (
 )
 from tests.harness import outcome_page
 
-OURS = {ANY, DELIBERATE_ABORT, DELIBERATE_CRASH}
+OURS = {ANY, DELIBERATE_ABORT, DELIBERATE_CRASH, UNSENT}
 NAMES = sorted({name for name in dir(KafkaError) if name.lstrip("_").isupper()} | {row.name for row in ROWS})
 FAILURES = st.builds(
     lambda stage, name: Failure(stage=stage, name=name), st.sampled_from(Stage), st.sampled_from(NAMES)

@@ -109,6 +109,10 @@ class Contact:
             error = ClientError(TRANSPORT, str(lost), retriable=True)
         raise error
 
+    async def reach(self, node: int) -> None:
+        """Connect to a node, if there is no connection; raises ClientError when it can't be: nothing was sent."""
+        await self._connected(node, "", self.config.request_timeout_ms)
+
     async def tell(self, node: int, message: Any, version: int) -> None:
         """Send a request that has no answer; raises ClientError _TRANSPORT when there is no connection."""
         (await self._connected(node, "", self.config.request_timeout_ms)).send(message, version, None)

@@ -30,11 +30,15 @@ from harness.clients.membership import OnEvent
 from harness.clients.micro_ops import Work
 from harness.clients.sender import split
 from harness.clients.settings import BROKER_WAIT_MS, POLL_COMMIT_S, op_bound_s, refuse_impossible
+from harness.clients.share.operations import KINDS as SHARE_KINDS
+from harness.clients.share.operations import ShareMembers
+from harness.clients.share.setup import SHARE, prepare
 from harness.clients.simulated import settings
 from harness.clients.simulated.failures import failed
 from harness.clients.simulated.micro_ops import MicroOps
 from harness.clients.simulated.reader import Reader, key_of
 from harness.clients.simulated.scanner import Scanner
+from harness.clients.simulated.share import perform
 from harness.clients.simulated.transactions import Transactions
 from harness.clients.topics import keys as keys_of
 from harness.clients.topics import topic_names
@@ -95,6 +99,8 @@ class SimulatedClients:
                 config={"min.insync.replicas": str(scenario.min_isr), **scenario.topic_config},
                 deadline_ms=self.loop.now_ms + READY_MS,
             )
+            if scenario.workload == SHARE:
+                await perform(contact, prepare(scenario, is_ours=True))
         finally:
             contact.close()
         return self.keys
@@ -167,7 +173,11 @@ class SimulatedClient:
             "scan": self._scan,
             "read-at": self._read_at,
             DELETE_RECORDS: self._delete_records,
+            **dict.fromkeys(SHARE_KINDS, self._share),
         }
+        self._members: ShareMembers | None = None
+        self._contact: Contact | None = None
+        """The share group's member's."""
 
     async def invoke(self, op: Op) -> Op:
         """Perform the invocation and return its completion, within a bounded virtual time."""
@@ -183,6 +193,7 @@ class SimulatedClient:
     async def close(self) -> None:
         """Drop the producers, leave the group; what takes longer than CLOSE_S is dropped, too."""
         self._drop_producers()
+        self._drop_member()
         self._scanner.close()
         await self._reader.leave()
 
@@ -313,6 +324,15 @@ class SimulatedClient:
             contact.close()
         return op.completed(OK, extra={LOW: low})
 
+    async def _share(self, op: Op, deadline_ms: float) -> Op:
+        if self._members is None or self._contact is None:
+            clients = self._clients
+            config = settings.client(clients.scenario, clients.nodes, clients.name_of(self._process))
+            self._contact = Contact(self._loop, clients.network, config)
+            name = f"{clients.run_id} {self._process}"
+            self._members = ShareMembers(clients.scenario, name, lambda: self._loop.now_ms)
+        return await perform(self._contact, self._members.perform(op, deadline_ms))
+
     async def _crash(self, op: Op, _: float) -> Op:
         self._die()
         return op.completed(INFO, error=on_purpose(DELIBERATE_CRASH).to_history())
@@ -322,6 +342,13 @@ class SimulatedClient:
         self._reader.drop()
         self._scanner.close()
         self._drop_producers()
+        self._drop_member()
+
+    def _drop_member(self) -> None:
+        """Drop the share group's member, as a killed process would."""
+        if self._contact is not None:
+            self._contact.close()
+        self._contact = self._members = None
 
     def _drop_producers(self) -> None:
         self._drop_plain()

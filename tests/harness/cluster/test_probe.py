@@ -17,8 +17,8 @@ from broker.wire.messages.list_offsets import (
     ListOffsetsResponse,
     ListOffsetsTopicResponse,
 )
-from broker.wire.messages.metadata import MetadataResponse
-from harness.cluster.probe import READ_COMMITTED, Probe, ProbeError, split_address
+from broker.wire.messages.metadata import MetadataRequest, MetadataResponse
+from harness.cluster.probe import READ_COMMITTED, Probe, ProbeError, UnsentError, split_address
 from tests.harness.cluster.fake_node import VERSIONS, FakeNode
 
 QUICK_S = 0.3
@@ -199,3 +199,21 @@ def test_an_address_is_split_at_its_last_colon(text, address):
 def test_what_is_no_address_is_named(text):
     with pytest.raises(ValueError, match="not host:port"):
         split_address(text)
+
+
+def test_what_must_not_be_sent_twice_is_sent_once():
+    ask = MetadataRequest(topics=None)
+    with asking({Api.METADATA: lambda _: MetadataResponse(cluster_id="c")}) as (node, probe):
+        assert probe.ask_once(ask, MetadataResponse, 5.0).cluster_id == "c"
+        node.drop_connections()
+        with pytest.raises(ProbeError) as lost:
+            probe.ask_once(ask, MetadataResponse, 5.0)
+        assert not isinstance(lost.value, UnsentError), "it may have arrived"
+        assert probe.ask_once(ask, MetadataResponse, 5.0).cluster_id == "c", "over a new connection"
+
+
+def test_what_can_not_be_sent_is_told_as_such():
+    with asking({}, {Api.LIST_OFFSETS: (0, 7)}) as (_, probe), pytest.raises(UnsentError, match="does not offer it"):
+        probe.ask_once(MetadataRequest(topics=None), MetadataResponse, 5.0)
+    with pytest.raises(UnsentError):
+        Probe("127.0.0.1", 1).ask_once(MetadataRequest(topics=None), MetadataResponse, 1.0)

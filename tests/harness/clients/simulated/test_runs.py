@@ -13,6 +13,7 @@ from tests.harness.clients.simulated.scene import OpScene
 from workloads.groups import GROUPS
 from workloads.phases import whole_run
 from workloads.queue import SEND_POLL, TXN
+from workloads.share import SHARE
 
 CASES = [
     pytest.param(TXN, {}, id="txn"),
@@ -20,6 +21,7 @@ CASES = [
     pytest.param(TXN, {"sub_via": ("assign", "subscribe")}, id="txn-subscribe"),
     pytest.param(SEND_POLL, {"sub_via": ("subscribe",), "crash_interval_s": 3.0}, id="send-poll-subscribe"),
     pytest.param(GROUPS, {"sub_via": ("subscribe",), "group_protocol": "consumer"}, id="groups-consumer"),
+    pytest.param(SHARE, {"crash_interval_s": 3.0}, id="share"),
     pytest.param(SEND_POLL, {"idempotence": False, "acks": "1"}, id="send-poll-acks-1"),
 ]
 

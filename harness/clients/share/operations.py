@@ -1,0 +1,59 @@
+"""The operations of a share group's member, from invocation to completion, whoever performs the steps."""
+
+from __future__ import annotations
+
+import base64
+import uuid
+from collections.abc import Callable
+from typing import Any, Final
+
+from harness.clients.errors import FailedError
+from harness.clients.share.asking import Steps
+from harness.clients.share.member import FETCH_WAIT_MS, FetchLostError, ShareMember
+from harness.clients.topics import topic_names
+from harness.history import OK, SHARE_ACKNOWLEDGE, SHARE_FETCH, SHARE_LEAVE, Op
+from harness.outcome import outcome
+from harness.scenario import Scenario, share_group_of
+
+KINDS: Final = (SHARE_FETCH, SHARE_ACKNOWLEDGE, SHARE_LEAVE)
+
+
+class ShareMembers:
+    """One process's memberships: a new one after each that was left."""
+
+    def __init__(self, scenario: Scenario, name: str, now_ms: Callable[[], float]) -> None:
+        """Prepare. name: what no other process of the run has; now_ms: a clock."""
+        self._scenario, self._name, self._now_ms = scenario, name, now_ms
+        self._lives = 0
+        self._member = self._new()
+
+    def _new(self) -> ShareMember:
+        self._lives += 1
+        id_ = uuid.uuid5(uuid.NAMESPACE_OID, f"{self._name} {self._lives}").bytes
+        text = base64.urlsafe_b64encode(id_).rstrip(b"=").decode()
+        return ShareMember(share_group_of(self._scenario), text, topic_names(self._scenario), self._now_ms)
+
+    def perform(self, op: Op, deadline_ms: float) -> Steps[Op]:
+        """Perform an operation of KINDS; return its completion."""
+        group = share_group_of(self._scenario)
+        value: dict[str, Any] = dict(op.value or {})
+        try:
+            if op.f == SHARE_FETCH:
+                value = yield from self._member.fetch(
+                    value["records-max"], value.get("wait-ms", FETCH_WAIT_MS), deadline_ms
+                )
+                value["isolation"] = self._scenario.isolation
+            elif op.f == SHARE_ACKNOWLEDGE:
+                value["node"] = yield from self._member.acknowledge(value["key"], value["records"])
+            else:
+                member, self._member = self._member, self._new()
+                yield from member.leave()
+        except FetchLostError as lost:
+            type_ = outcome(lost.failure, retries=False)
+            return op.completed(type_, value=lost.told, error=lost.failure.to_history(), group=group)
+        except FailedError as failed:
+            if op.f == SHARE_FETCH:
+                value = {"keys": []}
+            error = failed.failure.to_history()
+            return op.completed(outcome(failed.failure, retries=False), value=value, error=error, group=group)
+        return op.completed(OK, value=value, group=group)
