@@ -306,6 +306,7 @@ def bugs(
     jobs: Annotated[int, typer.Option(help="Processes side by side.", min=1)] = 2,
     minutes: Annotated[float, typer.Option(help="Leave what is not done by then; 0: no limit.", min=0)] = 0.0,
     only: Annotated[str, typer.Option(help="Hunt these, with commas; `none`: only clean runs.")] = "",
+    workload: Annotated[str, typer.Option(help="One that is not in the mix (`share`): its bugs, its clean runs.")] = "",
     first_seed: Annotated[int, typer.Option(help="The first seed of each hunt.", min=0)] = 1,
     book: Annotated[
         Path | None, typer.Option(help="Keep every attempt in this file, and make none that is there already.")
@@ -328,6 +329,7 @@ def bugs(
         book=book,
         write=write,
         results=results,
+        workload=workload,
     )
     raise typer.Exit(status)
 

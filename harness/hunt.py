@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from harness import catalog, hunted, hunting
+from harness import catalog, hunted, hunting, mix
 from harness import run as runs
+from harness.cluster.api import UsageError
 from harness.commit import commit
 from harness.exits import VALID
 from harness.options import finite
@@ -32,9 +33,16 @@ def score(
     write: Path | None,
     book: Path | None,
     results: Path,
+    workload: str = "",
 ) -> int:
-    """Hunt bugs (all, or those named with commas; `none`), run clean seeds, print the table; return the exit status."""
-    names = [] if only == "none" else [catalog.bug(name).name for name in only.split(",")] if only else [*catalog.BUGS]
+    """Hunt bugs (all, or those named with commas; `none`), run clean seeds, print the table; return the exit status.
+
+    workload: one that is not in the mix; all then means its bugs, and the clean seeds are its own.
+    """
+    if workload and catalog.workload(workload).name in mix.WORKLOADS:
+        raise UsageError(f"--workload {workload}: it is in the mix; leave it out")
+    mine = [bug.name for bug in catalog.BUGS.values() if bug.workload == workload]
+    names = [] if only == "none" else [catalog.bug(name).name for name in only.split(",")] if only else mine
     finite("--minutes", minutes)
     if write is not None:
         hunted.parts(write)  # refused now, not after hours
@@ -44,7 +52,7 @@ def score(
     sys.stdout.write(f"hunting in {folder}, attempts in {pages.path}\n")
     done = hunting.score(
         names,
-        [*PERMITS] if only in {"", "none"} else [],
+        [*PERMITS] if only in {"", "none"} and not workload else [],
         first_seed=first_seed,
         seeds=seeds,
         clean_seeds=clean,
@@ -53,8 +61,10 @@ def score(
         results=folder,
         book=pages,
         tell=lambda line: print(line, flush=True),  # noqa: T201
+        workload=workload,
     )
     chosen = [f"--only {only}"] if only else []
+    chosen += [f"--workload {workload}"] if workload else []
     limit = [f"--minutes {minutes:g}"] if minutes else []
     first = [f"--first-seed {first_seed}"] if first_seed != 1 else []
     command = " ".join(

@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 
 from harness import launch, mix, permitted
+from harness.catalog import BUGS
 from harness.exits import BROKEN, INVALID, VALID
 from harness.history import HARNESS, Op
 from harness.scenario import Scenario
@@ -105,7 +106,11 @@ def attempt(scenario: Scenario, results: Path) -> Attempt:
 
 def hunt(bug: str, seeds: Iterable[int], results: Path, until_s: float = FOREVER_S, book: Book | None = None) -> Hunt:
     """Try seeds until the checkers find the bug, or the wall clock says `until_s`."""
-    return told(bug, _tries((BUG, bug), (mix.scenario(seed, bug) for seed in seeds), results, until_s, book))
+    return told(bug, _tries((BUG, bug), (_scenario(seed, bug) for seed in seeds), results, until_s, book))
+
+
+def _scenario(seed: int, bug: str) -> Scenario:
+    return mix.scenario(seed, bug, BUGS[bug].workload)
 
 
 def permit(
@@ -117,9 +122,12 @@ def permit(
     )
 
 
-def clean(seeds: Sequence[int], results: Path, until_s: float = FOREVER_S, book: Book | None = None) -> list[Attempt]:
-    """Run seeds without a bug, as many as the time allows."""
-    return [*_tries((CLEAN, ""), (mix.scenario(seed) for seed in seeds), results, until_s, book)]
+def clean(
+    seeds: Sequence[int], results: Path, until_s: float = FOREVER_S, book: Book | None = None, workload: str = ""
+) -> list[Attempt]:
+    """Run seeds without a bug, as many as the time allows. workload: one that is not in the mix."""
+    scenarios = (mix.scenario(seed, workload=workload) for seed in seeds)
+    return [*_tries((CLEAN, workload), scenarios, results, until_s, book)]
 
 
 def _tries(
@@ -169,6 +177,7 @@ def score(
     results: Path,
     book: Book,
     tell: Callable[[str], None],
+    workload: str = "",
 ) -> Score:
     """Hunt every bug, and run the clean seeds; each hunt and each few clean seeds are one task.
 
@@ -181,7 +190,7 @@ def score(
         tasks: list[Future[Any]] = [pool.submit(hunt, bug, every, results / bug, until_s, book) for bug in bugs]
         tasks += [pool.submit(permit, name, every, results / "permitted", until_s, book) for name in permits]
         for chunk in _chunks(first_seed, clean_seeds):
-            tasks.append(pool.submit(clean, chunk, results / "clean", until_s, book))
+            tasks.append(pool.submit(clean, chunk, results / "clean", until_s, book, workload))
         for done in as_completed(tasks):
             for line in _lines(done.result()):
                 tell(line)
@@ -190,7 +199,9 @@ def score(
         _end(pool)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-    return scored(book, bugs, permits, first_seed=first_seed, seeds=seeds, clean_seeds=clean_seeds, jobs=jobs)
+    return scored(
+        book, bugs, permits, first_seed=first_seed, seeds=seeds, clean_seeds=clean_seeds, jobs=jobs, workload=workload
+    )
 
 
 def scored(
@@ -202,6 +213,7 @@ def scored(
     seeds: int,
     clean_seeds: int,
     jobs: int,
+    workload: str = "",
 ) -> Score:
     """Return what the book tells of these seeds."""
     every = range(first_seed, first_seed + seeds)
@@ -213,7 +225,7 @@ def scored(
     return Score(
         hunts=tuple(told(bug, made(BUG, bug, every)) for bug in bugs),
         permits=tuple(told(name, made(PERMIT, name, every)) for name in permits),
-        clean=tuple(made(CLEAN, "", range(first_seed, first_seed + clean_seeds))),
+        clean=tuple(made(CLEAN, workload, range(first_seed, first_seed + clean_seeds))),
         first_seed=first_seed,
         seeds=seeds,
         jobs=jobs,

@@ -143,10 +143,11 @@ class _Draws:
         return round(float(low * (high / low) ** self.number()), 3)
 
 
-def scenario(seed: int, bug: str = "") -> Scenario:
-    """Return the mix's scenario for a seed; the bug, if any, has no say in it."""
+def scenario(seed: int, bug: str = "", workload: str = "") -> Scenario:
+    """Return the mix's scenario for a seed; the bug, if any, has no say in it. workload: one that is not in the mix."""
     draws = _Draws(Rng.seeded(seed, "mix"))
-    workload = draws.one_of(*WORKLOADS)
+    drawn = draws.one_of(*WORKLOADS)
+    workload = workload or drawn
     nemesis = ",".join(draws.some_of(FAULTS, MOST_FAULTS))
     dirty = draws.number() < DIRTY and workload not in TRANSACTIONAL  # there it would show aborted data, lawfully
     length_s = draws.between(1.5, 5)

@@ -17,17 +17,24 @@ ELECTIONS = "broker.bugs.elections"
 TRANSACTIONS = "broker.bugs.transactions"
 GROUPS = "broker.bugs.groups"
 CLEANING = "broker.bugs.cleaning"
+SHARES = "broker.bugs.shares"
+SHARE = "share"
+"""The workload that has share groups."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bug:
-    """One bug. `module` holds the function of the same name (with underscores) that returns the replacements."""
+    """One bug. `module` holds the function of the same name (with underscores) that returns the replacements.
+
+    `workload`: the only one that can show it, where that is none of the mix that bugs are hunted with; else "".
+    """
 
     name: str
     summary: str
     source: str
     proof: tuple[str, ...]
     module: str
+    workload: str = ""
 
 
 _ALL = (
@@ -282,6 +289,38 @@ _ALL = (
         source="SEMANTICS S2 (out of range is said, never answered with other data)",
         proof=("offset-reset-silent",),
         module=CLEANING,
+    ),
+    Bug(
+        name="share-ack-before-write",
+        summary="acknowledgements of share groups are answered before they are written, and go with the leader",
+        source="KIP-932 (an acknowledgement is complete when its state is written)",
+        proof=("share-redelivery", "share-delivery-count", "share-lost"),
+        module=SHARES,
+        workload=SHARE,
+    ),
+    Bug(
+        name="share-record-given-to-two",
+        summary="a share group's record is given to a second member while the first one has it",
+        source="KIP-932 (the acquisition lock); classic",
+        proof=("share-double-acquisition",),
+        module=SHARES,
+        workload=SHARE,
+    ),
+    Bug(
+        name="share-released-record-forgotten",
+        summary="what a member of a share group releases, or does not acknowledge in time, is not delivered again",
+        source="KIP-932 (released records are available again); classic",
+        proof=("share-lost",),
+        module=SHARES,
+        workload=SHARE,
+    ),
+    Bug(
+        name="share-aborted-records-given",
+        summary="a share group with read_committed is given the records of aborted transactions",
+        source="KIP-932 (share.isolation.level)",
+        proof=("share-uncommitted-read",),
+        module=SHARES,
+        workload=SHARE,
     ),
 )
 

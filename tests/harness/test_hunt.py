@@ -50,3 +50,17 @@ def test_the_repeat_command_plants_the_bug_again():
     made = scenario(**GIVEN | {"cluster": "embedded", "bug": "lso-ignored", "seed": 7})
     assert "--bug lso-ignored" in repeat_command(made)
     assert "--bug" not in repeat_command(scenario(**GIVEN | {"seed": 7}))
+
+
+def test_a_workload_of_the_mix_is_no_other_than_the_mix(capsys, tmp_path):
+    asked = ["bugs", "--score", "--workload", "txn", "--results", str(tmp_path)]
+    assert guarded(asked) == 254
+    assert capsys.readouterr().err == "harness: --workload txn: it is in the mix; leave it out\n"
+
+
+def test_a_score_of_a_workload_that_is_not_in_the_mix_hunts_its_bugs_and_names_it(capsys, tmp_path):
+    asked = ["bugs", "--score", "--workload", "share", "--seeds", "1", "--clean", "0", "--results", str(tmp_path)]
+    assert guarded([*asked, "--only", "share-record-given-to-two", "--jobs", "1"]) in {0, 1}
+    said = capsys.readouterr().out
+    assert "`harness bugs --score --only share-record-given-to-two --workload share --seeds 1" in said
+    assert "| `share-record-given-to-two` |" in said

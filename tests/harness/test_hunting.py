@@ -33,9 +33,10 @@ def score(hunts=(), clean=(), permits=()):
     return Score(hunts=tuple(hunts), permits=tuple(permits), clean=tuple(clean), first_seed=1, seeds=3, jobs=1)
 
 
-def short(seed, bug=""):
+def short(seed, bug="", workload=""):
     """A run of three virtual seconds."""
     return Scenario(
+        workload=workload or "txn",
         cluster="simulated",
         seed=seed,
         bug=bug,
@@ -56,6 +57,17 @@ def test_an_easy_bug_is_found_and_its_run_kept(tmp_path, monkeypatch):
     assert set(done.found.anomalies) & set(BUGS[EASY].proof)
     assert list(tmp_path.rglob("history.jsonl"))
     assert hunting.status(score([done])) == VALID
+
+
+def test_bugs_of_a_workload_that_is_not_in_the_mix_are_hunted_with_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(mix, "scenario", short)
+    done = hunting.hunt("share-record-given-to-two", range(1, 5), tmp_path)
+    assert done.found is not None
+    assert "share-double-acquisition" in done.found.anomalies
+    attempts = hunting.clean(range(1), tmp_path, book=(book := Book(tmp_path / "book.jsonl")), workload="share")
+    assert [one.anomalies for one in attempts] == [()]
+    assert list(book.attempts(CLEAN, "share")) == [0]
+    assert not book.attempts(CLEAN)
 
 
 def test_a_hunt_whose_time_is_over_tells_what_it_tried(tmp_path):

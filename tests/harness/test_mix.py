@@ -32,6 +32,15 @@ def test_a_seed_gives_one_scenario_and_the_bug_has_no_say_in_it():
             assert msgspec.structs.replace(mix.scenario(seed, bug), bug="") == mix.scenario(seed)
 
 
+def test_a_workload_that_is_not_in_the_mix_is_had_by_its_name():
+    for seed in range(30):
+        made = mix.scenario(seed, workload="share")
+        refuse_impossible(made)
+        assert made.workload == "share"
+        assert made.isolation == "read_committed"
+    assert "share" not in mix.WORKLOADS
+
+
 def test_nothing_in_the_mix_permits_an_anomaly():
     for made in map(mix.scenario, SEEDS):
         assert (made.acks, made.idempotence) == ("all", True)

@@ -12,11 +12,13 @@ from broker.core.errors import Code, Refused
 from broker.core.log.partition_log import LogConfig, PartitionLog
 from broker.core.ready import Outbox
 from broker.core.replication.replica import Awaiting, Replica
+from broker.core.share.partition import Acknowledgement, Acquired, SharePartition, Want
 from broker.core.transaction import state as transactions
 from broker.core.transaction.state import End
 from broker.sim.disk import Disk
 from broker.wire import batch, record
 from broker.wire.messages.fetch import FetchPartition, PartitionData
+from tests.broker.core import share_members as shares
 from tests.broker.core import test_compacted_replicas as replicas
 from tests.broker.core import test_consumer_group, test_group, test_partition_change, test_transaction_state
 from tests.broker.core.keyed_log import KeyedLog
@@ -376,3 +378,51 @@ def stale_member_epoch_accepted():
     network = test_consumer_group.ready()
     member = test_consumer_group.Consumer(network, "a").join()
     return member.commit(5, epoch=member.epoch + 1), Code.STALE_MEMBER_EPOCH
+
+
+# Share groups.
+
+
+def share_ack_before_write():
+    network = shares.ready(size=1)
+    place, one = shares.filled(network, 1), shares.Member(network).join()
+    one.take(place)
+    shares.deaf(network)
+    return one.acknowledge(place, [(0, 0, shares.ACCEPT)]), Code.COORDINATOR_NOT_AVAILABLE
+
+
+def acquired(partition, member):
+    at = partition.next_offset
+    return partition.acquire([(0, 4)] if at < 5 else [], at, member, Want(10), 100, 1000)
+
+
+def share_record_given_to_two():
+    partition = SharePartition(0, 1, max_deliveries=5)
+    acquired(partition, "a")
+    return acquired(partition, "b"), []
+
+
+def share_released_record_forgotten():
+    partition = SharePartition(0, 1, max_deliveries=5)
+    acquired(partition, "a")
+    partition.acknowledge("a", [Acknowledgement(0, 4, (shares.RELEASE,))], 0, 1000)
+    partition.write()
+    partition.written()
+    return acquired(partition, "b"), [Acquired(0, 4, 2)]
+
+
+def share_aborted_records_given():
+    network = shares.ready(size=1)
+    shares.configure(network, "g", **{"share.isolation.level": "read_committed"})
+    place, node = shares.place_of(network), network.nodes[1]
+    replica = newest_leader(network, place)[1]
+    mine = {"producer_id": 7, "producer_epoch": 0}
+    aborted = record.batch_of([(None, b"gone")], timestamp_ms=1, base_sequence=0, transactional=True, **mine)
+    for data in (
+        aborted,
+        record.batch_of([(None, b"after")], timestamp_ms=1),
+        record.marker(commit=False, coordinator_epoch=0, timestamp_ms=1, **mine),
+    ):
+        replica.log.append(data, [batch.parse_header(data, 0)], replica.log.epochs.latest, network.now_ms)
+        node.replicas.appended(replica, network.now_ms)
+    return [value for _, value, _ in shares.Member(network).join().take(place)], [b"after"]
