@@ -21,7 +21,7 @@ from bisect import bisect_right
 import msgspec
 
 from broker.core.errors import Code, Refused
-from broker.core.log import aborted
+from broker.core.log import sealed as sealed_file
 from broker.core.log.aborted import AbortedIndex, AbortedTransaction
 from broker.core.log.epochs import Epochs
 from broker.core.log.producers import Producers
@@ -32,6 +32,8 @@ from broker.wire import batch, record
 from broker.wire.batch import BatchHeader, Buffer, CorruptBatchError
 from broker.wire.messages.fetch import Region
 
+SEALED = "sealed"
+"""The small file of a sealed segment: see `sealed.py`."""
 SCAN_BYTES = 1 << 20
 """How much of a segment is read at a time when it must be scanned."""
 
@@ -198,10 +200,9 @@ class PartitionLog:
         return self.segments[-1]
 
     def _save_segment(self, sealed: Segment) -> None:
-        self._out.writes.append(Save(segment_file(self.name, sealed.base, "batches"), sealed.dump()))
         entries = self.aborted.between(sealed.base, sealed.next_offset)
-        name = segment_file(self.name, sealed.base, "aborted")
-        self._out.writes.append(Save(name, aborted.dump(entries)) if entries else Remove(name))
+        name = segment_file(self.name, sealed.base, SEALED)
+        self._out.writes.append(Save(name, sealed_file.dump(sealed, entries)))
 
     def stop(self) -> None:
         """Leave all so that the next start need not look at it: synced, with index and producer state."""
@@ -333,7 +334,7 @@ class PartitionLog:
         self.end = last.next_offset
         if last.size != size:
             self._out.writes.append(Truncate(self.name, last.base, last.size))
-        self._out.writes += [Remove(segment_file(self.name, last.base, suffix)) for suffix in ("batches", "aborted")]
+        self._out.writes.append(Remove(segment_file(self.name, last.base, SEALED)))
         if self.epochs.truncate_end(self.end):
             self._save_epochs()
         self.aborted.truncate_end(self.end)

@@ -7,21 +7,21 @@ lies below the recovery point or the high watermark, or all that an orderly stop
 may be lost, and the report says so (`lossy`): the node must then not claim a clean past, and leaves the ISR and the
 eligible replicas.
 
-Aborted transactions are taken from the files of segments that are not scanned only. In those that are, they are found
-anew, from the producer state at the first one's base on: what an orderly stop saved may be gone since, with a
-truncation, or be of a longer log. Kafka: LogLoader.
+Aborted transactions are taken from the files of segments that are not scanned, where they stand beside the index. In
+those that are scanned they are found anew, from the producer state at the first one's base on: what an orderly stop
+saved may be gone since, with a truncation, or be of a longer log. Kafka: LogLoader.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-
 import msgspec
 
-from broker.core.log import aborted
+from broker.core.log import sealed
+from broker.core.log.aborted import AbortedTransaction
 from broker.core.log.epochs import Epochs
 from broker.core.log.partition_log import (
     SCAN_BYTES,
+    SEALED,
     Cleaned,
     LogConfig,
     PartitionLog,
@@ -67,6 +67,7 @@ class _Recovery:
         self._log = PartitionLog(name, config, storage, out, checkpoint.start)
         self._epochs_seen: list[tuple[int, int]] = []
         self._scanned_from: int | None = None  # the base of the first segment that is scanned
+        self._saved: list[AbortedTransaction] = []  # of the segments before it
 
     def run(self) -> tuple[PartitionLog, Report]:
         """Recover; see the module."""
@@ -79,11 +80,7 @@ class _Recovery:
             if segments and base < segments[-1].next_offset:
                 report = self._drop(found[index:], f"segment {base} overlaps the one before")
                 break
-            segment = None
-            if not last or checkpoint.clean:
-                segment = Segment.load(base, size, self._storage.load(segment_file(self._name, base, "batches")))
-                if segment is not None and not checkpoint.clean and segment.next_offset > checkpoint.recovery_point:
-                    segment = None
+            segment = self._load(base, size) if not last or checkpoint.clean else None
             reason = ""
             if segment is None:
                 self._scanned_from = base if self._scanned_from is None else self._scanned_from
@@ -101,9 +98,22 @@ class _Recovery:
             report = self._missing()
         self._load_cleaned()
         self._load_epochs()
-        self._load_aborted()
+        for entry in self._saved:
+            log.aborted.add(entry)
         log.rebuild_producers(self._scanned_from)
         return log, report
+
+    def _load(self, base: int, size: int) -> Segment | None:
+        """Return the index that was saved of a segment, None where it must be scanned."""
+        saved = sealed.load(base, size, self._storage.load(segment_file(self._name, base, SEALED)))
+        if saved is None:
+            return None
+        segment, entries = saved
+        if not self._checkpoint.clean and segment.next_offset > self._checkpoint.recovery_point:
+            return None
+        if self._scanned_from is None:
+            self._saved += entries
+        return segment
 
     def _missing(self) -> Report:
         """Look whether all is there that an orderly stop left: a file may be shorter than it was, at a batch's end.
@@ -213,24 +223,3 @@ class _Recovery:
                 log.epochs.assign(epoch, start)
         if log.epochs.entries() and log.epochs.dump() != saved:
             self._out.writes.append(Save(epochs_file(self._name), log.epochs.dump()))
-
-    def _load_aborted(self) -> None:
-        """Take the saved entries of segments that are not scanned; the rest comes back with the producer state."""
-        log = self._log
-        starts = [segment.base for segment in log.segments]
-        for name in self._storage.files(self._name):
-            stem, _, suffix = name.rpartition("/")[2].partition(".")
-            if suffix != "aborted":
-                continue
-            index = bisect_right(starts, int(stem)) - 1
-            if index < 0 or starts[index] != int(stem):
-                continue
-            if self._scanned_from is not None and int(stem) >= self._scanned_from:
-                continue
-            try:
-                entries = aborted.load(self._storage.load(name) or b"")
-            except msgspec.MsgspecError:
-                continue
-            for entry in entries:
-                if entry.last_offset < log.segments[index].next_offset:
-                    log.aborted.add(entry)

@@ -65,9 +65,9 @@ def history(seed):
                 sizes[log, base] = rng.randint(0, size)
                 yield Truncate(log, base, sizes[log, base])
             case "save":
-                yield Save(f"{log}/{base:020d}.batches", b"%d" % number, sync=rng.random() < 0.5)
+                yield Save(f"{log}/{base:020d}.sealed", b"%d" % number, sync=rng.random() < 0.5)
             case "remove":
-                yield Remove(f"{log}/{base:020d}.batches")
+                yield Remove(f"{log}/{base:020d}.sealed")
             case "drop-segment" if size:
                 del sizes[log, base]
                 yield DropSegment(log, base)
@@ -184,7 +184,7 @@ def read(disk, region):
 
 def drafted(disk, *sizes):
     disk.write([Append("a-0", base, 0, b"old%d" % base) for base in (0, 5, 9)])
-    disk.write([Save(f"a-0/{base:020d}.batches", b"x") for base in (0, 5, 9)])
+    disk.write([Save(f"a-0/{base:020d}.sealed", b"x") for base in (0, 5, 9)])
     position = 0
     for size in sizes:
         disk.write([Draft("a-0", 0, position, b"n" * size)])
@@ -197,7 +197,7 @@ def test_a_swap_replaces_segments_and_their_small_files(disk):
     disk.write([Swap("a-0", 0, 5, 1)])
     assert disk.segments("a-0") == [(0, 7), (9, 4)]
     assert disk.read("a-0", 0, 0, 99) == b"nnnnnnn"
-    assert disk.files("a-0") == [f"a-0/{9:020d}.batches"]
+    assert disk.files("a-0") == [f"a-0/{9:020d}.sealed"]
 
 
 def test_regions_of_replaced_and_dropped_segments_are_read_until_they_are_released(disk):
@@ -255,7 +255,7 @@ def test_a_crash_in_the_middle_of_a_swap_is_finished_by_the_next_start(folder, m
     again.logs()
     assert again.segments("a-0") == [(0, 3), (9, 4)]
     assert again.read("a-0", 0, 0, 9) == b"nnn"
-    assert again.files("a-0") == [f"a-0/{9:020d}.batches"]
+    assert again.files("a-0") == [f"a-0/{9:020d}.sealed"]
     again.close()
 
 
