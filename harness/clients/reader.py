@@ -110,8 +110,14 @@ class Reader:
         self.held, self.positions = list(keys), kept
 
     def subscribe(self, keys: Sequence[str], isolation: Isolation) -> None:
-        """Join the group for the topics of these keys. Raises FailedError at stage SUBSCRIBE."""
+        """Join the group for the topics of these keys. Raises FailedError at stage SUBSCRIBE.
+
+        A consumer that has not read all of its keys yet is given up for a new one: librdkafka deals it the same keys
+        again, and where it was still waiting for their offsets it goes to their beginning (docs/findings.md).
+        """
         topics = list(dict.fromkeys(split(key)[0] for key in keys))
+        if self.subscribed and any(key not in self.positions for key in self.held):
+            self.close(0)
         self._take_consumer(isolation, topics=topics, subscribed=True)
         self._disown()
         self._membership = member = Membership(

@@ -13,17 +13,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from harness.clients.errors import FailedError, of_error, of_exception, timed_out
-from harness.clients.patience import Deadline, let_go
+from harness.clients.patience import Deadline, OutOfPatienceError, bounded, let_go
 from harness.clients.settings import MIN_OFFSETS_S, SOCKET_TIMEOUT_MS, WARM_UP_S
 from harness.outcome import Failure, Stage
 
 SERVE_S: Final = 0.1
 """One wait for callbacks. Producer.poll(0.2) and longer waits to its end, even when a report has come."""
+OVERDUE_S: Final = SOCKET_TIMEOUT_MS / 1000 + 2
+"""So long behind its time-out a call has not been late, but hangs."""
 MIN_CALL_S: Final = 0.1
 """A call near its deadline still gets so long."""
 MAX_RESUMES: Final = 200
@@ -129,12 +133,16 @@ class Sender:
     def send_offsets(self, offsets: Mapping[str, int], group_metadata: Any, deadline: Deadline) -> None:
         """Commit the next offsets of keys for a group, with the transaction.
 
-        librdkafka returns up to one socket time-out after the time it was given.
+        librdkafka returns up to one socket time-out after the time it was given, or now and then never: then the
+        producer is of no more use.
         """
         partitions = [TopicPartition(*split(key), offset) for key, offset in offsets.items()]
         timeout_s = deadline.sooner(SOCKET_TIMEOUT_MS / 1000).left_s(at_least=MIN_OFFSETS_S)
+        send = partial(self.producer.send_offsets_to_transaction, partitions, group_metadata, timeout_s)
         try:
-            self.producer.send_offsets_to_transaction(partitions, group_metadata, timeout_s)
+            bounded(send, timeout_s + OVERDUE_S)
+        except OutOfPatienceError as error:
+            raise FailedError(replace(timed_out(Stage.SEND_OFFSETS, str(error)), fatal=True)) from error
         except KafkaException as error:
             raise FailedError(of_exception(Stage.SEND_OFFSETS, error)) from error
 

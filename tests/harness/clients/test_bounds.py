@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 from confluent_kafka import Consumer
 
+from harness.clients import sender as sender_module
 from harness.clients import settings
 from harness.clients.confluent import ConfluentClients
 from harness.clients.errors import FailedError
@@ -103,6 +105,19 @@ def test_every_op_and_close_return_within_their_bounds(quick, fault):
     assert {kind: types[kind] for kind in UNSURE} == dict.fromkeys(UNSURE, "info")
     assert types["txn"] != "ok"
     assert types["poll"] == types["assign"] == types["subscribe"] == "ok"
+
+
+def test_a_call_of_librdkafka_that_never_returns_costs_its_producer(quick, mock, monkeypatch):
+    monkeypatch.setattr(sender_module, "OVERDUE_S", 0.1)
+    sender = Sender(settings.producer(quick, mock.bootstrap, "c", "id-1"), "t0")
+    hanging = threading.Event()
+    sender._producer = SimpleNamespace(send_offsets_to_transaction=lambda *_: hanging.wait())
+    try:
+        with pytest.raises(FailedError) as failed:
+            sender.send_offsets({"t0/0": 1}, None, Deadline(0))
+    finally:
+        hanging.set()
+    assert (failed.value.failure.name, failed.value.failure.fatal) == ("_TIMED_OUT", True)
 
 
 @pytest.mark.parametrize("fault", ["dead", "paused"])

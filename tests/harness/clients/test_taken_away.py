@@ -137,6 +137,18 @@ def client(monkeypatch, sender):
     return client
 
 
+def test_a_consumer_that_still_waits_for_offsets_is_not_subscribed_again_but_replaced(client):
+    before = client._reader.consumer
+    assert client.invoke(POLL).type == "ok"
+    assert client.invoke(op("subscribe", ["t0/1"])).type == "ok"
+    assert client._reader.consumer is not before, "t0/2 was dealt, and nothing of it was read"
+    before = client._reader.consumer
+    before.inner = lambda _: [Told("t0/2")]
+    assert client.invoke(POLL).type == "ok"
+    assert client.invoke(op("subscribe", ["t0/1"])).type == "ok"
+    assert client._reader.consumer is before
+
+
 def test_a_transaction_does_not_commit_offsets_of_a_key_that_was_taken_after_it_was_read(client, sender):
     client._reader.consumer.inner = lambda member: member.takes(1)
     done = client.invoke(COPYING)
