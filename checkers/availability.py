@@ -19,6 +19,7 @@ from checkers.findings import Findings
 from checkers.log_view import DATA_KINDS, READS, TYPE_FAIL, TYPE_INFO, TYPE_OK
 from checkers.options import ALL_FAULTS
 from checkers.phases import Fault
+from checkers.sessions import taken_over
 from harness.history import DELETE_RECORDS, SHARE_LEAVE
 
 SECOND_NS = 1_000_000_000
@@ -94,14 +95,19 @@ def recovery(case: Case, findings: Findings) -> None:
             if len(attempts) and not len(done):
                 first = int(attempts[0])
                 assert fault.healed is not None
-                findings.add(
-                    "unavailable",
-                    [fault.injected, fault.healed, case.view.op(first)],
+                why = (
                     f"No {name} succeeded within {case.options.recovery_bound_s:g} s after {fault.name} (op "
-                    f"{fault.injected}) was healed (op {fault.healed}), though {len(attempts)} were tried.",
-                    fault=fault.name,
-                    kind=name,
+                    f"{fault.injected}) was healed (op {fault.healed}), though {len(attempts)} were tried"
                 )
+                fenced = int(taken_over(case.view)[attempts].sum())
+                if 2 * fenced > len(attempts):
+                    findings.reasons.append(
+                        f"{why}: {fenced} of them lost their transactional.id to another client, so that it was not "
+                        "judged whether the cluster recovered."
+                    )
+                    continue
+                ops = [fault.injected, fault.healed, case.view.op(first)]
+                findings.add("unavailable", ops, f"{why}.", fault=fault.name, kind=name)
 
 
 def drain(case: Case, findings: Findings) -> None:

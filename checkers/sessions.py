@@ -22,7 +22,7 @@ import numpy as np
 from checkers.case import Case
 from checkers.columns import Bools, Ints
 from checkers.findings import Findings
-from checkers.log_view import NONE, READ_COMMITTED, TYPE_FAIL, TYPE_INFO, TYPE_OK
+from checkers.log_view import NONE, READ_COMMITTED, TYPE_FAIL, TYPE_INFO, TYPE_OK, LogView
 
 ZOMBIE, CROSS = "zombie-commit", "cross-transaction"
 READ_COMMITTED_NAME = "read_committed"
@@ -32,11 +32,7 @@ INIT, ATTEMPTS = "init-time", "end-attempts"
 def zombie_commits(case: Case, findings: Findings) -> None:
     """Report visible transactions of fenced sessions."""
     view = case.view
-    calls = view.calls
-    init = np.full(calls.size, NONE, np.int64)
-    for call, said in view.call_extras.items():
-        init[call] = said.get(INIT, NONE)
-    known = np.flatnonzero((init >= 0) & (calls.txn_id != NONE))
+    calls, init, known = view.calls, *_sessions(view)
     if not len(known):
         findings.not_checked.append(ZOMBIE)
         return
@@ -50,6 +46,25 @@ def zombie_commits(case: Case, findings: Findings) -> None:
         seen = rows[visible[case.placement.send_vid[rows]]]
         if len(seen):
             _tell_zombie(case, findings, int(call), int(successor[call]), int(init[successor[call]]), int(seen[0]))
+
+
+def taken_over(view: LogView) -> Bools:
+    """Return per call whether another session asked for its transactional.id before it was over."""
+    init, known = _sessions(view)
+    invoked = view.invoke_time()
+    successor = _successors(view.calls.txn_id, init, invoked, known)
+    taken = np.zeros(view.calls.size, np.bool_)
+    rows = known[successor[known] != NONE]
+    taken[rows] = invoked[successor[rows]] <= view.done_time()[rows]
+    return taken
+
+
+def _sessions(view: LogView) -> tuple[Ints, Ints]:
+    """Return per call when its session was initialized (NONE: not known), and the calls of which that is known."""
+    init = np.full(view.calls.size, NONE, np.int64)
+    for call, said in view.call_extras.items():
+        init[call] = said.get(INIT, NONE)
+    return init, np.flatnonzero((init >= 0) & (view.calls.txn_id != NONE))
 
 
 def _successors(txn_id: Ints, init: Ints, invoked: Ints, known: Ints) -> Ints:

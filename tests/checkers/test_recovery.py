@@ -1,0 +1,46 @@
+"""`unavailable` after a heal: nothing succeeds within the bound, and clients did not hinder one another."""
+
+from __future__ import annotations
+
+import pytest
+
+from checkers.judge import judge
+from checkers.options import CheckOptions
+from tests.checkers.story import Story, send
+
+BOUND_S = 10.0
+
+
+def recovering(rivals):
+    """Transactions that fail for longer than the bound; with `rivals` two sessions take one id from each other."""
+    story = Story()
+    story.phase("main")
+    story.ok(0, "txn", [send("x", 1, 0)], txn_id="a", extra={"init-time": story.now})
+    story.fault(1, "kill-leader")
+    story.heal(1)
+    for number in range(12):
+        process = number % 2 if rivals else 0
+        story.begin(process, "txn", [send("x", 10 + number)])
+        init_time = story.now
+        story.wait(1)
+        if rivals:  # the other one has begun before this one is over
+            story.begin(1 - process, "txn", [send("x", 100 + number)])
+            story.wait(0.1)
+        value = [["send", "x", 10 + number]]
+        story.event(process, "fail", "txn", value, txn_id="a", extra={"init-time": init_time})
+        if rivals:
+            value = [["send", "x", 100 + number]]
+            story.event(1 - process, "fail", "txn", value, txn_id="a", extra={"init-time": init_time + 1_000_000_000})
+    story.wait(1)
+    story.phase("drain")
+    story.drain("x", 1)
+    return judge(story.ops, CheckOptions(recovery_bound_s=BOUND_S))
+
+
+@pytest.mark.parametrize("rivals", [False, True])
+def test_clients_that_fence_one_another_do_not_accuse_the_cluster(rivals):
+    judgement = recovering(rivals)
+    names = [anomaly.name for anomaly in judgement.anomalies]
+    assert ("unavailable" in names) is not rivals
+    told = [reason for reason in judgement.reasons if "lost their transactional.id to another client" in reason]
+    assert bool(told) is rivals
