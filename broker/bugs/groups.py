@@ -38,7 +38,12 @@ def former_members_commit() -> tuple[Replacement, ...]:
     """Whoever knows the group's name may commit for it."""
 
     def check_commit(
-        _self: GroupCoordinator, _shard: GroupShard, _name: str, _who: tuple[str, str | None, int]
+        _self: GroupCoordinator,
+        _shard: GroupShard,
+        _name: str,
+        _who: tuple[str, str | None, int],
+        *,
+        transactional: bool = False,  # noqa: ARG001
     ) -> None:
         return
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 
@@ -44,3 +45,17 @@ def test_what_was_planted_goes_even_when_the_run_dies():
 def test_a_node_without_a_bug_loads_none():
     answer = subprocess.run([sys.executable, *FLAGS], capture_output=True, text=True, check=True, timeout=60)
     assert answer.stdout.strip() == "['broker.bugs.registry']"
+
+
+@pytest.mark.parametrize("name", sorted(BUGS))
+def test_what_a_bug_replaces_can_be_called_the_same_way(name):
+    for one in planting.replacements(name):
+        old = inspect.getattr_static(one.owner, one.name)
+        if isinstance(old, property) or not callable(one.new):
+            continue
+        old, new = (inspect.signature(getattr(each, "__func__", each)) for each in (old, one.new))
+        by_name = {each.name: each.default for each in old.parameters.values() if each.kind is each.KEYWORD_ONLY}
+        by_place = [each for each in old.parameters.values() if each.kind is each.POSITIONAL_OR_KEYWORD]
+        new.bind(*by_place, **by_name)
+        needed = [each for each in by_place if each.default is each.empty]
+        new.bind(*needed, **{key: value for key, value in by_name.items() if value is inspect.Parameter.empty})
