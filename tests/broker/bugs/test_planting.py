@@ -56,6 +56,6 @@ def test_what_a_bug_replaces_can_be_called_the_same_way(name):
         old, new = (inspect.signature(getattr(each, "__func__", each)) for each in (old, one.new))
         by_name = {each.name: each.default for each in old.parameters.values() if each.kind is each.KEYWORD_ONLY}
         by_place = [each for each in old.parameters.values() if each.kind is each.POSITIONAL_OR_KEYWORD]
-        new.bind(*by_place, **by_name)
+        assert new.bind(*by_place, **by_name)
         needed = [each for each in by_place if each.default is each.empty]
-        new.bind(*needed, **{key: value for key, value in by_name.items() if value is inspect.Parameter.empty})
+        assert new.bind(*needed, **{key: value for key, value in by_name.items() if value is inspect.Parameter.empty})
