@@ -104,7 +104,7 @@ def client(address: str) -> Iterator[Any]:
         def start(self, **settings: Any) -> None:
             try:  # its own time-out is for the connection alone: who takes it and says nothing is waited for
                 super().start(callback_timeout=1.5 * CONNECT_S, **settings)
-            except Exception:
+            except Exception:  # a door, too: whatever it was is raised again
                 self.close()
                 raise
 

@@ -262,11 +262,11 @@ class Invariants:
             if old is None or (old.start, old.end) != (log.start, log.end) or (node.name, log.name) in self._damaged:
                 continue
             compacted = self._is_compacted(replica)
-            known = {one.producer_id: _remembered(one, compacted=compacted) for one in log.producers.all()}
+            known = {one.producer_id: _lasting(one, compacted=compacted) for one in log.producers.all()}
             for one in old.producers.all():
                 if log.producers.is_expired(one, node.now_ms(), broker.replicas.producer_expiration_ms):
                     continue
-                wanted = _remembered(one, compacted=compacted)
+                wanted = _lasting(one, compacted=compacted)
                 if known.get(one.producer_id) != wanted:
                     detail = f"the last process knew {wanted}, this one {known.get(one.producer_id)}"
                     self._violate("ProducersOutliveTheProcess", node, _name(replica), detail)
@@ -357,7 +357,7 @@ def _essence(one: Producer) -> tuple[object, ...]:
     return one.producer_id, one.epoch, one.coordinator_epoch, one.first_offset, batches
 
 
-def _remembered(one: Producer, *, compacted: bool) -> tuple[object, ...]:
+def _lasting(one: Producer, *, compacted: bool) -> tuple[object, ...]:
     """Return what outlives a process: no more than the last batch.
 
     A compacted log has lost the markers whose transactions are gone, and with them who wrote the last one: so has

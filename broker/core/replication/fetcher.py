@@ -88,6 +88,7 @@ class Tail:
     def forget(self, key: Key) -> None:
         """Ask no more."""
         self.changed.pop(key, None)
+        self.named_in.pop(key, None)
         if self.asked.pop(key, None) is not None:
             self.forgotten[key] = None
 
