@@ -194,12 +194,13 @@ class PartitionLog:
         """Seal the last segment and start a new one."""
         sealed = self.segments[-1]
         self.sync()
-        self._save_segment(sealed)
+        self.save_segment(sealed)
         self.segments.append(Segment(sealed.next_offset))
         self.save_snapshot()
         return self.segments[-1]
 
-    def _save_segment(self, sealed: Segment) -> None:
+    def save_segment(self, sealed: Segment) -> None:
+        """Save what spares the next start a look at the segment; nothing is appended to it any more."""
         entries = self.aborted.between(sealed.base, sealed.next_offset)
         name = segment_file(self.name, sealed.base, SEALED)
         self._out.writes.append(Save(name, sealed_file.dump(sealed, entries)))
@@ -207,7 +208,7 @@ class PartitionLog:
     def stop(self) -> None:
         """Leave all so that the next start need not look at it: synced, with index and producer state."""
         self.sync()
-        self._save_segment(self.segments[-1])
+        self.save_segment(self.segments[-1])
         self.save_snapshot()
 
     def save_snapshot(self) -> None:
@@ -383,7 +384,7 @@ class PartitionLog:
         self.dropped += [(old.base, old.generation) for old in replaced]
         for marker in markers:
             self.aborted.forget(marker)
-        self._save_segment(segment)
+        self.save_segment(segment)
 
     def take_horizon(self, high_watermark: int) -> None:
         """Begin an empty log from a leader whose log may have been compacted: it may have forgotten all that counts."""

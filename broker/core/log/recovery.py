@@ -9,7 +9,8 @@ eligible replicas.
 
 Aborted transactions are taken from the files of segments that are not scanned, where they stand beside the index. In
 those that are scanned they are found anew, from the producer state at the first one's base on: what an orderly stop
-saved may be gone since, with a truncation, or be of a longer log. Kafka: LogLoader.
+saved may be gone since, with a truncation, or be of a longer log. What was scanned of a sealed segment is saved, so
+that the next start need not do it again. Kafka: LogLoader.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class _Recovery:
         self._name, self._storage, self._out, self._checkpoint = name, storage, out, checkpoint
         self._log = PartitionLog(name, config, storage, out, checkpoint.start)
         self._epochs_seen: list[tuple[int, int]] = []
-        self._scanned_from: int | None = None  # the base of the first segment that is scanned
+        self._scanned: list[Segment] = []
         self._saved: list[AbortedTransaction] = []  # of the segments before it
 
     def run(self) -> tuple[PartitionLog, Report]:
@@ -83,8 +84,8 @@ class _Recovery:
             segment = self._load(base, size) if not last or checkpoint.clean else None
             reason = ""
             if segment is None:
-                self._scanned_from = base if self._scanned_from is None else self._scanned_from
                 segment, reason = self._scan(base, size)
+                self._scanned.append(segment)
             segments.append(segment)
             if reason:
                 report = self._cut(segment, size, found[index + 1 :], reason)
@@ -100,7 +101,10 @@ class _Recovery:
         self._load_epochs()
         for entry in self._saved:
             log.aborted.add(entry)
-        log.rebuild_producers(self._scanned_from)
+        log.rebuild_producers(self._scanned[0].base if self._scanned else None)
+        for segment in self._scanned:
+            if segment is not log.segments[-1]:
+                log.save_segment(segment)
         return log, report
 
     def _load(self, base: int, size: int) -> Segment | None:
@@ -111,7 +115,7 @@ class _Recovery:
         segment, entries = saved
         if not self._checkpoint.clean and segment.next_offset > self._checkpoint.recovery_point:
             return None
-        if self._scanned_from is None:
+        if not self._scanned:
             self._saved += entries
         return segment
 

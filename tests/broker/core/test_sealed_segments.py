@@ -20,7 +20,7 @@ from tests.broker.core.test_partition_log import NAME, Bench, data_batch
     ],
     ids=["lost", "shorter", "altered", "of another version"],
 )
-def test_a_sealed_segment_without_its_file_is_scanned_and_its_aborted_transactions_are_found_anew(damage):
+def test_a_sealed_segment_without_its_file_is_scanned_and_its_aborted_transactions_are_found_anew(damage, monkeypatch):
     bench = Bench(LogConfig(segment_bytes=1 << 20))
     bench.append(data_batch(2, 1, 0, 0, transactional=True))
     bench.append(record.marker(producer_id=1, producer_epoch=0, commit=False, coordinator_epoch=0, timestamp_ms=5))
@@ -33,3 +33,16 @@ def test_a_sealed_segment_without_its_file_is_scanned_and_its_aborted_transactio
     bench.disk.write(Remove(name) if kept is None else Save(name, kept))
     assert not bench.recover(recovery_point=end, high_watermark=end).reason
     assert (bench.log.aborted.overlapping(0, 3), bench.log.end) == (known, end + 1)
+    bench.flush()
+    assert reads_of_a_start(bench, monkeypatch, end) == {end}, "only the last segment: what was found is saved"
+    assert (bench.log.aborted.overlapping(0, 3), bench.log.end) == (known, end + 1)
+
+
+def reads_of_a_start(bench: Bench, monkeypatch: pytest.MonkeyPatch, recovery_point: int) -> set[int]:
+    """Return the bases of the segments that a start after a kill reads."""
+    read = set()
+    with monkeypatch.context() as patch:
+        honest = bench.disk.read
+        patch.setattr(bench.disk, "read", lambda log, base, *rest: read.add(base) or honest(log, base, *rest))
+        assert not bench.recover(recovery_point=recovery_point, high_watermark=recovery_point).reason
+    return read
