@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from harness.clients import settings
-from harness.clients.share.setup import SHARE, RefusedError, prepare
+from harness.clients.share.setup import SHARE, RefusedError, UnassignedError, prepare
 from harness.clients.share.wire import Wire
 from harness.cluster.api import ClusterError, UsageError
 from harness.scenario import Scenario
@@ -92,9 +92,14 @@ def create_topics(bootstrap: str, scenario: Scenario, admin: TopicAdmin | None =
 
 
 def _prepare_shares(bootstrap: str, scenario: Scenario) -> None:
+    steps = prepare(
+        scenario, topic_names(scenario), lambda: time.monotonic() * 1000, is_ours=scenario.bootstrap is None
+    )
     with closing(Wire(bootstrap)) as wire:
         try:
-            wire.perform(prepare(scenario, is_ours=scenario.bootstrap is None))
+            wire.perform(steps)
+        except UnassignedError as error:
+            raise ClusterError(f"{bootstrap}: {error}") from error
         except RefusedError as refused:
             if scenario.bootstrap is None:
                 raise ClusterError(f"{bootstrap}: {refused}") from refused

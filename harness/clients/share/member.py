@@ -16,6 +16,8 @@ and joins again. Fetching goes on meanwhile, as with Kafka's own client: leaders
 
 from __future__ import annotations
 
+import base64
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -77,6 +79,11 @@ class Held:
     gaps: list[Span]
 
 
+def member_id_of(name: str) -> str:
+    """Return the id of the member of that name: each has to be a UUID as Kafka writes them."""
+    return base64.urlsafe_b64encode(uuid.uuid5(uuid.NAMESPACE_OID, name).bytes).rstrip(b"=").decode()
+
+
 class ShareMember:
     """See the module."""
 
@@ -98,7 +105,7 @@ class ShareMember:
 
     def fetch(self, most: int, wait_ms: int, deadline_ms: float) -> Steps[dict[str, Any]]:
         """Fetch once; return the value of a share-fetch. Raises FailedError, and FetchLostError with what was asked."""
-        yield from self._beat(deadline_ms)
+        yield from self._beat_if_due(deadline_ms)
         yield from self._look()
         assigned = self._assigned()
         nodes = sorted({self._leaders[place] for place in assigned if place in self._leaders})
@@ -178,24 +185,29 @@ class ShareMember:
 
     # Membership.
 
+    @property
+    def assigned(self) -> int:
+        """How many partitions the member has."""
+        return len(self._given)
+
     def _assigned(self) -> list[Place]:
         names = {id_: name for name, id_ in self._ids.items()}
         return sorted((names[id_], index) for id_, index in self._given if id_ in names)
 
-    def _beat(self, deadline_ms: float) -> Steps[None]:
+    def _beat_if_due(self, deadline_ms: float) -> Steps[None]:
         """Join, or send a heartbeat if one is due; one that fails is sent again with the next operation."""
         if self._epoch > JOIN and self._now_ms() < self._beat_ms:
             return
         while True:
-            why = yield from self._beat_once()
+            why = yield from self.beat()
             if not why or self._epoch > JOIN:
                 return
             yield Wait(PAUSE_MS)
             if self._now_ms() >= deadline_ms:
                 raise FailedError(Failure(stage=Stage.SHARE_FETCH, name=UNSENT, message=f"not joined in time: {why}"))
 
-    def _beat_once(self) -> Steps[str]:
-        """Return "" if the coordinator took a heartbeat, else why it did not."""
+    def beat(self) -> Steps[str]:
+        """Send a heartbeat, the first of which joins; return "" if the coordinator took it, else why it did not."""
         try:
             if self._coordinator is None:
                 ask = FindCoordinatorRequest(key_type=GROUP, coordinator_keys=(self._group,))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import uuid
 from collections.abc import Callable
 from typing import Any, Final
 
 from harness.clients.errors import FailedError
 from harness.clients.share.asking import Steps
-from harness.clients.share.member import FETCH_WAIT_MS, FetchLostError, ShareMember
+from harness.clients.share.member import FETCH_WAIT_MS, FetchLostError, ShareMember, member_id_of
 from harness.clients.topics import topic_names
 from harness.history import OK, SHARE_ACKNOWLEDGE, SHARE_FETCH, SHARE_LEAVE, Op
 from harness.outcome import outcome
@@ -29,9 +27,8 @@ class ShareMembers:
 
     def _new(self) -> ShareMember:
         self._lives += 1
-        id_ = uuid.uuid5(uuid.NAMESPACE_OID, f"{self._name} {self._lives}").bytes
-        text = base64.urlsafe_b64encode(id_).rstrip(b"=").decode()
-        return ShareMember(share_group_of(self._scenario), text, topic_names(self._scenario), self._now_ms)
+        id_ = member_id_of(f"{self._name} {self._lives}")
+        return ShareMember(share_group_of(self._scenario), id_, topic_names(self._scenario), self._now_ms)
 
     def perform(self, op: Op, deadline_ms: float) -> Steps[Op]:
         """Perform an operation of KINDS; return its completion."""

@@ -1,12 +1,18 @@
-"""What a cluster needs before a share group can be there: the feature `share.version`, and the group's settings.
+"""What a cluster needs before a share group can be there: the feature `share.version`, the group's settings and states.
 
 A group begins at the end of a partition by default; here it begins with the first record, so that none is passed over.
 `share.version` is raised to 1 as `kafka-features.sh upgrade` does it; on a cluster that somebody else runs it has to be
 there already.
+
+A partition is assigned to nobody before the share coordinator has begun a state for it, which the group's coordinator
+asks for when the first member subscribes, and again only after some 10 s (GroupMetadataManager.subscribedTopicsChangeMap).
+A fault in these first seconds leaves members with nothing for most of a run. So the first member joins before any
+fault, stays until it has seen all partitions assigned, and leaves.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from broker.wire.errors import error_name
@@ -17,6 +23,7 @@ from broker.wire.messages.incremental_alter_configs import (
 )
 from broker.wire.messages.update_features import FeatureUpdateKey, UpdateFeaturesRequest
 from harness.clients.share.asking import Ask, LostError, Steps, Wait
+from harness.clients.share.member import ShareMember, member_id_of
 from harness.scenario import Scenario, share_group_of
 
 SHARE: Final = "share"
@@ -29,13 +36,24 @@ TRIES: Final = 30
 PAUSE_MS: Final = 1000
 """A controller that was just elected, or features that a broker has not heard of yet: each is a matter of seconds."""
 
+ASSIGNED_MS: Final = 60_000
+"""How long the first member waits for its partitions: seconds, or that and a few of the coordinator's 10 s."""
+LOOK_MS: Final = 200
+
 
 class RefusedError(Exception):
     """The cluster can't have the run's share group; the message says why."""
 
 
-def prepare(scenario: Scenario, *, is_ours: bool) -> Steps[None]:
-    """Make the cluster ready; `is_ours`: its features may be changed. Raises RefusedError."""
+class UnassignedError(Exception):
+    """The cluster takes the run's share group, but does not give its member partitions; the message says so."""
+
+
+def prepare(scenario: Scenario, topics: Sequence[str], now_ms: Callable[[], float], *, is_ours: bool) -> Steps[None]:
+    """Make the cluster ready for a share group that reads the topics, which exist; now_ms: a clock.
+
+    `is_ours`: the cluster's features may be changed. Raises RefusedError, UnassignedError.
+    """
     if is_ours:
         yield from _done(UpdateFeaturesRequest(timeout_ms=TIMEOUT_MS, feature_updates=(FEATURE,)))
     settings = {"share.auto.offset.reset": "earliest", "share.isolation.level": scenario.isolation}
@@ -45,6 +63,25 @@ def prepare(scenario: Scenario, *, is_ours: bool) -> Steps[None]:
         configs=tuple(AlterableConfig(name=name, value=value) for name, value in settings.items()),
     )
     yield from _done(IncrementalAlterConfigsRequest(resources=(group,)))
+    yield from _assigned(scenario, topics, now_ms)
+
+
+def _assigned(scenario: Scenario, topics: Sequence[str], now_ms: Callable[[], float]) -> Steps[None]:
+    """Wait, as the group's first member, until every partition is assigned."""
+    group, wanted = share_group_of(scenario), len(topics) * scenario.partitions
+    member = ShareMember(group, member_id_of(f"{group} first"), topics, now_ms)
+    deadline_ms = now_ms() + ASSIGNED_MS
+    while True:
+        why = yield from member.beat()
+        if member.assigned == wanted:
+            break
+        if now_ms() >= deadline_ms:
+            raise UnassignedError(
+                f"after {ASSIGNED_MS // 1000} s the only member of share group {group!r} had {member.assigned} of "
+                f"{wanted} partitions ({why or 'its heartbeats are taken'})"
+            )
+        yield Wait(LOOK_MS)
+    yield from member.leave()
 
 
 def _done(request: UpdateFeaturesRequest | IncrementalAlterConfigsRequest) -> Steps[None]:

@@ -100,7 +100,8 @@ class SimulatedClients:
                 deadline_ms=self.loop.now_ms + READY_MS,
             )
             if scenario.workload == SHARE:
-                await perform(contact, prepare(scenario, is_ours=True))
+                steps = prepare(scenario, topic_names(scenario), lambda: self.loop.now_ms, is_ours=True)
+                await perform(contact, steps)
         finally:
             contact.close()
         return self.keys
