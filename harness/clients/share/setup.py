@@ -5,9 +5,9 @@ A group begins at the end of a partition by default; here it begins with the fir
 there already.
 
 A partition is assigned to nobody before the share coordinator has begun a state for it, which the group's coordinator
-asks for when the first member subscribes, and again only after some 10 s (GroupMetadataManager.subscribedTopicsChangeMap).
-A fault in these first seconds leaves members with nothing for most of a run. So the first member joins before any
-fault, stays until it has seen all partitions assigned, and leaves.
+asks for when the first member subscribes, and again only after 10 s (GroupMetadataManager.subscribedTopicsChangeMap). A
+fault in these first seconds leaves members with nothing for most of a run. So the first member joins before any fault,
+stays until it has seen all partitions assigned, and leaves.
 """
 
 from __future__ import annotations
