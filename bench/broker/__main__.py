@@ -88,7 +88,9 @@ class Bench:
             rows.append(Row(f"produce {label}, rec/s", "records_per_s", self._produce(size, partitions)))
         for partitions in (1, 6):
             label = f"idempotent 1 KiB, {partitions} p"
-            rows.append(Row(f"produce {label}, rec/s", "records_per_s", self._produce(1024, partitions, idempotent=True)))
+            rows.append(
+                Row(f"produce {label}, rec/s", "records_per_s", self._produce(1024, partitions, idempotent=True))
+            )
         for size, partitions in ((100, 1), (100, 6), (1024, 1), (1024, 6)):
             label = f"{_size(size)}, {partitions} p"
             rows.append(Row(f"consume {label}, rec/s", "records_per_s", self._consume(size, partitions)))
