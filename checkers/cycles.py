@@ -2,7 +2,8 @@
 
 wr: the writer of a value -> every other call that polled it. ww (only with `ww_deps`): the writer of a value -> the
 writer of the next value in the version order. Time: per process, and realtime from an ok call's completion to the
-invocation of a later ok or info call. There are no rw edges, as in Jepsen.
+invocation of a later ok or info call. There are no rw edges, as in Jepsen. Where the run is read_committed,
+a reader who asked for read_uncommitted may be shown what others have not committed yet: that is no dependency.
 
 Most histories have no cycle, and a certificate shows it in a few passes over the edges (`graph.is_ordered`). Only where
 it fails is the graph searched.
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from checkers.case import Case
-from checkers.columns import ROWS_AT_ONCE, Ints, same_as_before
+from checkers.columns import ROWS_AT_ONCE, Bools, Ints, same_as_before
 from checkers.findings import Findings
 from checkers.graph import (
     FOREVER,
@@ -32,7 +33,7 @@ from checkers.graph import (
     realtime_chain,
     shortest_cycle,
 )
-from checkers.log_view import ANSWERED, DATA_KINDS, TYPE_FAIL, TYPE_OK
+from checkers.log_view import ANSWERED, DATA_KINDS, READ_UNCOMMITTED, TYPE_FAIL, TYPE_OK
 from checkers.placement import NOWHERE
 
 EDGES_TRIED = 64
@@ -53,7 +54,8 @@ def cycles(case: Case, findings: Findings) -> None:
     """Report cycles, and `empty-transaction-graph` for a foreign history that holds nothing to relate."""
     source, target = _related(case)
     vertices = _vertices(case)
-    if not (len(source) or case.phases.ours or _has_realtime(case, vertices) or _answers(case)):
+    shown = len(source) or (_reads_early(case) and len(case.view.records.call))
+    if not (shown or case.phases.ours or _has_realtime(case, vertices) or _answers(case)):
         findings.add(
             "empty-transaction-graph",
             [],
@@ -85,11 +87,14 @@ def _related(case: Case) -> tuple[Ints, Ints]:
     sent = (placement.writer != NOWHERE) & ~placement.twice
     sender[sent] = view.sends.call[placement.writer[sent]]
     ends = np.empty((2, len(view.records.call)), np.int64)
+    early = _reads_early(case)
     count = 0
     for start in range(0, len(view.records.call), ROWS_AT_ONCE):
         reader = view.records.call[start : start + ROWS_AT_ONCE]
         writer = sender[placement.record_vid[start : start + ROWS_AT_ONCE]]
         other = (writer != NOWHERE) & (writer != reader)
+        if early:
+            other &= ~_is_early(case, writer, reader)
         size = int(np.count_nonzero(other))
         ends[0, count : count + size], ends[1, count : count + size] = writer[other], reader[other]
         count += size
@@ -105,6 +110,8 @@ def _dependencies(case: Case) -> Edges:
     reader = view.records.call[known]
     vid = placement.record_vid[known]
     other = writer != reader
+    if _reads_early(case):
+        other &= ~_is_early(case, writer, reader)
     wr = edges_of(writer[other], reader[other], WR, vid[other])
     if not case.options.ww_deps:
         return wr
@@ -115,6 +122,17 @@ def _dependencies(case: Case) -> Edges:
     source, target = view.sends.call[slot_writer[later - 1]], view.sends.call[slot_writer[later]]
     apart = source != target
     return joined(wr, edges_of(source[apart], target[apart], WW, placement.slot_vid[later[apart]]))
+
+
+def _reads_early(case: Case) -> bool:
+    return case.options.isolation == "read_committed" and bool((case.view.calls.isolation == READ_UNCOMMITTED).any())
+
+
+def _is_early(case: Case, writer: Ints, reader: Ints) -> Bools:
+    """Return where a reader may be shown what a transaction sent before it commits; never before it was invoked."""
+    calls = case.view.calls
+    begun = (calls.invoke_row[writer] < calls.done_row[reader]) | (calls.done_row[reader] < 0)
+    return np.asarray(begun & case.transactional[writer] & (calls.isolation[reader] == READ_UNCOMMITTED))
 
 
 def _vertices(case: Case) -> Ints:

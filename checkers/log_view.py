@@ -24,6 +24,7 @@ import numpy as np
 
 from checkers.columns import Bools, Column, Ints, Rows
 from checkers.interning import FOREIGN, Keys, Names, Values
+from checkers.isolations import isolations
 from checkers.micro_ops import (
     RECORD_SIZE,
     are_plain,
@@ -313,6 +314,8 @@ class ViewBuilder:
                 if len(micro) > 1 and micro[1] is not None:
                     for key, records in micro[1]:
                         if records:
+                            if type(records) is not list:
+                                demand_list("records", records)
                             code = find(key)
                             batch.segments.append(
                                 (size, self.keys.code(key) if code is None else code, mop, len(records))
@@ -435,7 +438,7 @@ class ViewBuilder:
             name=self.name,
             index=index,
             time=time,
-            calls=_with_isolation(calls, _ISOLATIONS[isolation]),
+            calls=replace(calls, isolation=isolations(calls.process, calls.isolation, _ISOLATIONS[isolation])),
             sends=Sends(*self._sends.take()),
             records=Records(
                 np.repeat(segment_call, segment_size),
@@ -485,16 +488,3 @@ class _Batch:
 def _other(line: Any, name: str) -> Any:
     """Return a field of a completion that `Op` keeps among its extra ones."""
     return getattr(line, name.replace("-", "_")) if type(line) is Line else (line.extra or {}).get(name)
-
-
-def _with_isolation(calls: Calls, default: int) -> Calls:
-    """Fill in each call's isolation: what its process said anywhere, else the default."""
-    own = calls.isolation
-    said = own >= 0
-    isolation = np.full(len(own), default, np.int64)
-    if said.any():
-        processes, rank = np.unique(calls.process, return_inverse=True)
-        of_process = np.full(len(processes), default, np.int64)
-        of_process[rank[said]] = own[said]
-        isolation = of_process[rank]
-    return replace(calls, isolation=isolation)

@@ -99,6 +99,7 @@ _NEEDS_RECORD_KEYS: dict[Checker, tuple[str, ...]] = {
     order.polls: ("poll-skip", "int-poll-skip", "nonmonotonic-poll", "int-nonmonotonic-poll"),
 }
 """On a topic that drops records by itself these classes can't be judged: what is missing may have gone in order."""
+UNCOMMITTED = "read_uncommitted"
 POWER, ROT = "lose-power", "rot"
 """So begin the names of the faults that take the power of nodes, and what was not synced with it."""
 NEVER_CHECKED = (
@@ -163,13 +164,20 @@ def _permissions(case: Case, findings: Findings) -> None:
         options = msgspec.structs.replace(options, unsynced_loss=False, unsynced_state=False)
     if not any(name.startswith(ROT) for name in bit):
         options = msgspec.structs.replace(options, rotten_loss=False)
-    for name, setting in permitted(options, reads_disagree=identity.reads_disagree(case)).items():
+    settings = permitted(options, reads_disagree=identity.reads_disagree(case))
+    if settings.get("G1a") == UNCOMMITTED and findings.has("G1a") and reads.refused_is_seen(case):
+        del settings["G1a"]
+    for name, setting in settings.items():
         if findings.has(name):
             findings.permit(name, setting)
-    if findings.has("G1a") and reads.only_uncommitted_saw_aborted(case):
-        findings.permit("G1a", "read_uncommitted")
-        if case.options.isolation == "read_committed":  # its readers asked for more than the others
-            findings.legal.add("G1a")
+    for name, asked_for in (
+        ("G1a", reads.only_uncommitted_saw_aborted),
+        ("precommitted-read", reads.only_uncommitted_saw_their_own),
+    ):
+        if findings.has(name) and asked_for(case):
+            findings.permit(name, UNCOMMITTED)
+            if case.options.isolation == "read_committed":  # its readers asked for more than the others
+                findings.legal.add(name)
 
 
 def _doubts(view: LogView, case: Case, findings: Findings) -> None:

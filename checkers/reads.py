@@ -11,7 +11,7 @@ import numpy as np
 from checkers.case import Case
 from checkers.columns import ROWS_AT_ONCE, Bools, Ints
 from checkers.findings import Findings
-from checkers.log_view import COMMIT_NEVER, TYPE_FAIL, TYPE_INFO
+from checkers.log_view import COMMIT_NEVER, COMMIT_UNKNOWN, TYPE_FAIL, TYPE_INFO
 from checkers.placement import NOWHERE, writes_of_type
 
 
@@ -83,9 +83,29 @@ def aborted_reads(case: Case, findings: Findings) -> None:
 
 
 def only_uncommitted_saw_aborted(case: Case) -> bool:
-    """Return whether every ok reader of a failed send's value is read_uncommitted: what it asked for."""
+    """Return whether every ok reader of an aborted value is read_uncommitted: what it asked for."""
     failed = writes_of_type(case.view, case.placement, TYPE_FAIL)[case.placement.record_vid]
-    return not (case.reader_is_ok & case.reader_is_rc & failed).any()
+    return not (case.reader_is_ok & case.reader_is_rc & failed).any() and not refused_is_seen(case)
+
+
+def refused_is_seen(case: Case) -> bool:
+    """Return whether an ok call polled what a failed send outside transactions carried: no isolation level allows it.
+
+    A foreign history of transactions may call one that only sends a `send`.
+    """
+    calls, sends = case.view.calls, case.view.sends
+    if not case.phases.ours and case.view.kinds.get("txn") is not None:
+        return False
+    plain = ~case.transactional & (calls.commit_time == COMMIT_UNKNOWN) & (calls.type == TYPE_FAIL)
+    refused = np.zeros(case.placement.vids.size, np.bool_)
+    refused[case.placement.send_vid[plain[sends.call]]] = True
+    refused &= ~case.placement.twice
+    return bool((case.reader_is_ok & ~case.beside & refused[case.placement.record_vid]).any())
+
+
+def only_uncommitted_saw_their_own(case: Case) -> bool:
+    """Return whether every call that polled what it itself sends is read_uncommitted: Kafka shows it that."""
+    return not (_own(case) & case.reader_is_rc).any()
 
 
 def precommitted_reads(case: Case, findings: Findings) -> None:

@@ -173,7 +173,7 @@ def _certainly_committed(case: Case) -> Bools:
     type_ = view.calls.type[view.sends.call]
     sure[placement.send_vid[type_ == TYPE_OK]] = True
     sure[placement.send_vid[(type_ == TYPE_INFO) & placement.committed_rc[view.sends.call]]] = True
-    return np.asarray(sure[placement.slot_vid])
+    return np.asarray((sure & ~placement.twice)[placement.slot_vid])
 
 
 def _reader_of(case: Case, slot: int, isolation: int) -> int:

@@ -34,9 +34,8 @@ def torn_transactions(case: Case, findings: Findings) -> None:
     if case.options.forgets:
         findings.not_checked.append("torn-transaction")
         return
-    transactional = _transactional(case)
     called = calls.commit_time >= 0
-    counts = transactional & ((calls.type == TYPE_OK) | ((calls.type == TYPE_INFO) & called))
+    counts = case.transactional & ((calls.type == TYPE_OK) | ((calls.type == TYPE_INFO) & called))
     member = counts[sends.call] & ~(case.vid_gone | placement.twice)[placement.send_vid]
     member &= (sends.offset >= 0) | called[sends.call] | (calls.type[sends.call] == TYPE_OK)
     visible = np.zeros(placement.vids.size, np.bool_)
@@ -126,17 +125,11 @@ def _offset_members(case: Case, counts: Bools) -> tuple[dict[int, _Member], dict
     return stored, missing
 
 
-def _transactional(case: Case) -> Bools:
-    """Return per call whether it is a transaction: `txn`, or anything with a transactional.id or a commit-time."""
-    calls = case.view.calls
-    txn = case.view.kinds.get("txn")
-    return np.asarray((calls.f == (-1 if txn is None else txn)) | (calls.txn_id >= 0) | (calls.commit_time >= 0))
-
-
 def _judged(case: Case) -> Bools:
     """Return per send whether its absence can be told: the key's final read came past it.
 
-    A foreign history without drain events counts as read up to the highest offset that an ok poll returned.
+    A foreign history without drain events counts as read up to the highest offset that an ok read_committed poll
+    returned.
     """
     view, sends = case.view, case.view.sends
     limit = case.judged_to.copy()
@@ -144,6 +137,6 @@ def _judged(case: Case) -> Bools:
         read = (sends.offset < limit[sends.key]) & ((sends.offset >= 0) | case.drained[sends.key])
         return np.asarray(read & ~case.too_late)
     limit[:] = -1
-    ok = case.reader_is_ok
+    ok = case.reader_is_ok & case.reader_is_rc
     np.maximum.at(limit, view.records.key[ok], view.records.offset[ok])
     return np.asarray((sends.offset >= 0) & (sends.offset <= limit[sends.key]))

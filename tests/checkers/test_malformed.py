@@ -16,7 +16,7 @@ from bench.checkers import make_append
 from checkers.judge import judge
 from checkers.linear.model import MODELS
 from checkers.options import CheckOptions
-from harness.history import HistoryError, encode
+from harness.history import HistoryError, Op, encode
 from tests.checkers.kafka_model import run
 from tests.checkers.linear.test_search import generate
 
@@ -184,3 +184,10 @@ def test_empty_history_is_refused(tmp_path, workload):
     path = tmp_path / "history.jsonl"
     path.write_bytes(b"")
     assert "no operations" in one_line(path, workload)
+
+
+@pytest.mark.parametrize("records", [{"key": []}, {"a": 1, "b": 2}, "01", 7, True])
+def test_polled_records_that_are_no_list_are_named_by_their_line(records):
+    line = Op(process=1, type="ok", f="poll", value=[["poll", [["x", records]]]])
+    with pytest.raises(HistoryError, match=r":2: 'poll' with a malformed value: a list of records belongs here"):
+        judge([Op(process=1, type="invoke", f="poll", value=[["poll"]]), line])
