@@ -11,9 +11,10 @@ Evidence: the leader epoch of a record's batch (`epoch` in a record's or an ackn
 * With `--fresh`: a latest offset (`ListOffsets`) asked for after an acks=all acknowledgement at o, answered in the
   epoch of that record or a later one, is above o. A leader of an earlier epoch is deposed and may answer: Kafka has no
   lease.
-* An acks=all ok while the in-sync set was too small: only if an answer that ended before the send began and one that
-  began after its completion both name the same partition epoch with fewer than min.insync.replicas members, and no
-  answer from in between or from another node shortly after names a later partition epoch (metadata lags).
+* An acks=all ok while the in-sync set was too small: only if an answer of the leader itself (the others know before it
+  does, and it counts by what it knows) that ended before the send began and one that began after its completion both
+  name the same partition epoch with fewer than min.insync.replicas members, and no answer from in between or from
+  another node shortly after names a later partition epoch (metadata lags).
 """
 
 from __future__ import annotations
@@ -234,6 +235,8 @@ def _unchanged(answers: list[Sample], least: int) -> list[tuple[Sample, Sample]]
     for first, second in pairwise(answers):
         epoch = first.value["partition-epoch"]
         if second.value["partition-epoch"] != epoch or second.begun < first.ended or len(first.value["isr"]) >= least:
+            continue
+        if first.node != first.value.get("leader") and first.value["isr"] != [first.node]:
             continue
         doubtful = any(
             other.value["partition-epoch"] > epoch

@@ -61,6 +61,8 @@ class CheckOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How often share groups are given a record at most (group.share.delivery.count.limit); None: not known."""
     faults: tuple[str, ...] = ()
     """The fault kinds that the run was asked for; one that never bit makes the run vacuous. `all`: whichever came."""
+    looks_once: bool = False
+    """The brokers look at a watermark and read below it in one step: an answer never holds more than it names."""
     recovery_bound_s: float = 60.0
     transaction_timeout_s: float = 10.0
 
@@ -92,6 +94,8 @@ _OF_ALL_TOPICS: Mapping[str, str] = {
 """Brokers' settings that hold for every topic that does not say otherwise."""
 _COARSER = {"log.retention.minutes": 60_000, "log.retention.hours": 3_600_000}
 """The same of retention.ms, the finer one first, in milliseconds."""
+_OURS = frozenset({"embedded", "simulated"})
+"""Clusters of our own broker."""
 _FOREIGN = "existing"
 """A cluster whose own settings nobody knows."""
 
@@ -132,6 +136,7 @@ def options_of_scenario(scenario: Mapping[str, Any]) -> CheckOptions:
         retention_ms=retention_ms,
         share_delivery_limit=_share_limit(scenario, of_brokers),
         logs_keep_their_start=not compacted and retention_ms is None and scenario.get("cluster") != _FOREIGN,
+        looks_once=scenario.get("cluster") in _OURS,
         min_isr=scenario.get("min_isr"),
         faults=faults,
         recovery_bound_s=scenario.get("recovery_bound_s", defaults.recovery_bound_s),

@@ -121,7 +121,7 @@ def _is_well_formed(process: str, f: str | None, value: Any) -> bool:
         )
     if process == NEMESIS and isinstance(value, dict) and "fault-id" in value:
         known = type(value["fault-id"]) in {int, str} and type(value.get("bit")) in {bool, NoneType}
-        return known and _names(value, "keys", "nodes")
+        return f is not None and known and _names(value, "keys", "nodes")
     if process == GROUP and f == "rebalance":
         return isinstance(value, dict) and _names(value, "assigned", "revoked", "lost")
     if process.startswith(PROBE) and isinstance(value, dict):

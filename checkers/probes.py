@@ -3,6 +3,13 @@
 Two answers are compared only if the first *ended before* the second began. A higher watermark that falls counts only
 within one (incarnation, node, epoch) or towards a higher epoch: a deposed leader that still answers is a zombie, which
 is legal and only counted. Answers of followers and Fetch answers never enter.
+
+Who leads an epoch is told by `Metadata`, of any node, and by a node that answers `ListOffsets` in it: only leaders do.
+
+A Fetch answer may hold more than the watermark that it names: Apache Kafka looks at the watermark first, and then reads
+up to where it is by then (Partition.readRecords). A watermark never falls, so that one that has not come so far
+afterwards proves it: what the leader said when it was asked `again`, or in a later ListOffsets answer of that node and
+epoch. Our own broker looks once, and is held to what it names.
 """
 
 from __future__ import annotations
@@ -24,17 +31,19 @@ def probes(case: Case, findings: Findings) -> None:
     """Judge all probe classes; those without a sample are not checked."""
     samples = case.samples
     latest = [s for s in samples if s.value.get("api") == LATEST and isinstance(s.value.get("epoch"), int)]
+    latest = [s for s in latest if "timestamp" not in s.value]  # its epoch is that of the record found
     metadata = [s for s in samples if s.value.get("api") == METADATA and isinstance(s.value.get("epoch"), int)]
     fetches = [s for s in samples if s.value.get("api") == "Fetch"]
-    for found, names in ((latest, LATEST_CLASSES), (metadata, METADATA_CLASSES), (fetches, FETCH_CLASSES)):
+    leading = sorted((*metadata, *latest), key=lambda sample: sample.ended)
+    for found, names in ((latest, LATEST_CLASSES), (leading, METADATA_CLASSES), (fetches, FETCH_CLASSES)):
         if not found:
             findings.not_checked.extend(names)
     for field, name in (("hw", "hw-regression"), ("lso", "lso-regression")):
         _regressions(latest, field, name, findings)
     _log_starts(latest, findings)
-    _epochs(metadata, findings)
-    _leaders(metadata, findings)
-    _past_high_watermark(fetches, findings)
+    _epochs(leading, findings)
+    _leaders(leading, {sample.node for sample in samples}, findings)
+    _past_high_watermark(fetches, latest, findings, at_once=case.options.looks_once)
 
 
 def _regressions(samples: list[Sample], field: str, name: str, findings: Findings) -> None:
@@ -100,10 +109,10 @@ def _log_starts(samples: list[Sample], findings: Findings) -> None:
 
 
 def _epochs(samples: list[Sample], findings: Findings) -> None:
-    """One node's answers about one topic incarnation never fall in epoch."""
-    highest: dict[tuple[Any, Any, str], Sample] = {}
+    """One node's answers about one topic incarnation never fall in epoch; it may know of one before it leads in it."""
+    highest: dict[tuple[Any, ...], Sample] = {}
     for sample in samples:
-        group = (*sample.place, sample.node)
+        group = (*sample.place, sample.node, sample.value["api"])
         top = highest.get(group)
         if top is not None and top.ended < sample.begun and sample.value["epoch"] < top.value["epoch"]:
             findings.add(
@@ -117,35 +126,52 @@ def _epochs(samples: list[Sample], findings: Findings) -> None:
             highest[group] = sample
 
 
-def _leaders(samples: list[Sample], findings: Findings) -> None:
-    """One (topic, partition, epoch) has one leader."""
-    leader: dict[tuple[Any, Any, int], Sample] = {}
+def _leaders(samples: list[Sample], nodes: set[str], findings: Findings) -> None:
+    """One (topic, partition, epoch) has one leader, which is a node or, in some foreign histories, a node's number."""
+    leader: dict[tuple[Any, ...], tuple[Any, Sample]] = {}
     for sample in samples:
-        if sample.value.get("leader") is None:
+        named = sample.node if sample.value["api"] == LATEST else sample.value.get("leader")
+        if named is None:
             continue
-        group = (*sample.place, int(sample.value["epoch"]))
-        first = leader.setdefault(group, sample)
-        if first.value["leader"] != sample.value["leader"]:
+        group = (*sample.place, int(sample.value["epoch"]), named in nodes)
+        other, first = leader.setdefault(group, (named, sample))
+        if other != named:
             findings.add(
                 "two-leaders",
                 [first.index, sample.index],
-                f"Epoch {group[2]} of {group[0]} is led by {first.value['leader']} (op {first.index}) and by "
-                f"{sample.value['leader']} (op {sample.index}).",
+                f"Epoch {group[2]} of {group[0]} is led by {other} (op {first.index}) and by {named} (op "
+                f"{sample.index}).",
                 key=group[0],
             )
 
 
-def _past_high_watermark(samples: list[Sample], findings: Findings) -> None:
-    """No batch of a Fetch answer reaches the watermark that the same answer names (read_committed: the LSO)."""
-    for sample in samples:
-        bound_name = "lso" if sample.value.get("isolation") == "read_committed" else "hw"
-        bound, last = sample.value.get(bound_name), sample.value.get("last-offset")
-        if isinstance(bound, int) and isinstance(last, int) and last >= bound:
+def _past_high_watermark(fetches: list[Sample], latest: list[Sample], findings: Findings, *, at_once: bool) -> None:
+    """No Fetch answer reaches the watermark of its time (RC: the LSO); at_once: that is the one which it names."""
+    for sample in fetches:
+        name = "lso" if sample.value.get("isolation") == "read_committed" else "hw"
+        bound, last = sample.value.get(name), sample.value.get("last-offset")
+        if not isinstance(bound, int) or not isinstance(last, int) or last < bound:
+            continue
+        proof = sample if at_once else _not_there_yet(sample, latest, name, last)
+        if proof is not None:
+            later = "" if at_once else f"; asked later (op {proof.index}), it had not come past {last}"
             findings.add(
                 "read-past-hw",
-                [sample.index],
-                f"One Fetch answer of {sample.node} for {sample.value.get('key')} holds offset {last} and says "
-                f"{bound_name} "
-                f"{bound}.",
+                [sample.index, proof.index],
+                f"One Fetch answer of {sample.node} for {sample.value.get('key')} holds offset {last} and says {name} "
+                f"{bound}{later}.",
                 key=sample.value.get("key"),
             )
+
+
+def _not_there_yet(fetch: Sample, latest: list[Sample], name: str, last: int) -> Sample | None:
+    """Return a later answer of the node by which the watermark had not passed an offset. None where there is none."""
+    again, epoch = fetch.value.get("again"), fetch.value.get("epoch")
+    if isinstance(again, int) and again <= last:
+        return fetch
+    for sample in latest if isinstance(epoch, int) else ():
+        reached = sample.value.get(name)
+        same = sample.node == fetch.node and sample.place == fetch.place and sample.value["epoch"] == epoch
+        if same and fetch.ended < sample.begun and isinstance(reached, int) and reached <= last:
+            return sample
+    return None

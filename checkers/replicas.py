@@ -5,7 +5,8 @@
 * `ReplicaLog` answers hold a replica's log start, high watermark and batches `[base, last, checksum]`. Where not all
   were read, there are those from offset `from` on, and the high watermark is the end of what was read. Two replicas of
   the last in-sync set hold the same batches at the offsets at or above both log starts and below both high watermarks;
-  a hole in one of them counts only on topics that are not compacted.
+  topics that are compacted are not compared, Kafka's own among them: each replica writes its batches anew. Nor are
+  replicas where the in-sync set is told by names that no node has.
 * `DescribeQuorum` answers, and what a fault saw of an election (`quorum-epoch`, `new-controller`), name one leader for
   an epoch of the metadata quorum; its high watermark never falls with time in one epoch or towards a later one: what
   was committed stays. Two replicas of the metadata log agree as others.
@@ -18,7 +19,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from itertools import accumulate, pairwise
+from itertools import accumulate, combinations
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,8 @@ from harness.history import NEMESIS
 
 REPLICAS, METADATA, TIMES = "replica-divergence", "metadata-divergence", "time-index-wrong"
 METADATA_LOG = "__cluster_metadata"
+COMPACTED = ("__consumer_offsets", "__transaction_state", "__share_group_state")
+"""Kafka's own topics with cleanup.policy=compact."""
 Batches = dict[int, tuple[int, Any]]
 """Base offset -> (last offset, checksum)."""
 
@@ -50,6 +53,7 @@ def nodes(case: Case, findings: Findings) -> None:
 
 
 def _replicas(case: Case, findings: Findings, samples: list[Sample]) -> None:
+    samples = [sample for sample in samples if not _is_compacted(case, sample)]
     if not samples:
         findings.not_checked.append(REPLICAS)
     latest: dict[tuple[Any, Any], dict[str, Sample]] = {}
@@ -57,9 +61,12 @@ def _replicas(case: Case, findings: Findings, samples: list[Sample]) -> None:
         if isinstance(sample.value.get("batches"), list) and isinstance(sample.value.get("hw"), int):
             latest.setdefault(sample.place, {})[sample.node] = sample
     for (key, _), by_node in latest.items():
+        if any(by_node.keys().isdisjoint(s.value.get("isr") or by_node) for s in by_node.values()):
+            findings.not_checked.append(REPLICAS)
+            continue
         answers = [s for s in by_node.values() if s.node in (s.value.get("isr") or by_node)]
-        for one, other in pairwise(answers):
-            found = _differ(one, other, holes=not case.options.compacted)
+        for one, other in combinations(answers, 2):
+            found = _differ(one, other)
             if found is not None:
                 findings.add(
                     METADATA if str(key).startswith(METADATA_LOG) else REPLICAS,
@@ -71,20 +78,19 @@ def _replicas(case: Case, findings: Findings, samples: list[Sample]) -> None:
                 )
 
 
-def _differ(one: Sample, other: Sample, *, holes: bool) -> int | None:
+def _is_compacted(case: Case, sample: Sample) -> bool:
+    key = str(sample.value.get("key"))
+    return key.startswith(COMPACTED) or (case.options.compacted and not key.startswith(METADATA_LOG))
+
+
+def _differ(one: Sample, other: Sample) -> int | None:
     """Return the first base offset at which two replicas differ."""
     start = max(int(s.value.get("from") or s.value.get("log-start") or 0) for s in (one, other))
     end = min(int(s.value["hw"]) for s in (one, other))
     a, b = (
         {int(x[0]): (int(x[1]), x[2]) for x in s.value["batches"] if start <= x[0] and x[1] < end} for s in (one, other)
     )
-    for base in sorted(a.keys() | b.keys()):
-        if base in a and base in b:
-            if a[base] != b[base]:
-                return base
-        elif holes:
-            return base
-    return None
+    return min((base for base in a.keys() | b.keys() if a.get(base) != b.get(base)), default=None)
 
 
 def _committed(findings: Findings, samples: list[Sample]) -> None:

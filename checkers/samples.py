@@ -12,6 +12,10 @@ from checkers.log_view import LogView
 from harness.history import INVOKE, OK
 
 PROBE = "probe"
+NUMBERS = frozenset(
+    {"leader", "epoch", "partition-epoch", "hw", "lso", "again", "log-start", "log-end", "last-offset", "end", "from"}
+)
+"""What an answer says with numbers that are never negative."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +47,15 @@ def samples_of(view: LogView) -> list[Sample]:
             asked[process] = row
         elif line.type == OK and isinstance(line.value, dict) and process in asked:
             node = process.removeprefix("probe/")
-            out.append(Sample(index[row], asked.pop(process), row, node, line.value))
+            out.append(Sample(index[row], asked.pop(process), row, node, _known(line.value)))
     return out
+
+
+def _known(value: dict[str, Any]) -> dict[str, Any]:
+    """Return an answer without what Kafka says with -1: that there is no leader, no offset, no epoch."""
+    if any(type(value.get(name)) is int and value[name] < 0 for name in NUMBERS):
+        return {name: None if name in NUMBERS and type(one) is int and one < 0 else one for name, one in value.items()}
+    return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ into a `fail`: a probe changes nothing.
     ListOffsets          LSO, high watermark and log start (only the leader answers)
     DescribeQuorum       leader, epoch and high watermark of the metadata quorum (asked of its leader, whoever is asked)
     OffsetForLeaderEpoch where the epoch before its own ended, as the leader of `epoch` says (E2, E3)
-    Fetch                the last offset of one answer, beside the high watermark and LSO of the same answer (R1)
+    Fetch                the last offset of one answer, beside the high watermark and LSO of the same answer (R1), and
+                         what the leader says `again` where the records reach it
     ReplicaLog           the batches of this node's replica, leader or not, that it knows to be committed (R3)
 
 A follower answers a consumer's Fetch of version 11 or later from its own log, up to its own high watermark (KIP-392):
@@ -77,6 +78,8 @@ def list_offsets(value: Mapping[str, Any], names: Callable[[int], str]) -> Askin
     place = _place(value)
     lso = yield from _offset(*place, READ_COMMITTED, LATEST)
     high = yield from _offset(*place, READ_UNCOMMITTED, LATEST)
+    if lso[1] != high[1]:
+        raise UnansweredError(f"LIST_OFFSETS: in epoch {lso[1]}, and then in epoch {high[1]}")
     start = yield from _offset(*place, READ_UNCOMMITTED, EARLIEST)
     return {"lso": lso[0], "hw": high[0], "log-start": start[0], "epoch": high[1]}
 
@@ -123,8 +126,13 @@ def fetch(value: Mapping[str, Any], names: Callable[[int], str]) -> Asking:  # n
     data = yield from _read((topic, topic_id, index), offset, level, found.leader_epoch)
     _refuse(data.error_code, "FETCH")
     last = max((header.last_offset for header in _headers(data)), default=None)
-    fields = {"hw": data.high_watermark, "lso": data.last_stable_offset}
-    return fields if last is None else fields | {"last-offset": last}
+    fields = {"hw": data.high_watermark, "lso": data.last_stable_offset, "epoch": found.leader_epoch}
+    if last is None:
+        return fields
+    if last < (fields["lso"] if level == READ_COMMITTED else fields["hw"]):
+        return fields | {"last-offset": last}
+    again = yield from _offset(topic, index, level, LATEST)
+    return fields | {"last-offset": last, "again": again[0]}
 
 
 def replica_log(value: Mapping[str, Any], names: Callable[[int], str]) -> Asking:

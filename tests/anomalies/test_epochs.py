@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from checkers.judge import judge
 from checkers.routing import murmur2
+from checkers.verdict import Validity
 from tests.anomalies.planting import Plants, probe
-from tests.checkers.story import poll, send
+from tests.checkers.story import Story, poll, send
 
 RU = "read_uncommitted"
 PLANTS = Plants()
@@ -104,10 +106,18 @@ def in_sync_set_grew_between_the_samples(story):
 
 @golden(min_isr=2)
 def other_node_knows_a_later_in_sync_set(story):
-    probe(story, "n3", "Metadata", isr=["n1"], partition_epoch=7)
+    probe(story, "n1", "Metadata", isr=["n1"], partition_epoch=7)
     sent(story, (1, 0, 3))
-    probe(story, "n3", "Metadata", isr=["n1"], partition_epoch=7)
-    probe(story, "n1", "Metadata", isr=["n1", "n2"], partition_epoch=8)
+    probe(story, "n1", "Metadata", isr=["n1"], partition_epoch=7)
+    probe(story, "n3", "Metadata", isr=["n1", "n2"], partition_epoch=8)
+    seen(story, (1, 0, 3))
+
+
+@golden(min_isr=2)
+def leader_may_hear_of_its_in_sync_set_after_others(story):
+    probe(story, "n3", "Metadata", leader="n1", isr=["n1"], partition_epoch=7)
+    sent(story, (1, 0, 3))
+    probe(story, "n3", "Metadata", leader="n1", isr=["n1"], partition_epoch=7)
     seen(story, (1, 0, 3))
 
 
@@ -182,12 +192,40 @@ def replicas_differ_only_above_a_watermark_or_below_a_log_start(story):
     probe(story, "n2", "ReplicaLog", hw=7, log_start=4, batches=[BATCHES[1], [7, 8, "xx"]])
 
 
+@planted("replica-divergence")
+def first_and_last_of_three_replicas_differ_behind_the_second(story):
+    sent(story, (1, 0, 3))
+    seen(story, (1, 0, 3))
+    probe(story, "n1", "ReplicaLog", hw=7, log_start=0, batches=BATCHES)
+    probe(story, "n2", "ReplicaLog", hw=4, log_start=0, batches=BATCHES[:1])
+    probe(story, "n3", "ReplicaLog", hw=7, log_start=0, batches=[BATCHES[0], [4, 6, "xx"]])
+
+
 @golden(compacted=True)
 def replicas_compact_each_by_itself(story):
     sent(story, (1, 0, 3))
     seen(story, (1, 0, 3))
     probe(story, "n1", "ReplicaLog", hw=7, log_start=0, batches=BATCHES)
-    probe(story, "n2", "ReplicaLog", hw=7, log_start=0, batches=[BATCHES[1]])
+    probe(story, "n2", "ReplicaLog", hw=7, log_start=0, batches=[[0, 3, "compacted"], BATCHES[1]])
+
+
+@golden()
+def replicas_compact_kafkas_own_topics_each_by_itself(story):
+    sent(story, (1, 0, 3))
+    seen(story, (1, 0, 3))
+    probe(story, "n1", "ReplicaLog", key="__consumer_offsets/4", hw=7, log_start=0, batches=BATCHES)
+    probe(story, "n2", "ReplicaLog", key="__consumer_offsets/4", hw=7, log_start=0, batches=[BATCHES[1]])
+
+
+def test_replicas_whose_in_sync_set_names_no_node_are_not_checked():
+    story = Story()
+    sent(story, (1, 0, 3))
+    seen(story, (1, 0, 3))
+    probe(story, "n1", "ReplicaLog", isr=[1, 2], hw=7, log_start=0, batches=BATCHES)
+    probe(story, "n2", "ReplicaLog", isr=[1, 2], hw=7, log_start=0, batches=BATCHES)
+    judgement = judge(story.ops)
+    assert judgement.validity is Validity.VALID
+    assert "replica-divergence" in judgement.not_checked
 
 
 @planted("metadata-divergence")

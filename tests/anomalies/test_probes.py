@@ -101,9 +101,84 @@ def test_other_node_may_know_an_older_epoch():
 def test_fetch_answer_stays_below_its_own_watermark():
     story = base()
     probe(story, "n1", api="Fetch", hw=5, lso=3, **{"last-offset": 4})
-    assert found(story) == set()
+    assert found(story, looks_once=True) == set()
     probe(story, "n1", api="Fetch", hw=5, lso=3, isolation="read_committed", **{"last-offset": 3})
+    assert found(story, looks_once=True) == {"read-past-hw"}
+    assert found(story) == set()
+
+
+def test_watermark_may_rise_between_the_look_at_it_and_the_read():
+    story = base()
+    probe(story, "n1", api="Fetch", hw=5, lso=5, epoch=2, again=7, **{"last-offset": 6})
+    probe(story, "n1", hw=7, lso=7, epoch=2)
+    assert found(story) == set()
+
+
+def test_watermark_that_has_not_come_so_far_afterwards_was_not_there():
+    story = base()
+    probe(story, "n1", api="Fetch", hw=5, lso=5, epoch=2, again=6, **{"last-offset": 6})
     assert found(story) == {"read-past-hw"}
+    story = base()
+    probe(story, "n1", api="Fetch", hw=5, lso=5, epoch=2, **{"last-offset": 6})
+    probe(story, "n1", hw=9, lso=9, epoch=3)
+    probe(story, "n2", hw=6, lso=6, epoch=2)
+    assert "read-past-hw" not in found(story)
+    story = base()
+    probe(story, "n1", api="Fetch", hw=5, lso=5, epoch=2, isolation="read_committed", **{"last-offset": 6})
+    probe(story, "n1", hw=9, lso=6, epoch=2)
+    assert found(story) == {"read-past-hw"}
+
+
+def test_two_nodes_that_answer_for_one_epoch_both_lead_it():
+    story = base()
+    probe(story, "n1", hw=1, lso=1, epoch=4)
+    probe(story, "n2", hw=1, lso=1, epoch=4)
+    assert found(story) == {"two-leaders"}
+    story = base()
+    probe(story, "n1", hw=1, lso=1, epoch=4)
+    probe(story, "n2", api="Metadata", leader="n2", epoch=4)
+    assert found(story) == {"two-leaders"}
+
+
+def test_node_that_is_told_by_its_number_is_no_other_node():
+    story = base()
+    probe(story, "n1", hw=1, lso=1, epoch=4)
+    probe(story, "n3", api="Metadata", leader=1, epoch=4)
+    assert found(story) == set()
+
+
+def test_epoch_in_which_a_node_leads_may_not_fall():
+    story = base()
+    probe(story, "n1", hw=1, lso=1, epoch=4)
+    probe(story, "n1", hw=1, lso=1, epoch=3)
+    assert found(story) == {"epoch-regression"}
+
+
+def test_node_may_know_of_an_epoch_before_it_leads_in_it():
+    story = base()
+    probe(story, "n1", api="Metadata", leader="n1", epoch=4)
+    probe(story, "n1", hw=1, lso=1, epoch=3)
+    assert found(story) == set()
+
+
+def test_search_by_time_names_the_epoch_of_a_record():
+    story = base()
+    probe(story, "n1", hw=1, lso=1, epoch=4)
+    probe(story, "n1", timestamp=5, offset=0, epoch=1)
+    probe(story, "n2", timestamp=5, offset=0, epoch=4)
+    assert found(story) == set()
+
+
+def test_minus_one_is_how_kafka_says_none():
+    story = base()
+    probe(story, "n1", hw=5, lso=5, epoch=3, **{"log-start": 2})
+    probe(story, "n2", hw=-1, lso=-1, epoch=4, **{"log-start": -1})
+    probe(story, "n1", api="Metadata", leader=-1, epoch=5)
+    probe(story, "n2", api="Metadata", leader=2, epoch=5)
+    probe(story, "n1", api="DescribeQuorum", leader=-1, epoch=5, hw=-1)
+    probe(story, "n2", api="DescribeQuorum", leader=2, epoch=5, hw=9)
+    probe(story, "n1", api="Fetch", hw=-1, lso=-1, again=-1, **{"last-offset": -1})
+    assert found(story) == set()
 
 
 def test_unclean_election_permits_a_lower_watermark():

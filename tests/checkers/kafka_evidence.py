@@ -108,7 +108,8 @@ class EvidenceWorld(World):
         """A deposed leader answers what it had; its metadata are old."""
         node = f"n{epoch % 3}"
         answer = {"hw": end, "lso": stable, "log-start": self.logs[key].start, "epoch": epoch}
-        self.probe(node, answer, key, api="ListOffsets")
+        if self.known.get((node, key), epoch) <= epoch:  # unless it leads again
+            self.probe(node, answer, key, api="ListOffsets")
         yield self.pause(5)
         if self.known.setdefault((other := f"n{(epoch + 2) % 3}", key), epoch) <= epoch:
             isr = {"leader": node, "epoch": epoch, "isr": [node], "partition-epoch": epoch}

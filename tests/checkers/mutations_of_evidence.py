@@ -312,7 +312,7 @@ def epoch_has_two_leaders(ops, rng):
 
 @mutation("read-past-hw")
 def fetch_shows_more_than_the_watermark(ops, rng):
-    return _probe(ops, "n1", "t9/0", {"hw": 5, "lso": 5, "last-offset": 5}, api="Fetch")
+    return _probe(ops, "n1", "t9/0", {"hw": 5, "lso": 5, "last-offset": 5, "again": 5}, api="Fetch")
 
 
 def _group_op(ops, process, type_, f, value, done):

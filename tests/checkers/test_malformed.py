@@ -191,3 +191,9 @@ def test_polled_records_that_are_no_list_are_named_by_their_line(records):
     line = Op(process=1, type="ok", f="poll", value=[["poll", [["x", records]]]])
     with pytest.raises(HistoryError, match=r":2: 'poll' with a malformed value: a list of records belongs here"):
         judge([Op(process=1, type="invoke", f="poll", value=[["poll"]]), line])
+
+
+def test_fault_without_its_name_is_named_by_its_operation():
+    fault = Op(process="nemesis", type="info", f=None, value={"fault-id": 1, "bit": True})
+    with pytest.raises(HistoryError, match="op 0: None of nemesis with a malformed value"):
+        judge([fault])

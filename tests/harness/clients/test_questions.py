@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from broker.wire import batch
 from broker.wire.messages.fetch import FetchableTopicResponse, FetchRequest, FetchResponse, PartitionData
 from broker.wire.messages.list_offsets import (
     EARLIEST,
@@ -18,7 +19,7 @@ from broker.wire.messages.metadata import (
     MetadataResponsePartition,
     MetadataResponseTopic,
 )
-from harness.clients.questions import ANY_REPLICA, OUT_OF_RANGE, UnansweredError, replica_log
+from harness.clients.questions import ANY_REPLICA, OUT_OF_RANGE, UnansweredError, fetch, list_offsets, replica_log
 
 START, END = 7, 20
 
@@ -44,8 +45,8 @@ def told(request, *, knows_start):
             return FetchResponse(responses=(FetchableTopicResponse(topic="t0", partitions=(data,)),))
 
 
-def fields(answer):
-    asking = replica_log({"key": "t0/0"}, str)
+def fields(answer, question=replica_log, **value):
+    asking = question({"key": "t0/0"} | value, str)
     request = next(asking)
     for _ in range(10):
         try:
@@ -70,3 +71,36 @@ def test_a_start_that_nobody_tells_is_no_answer():
 
     with pytest.raises(UnansweredError, match="NOT_LEADER_OR_FOLLOWER"):
         fields(answer)
+
+
+def leader(epochs, ends, last=None):
+    """A leader that answers with these epochs and ends, one after the other, and shows a record at an offset."""
+    epochs, ends = iter(epochs), iter(ends)
+    records = bytearray(batch.build(b"x", count=1, base_timestamp=1, max_timestamp=1))
+    batch.patch(records, 0, last or 0, 3)
+
+    def answer(request):
+        match request:
+            case ListOffsetsRequest():
+                part = ListOffsetsPartitionResponse(partition_index=0, offset=next(ends), leader_epoch=next(epochs))
+                return ListOffsetsResponse(topics=(ListOffsetsTopicResponse(name="t0", partitions=(part,)),))
+            case FetchRequest():
+                data = PartitionData(high_watermark=4, last_stable_offset=2, log_start_offset=0, records=bytes(records))
+                return FetchResponse(responses=(FetchableTopicResponse(topic="t0", partitions=(data,)),))
+        return told(request, knows_start=True)
+
+    return answer
+
+
+def test_ends_of_two_epochs_are_no_answer():
+    assert fields(leader((3, 3, 1), (5, 6, 0)), list_offsets) == {"lso": 5, "hw": 6, "log-start": 0, "epoch": 3}
+    with pytest.raises(UnansweredError, match="in epoch 3, and then in epoch 5"):
+        fields(leader((3, 5, 1), (5, 6, 0)), list_offsets)
+
+
+def test_leader_is_asked_again_where_its_records_reach_the_watermark():
+    usual = {"hw": 4, "lso": 2, "epoch": 3}
+    assert fields(leader((3, 1), (4, 0), last=3), fetch) == usual | {"last-offset": 3}
+    assert fields(leader((3, 1, 3), (4, 0, 6), last=4), fetch) == usual | {"last-offset": 4, "again": 6}
+    found = fields(leader((3, 1, 3), (4, 0, 5), last=3), fetch, isolation="read_committed")
+    assert found == usual | {"last-offset": 3, "again": 5}
