@@ -18,6 +18,7 @@ import click
 import typer
 
 from harness.exits import BROKEN, CORRECTABLE, STOPPED, let_go_of_stdout
+from harness.scenario_options import Asked, takes_scenario_options
 from harness.signals import count_as_interrupts
 
 app = typer.Typer(
@@ -41,65 +42,10 @@ RESULTS = Path("results")
 
 
 @app.command()
+@takes_scenario_options
 def run(
     ctx: typer.Context,
-    workload: Annotated[str, typer.Option(help="What the clients do: see `harness list`.")] = "txn",
-    cluster: Annotated[str, typer.Option(help="What is tested: see `harness list`.")] = "embedded",
-    nemesis: Annotated[
-        str, typer.Option(help="Faults: `a,b` draws among them, `a+b` overlaps them, `all`, `none`.")
-    ] = "none",
-    seed: Annotated[int | None, typer.Option(help="Every choice is drawn from it (default: a new one).")] = None,
-    time_limit: Annotated[float, typer.Option(help="Seconds of the main phase.", min=1)] = 60.0,
-    concurrency: Annotated[int, typer.Option(help="Client processes.", min=1, max=1000)] = 10,
-    rate: Annotated[float, typer.Option(help="Operations a second of all clients; 0: unpaced.", min=0)] = 100.0,
-    isolation: Annotated[str, typer.Option(help="read_committed or read_uncommitted.")] = "read_committed",
-    acks: Annotated[str, typer.Option(help="all, 1 or 0 (1 and 0 need --workload send-poll).")] = "all",
-    keep_producers: Annotated[
-        bool, typer.Option("--keep-producers", help="Go on with producers that aborted unreported records.")
-    ] = False,
-    id_sharers: Annotated[
-        int, typer.Option(help="Client processes that share a transactional id and fence each other.", min=1)
-    ] = 1,
-    idempotence: Annotated[
-        bool, typer.Option("--idempotence/--no-idempotence", help="Idempotent producers (off: send-poll only).")
-    ] = True,
-    sub_via: Annotated[str, typer.Option(help="assign, subscribe, or both with a comma.")] = "assign",
-    topics: Annotated[int, typer.Option(min=1, max=100)] = 2,
-    partitions: Annotated[int, typer.Option(help="Partitions of each topic.", min=1, max=1000)] = 3,
-    replication: Annotated[int, typer.Option(help="Replication factor.", min=1)] = 3,
-    min_isr: Annotated[int, typer.Option(help="min.insync.replicas.", min=1)] = 2,
-    topic_config: Annotated[list[str] | None, typer.Option(metavar="K=V", help="A topic setting.")] = None,
-    broker_config: Annotated[list[str] | None, typer.Option(metavar="K=V", help="A broker setting.")] = None,
-    abort_rate: Annotated[float, typer.Option(help="Share of deliberate aborts.", min=0, max=1)] = 0.05,
-    crash_interval: Annotated[
-        float, typer.Option(help="Mean seconds between crashes of one client; 0: none.", min=0)
-    ] = 30.0,
-    transaction_timeout: Annotated[float, typer.Option(help="transaction.timeout.ms, in seconds.", min=1)] = 10.0,
-    transaction_protocol: Annotated[
-        int, typer.Option(help="1 as librdkafka, 2 as Java 4 (simulated).", min=1, max=2)
-    ] = 2,
-    group_protocol: Annotated[str, typer.Option(help="classic or consumer (KIP-848) groups.")] = "classic",
-    nemesis_interval: Annotated[
-        float | None, typer.Option(help="Mean seconds from fault to fault (default by cluster).", min=0.1)
-    ] = None,
-    nemesis_length: Annotated[
-        float | None, typer.Option(help="Mean seconds that a fault holds (default by cluster).", min=0.1)
-    ] = None,
-    recovery_bound: Annotated[
-        float | None, typer.Option(help="Seconds after healing until it must work again.", min=1)
-    ] = None,
-    nodes: Annotated[int, typer.Option(help="Broker nodes.", min=1, max=20)] = 3,
-    controllers: Annotated[int, typer.Option(help="Controller nodes of their own; 0: combined.", min=0)] = 0,
-    kafka_version: Annotated[str, typer.Option(help="Apache Kafka's version (jvm, compose).")] = "4.1.1",
-    image: Annotated[str | None, typer.Option(help="Docker image (compose).")] = None,
-    links: Annotated[
-        bool, typer.Option("--links/--no-links", help="Connections run through links that can be cut (embedded, jvm).")
-    ] = True,
-    bootstrap: Annotated[str | None, typer.Option(help="host:port of a running cluster (existing).")] = None,
-    bug: Annotated[str, typer.Option(help="Plant a bug in our own broker: see `harness bugs`.")] = "",
-    swarm: Annotated[
-        bool, typer.Option("--swarm/--no-swarm", help="Draw what is not given from the seed (simulated).")
-    ] = True,
+    *,
     name: Annotated[str | None, typer.Option(help="The run's name under results/.")] = None,
     results: Results = RESULTS,
     as_json: AsJson = False,
@@ -108,53 +54,13 @@ def run(
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop at the first violation that can be told while it runs.")
     ] = False,
+    **given: Any,
 ) -> None:
     """Drive a workload against a cluster, break it, and judge what happened."""
-    from harness import launch, options
+    from harness import launch
 
-    fields = {"transaction_timeout": "transaction_timeout_s", "crash_interval": "crash_interval_s"}
-    by_default = click.core.ParameterSource.DEFAULT
-    fixed = frozenset(fields.get(p, p) for p in ctx.params if ctx.get_parameter_source(p) is not by_default)
-    scenario = options.scenario(
-        fixed=fixed if swarm else None,
-        by_hand=fixed,
-        workload=workload,
-        cluster=cluster,
-        nemesis=nemesis,
-        seed=seed,
-        time_limit_s=time_limit,
-        concurrency=concurrency,
-        rate=rate,
-        isolation=isolation,
-        acks=acks,
-        idempotence=idempotence,
-        keep_producers=keep_producers,
-        id_sharers=id_sharers,
-        sub_via=sub_via,
-        topics=topics,
-        partitions=partitions,
-        replication=replication,
-        min_isr=min_isr,
-        topic_config=topic_config or [],
-        broker_config=broker_config or [],
-        abort_rate=abort_rate,
-        crash_interval_s=crash_interval,
-        transaction_timeout_s=transaction_timeout,
-        transaction_protocol=transaction_protocol,
-        group_protocol=group_protocol,
-        fault_interval_s=nemesis_interval,
-        fault_length_s=nemesis_length,
-        recovery_bound_s=recovery_bound,
-        nodes=nodes,
-        controllers=controllers,
-        kafka_version=kafka_version,
-        image=image,
-        links=links,
-        bootstrap=bootstrap,
-        bug=bug,
-    )
     status = launch.run(
-        scenario,
+        Asked(ctx, given).scenario(),
         results,
         name=name,
         as_json=as_json,
@@ -249,27 +155,41 @@ def report(
 
 
 @app.command()
+@takes_scenario_options
 def soak(
+    ctx: typer.Context,
     duration: Annotated[str, typer.Option(help="How long, e.g. 90s, 45m, 8h.")] = "1h",
     cluster: Annotated[str, typer.Option(help="With commas: in turn.")] = "embedded",
     workload: Annotated[str, typer.Option(help="With commas: in turn.")] = "txn,send-poll",
     nemesis: Annotated[list[str] | None, typer.Option(help="Repeatable: in turn (default: `all`).")] = None,
-    time_limit: Annotated[float, typer.Option(help="Seconds of each run's main phase.", min=1)] = 60.0,
-    seed: Annotated[int, typer.Option(help="Of the first run; each next one adds one.")] = 1,
+    kafka_version: Annotated[str, typer.Option(help="Of Apache Kafka (jvm, compose). With commas: in turn.")] = "4.1.1",
+    image: Annotated[str | None, typer.Option(help="Docker image (compose). With commas: in turn.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the first run; each next one adds one.", min=0)] = 1,
+    jobs: Annotated[
+        int | None, typer.Option(help="Runs side by side (default: 1, with --dask the threads there).", min=1, max=256)
+    ] = None,
+    dask: Annotated[
+        str | None, typer.Option(help="Make the runs on the Dask cluster of this scheduler.", metavar="ADDRESS")
+    ] = None,
     keep: Annotated[int, typer.Option(help="Valid runs whose folders are kept, the newest.", min=0)] = 20,
-    max_disk_gb: Annotated[float, typer.Option(help="Stop when the soak's folder is larger.", min=0.1)] = 20.0,
+    max_disk_gb: Annotated[float, typer.Option(help="Stop when the soak's folder is larger.", min=0.001)] = 20.0,
     results: Results = RESULTS,
+    **given: Any,
 ) -> None:
-    """Run seeded scenarios one after another for hours; keep every failure."""
-    from harness import launch
+    """Run seeded scenarios for hours, side by side if asked to; keep every failure."""
+    from harness import soaking
 
-    status = launch.soak(
+    status = soaking.soak(
+        Asked(ctx, given).scenario,
         duration=duration,
-        clusters=cluster.split(","),
-        workloads=workload.split(","),
+        clusters=_parts(cluster) or (),
+        workloads=_parts(workload) or (),
         nemeses=nemesis or ["all"],
-        time_limit_s=time_limit,
+        versions=_parts(kafka_version) or (),
+        images=_parts(image) or (),
         seed=seed,
+        jobs=jobs,
+        dask=dask,
         keep=keep,
         max_disk_gb=max_disk_gb,
         results=results,

@@ -1,14 +1,11 @@
-"""`harness run`, `soak` and `heal`: where the catalog's parts are put together and results become an exit status."""
+"""`harness run` and `heal`: where the catalog's parts are put together and results become an exit status."""
 
 from __future__ import annotations
 
-import itertools
 import secrets
 import sys
-import time
 import traceback
 import webbrowser
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,11 +14,10 @@ import msgspec
 from checkers.options import options_of_scenario
 from harness import catalog, store
 from harness import run as runs
-from harness import soak as soaking
 from harness.cluster.api import Cluster, ClusterError, ClusterSpec, UsageError
 from harness.equipment import RealEquipment
 from harness.exits import BROKEN, STOPPED, VALID, of_verdict
-from harness.options import EXISTING, default_scenario, duration_s, finite
+from harness.options import EXISTING
 from harness.report.html import write_report
 from harness.report.junit import write_junit
 from harness.report.terminal import LiveView, verdict_table
@@ -149,43 +145,6 @@ def spec_of(scenario: Scenario, folder: Path) -> ClusterSpec:
     )
 
 
-def soak(
-    *,
-    duration: str,
-    clusters: Sequence[str],
-    workloads: Sequence[str],
-    nemeses: Sequence[str],
-    time_limit_s: float,
-    seed: int,
-    keep: int,
-    max_disk_gb: float,
-    results: Path,
-) -> int:
-    """Run seeded scenarios one after another; print a line for each; return the worst run's exit status."""
-    seconds = duration_s("--duration", duration)
-    finite("--time-limit", time_limit_s)
-    finite("--max-disk-gb", max_disk_gb)
-    bases = [default_scenario(cluster=cluster, time_limit_s=time_limit_s, seed=seed) for cluster in clusters]
-    limits = soaking.Limits(seconds=seconds, keep=keep, max_bytes=int(max_disk_gb * 1e9))
-    combinations = len(bases) * len(workloads) * len(nemeses)
-    for scenario in itertools.islice(soaking.scenarios(bases, workloads, nemeses), combinations):
-        refuse_unknown(scenario)
-    folder = runs.new_folder(results, "soak").resolve()
-    sys.stdout.write(f"soak for {duration} in {folder}\n")
-
-    def one(scenario: Scenario, where: Path) -> runs.Run:
-        return perform(scenario, where, name=None, view=LiveView(scenario, quiet=True))
-
-    return soaking.soak(
-        soaking.scenarios(bases, workloads, nemeses),
-        one,
-        folder=folder,
-        limits=limits,
-        now_s=time.monotonic,
-        tell=lambda line: print(line, flush=True),  # noqa: T201
-    )
-
-
 def heal(folder: Path | None, results: Path) -> int:
     """Undo what killed runs left behind: the run in `folder`, or every abandoned one under `results`.
 
@@ -201,7 +160,7 @@ def heal(folder: Path | None, results: Path) -> int:
                 if folder is not None:
                     sys.stdout.write(f"{one}: nothing to heal: it has ended, or it is still running\n")
                 continue
-            done = _heal_run(one)
+            done = heal_run(one)
         except store.StoreError as error:
             if folder is not None:
                 raise
@@ -216,7 +175,7 @@ def heal(folder: Path | None, results: Path) -> int:
     return status
 
 
-def _heal_run(folder: Path) -> list[tuple[str, bool]]:
+def heal_run(folder: Path) -> list[tuple[str, bool]]:
     """Return what was done, and whether each thing worked. A cluster of the run's own is removed, faults and all."""
     scenario = store.read_scenario(folder)
     lines: list[tuple[str, bool]] = []

@@ -94,12 +94,6 @@ def _of_brokers(asked: Workload | None, given: Mapping[str, Any]) -> dict[str, s
     return settings
 
 
-def default_scenario(*, cluster: str, time_limit_s: float, seed: int) -> Scenario:
-    """Return the scenario of a run without options on that cluster."""
-    timing: dict[str, Any] = dict(BY_CLUSTER.get(cluster, BY_CLUSTER["kafka"]))
-    return Scenario(cluster=cluster, time_limit_s=time_limit_s, seed=seed, **timing)
-
-
 def _refuse(made: Scenario) -> None:
     if made.cluster == EXISTING and not made.bootstrap:
         raise UsageError("--cluster existing needs --bootstrap host:port")

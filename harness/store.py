@@ -154,8 +154,12 @@ def is_abandoned(folder: Path) -> bool:
     return not owner.done and process_started(owner.pid) != owner.started
 
 
+RUNS = ("*", "*/*", "*/*/*/*")
+"""Where runs are under results: by hand, of `harness run`, of a soak."""
+
+
 def run_folders(results: Path) -> Iterator[Path]:
     """Yield every run's folder under results, oldest first."""
-    found = [p.parent for p in results.glob(f"*/*/{SCENARIO}") if not p.parent.is_symlink()]
-    found += [p.parent for p in results.glob(f"*/{SCENARIO}") if not p.parent.is_symlink()]
-    yield from sorted(found, key=lambda folder: folder.name)
+    found = [scenario.parent for depth in RUNS for scenario in results.glob(f"{depth}/{SCENARIO}")]
+    real = [folder for folder in found if folder.resolve() == results.resolve() / folder.relative_to(results)]
+    yield from sorted(real, key=lambda folder: folder.name)

@@ -99,9 +99,13 @@ def applied(scenario: Scenario, given: frozenset[str]) -> dict[str, Any]:
     for name in ("topic_config", "broker_config"):
         changes[name] = {**drawn[name], **getattr(scenario, name)}
     nodes = changes.get("nodes", scenario.nodes)
-    if "nodes" not in given and "replication" in given:
-        changes["nodes"] = nodes = max(nodes, scenario.replication)
-    replication = changes["replication"] = min(changes.get("replication", scenario.replication), nodes)
+    least = max([getattr(scenario, name) for name in ("replication", "min_isr") if name in given], default=1)
+    if "nodes" not in given:
+        changes["nodes"] = nodes = max(nodes, least)
+    replication = changes.get("replication", scenario.replication)
+    if "replication" not in given:
+        replication = max(replication, least)
+    replication = changes["replication"] = min(replication, nodes)
     if "min_isr" not in given:
         changes["min_isr"] = min(changes["min_isr"], replication)
     return changes

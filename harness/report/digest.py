@@ -1,6 +1,6 @@
 """One run as lists of runs tell it: JUnit XML, the step summary, the index page.
 
-A digest is made from a run's folder, or from a row of soak.json whose folder may be gone by then. A run without a
+A digest is made from a run's folder, or from a row of soak.jsonl whose folder may be gone by then. A run without a
 verdict is a failure of the harness and is never told as a failure of the system under test.
 """
 
@@ -18,7 +18,7 @@ from harness.report.judged import Judged, last_words, read_verdict
 from harness.scenario import Scenario
 
 Told = Path | Mapping[str, Any]
-"""A run's folder, or a row of soak.json (seed, workload, cluster, nemesis, valid, seconds, folder, why)."""
+"""A run's folder, or a row of soak.jsonl (`harness.soak.Row`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,11 +31,15 @@ class Digest:
     sentence: str
     workload: str = ""
     cluster: str = ""
+    version: str = ""
+    """Of Apache Kafka, or its image; of rows alone."""
     nemesis: str = ""
     seed: str = ""
     seconds: float = 0.0
     anomalies: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     reasons: Sequence[str] = ()
+    advice: str = ""
+    """What to do about a run that is vacuous; of rows alone."""
     command: str = ""
     folder: str = ""
     """Relative to where the list is written; empty: it is gone, or was never made."""
@@ -78,6 +82,8 @@ def _of_folder(folder: Path, base: Path, row: Mapping[str, Any] | None = None) -
         sentence=words.headline(word, judged.anomalies, reasons, 0) if word != "valid" else "",
         workload=str(known.get("workload") or (scenario.workload if scenario else "")),
         cluster=str(known.get("cluster") or (scenario.cluster if scenario else "")),
+        version=str(known.get("version") or ""),
+        advice=str(known.get("advice") or ""),
         nemesis=str(known.get("nemesis") or (scenario.nemesis if scenario else "")),
         seed=str(known.get("seed", scenario.seed if scenario else "")),
         seconds=float(known.get("seconds") or 0.0),
@@ -104,6 +110,8 @@ def _of_row(row: Mapping[str, Any], base: Path) -> Digest:
         sentence=words.headline(word, anomalies, reasons, 0) if word != "valid" else "",
         workload=str(row.get("workload", "")),
         cluster=str(row.get("cluster", "")),
+        version=str(row.get("version", "")),
+        advice=str(row.get("advice", "")),
         nemesis=str(row.get("nemesis", "")),
         seed=str(row.get("seed", "")),
         seconds=float(row.get("seconds") or 0.0),
@@ -117,7 +125,8 @@ def _name(scenario: Scenario | None, row: Mapping[str, Any]) -> str:
     said = {name: row.get(name, getattr(scenario, name, None)) for name in fields}
     if all(value is None for value in said.values()):
         return ""
-    return f"{said['workload']} {said['nemesis']} on {said['cluster']}, seed {said['seed']}"
+    cluster = f"{said['cluster']} {row.get('version', '')}".strip()
+    return f"{said['workload']} {said['nemesis']} on {cluster}, seed {said['seed']}"
 
 
 def _scenario(folder: Path) -> Scenario | None:

@@ -21,7 +21,7 @@ MAX_TEXT = 20_000
 
 
 def write_junit(path: Path, runs: Sequence[Told]) -> Path:
-    """Write the runs (folders, or rows of soak.json) as JUnit XML; folders in rows are relative to the file's."""
+    """Write the runs (folders, or rows of soak.jsonl) as JUnit XML; folders in rows are relative to the file's."""
     digests = [digest(run, path.parent) for run in runs]
     failed = sum(one.word in {"invalid", "vacuous", "unknown"} for one in digests)
     broken = sum(one.word == "no verdict" for one in digests)
@@ -62,7 +62,7 @@ def _case(suite: ET.Element, one: Digest) -> None:
 
 
 def _text(one: Digest) -> str:
-    lines = [*one.proofs(), *one.reasons]
+    lines = [*one.proofs(), *one.reasons, *([f"What to do: {one.advice}."] if one.advice else [])]
     if one.command:
         lines += ["", f"Repeat: {one.command}"]
     return "\n".join(lines)[:MAX_TEXT]

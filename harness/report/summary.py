@@ -139,4 +139,5 @@ def write_index(folder: Path, runs: Sequence[Told]) -> Path:
 
 def _row(one: Digest) -> dict[str, object]:
     link = f"{quote(one.folder)}/{store.REPORT}" if one.has_report else f"{quote(one.folder)}/" if one.folder else ""
-    return {"run": one, "link": link, "what": ", ".join(one.anomalies) or " ".join(one.reasons)}
+    what = ", ".join(one.anomalies) or " ".join(one.reasons)
+    return {"run": one, "link": link, "what": f"{what} What to do: {one.advice}." if one.advice else what}

@@ -223,7 +223,7 @@ def _fault(fault: FaultNow, shot: Snapshot) -> Text:
     return text
 
 
-class _Patient(Console):
+class Patient(Console):
     """A console whose reader may go away: the exit status is the verdict's all the same, not rich's own 1."""
 
     def on_broken_pipe(self) -> None:
@@ -246,7 +246,7 @@ def verdict_table(
     """
     judged = from_judgement(judgement) if isinstance(judgement, Judgement) else Judged(verdict=judgement)
     faults = judgement.faults if isinstance(judgement, Judgement) else []
-    out = console or _Patient(highlight=False)
+    out = console or Patient(highlight=False)
     width = min(out.width, WIDEST)
     word = words.verdict_word(judged.valid)
     out.print()

@@ -65,6 +65,7 @@ def test_a_run_is_abandoned_only_when_its_process_is_gone_and_it_was_not_finishe
 
 def test_run_folders_are_listed_oldest_first_and_links_are_not_followed(tmp_path):
     folders = [store.new_folder(tmp_path, name, NOW) for name in ("b", "a")]
+    folders.append(store.new_folder(store.new_folder(tmp_path, "soak", NOW), "run-of-a-soak", NOW))
     for folder in folders:
         store.write_json(folder / store.SCENARIO, Scenario())
     assert sorted(store.run_folders(tmp_path)) == sorted(folders)

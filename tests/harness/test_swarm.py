@@ -38,6 +38,7 @@ def test_what_the_caller_gives_stays():
         assert (one.nodes, one.partitions) == (3, 7)
         assert one.topic_config["segment.bytes"] == "5000"
         assert made(seed, fixed={"replication"}, replication=3).nodes >= 3
+        assert made(seed, fixed={"min_isr"}, min_isr=3).replication == 3
 
 
 def test_other_clusters_and_no_swarm_draw_nothing():

@@ -1,0 +1,67 @@
+"""What to do about a vacuous run: every reason that the checkers have is known, and figures are the run's own."""
+
+from __future__ import annotations
+
+import pytest
+
+from checkers.judge import judge
+from checkers.options import CheckOptions, options_of_scenario
+from checkers.verdict import Validity
+from harness.history import NEMESIS
+from harness.report.advice import advice
+from harness.scenario import Scenario
+from tests.checkers.story import Story
+from tests.checkers.test_vacuity import quiet, run
+
+
+def told(judgement, **fields):
+    assert judgement.validity is Validity.VACUOUS
+    return advice(judgement.reasons, judgement.faults, Scenario(**fields))
+
+
+def nothing():
+    story = Story()
+    story.phase("main")
+    return judge(story.ops)
+
+
+def without_faults():
+    ops = [op for op in run().ops if op.process != NEMESIS]
+    return judge(ops, options_of_scenario({"nemesis": "all"}))
+
+
+@pytest.mark.parametrize(
+    ("judgement", "option"),
+    [
+        (nothing, "--time-limit"),
+        (lambda: quiet(written=False, read=False), "history.jsonl"),
+        (lambda: quiet(read=False, drained=("x", "y")), "history.jsonl"),
+        (without_faults, "(0 faults had their turn)"),
+        (lambda: judge(run().ops, CheckOptions(faults=("kill-leader", "pause-leader"))), "name fewer faults"),
+        (lambda: judge(run(bit=False).ops), "each injection of kill-leader missed"),
+        (lambda: judge(run(inside=False).ops), "--nemesis-length"),
+    ],
+)
+def test_every_reason_has_its_advice(judgement, option):
+    assert option in told(judgement())
+
+
+def test_windows_that_were_too_short_are_told_with_what_they_would_have_needed():
+    faults = [
+        {
+            "name": "kill-leader",
+            "bit": True,
+            "begin-ns": begin * 10**9,
+            "end-ns": (begin + 2) * 10**9,
+            "first-ok-after-s": {"poll": after_s, "txn": 0.5},
+        }
+        for begin, after_s in ((10, 3.5), (20, 2.25))
+    ]
+    reason = "No poll succeeded inside any of the 2 windows of kill-leader."
+    line = advice([reason], faults, Scenario(fault_length_s=2.0))
+    assert "came up to 4.2 s after the injection; try --nemesis-length 7 (now 2)" in line
+    assert "came after kill-leader either" in advice([reason], [], Scenario())
+
+
+def test_what_is_not_vacuous_has_no_advice():
+    assert advice(["The final read of x stopped at 1 of 10 (op 3)."], [], Scenario()) == ""

@@ -1,0 +1,151 @@
+"""Runs of a soak in processes, here and on a Dask cluster: their rows and folders come back, whatever becomes of them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+
+import pytest
+
+from harness import crew, store
+from harness.cli import guarded
+from harness.cluster.api import UsageError
+from harness.crew import Job, supervised, token
+from harness.exits import BROKEN
+from harness.scenario import Scenario
+from harness.soak import SOAK
+from harness.soaking import bases
+
+SHORT = ["--cluster", "simulated", "--time-limit", "2", "--rate", "60", "--nemesis", "none", "--duration", "0.1s"]
+
+
+@pytest.fixture(autouse=True)
+def processes():
+    """Leave none of this process behind."""
+    yield
+    crew._apart.close()
+
+
+@pytest.fixture(scope="module")
+def scheduler():
+    """A cluster inside this process: a scheduler and a worker on loopback."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0", protocol="inproc://"
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+def rows_of(results):
+    return [json.loads(line) for line in (results / "soak" / store.LATEST / SOAK).read_text().splitlines()]
+
+
+def folder_of(results, row):
+    return results / "soak" / store.LATEST / row["folder"]
+
+
+def of_this_thread():
+    """Stands for `commit`: another one on a worker, which is a thread here."""
+    return "mine" if threading.current_thread() is threading.main_thread() else "theirs"
+
+
+def killed(*_):
+    """Stands for a run that takes its process along."""
+    signal.raise_signal(signal.SIGKILL)
+
+
+def test_a_soak_makes_the_runs_that_harness_run_makes(tmp_path, capsys):
+    asked = ["--workload", "share", "--cluster", "simulated", "--time-limit", "2", "--nemesis", "none", "--seed", "3"]
+    assert guarded(["run", *asked, "--results", str(tmp_path / "run"), "--json"]) in {0, 2}
+    assert guarded(["soak", *asked, "--duration", "0.1s", "--results", str(tmp_path)]) in {0, 2}
+    (row,) = rows_of(tmp_path)
+    made = store.read_scenario(folder_of(tmp_path, row))
+    assert made == store.read_scenario(tmp_path / "run" / store.LATEST)
+    assert made.broker_config["group.share.delivery.count.limit"] == "10"
+    history = (folder_of(tmp_path, row) / store.HISTORY).read_bytes()
+    assert history == (tmp_path / "run" / store.LATEST / store.HISTORY).read_bytes()
+    assert "1 run: " in capsys.readouterr().out
+
+
+def test_options_of_a_run_reach_the_runs_side_by_side(tmp_path, capsys):
+    asked = ["--concurrency", "4", "--topic-config", "segment.bytes=1024", "--workload", "send-poll,txn"]
+    assert guarded(["soak", *SHORT, *asked, "--jobs", "2", "--results", str(tmp_path)]) in {0, 2}
+    rows = rows_of(tmp_path)
+    assert {(row["seed"], row["workload"]) for row in rows} == {(1, "send-poll"), (2, "txn")}
+    for row in rows:
+        made = store.read_scenario(folder_of(tmp_path, row))
+        assert (made.concurrency, made.topic_config["segment.bytes"], made.rate) == (4, "1024", 60.0)
+    assert "go on      with --seed 3" in capsys.readouterr().out
+
+
+def test_a_run_that_takes_its_process_along_is_a_broken_row_and_is_healed(tmp_path, monkeypatch):
+    monkeypatch.setattr(crew, "make", killed)
+    job = Job(Scenario(seed=7, cluster="simulated"), tmp_path, token(tmp_path), keeps=True)
+    left = tmp_path / job.name / "stamp"
+    left.mkdir(parents=True)
+    store.write_json(left / store.SCENARIO, job.scenario)
+    store.write_json(left / store.OWNER, store.Owner(pid=1, started="never", done=False))
+    row = supervised(job, tmp_path)
+    assert (row.status, row.valid, row.folder) == (BROKEN, None, f"{job.name}/stamp")
+    assert "SIGKILL" in row.why
+    assert store.read_as(left / store.OWNER, store.Owner).done
+
+
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_runs_on_a_cluster_come_back_with_their_folders(scheduler, tmp_path, monkeypatch, capsys, is_shared):
+    if not is_shared:
+        monkeypatch.setattr(crew, "_sees", lambda _: False)
+    assert guarded(["soak", *SHORT, "--dask", scheduler, "--results", str(tmp_path)]) in {0, 2}
+    rows = rows_of(tmp_path)
+    assert len(rows) == 2, "as many as the worker has threads"
+    for row in rows:
+        assert row["worker"]
+        assert row["valid"] is not None
+        assert (folder_of(tmp_path, row) / store.HISTORY).stat().st_size
+        assert store.read_scenario(folder_of(tmp_path, row)).seed == row["seed"]
+    assert "2 at a time" in capsys.readouterr().out
+
+
+def test_valid_runs_that_nobody_keeps_do_not_travel(scheduler, tmp_path, monkeypatch):
+    monkeypatch.setattr(crew, "_sees", lambda _: False)
+    asked = [*SHORT, "--time-limit", "10", "--no-swarm", "--keep", "0", "--jobs", "1"]
+    assert guarded(["soak", *asked, "--dask", scheduler, "--results", str(tmp_path)]) == 0
+    assert [row["folder"] for row in rows_of(tmp_path)] == [None]
+
+
+def test_a_worker_with_another_harness_is_refused_before_anything_runs(scheduler, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(crew, "commit", of_this_thread)
+    assert guarded(["soak", *SHORT, "--dask", scheduler, "--results", str(tmp_path)]) == 254
+    said = capsys.readouterr()
+    assert "has the harness of commit theirs, the caller that of mine" in said.err
+    assert (said.err.count("\n"), said.out, list(tmp_path.iterdir())) == (1, "", [])
+
+
+def test_a_scheduler_that_is_not_there_is_one_line_before_anything_runs(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr("harness.parallel.CONNECT_S", 0.2)
+    assert guarded(["soak", *SHORT, "--dask", "tcp://127.0.0.1:9", "--results", str(tmp_path)]) == 254
+    said = capsys.readouterr()
+    assert "no scheduler answers" in said.err
+    assert (said.err.count("\n"), said.out, list(tmp_path.iterdir())) == (1, "", [])
+
+
+def test_apache_kafka_is_soaked_in_each_version_and_the_others_once():
+    found = bases(["jvm", "simulated", "compose"], ["3.7.1", "4.1.1"], [])
+    assert [(one["cluster"], one["kafka_version"]) for one in found] == [
+        ("jvm", "3.7.1"),
+        ("jvm", "4.1.1"),
+        ("simulated", "3.7.1"),
+        ("compose", "3.7.1"),
+        ("compose", "4.1.1"),
+    ]
+
+
+def test_images_have_the_version_that_is_told_of_them():
+    one = bases(["compose"], ["4.1.1"], ["a:1", "b:2"])
+    each = bases(["compose"], ["3.7.1", "4.1.1"], ["a:1", "b:2"])
+    assert [(base["image"], base["kafka_version"]) for base in one] == [("a:1", "4.1.1"), ("b:2", "4.1.1")]
+    assert [(base["image"], base["kafka_version"]) for base in each] == [("a:1", "3.7.1"), ("b:2", "4.1.1")]
+    with pytest.raises(UsageError, match="--image names 2, --kafka-version 3"):
+        bases(["compose"], ["1", "2", "3"], ["a:1", "b:2"])
