@@ -33,7 +33,8 @@ NEEDS: Mapping[str, str] = {
     "deposed-leader-ack": "needs acks=all and the leader epochs of records",
     "min-isr-violation": "needs acks=all, min.insync.replicas and probes with `isr` and `partition-epoch`, which no "
     "client API of Kafka tells",
-    "replica-divergence": "needs `ReplicaLog` probes of two replicas of a topic that is not compacted, with nodes in `isr`",
+    "replica-divergence": "needs `ReplicaLog` probes of two replicas that name nodes as `isr`, of a topic that is not "
+    "compacted",
     "metadata-divergence": "needs `DescribeQuorum` probes, or `Metadata` ones with topic ids",
     "time-index-wrong": "needs `ListOffsets` probes by timestamp and records with `ts`",
     "hw-regression": "needs `ListOffsets` probes that name their leader epoch",
