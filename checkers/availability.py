@@ -156,9 +156,9 @@ def drain(case: Case, findings: Findings) -> None:
 
 
 def vacuity(case: Case, findings: Findings) -> None:
-    """Say why the run would be vacuous; only for runs with phase events: of others no class of ours can be told."""
+    """Say why a run would be vacuous; of a foreign history little can be told."""
     if not case.phases.ours:
-        findings.not_checked.extend(ONLY_OF_RUNS)
+        _foreign_vacuity(case, findings)
         return
     counted = stats(case)
     if not counted:
@@ -187,6 +187,16 @@ def vacuity(case: Case, findings: Findings) -> None:
                 findings.notes.append(f"The injection of {name} in op {missed.injected} missed.")
         free = [f for f in injections if f.bit and f.expects == "progress" and not _is_stalled(case, f)]
         _window_progress(case, findings, name, free)
+
+
+def _foreign_vacuity(case: Case, findings: Findings) -> None:
+    """A foreign history holds a record that was written or read, or what nodes or groups answered, or nothing."""
+    findings.not_checked.extend(ONLY_OF_RUNS)
+    view = case.view
+    written = (view.calls.type == TYPE_OK)[view.sends.call].any()
+    answered = view.group_offsets.call.size or view.call_extras or case.samples
+    if not (written or view.records.call.size or answered):
+        findings.vacuous.append("No record was written by an operation that succeeded, and none was read.")
 
 
 def _traffic(case: Case, findings: Findings) -> None:

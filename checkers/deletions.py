@@ -67,6 +67,8 @@ def _below(case: Case, call: int, offset: int, about: list[Sample]) -> Iterator[
             continue
         if sample.node in told or not _in_sync(sample, recent):
             continue
+        if case.phases.unknown_ns is not None and case.phases.unknown_ns <= int(view.time[sample.ended]):
+            continue
         since = begun_ns - int(RECOVERED_S * _SECOND_NS)
         if not any(_concerns(fault, sample.node, since, int(view.time[sample.ended])) for fault in case.phases.faults):
             told.add(sample.node)

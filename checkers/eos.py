@@ -3,7 +3,8 @@
 Evidence: outputs that name the input record they were made from (`source` in a record's third element), written by
 transactions that carried their group's offsets. Judged per group and input key, for the inputs that read_committed
 readers saw from the first one that the group polled up to its committed offset at the end (the last stable read of it;
-without one, the highest commit that is certainly done, if no commit ever went back):
+without one, the highest commit that is certainly done, if no commit ever went back). Who takes a group back by a commit
+outside transactions wants its inputs again: nothing is judged there.
 
 * more than one visible output *offset* with one source is a duplicate;
 * none is a loss, after a complete final read of every key;
@@ -95,6 +96,8 @@ def _span(case: Case, group: int, key: int) -> tuple[int, int] | None:
     sure = mine & (table.role == COMMITS) & (calls.type[by] == TYPE_OK) & (calls.done_row[by] >= 0)
     refused = (calls.type[by] == TYPE_FAIL) | ((calls.type[by] == TYPE_INFO) & (calls.commit_time[by] == COMMIT_NEVER))
     maybe = mine & (table.role != ANSWERED) & ~refused
+    if _taken_back(case, np.flatnonzero(sure), np.flatnonzero(maybe & ~case.transactional[by])):
+        return None
     if len(answered):
         last = answered[np.argmax(calls.invoke_row[by[answered]])]
         over = (calls.done_row[by] >= 0) & (calls.done_row[by] < calls.invoke_row[by[last]])
@@ -105,6 +108,16 @@ def _span(case: Case, group: int, key: int) -> tuple[int, int] | None:
     if not len(offsets) or (np.diff(offsets) < 0).any() or (table.offset[maybe & ~sure] < offsets[-1]).any():
         return None
     return start, int(offsets[-1])
+
+
+def _taken_back(case: Case, sure: Ints, plain: Ints) -> bool:
+    """Return whether one of the plain commits is below one that was certainly done before it was asked for."""
+    table, calls = case.view.group_offsets, case.view.calls
+    done = calls.done_row[table.call[sure]]
+    order = np.argsort(done, kind="stable")
+    highest = np.maximum.accumulate(np.concatenate((np.array([-1]), table.offset[sure][order])))
+    before = highest[np.searchsorted(done[order], calls.invoke_row[table.call[plain]])]
+    return bool((table.offset[plain] < before).any())
 
 
 def _complete(case: Case, findings: Findings) -> bool:

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 _SERVICE = "judged by no checker: what it is about is no part of Kafka itself"
 _SCANS = "needs whole reads (`scan`) of a topic with cleanup.policy"
 _GROUP_COPIES = "needs copies that name their `source` and whose transactions carry the group's offsets"
-_RECORD_KEYS = "of a topic that drops records by itself it needs record keys"
+_OFFSETS = "needs offsets of what was sent or polled"
+_RECORD_KEYS = f"{_OFFSETS}; of a topic that drops records by itself it needs record keys"
 NEEDS: Mapping[str, str] = {
     "broken-invariant": "needs a simulated cluster, where the inside of the broker is looked at",
     "hung-transaction": "needs `drain` events: where a final read came to, and the last stable offset",
@@ -22,7 +23,11 @@ NEEDS: Mapping[str, str] = {
     "nonmonotonic-poll": _RECORD_KEYS,
     "int-nonmonotonic-poll": _RECORD_KEYS,
     "lost-write": _RECORD_KEYS,
-    "unseen": _RECORD_KEYS,
+    "unseen": "of a topic that drops records by itself it needs record keys",
+    **dict.fromkeys(
+        ("inconsistent-offsets", "duplicate", "rolled-back-offset", "nonmonotonic-send", "int-nonmonotonic-send"),
+        _OFFSETS,
+    ),
     "torn-transaction": _RECORD_KEYS,
     "dirty-read": "needs the `times` of polls and the `commit-time` of transactions whose values they show",
     "wrong-partition": "needs records with `record-key`, `partitioner` and `partitions`",
@@ -48,7 +53,8 @@ NEEDS: Mapping[str, str] = {
     "nonlinearizable": "needs --fresh and `committed` reads",
     "double-ownership": "needs the consumers' `rebalance` events",
     "resume-gap": "needs the consumers' `rebalance` events, and `commit`s or `offsets`",
-    "stuck-consumer": "needs invocations and consumers that assigned their partitions themselves",
+    "stuck-consumer": "needs invocations, consumers that assigned their partitions themselves, and faults that say "
+    "what they are",
     "eos-duplicate": _GROUP_COPIES,
     "eos-loss": _GROUP_COPIES,
     "eos-reorder": _GROUP_COPIES,

@@ -5,8 +5,8 @@ Contiguity is judged on places in the version order, never on offsets: gaps are 
 
 A *segment* is what one call polled from (or sent to) one key. Inside a segment neighbours are compared; between
 segments the first value now is compared with the last value of the last ok segment (polls) or the last ok or info
-segment (sends) of that process and key, unless an assign or subscribe without that key lies between, or (polls) a
-rebalance of the group dealt with that key.
+segment (sends; one that was not acknowledged may land later) of that process and key, unless an assign or subscribe
+without that key lies between, or (polls) a rebalance of the group dealt with that key.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ class _Rows:
     place: Ints
     """In the version order of the acting process; NOWHERE if unknown."""
     rc: Bools
+    over: Bools
+    """It lies where it does since its call ended; a send that was not acknowledged may land later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ def polls(case: Case, findings: Findings) -> None:
     place[(case.vid_gone | placement.twice)[placement.record_vid]] = NOWHERE
     alone = [code for name in READS if (code := view.kinds.get(name)) is not None]
     place[np.isin(view.calls.f[records.call], alone)] = NOWHERE  # each of these begins anew
-    rows = _grouped(case, _Rows(records.call, records.key, placement.record_vid, place, rc), None)
+    rows = _grouped(case, _Rows(records.call, records.key, placement.record_vid, place, rc, case.reader_is_ok), None)
     delta = _inner_delta(rows)
     if len(view.rebalanced_call):
         keys = len(view.keys)
@@ -62,7 +64,7 @@ def polls(case: Case, findings: Findings) -> None:
         delta[exempt] = 1
     _inner(case, findings, rows, delta, skip="int-poll-skip", back="int-nonmonotonic-poll", verb="polled")
     segments = _segments(case, rows, None)
-    counts = view.calls.type[rows.call[segments.first]] == TYPE_OK
+    counts = rows.over[segments.last]
     _outer(case, findings, rows, segments, counts, skip="poll-skip", back="nonmonotonic-poll", verb="polled")
 
 
@@ -71,12 +73,13 @@ def sends(case: Case, findings: Findings) -> None:
     view, placement = case.view, case.placement
     rc = np.zeros(len(view.sends.call), np.bool_)
     place = np.where(placement.twice, NOWHERE, placement.order)[placement.send_vid]
-    table = _Rows(view.sends.call, view.sends.key, placement.send_vid, place, rc)
+    over = (view.calls.type == TYPE_OK)[view.sends.call] | (view.sends.offset >= 0)
+    table = _Rows(view.sends.call, view.sends.key, placement.send_vid, place, rc, over)
     rows = _grouped(case, table, view.sends.mop)
     delta = _inner_delta(rows)
     _inner(case, findings, rows, delta, skip="int-send-skip", back="int-nonmonotonic-send", verb="sent")
     segments = _segments(case, rows, view.calls.type != TYPE_FAIL)
-    counts = np.ones(len(segments.first), np.bool_)
+    counts = rows.over[segments.last]
     _outer(case, findings, rows, segments, counts, skip=None, back="nonmonotonic-send", verb="sent")
 
 
@@ -89,7 +92,7 @@ def _grouped(case: Case, rows: _Rows, mop: Ints | None) -> _Rows:
     if not same_as_before(heads).any():
         return rows
     order = np.argsort(code, kind="stable") if mop is None else np.lexsort((mop, code))
-    return _Rows(rows.call[order], rows.key[order], rows.vid[order], rows.place[order], rows.rc[order])
+    return _Rows(*(getattr(rows, column)[order] for column in _Rows.__slots__))
 
 
 def _inner_delta(rows: _Rows) -> Ints:

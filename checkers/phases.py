@@ -63,6 +63,8 @@ class Phases:
     faults: tuple[Fault, ...]
     drains: dict[Any, Drain] = field(default_factory=dict)
     """By key."""
+    unknown_ns: int | None = None
+    """From when on a foreign nemesis did things of which nobody says what they were, or when they were over."""
 
     def span(self, name: str, end_ns: int) -> tuple[int, int] | None:
         """Return [start, end) in ns of a phase, None if the run never entered it."""
@@ -105,7 +107,15 @@ def phases_of(view: LogView) -> Phases:
             _fault_event(faults, line, value, index, (asked.pop(line.f, time), time))
         elif line.process == NEMESIS and line.type == INVOKE:
             asked.setdefault(line.f, time)
-    return Phases(bool(starts), tuple(starts), tuple(faults.values()), drains)
+    return Phases(bool(starts), tuple(starts), tuple(faults.values()), drains, None if starts else _unknown_ns(view))
+
+
+def _unknown_ns(view: LogView) -> int | None:
+    for _, time, line in view.marks:
+        told = isinstance(line.value, dict) and "fault-id" in line.value
+        if line.process == NEMESIS and line.type != INVOKE and line.f not in NOT_FAULTS and not told:
+            return time
+    return None
 
 
 def _is_well_formed(process: str, f: str | None, value: Any) -> bool:

@@ -102,6 +102,19 @@ _NEEDS_RECORD_KEYS: dict[Checker, tuple[str, ...]] = {
 UNCOMMITTED = "read_uncommitted"
 POWER, ROT = "lose-power", "rot"
 """So begin the names of the faults that take the power of nodes, and what was not synced with it."""
+NEED_OFFSETS = (
+    "inconsistent-offsets",
+    "duplicate",
+    "rolled-back-offset",
+    "lost-write",
+    "poll-skip",
+    "int-poll-skip",
+    "nonmonotonic-poll",
+    "int-nonmonotonic-poll",
+    "nonmonotonic-send",
+    "int-nonmonotonic-send",
+)
+"""Classes about places in a log: of a history that tells no offset at all nothing can be said of them."""
 NEVER_CHECKED = (
     "incompatible-schema",
     "state-divergence",
@@ -131,6 +144,8 @@ def judge_case(case: Case, findings: Findings, mapper: Mapper = IN_TURN) -> None
         merge(findings, mapper.map(judge_shard, makers(case, ranges)))
     _permissions(case, findings)
     _doubts(case.view, case, findings)
+    if case.placement.vids.size and not case.placement.slots.size:
+        findings.not_checked.extend(NEED_OFFSETS)
     findings.not_checked.extend(NEVER_CHECKED)
 
 

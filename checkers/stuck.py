@@ -1,9 +1,10 @@
 """`stuck-consumer` (T5): a position stands still although others read past it, for longer than the recovery bound.
 
-Judged for processes that assigned their keys themselves, while they went on polling. The span begins when the position
-is known (a record was read, or the assign went to the beginning) and another ok reader of the same isolation has been
-past it; faults push its begin to their heal. The consumer must have polled through the whole bound without a record of
-that key, and several of these polls must have brought nothing at all: records of other keys may come first.
+Judged for processes that assigned their keys themselves, while they went on polling. The span begins when the
+position is known (a record was read, or the assign went to the beginning) and another ok reader of the same isolation
+has been past it; faults push its begin to their heal, and what a foreign nemesis did holds to the end. The consumer
+must have polled through the whole bound without a record of that key, and several of these polls must have brought
+nothing at all: records of other keys may come first.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ def stuck_consumers(case: Case, findings: Findings) -> None:
     if not view.has_invocations or not len(view.assigns.call):
         findings.not_checked.append(CLASS)
         return
+    if case.phases.unknown_ns is not None:  # it is judged up to there
+        findings.not_checked.append(CLASS)
     bound = int(case.options.recovery_bound_s * SECOND_NS)
     places = _places(case)
     polling = (calls.type == TYPE_OK) & np.isin(calls.f, [view.kinds.get("poll") or 0, view.kinds.get("txn") or 0])
@@ -131,7 +134,8 @@ def _quiet(case: Case, begin: int, bound: int) -> int:
 
 
 def _disturbed(case: Case, begin: int, end: int) -> bool:
-    return any(
+    unknown_ns = case.phases.unknown_ns
+    return (unknown_ns is not None and unknown_ns < end) or any(
         fault.bit and fault.begin_ns < end and (fault.healed_ns is None or fault.healed_ns > begin)
         for fault in case.phases.faults
     )

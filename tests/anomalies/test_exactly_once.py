@@ -51,6 +51,28 @@ def input_is_copied_twice(story):
 
 
 @golden()
+def input_is_copied_again_after_the_group_was_taken_back(story):
+    inputs(story)
+    copy(story, 1, 0, 11, 0, 1)
+    story.ok(3, "commit", [["in", 0]], group="g")
+    copy(story, 2, 0, 21, 2, 1)
+    outputs(story, (0, 11, 0), (2, 21, 0))
+    story.ok(9, "poll", [poll(("in", [[0, 1], [1, 2], [2, 3]]))])
+    committed(story, 5, 1, key="in")
+
+
+@planted("eos-duplicate")
+def input_is_copied_twice_and_a_plain_commit_took_nothing_back(story):
+    inputs(story)
+    story.ok(3, "commit", [["in", 0]], group="g")
+    copy(story, 1, 0, 11, 0, 1)
+    copy(story, 2, 0, 21, 2, 1)
+    outputs(story, (0, 11, 0), (2, 21, 0))
+    story.ok(9, "poll", [poll(("in", [[0, 1], [1, 2], [2, 3]]))])
+    committed(story, 5, 1, key="in")
+
+
+@golden()
 def aborted_copy_is_made_again(story):
     inputs(story)
     copy(story, 1, 0, 11, 0, 1, "fail")

@@ -46,6 +46,13 @@ def aborted_data_seen_uncommitted_is_no_skip_for_committed_readers(story):
 
 
 @golden()
+def unacknowledged_send_lands_after_the_next_one_of_its_process(story):
+    story.info(0, "send", [send("x", 1)])
+    story.ok(0, "send", [send("x", 2, 0)])
+    story.ok(1, "poll", [poll(("x", [[0, 2], [1, 1]]))])
+
+
+@golden()
 def uncommitted_read_of_an_undecided_transaction_proves_no_commit(story):
     story.info(0, "txn", [send("x", 1, 0), send("y", 2, 0)], commit_time=5)
     story.ok(3, "txn", [send("y", 3, 2)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from harness.history import NEMESIS
 from tests.anomalies.planting import Plants, commit, committed, rebalance
 from tests.checkers.story import poll, send
 
@@ -264,6 +265,23 @@ def consumer_never_gets_a_first_record(story):
     three(story)
     all_read(story)
     polling(story, 1, 70)
+
+
+@golden()
+def consumer_that_a_foreign_nemesis_has_cut_off_is_not_stuck(story):
+    story.ok(1, "assign", ["x"], seek_to_beginning=True)
+    three(story)
+    story.event(NEMESIS, "info", "start-partition", "n1")
+    story.event(NEMESIS, "info", "start-partition", [":isolated", {"n1": ["n2"]}])
+    all_read(story)
+    polling(story, 1, 70)
+
+
+@planted("stuck-consumer")
+def consumer_was_stuck_before_a_foreign_nemesis_began(story):
+    consumer_never_gets_a_first_record(story)
+    story.event(NEMESIS, "info", "start-partition", "n1")
+    story.event(NEMESIS, "info", "start-partition", [":isolated", {"n1": ["n2"]}])
 
 
 @golden()

@@ -166,11 +166,13 @@ def _order(t, found):
             if op.type == "ok":
                 mine[key] = values[-1]
         if op.type != "fail":
+            acknowledged = {(key, value) for key, offset, value in sends_of(op) if offset is not None}
             for key, values in by_key(sends_of(op)).items():
                 before = ours.get(key)
                 if before is not None and (key, before) in t.place and (key, values[0]) in t.place:
                     found["nonmonotonic-send"] += t.place[key, values[0]] < t.place[key, before] + 1
-                ours[key] = values[-1]
+                if op.type == "ok" or (key, values[-1]) in acknowledged:  # else it may land later
+                    ours[key] = values[-1]
 
 
 def _cycles(t, ww_deps):

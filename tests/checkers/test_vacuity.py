@@ -241,3 +241,30 @@ def test_the_lag_of_the_final_reads_is_none():
     assert judgement.validity is Validity.VALID
     assert 2e9 < judgement.extra["worst-realtime-lag"]["lag"] < 3e9
     assert {lag["process"] for lag in judgement.extra["realtime-lag"]} == {1}
+
+
+def test_foreign_history_in_which_nothing_was_written_and_nothing_read_is_vacuous():
+    story = Story()
+    for _ in range(3):
+        story.ok(1, "poll", [poll()])
+    judgement = judge(story.ops)
+    assert judgement.validity is Validity.VACUOUS
+    assert judgement.reasons == ("No record was written by an operation that succeeded, and none was read.",)
+    story.info(0, "send", [send("x", 1)])
+    assert judge(story.ops).validity is Validity.VACUOUS
+    story.ok(1, "poll", [poll(("x", [[0, 1]]))])
+    assert judge(story.ops).validity is Validity.VALID
+
+
+def test_what_only_offsets_can_show_is_not_checked_where_none_is_told():
+    story = Story()
+    story.ok(0, "send", [send("x", 1)])
+    story.ok(1, "poll", [["poll", [["x", [[None, 1]]]]]])
+    places = {"inconsistent-offsets", "duplicate", "lost-write", "poll-skip", "nonmonotonic-send"}
+    judgement = judge(story.ops)
+    assert judgement.validity is Validity.VALID
+    assert places <= set(judgement.not_checked)
+    assert "unseen" not in judgement.not_checked
+    story.ok(0, "send", [send("x", 2, 1)])
+    story.ok(1, "poll", [poll(("x", [[1, 2]]))])
+    assert not places & set(judge(story.ops).not_checked)
