@@ -1,9 +1,11 @@
 """A share group: the workload `share`.
 
 Plain sends and transactions of sends, some of them aborted; and members of one share group (KIP-932), which fetch, and
-acknowledge what they were given: most records they accept, some they release or reject, of some they say nothing, so
-that their locks run out, and now and then they put off what they have to say until it may be too late. Members die, or
-leave and join anew.
+acknowledge what they were given, by itself or with the next fetch: most records they accept, some they release or
+reject, of some they say nothing, so that their locks run out. Now and then a member sleeps over what it has, for
+longer than a lock or the group's patience, and speaks of it when it is too late; or it renews its locks (KIP-1222) and
+takes its time. Some records nobody can do anything with: they are released whenever they are given, until the delivery
+limit ends that. Members die, or leave and join anew.
 
 After the final reads nothing is sent any more: members accept whatever comes, until nothing has come for longer than a
 lock lasts and a leader may look for a state (`checkers.share.rest`). What is left then, nobody will ever be given.
@@ -22,7 +24,7 @@ import msgspec
 from msgspec.structs import replace
 
 from harness.generator import SECOND_NS, Answer, Context, Emit, Generator, Pending, invoke
-from harness.history import INFO, INVOKE, OK, SHARE_ACKNOWLEDGE, SHARE_FETCH, SHARE_LEAVE, Op
+from harness.history import INFO, INVOKE, OK, SHARE_ACKNOWLEDGE, SHARE_FETCH, SHARE_LEAVE, Op, Process
 from harness.random import Rng
 from harness.scenario import Scenario
 from workloads.api import Workload
@@ -34,6 +36,18 @@ MAX_SENDS = 4
 LEAVES = 0.02
 LATER = 0.15
 """Share of batches that are put off."""
+RIDES = 0.3
+"""Share of acknowledgements that go with a fetch."""
+SLEEPS = 0.01
+"""How often a member that has something sleeps: so long, in locks."""
+SLEEP_LOCKS = 0.3, 2.5
+RENEWS, AGAIN = 0.015, 0.6
+"""How often locks are renewed, for the first time and for one more. So long, in locks, is taken until the next word."""
+RENEWED_LOCKS = 0.4, 0.7
+RENEWING = (4, 2)
+"""The first version of Apache Kafka that does it."""
+POISON = 16
+"""Of so many sends one has a record that is released whenever it is given."""
 FORGETS, RELEASES, REJECTS = 0.04, 0.12, 0.04
 """Shares of records that nothing is said of, that are released, and rejected; the others are accepted."""
 MOST = 20
@@ -66,16 +80,37 @@ ALLOWED: Mapping[str, str] = MappingProxyType(
 
 
 class Batch(msgspec.Struct, frozen=True, gc=False):
-    """Records of one key that a member was given in one fetch."""
+    """Records of one key that a member was given in one fetch: offset and value of each."""
 
     key: str
-    offsets: tuple[int, ...]
+    records: tuple[tuple[int, Any], ...]
+    node: str | None = None
+    """Who gave it."""
+    renewed: bool = False
 
 
 def batches_of(event: Op) -> tuple[Batch, ...]:
     """Return what a completed fetch gave."""
-    records = event.value.get("records", ()) if isinstance(event.value, dict) else ()
-    return tuple(Batch(key, tuple(record[0] for record in shown)) for key, shown in records if shown)
+    told = event.value if isinstance(event.value, dict) else {}
+    return tuple(
+        Batch(key, tuple((offset, value) for offset, value, _ in shown), told.get("node"))
+        for key, shown in told.get("records", ())
+        if shown
+    )
+
+
+def is_poison(value: Any) -> bool:
+    """Return whether nobody can do anything with a record."""
+    return isinstance(value, int) and value % (POISON * MAX_SENDS) == 0
+
+
+def renews(scenario: Scenario) -> bool:
+    """Return whether the cluster renews locks; of one that somebody else runs that is not known."""
+    if scenario.cluster in {"embedded", "simulated"}:
+        return True
+    if scenario.cluster == "existing":
+        return False
+    return tuple(int(part) for part in scenario.kafka_version.split(".")[:2]) >= RENEWING
 
 
 Held = Mapping[int, tuple[Batch, ...]]
@@ -104,12 +139,16 @@ class ShareOps(msgspec.Struct, frozen=True, gc=False):
     held: Held = MappingProxyType({})
     crashed_ns: Mapping[int, int] = MappingProxyType({})
     """When each thread's client is to crash next."""
+    asleep_ns: Mapping[int, int] = MappingProxyType({})
+    """Until when processes say nothing."""
 
     def op(self, ctx: Context) -> Answer:
-        """Emit the next op of the process that has been idle longest."""
-        if not ctx.free:
-            return Pending(None, self)
-        process = ctx.free[0]
+        """Emit the next op of the process that has been idle longest, and is awake."""
+        awake = [process for process in ctx.free if self._wakes_ns(process) <= ctx.time_ns]
+        if not awake:
+            return Pending(min((self._wakes_ns(process) for process in ctx.free), default=None), self)
+        ctx = ctx.of(awake, list(ctx.processes))
+        process = awake[0]
         assert isinstance(process, int)
         thread = process % ctx.concurrency
         if self.scenario.crash_interval_s:
@@ -128,9 +167,18 @@ class ShareOps(msgspec.Struct, frozen=True, gc=False):
         if number < SENDS + LEAVES:
             return Emit(invoke(ctx, SHARE_LEAVE, {}), here._next())
         if self.held.get(process):
-            return here._acknowledge(ctx, process)
-        most, rng = rng.below(MOST)
-        return Emit(invoke(ctx, SHARE_FETCH, {"records-max": most + 1}), replace(here, rng=rng)._next())
+            return here._speak(ctx, process)
+        return here._fetch(ctx)
+
+    def _wakes_ns(self, process: Process) -> int:
+        return self.asleep_ns.get(process, 0) if isinstance(process, int) else 0
+
+    def _asleep(self, ctx: Context, process: int, locks: tuple[float, float]) -> ShareOps:
+        """Return the generator in which a process sleeps, for so many locks."""
+        number, rng = self.rng.draw()
+        until_ns = ctx.time_ns + int((locks[0] + number * (locks[1] - locks[0])) * LOCK_S * SECOND_NS)
+        others = {other: wakes_ns for other, wakes_ns in self.asleep_ns.items() if wakes_ns > ctx.time_ns}
+        return replace(self, rng=rng, asleep_ns={**others, process: until_ns})
 
     def _next(self) -> ShareOps:
         return replace(self, count=self.count + 1)
@@ -153,24 +201,72 @@ class ShareOps(msgspec.Struct, frozen=True, gc=False):
         op = invoke(ctx, "txn", sends, abort=number < self.scenario.abort_rate)
         return Emit(op, replace(self, rng=rng)._next())
 
-    def _acknowledge(self, ctx: Context, process: int) -> Answer:
-        """Say what became of the first batch, put it off, or say nothing of it."""
+    def _fetch(self, ctx: Context, **more: Any) -> Answer:
+        most, rng = self.rng.below(MOST)
+        op = invoke(ctx, SHARE_FETCH, {"records-max": most + 1, **more})
+        return Emit(op, replace(self, rng=rng)._next())
+
+    def _speak(self, ctx: Context, process: int) -> Answer:
+        """Say what became of the first batch, put it off, sleep over it, renew its locks, or say nothing of it."""
         batch, *others = self.held[process]
         number, rng = self.rng.draw()
+        here = replace(self, rng=rng)
+        if number < SLEEPS:
+            return here._asleep(ctx, process, SLEEP_LOCKS).op(ctx)
+        number, rng = rng.draw()
+        if renews(self.scenario) and number < (AGAIN if batch.renewed else RENEWS):
+            batch = replace(batch, renewed=True)
+            op = invoke(
+                ctx, SHARE_ACKNOWLEDGE, {"key": batch.key, "records": [[at, "renew"] for at, _ in batch.records]}
+            )
+            return Emit(
+                op, replace(here, rng=rng)._with(process, batch, *others)._asleep(ctx, process, RENEWED_LOCKS)._next()
+            )
+        number, rng = rng.draw()
         if number < LATER:
-            later = {**self.held, process: (*others, batch)}
-            return Emit(invoke(ctx, SHARE_FETCH, {"records-max": MOST}), replace(self, rng=rng, held=later)._next())
-        records: list[list[Any]] = []
-        for offset in batch.offsets:
+            return replace(here, rng=rng)._with(process, *others, batch)._fetch(ctx)
+        number, rng = rng.draw()
+        here = replace(here, rng=rng)
+        if number < RIDES:
+            return here._ride(ctx, process)
+        records, rng = self._kinds(batch, rng)
+        here = replace(here, rng=rng)._with(process, *others)
+        if not records:
+            return here.op(ctx)
+        return Emit(invoke(ctx, SHARE_ACKNOWLEDGE, {"key": batch.key, "records": records}), here._next())
+
+    def _ride(self, ctx: Context, process: int) -> Answer:
+        """Say what became of the first batch, and of one of each other key from the same node, with a fetch."""
+        spoken, left = dict[str, Batch](), list[Batch]()
+        node, rng = self.held[process][0].node, self.rng
+        for batch in self.held[process]:
+            if batch.node == node and batch.key not in spoken:
+                spoken[batch.key] = batch
+            else:
+                left.append(batch)
+        said = []
+        for key, batch in spoken.items():
+            records, rng = self._kinds(batch, rng)
+            if records:
+                said.append([key, records])
+        here = replace(self, rng=rng)._with(process, *left)
+        return here._fetch(ctx, acknowledge=said) if said else here._fetch(ctx)
+
+    @staticmethod
+    def _kinds(batch: Batch, rng: Rng) -> tuple[list[list[Any]], Rng]:
+        """Return what is said of records of a batch."""
+        said: list[list[Any]] = []
+        for offset, value in batch.records:
             number, rng = rng.draw()
             if number >= FORGETS:
                 number -= FORGETS
                 kind = "release" if number < RELEASES else "reject" if number < RELEASES + REJECTS else "accept"
-                records.append([offset, kind])
-        here = replace(self, rng=rng, held={**self.held, process: tuple(others)})
-        if not records:
-            return here.op(ctx)
-        return Emit(invoke(ctx, SHARE_ACKNOWLEDGE, {"key": batch.key, "records": records}), here._next())
+                said.append([offset, "release" if is_poison(value) else kind])
+        return said, rng
+
+    def _with(self, process: int, *batches: Batch) -> ShareOps:
+        """Return the generator in which a process has these batches."""
+        return replace(self, held={**self.held, process: batches})
 
     def update(self, ctx: Context, event: Op) -> Generator:  # noqa: ARG002
         """Remember what members have."""
@@ -202,7 +298,7 @@ class ShareDrain(msgspec.Struct, frozen=True, gc=False):
             if not self.held.get(process):
                 return Emit(invoke(alone, SHARE_FETCH, {"records-max": MOST, "wait-ms": PATIENT_MS}), self)
             batch, *others = self.held[process]
-            records = [[offset, "accept"] for offset in batch.offsets]
+            records = [[offset, "accept"] for offset, _ in batch.records]
             op = invoke(alone, SHARE_ACKNOWLEDGE, {"key": batch.key, "records": records})
             return Emit(op, replace(self, held={**self.held, process: tuple(others)}))
         return Pending(min(quiet_ns, self.until_ns), self)

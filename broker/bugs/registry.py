@@ -322,6 +322,38 @@ _ALL = (
         module=SHARES,
         workload=SHARE,
     ),
+    Bug(
+        name="share-late-ack-taken",
+        summary="what a member of a share group says of a record counts although it is another member's by now",
+        source="KIP-932 (an acknowledgement after the lock is refused); classic",
+        proof=("share-double-acquisition", "share-delivery-count"),
+        module=SHARES,
+        workload=SHARE,
+    ),
+    Bug(
+        name="share-piggybacked-ack-dropped",
+        summary="acknowledgements that come with a ShareFetch are answered, and not taken",
+        source="KIP-932 (acknowledgements piggybacked on ShareFetch); classic",
+        proof=("share-redelivery", "share-delivery-count"),
+        module=SHARES,
+        workload=SHARE,
+    ),
+    Bug(
+        name="share-renewal-forgotten",
+        summary="a lock that a member of a share group renewed runs out as if it had not",
+        source="KIP-1222 (renewed acquisition locks); classic",
+        proof=("share-double-acquisition",),
+        module=SHARES,
+        workload=SHARE,
+    ),
+    Bug(
+        name="share-limit-ignored",
+        summary="a share group's record is given again however often it was given",
+        source="KIP-932 (group.share.delivery.count.limit)",
+        proof=("share-delivery-count",),
+        module=SHARES,
+        workload=SHARE,
+    ),
 )
 
 BUGS: Mapping[str, Bug] = {bug.name: bug for bug in _ALL}

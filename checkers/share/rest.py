@@ -6,8 +6,8 @@ long enough are given nothing, each record was accepted or rejected, may have be
 
 Judged is a key that was quiet in the final reads: after all had healed and the last call that may have acquired,
 changed or given back something of it, and the time of a lock and SETTLED_NS more, at least QUIET fetches asked for it
-and came back empty. What was acquired by requests without an answer may have used up deliveries unseen; each of them
-takes the time of a lock, so that there is a bound to it. Ground truth is what ordinary consumers read at the end.
+and came back empty. Each request without an answer may have used up a delivery unseen. Ground truth is what ordinary
+consumers read at the end.
 
 Kafka: SharePartition.nextFetchOffset, .releaseAcquisitionLockOnTimeout, ShareCoordinatorShard.
 """
@@ -40,15 +40,14 @@ def nothing_is_left(case: Case, findings: Findings) -> None:
         written.setdefault(key, []).append(record)
     for group in groups:
         for key, records in written.items():
-            quiet_ns = _quiet_ns(case, group, key, max(ends))
-            if quiet_ns is None:
+            if not _is_quiet(case, group, key, max(ends)):
                 findings.reasons.append(
                     f"The members of share group {group.name!r} did not come to an end of {key} in the final reads: "
                     "what is left of it is not known."
                 )
                 continue
             for record in records:
-                _judge(case, findings, group, (key, record), (limit, quiet_ns))
+                _judge(case, findings, group, (key, record), limit)
 
 
 def _log(case: Case) -> Iterator[tuple[Any, tuple[int, Any, int]]]:
@@ -59,15 +58,15 @@ def _log(case: Case) -> Iterator[tuple[Any, tuple[int, Any, int]]]:
         yield case.key(records.key[row]), (int(records.offset[row]), value, int(records.call[row]))
 
 
-def _quiet_ns(case: Case, group: Group, key: Any, ended: int) -> int | None:
-    """Return when the last fetch began that came back empty long after anything could have happened, None for none."""
+def _is_quiet(case: Case, group: Group, key: Any, ended: int) -> bool:
+    """Return whether fetches came back empty long after anything could have happened."""
     span = case.phases.span("drain", 0)
     healed_ns = 0 if span is None else span[0]
     disturbed = [fetch.span for fetch in group.fetches if fetch.may_hide(key) or _gave(fetch, key)]
     disturbed += [ack.span for place, acks in group.acks.items() if place[0] == key for ack in acks]
     disturbed = sorted((*disturbed, *group.ended), key=lambda span: span.begin_row)
     wait_ns = max((fetch.lock_ns or 0 for fetch in group.fetches), default=0) + SETTLED_NS
-    quiet: list[int] = []
+    quiet = 0
     last_ns, next_ = healed_ns, 0
     for fetch in sorted(group.fetches, key=lambda fetch: fetch.span.done_row):
         while next_ < len(disturbed) and disturbed[next_].begin_row < fetch.span.done_row:
@@ -75,8 +74,8 @@ def _quiet_ns(case: Case, group: Group, key: Any, ended: int) -> int | None:
             next_ += 1
         is_after = case.view.index[fetch.span.begin_row] > ended and fetch.span.begin_ns >= last_ns + wait_ns
         if is_after and fetch.is_ok and fetch.asked(key) and not any(records for _, records in fetch.said.records):
-            quiet.append(fetch.span.begin_ns)
-    return max(quiet) if len(quiet) >= QUIET else None
+            quiet += 1
+    return quiet >= QUIET
 
 
 def _gave(fetch: Fetch, key: Any) -> bool:
@@ -88,16 +87,15 @@ def _judge(
     findings: Findings,
     group: Group,
     at: tuple[Any, tuple[int, Any, int]],
-    bounds: tuple[int, int],
+    limit: int,
 ) -> None:
     key, (offset, value, reader) = at
-    limit, quiet_ns = bounds
     place: Place = (key, offset)
     given, acks = group.deliveries.get(place, []), group.acks.get(place, [])
     if any(ack.kind in FINAL and ack.type != TYPE_FAIL for ack in acks):
         return
     used = max((one.count for one in given), default=0)
-    if used + _unseen(group, key, quiet_ns) >= limit:
+    if used + _unseen(group, key) >= limit:
         return
     ops = [case.view.op(reader)]
     if not given:
@@ -117,10 +115,6 @@ def _judge(
     )
 
 
-def _unseen(group: Group, key: Any, quiet_ns: int) -> int:
+def _unseen(group: Group, key: Any) -> int:
     """Return how many deliveries may have been used up without a member that was shown the record, at most."""
-    hidden = [fetch.span.begin_ns for fetch in group.fetches if fetch.may_hide(key)]
-    lock_ns = min((fetch.lock_ns for fetch in group.fetches if fetch.lock_ns), default=0)
-    if not hidden or not lock_ns:
-        return len(hidden)
-    return min(len(hidden), (quiet_ns - min(hidden)) // lock_ns)
+    return sum(fetch.may_hide(key) for fetch in group.fetches)

@@ -3,7 +3,8 @@
 `share-redelivery`          an accepted or rejected record is given to somebody again. An acknowledgement is answered
                             when it is written to the share coordinator, and every later leader reads it there
                             (SharePartition.acknowledge, .maybeInitialize)
-`share-double-acquisition`  a record is given to somebody while it is somebody else's
+`share-double-acquisition`  a record is given to somebody while it is somebody else's, or an acknowledgement is taken of
+                            who has it no more (SharePartition.acknowledgeBatchRecords, which asks whose it is)
 `share-delivery-count`      a count below one, above the limit, that no number of deliveries explains, or that did not
                             rise although the record was released (InFlightState.tryUpdateState)
 `share-uncommitted-read`    a read_committed group is given a record of a transaction that was aborted, or that nobody
@@ -16,8 +17,15 @@ says that something is given twice has to show that both leaders knew of one ano
 
 * A lock does not run out before its time, whoever leads: if a member's acknowledgement is taken within it, and nobody
   else said anything of the record, then nobody else had the record in between.
-* A delivery count is one more than the times that the record was given up by an acknowledgement or with its lock; a
-  leader that has forgotten something counts less, never more. A member that goes gives back what it has uncounted.
+* A lock that was renewed in time (KIP-1222) runs from then on. A deposed leader renews, too, as nothing is written: a
+  renewal makes a lock longer, but proves nothing of who leads.
+* While a record is one member's, as its own acknowledgement within the lock proves, its leader takes nobody else's. A
+  leader that came later may answer both without an error and without effect, if somebody finished the record elsewhere:
+  it must be the same node, and no fault may have deposed it.
+* A delivery count is one more than the times that the record was given up: by an acknowledgement, with its lock, or
+  with a session that was closed (Kafka 4.1 takes those off again, 4.2 does not), as one is when its connection is lost.
+  A leader that has forgotten something counts less, never more. So where one node counts further, nobody asked another
+  one for it, and no fault deposes a leader, the delivery before was given up.
 * An acknowledgement that is answered in time, within the lock of its delivery, was written. A later one may have been
   of no effect (`Group.in_time`).
 * After an acknowledgement, a delivery counts as that of a leader which must know of it if it comes from the same node;
@@ -27,12 +35,23 @@ says that something is given twice has to show that both leaders knew of one ano
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from checkers.case import Case
 from checkers.findings import Findings
-from checkers.log_view import COMMIT_NEVER, TYPE_FAIL, TYPE_INFO
-from checkers.share.table import FINAL, MS_NS, NEVER, RELEASE, SLACK_NS, Ack, Delivery, Group, Place, Span, groups_of
+from checkers.log_view import COMMIT_NEVER, TYPE_FAIL, TYPE_INFO, TYPE_OK
+from checkers.share.table import (
+    FINAL,
+    MS_NS,
+    NEVER,
+    RELEASE,
+    Ack,
+    Delivery,
+    Group,
+    Place,
+    Span,
+    groups_of,
+)
 
 REDELIVERY, DOUBLE, COUNT = "share-redelivery", "share-double-acquisition", "share-delivery-count"
 UNCOMMITTED, PHANTOM = "share-uncommitted-read", "share-phantom"
@@ -109,25 +128,75 @@ def _redeliveries(case: Case, findings: Findings, group: Group, place: Place, gi
             )
 
 
+class _Holding(NamedTuple):
+    """A delivery, and its member's acknowledgement of it that was answered within the lock."""
+
+    place: Place
+    first: Delivery
+    ack: Ack
+
+    def encloses(self, span: Span) -> bool:
+        """Return whether a call began after the delivery and ended before the acknowledgement."""
+        return self.first.span.done_row < span.begin_row and span.done_row < self.ack.span.begin_row
+
+    def overlaps(self, span: Span) -> bool:
+        """Return whether a call may have been done between the two."""
+        return self.first.span.begin_row < span.done_row and span.begin_row < self.ack.span.done_row
+
+
 def _doubles(case: Case, findings: Findings, group: Group, place: Place, given: list[Delivery]) -> None:
-    """Report what was given to another member between a delivery and its acknowledgement, all within the lock."""
+    """Report what another member got, or acknowledged, between a delivery and its acknowledgement within the lock."""
     for ack, first in group.in_time(place):
-        others = [one.span for one in group.acks[place] if one is not ack]
-        others += [one.span for one in group.fetches if one.span.process == ack.span.process and one.may_hide(place[0])]
-        if any(first.span.begin_row < span.done_row and span.begin_row < ack.span.done_row for span in others):
+        held = _Holding(place, first, ack)
+        if any(
+            one.span.process == ack.span.process and one.may_hide(place[0]) and held.overlaps(one.span)
+            for one in group.fetches
+        ):
             continue
-        for one in given:
-            between = first.span.done_row < one.span.begin_row and one.span.done_row < ack.span.begin_row
-            if between and one.span.process != ack.span.process:
-                findings.add(
-                    DOUBLE,
-                    [case.view.op(first.span.call), case.view.op(one.span.call), case.view.op(ack.span.call)],
-                    f"{_gave(case, place, first)}; {_gave(case, place, one)} while it was the former's, whose "
-                    f"acknowledgement {case.name(ack.span.call)} was taken afterwards, within the {_lock_s(first)} s "
-                    "of its lock.",
-                    key=place[0],
-                    offset=place[1],
-                )
+        said = [one for one in group.acks[place] if one is not ack and one.span.begin_row < ack.span.done_row]
+        finished = [one for one in said if one.kind in FINAL and one.type != TYPE_FAIL]
+        others = [one for one in said if held.overlaps(one.span) and not _renews(one, ack)]
+        if not finished and not others:
+            _given_between(case, findings, held, given)
+        elif len(others) == 1 and all(one is others[0] for one in finished):
+            _taken_between(case, findings, group, held, others[0])
+
+
+def _renews(one: Ack, ack: Ack) -> bool:
+    """Return whether one is a renewal of what another acknowledgement is about."""
+    return not one.gives_up and one.span.process == ack.span.process
+
+
+def _given_between(case: Case, findings: Findings, held: _Holding, given: list[Delivery]) -> None:
+    for one in given:
+        if held.encloses(one.span) and one.span.process != held.ack.span.process:
+            what = f"{_gave(case, held.place, one)} while it was the former's"
+            _double(case, findings, held, one.span, what)
+
+
+def _taken_between(case: Case, findings: Findings, group: Group, held: _Holding, other: Ack) -> None:
+    """Report an acknowledgement that was taken of a former holder, by the node that had given the record to another."""
+    about, node = group.about(held.place, other), held.first.fetch.said.node
+    is_former = about is not None and about.span.done_row < held.first.span.begin_row
+    is_taken = other.type == TYPE_OK and other.gives_up and held.encloses(other.span)
+    is_same = node is not None and node == other.node == held.ack.node
+    begin_ns, end_ns = held.first.span.begin_ns, held.ack.span.done_ns
+    if is_former and is_taken and is_same and case.phases.ours and not _may_be_deposed(case, begin_ns, end_ns):
+        what = f"{case.name(other.span.call)} said {other.kind} of it for a former holder, and was answered"
+        _double(case, findings, held, other.span, what)
+
+
+def _double(case: Case, findings: Findings, held: _Holding, span: Span, what: str) -> None:
+    """Report what somebody else got or said in a call."""
+    first, ack = held.first, held.ack
+    findings.add(
+        DOUBLE,
+        [case.view.op(first.span.call), case.view.op(span.call), case.view.op(ack.span.call)],
+        f"{_gave(case, held.place, first)}; {what}; the acknowledgement {case.name(ack.span.call)} of the former was "
+        f"taken afterwards, within the {_lock_s(first)} s of its lock.",
+        key=held.place[0],
+        offset=held.place[1],
+    )
 
 
 def _counts(case: Case, findings: Findings, group: Group, place: Place, given: list[Delivery]) -> None:
@@ -148,6 +217,12 @@ def _counts(case: Case, findings: Findings, group: Group, place: Place, given: l
                     f"{_gave(case, place, last)}, whose lock runs for {_lock_s(last)} s, and nobody has given up "
                     "so many deliveries by then"
                 )
+        elif one.count > 1 and (holder := _holder(case, group, place, one)) is not None:
+            name, ops = DOUBLE, [case.view.op(holder.span.call), *ops]
+            wrong = (
+                f"{_gave(case, place, holder)} as delivery {holder.count} by the same node, nothing of the key was "
+                "asked elsewhere, and its lock and its session lasted longer"
+            )
         elif (low := _released(case, group, place, one)) is not None:
             ops = [case.view.op(low[0].span.call), *ops]
             wrong = f"{case.name(low[0].span.call)} had released it, and was answered, after delivery {low[1]}"
@@ -165,28 +240,57 @@ def _counts(case: Case, findings: Findings, group: Group, place: Place, given: l
 def _unexplained(group: Group, place: Place, one: Delivery) -> list[Delivery] | None:
     """Return the deliveries that were begun before, if the count can't be the number of those given up; else None.
 
-    A delivery, or one that nobody was shown, was given up if its member said something of it, or its lock may be over.
+    One that nobody was shown may have been given up. Another was if its member said something of it, its lock may be
+    over, or its session is not known to have gone on.
     """
     end, acks = one.span.done_row, group.acks.get(place, ())
-    hidden = sum(
-        fetch.may_hide(place[0]) and fetch.span.begin_row < end and _is_over(fetch.span, fetch.lock_ns, one.span)
-        for fetch in group.fetches
-    )
+    hidden = sum(fetch.may_hide(place[0]) and fetch.span.begin_row < end for fetch in group.fetches)
     others = [other for other in group.deliveries[place] if other is not one and other.span.begin_row < end]
     gone = sum(
-        _is_over(other.span, other.fetch.lock_ns, one.span)
-        or any(ack.span.process == other.span.process and ack.span.begin_row < end for ack in acks)
+        group.held_until_ns(place, other, end) <= one.span.done_ns
+        or not group.went_on(other, end)
+        or any(ack.gives_up and ack.span.process == other.span.process and ack.span.begin_row < end for ack in acks)
         for other in others
     )
     return others if one.count - 1 > hidden + gone else None
 
 
-def _is_over(span: Span, lock_ns: int | None, later: Span) -> bool:
-    """Return whether what was acquired in one call may have been given up with its lock by the end of another.
+def _holder(case: Case, group: Group, place: Place, one: Delivery) -> Delivery | None:
+    """Return a delivery that must have been given up for another one of a higher count by the same node, but was not.
 
-    Locks of a hidden delivery are as long as nobody knows: any that is not told is over.
+    Unless there was another leader in between: none that anybody could have been given the record by, and no fault that
+    deposes one.
     """
-    return lock_ns is None or span.begin_ns + lock_ns - SLACK_NS <= later.done_ns
+    end = one.span.done_row
+    for other in group.deliveries[place]:
+        is_before = other.span.done_row < one.span.begin_row and other.count < one.count
+        if (
+            is_before
+            and other.fetch.said.node is not None
+            and other.fetch.said.node == one.fetch.said.node
+            and group.held_until_ns(place, other, end) > one.span.done_ns
+            and group.went_on(other, end)
+            and not any(
+                ack.gives_up and ack.span.process == other.span.process and ack.span.begin_row < end
+                for ack in group.acks.get(place, ())
+            )
+            and not _elsewhere(group, place, other, one)
+            and case.phases.ours
+            and not _may_be_deposed(case, other.span.begin_ns, one.span.done_ns)
+        ):
+            return other
+    return None
+
+
+def _elsewhere(group: Group, place: Place, first: Delivery, last: Delivery) -> bool:
+    """Return whether somebody may have been given the record by another node during two deliveries."""
+    return any(
+        fetch.said.node != first.fetch.said.node
+        and (fetch.may_hide(place[0]) or any(one.fetch is fetch for one in group.deliveries[place]))
+        and first.span.begin_row < fetch.span.done_row
+        and fetch.span.begin_row < last.span.done_row
+        for fetch in group.fetches
+    )
 
 
 def _released(case: Case, group: Group, place: Place, one: Delivery) -> tuple[Ack, int] | None:

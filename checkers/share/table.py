@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from checkers.case import Case
-from checkers.log_view import NONE, TYPE_FAIL, TYPE_OK
+from checkers.log_view import NONE, TYPE_FAIL, TYPE_INFO, TYPE_OK
 from checkers.share.vocabulary import KINDS, Acknowledged, Fetched
 from harness.history import SHARE_ACKNOWLEDGE, SHARE_FETCH, SHARE_LEAVE
 
@@ -22,9 +22,10 @@ NEVER = 1 << 62
 MS_NS = 1_000_000
 SLACK_NS = 50 * MS_NS
 """Brokers count milliseconds."""
-ACCEPT, RELEASE, REJECT = "accept", "release", "reject"
+ACCEPT, RELEASE, REJECT, RENEW = "accept", "release", "reject", "renew"
 FINAL = frozenset({ACCEPT, REJECT})
 """What is acknowledged so is nobody's any more."""
+TYPES = {"ok": TYPE_OK, "fail": TYPE_FAIL, "info": TYPE_INFO}
 
 
 class Span(NamedTuple):
@@ -75,12 +76,17 @@ class Delivery:
 
 
 class Ack(NamedTuple):
-    """What a member said of a record; `type`: as in `Calls`."""
+    """What a member said of a record, by itself or with a fetch; `type`: as in `Calls`."""
 
     span: Span
     kind: str
     type: int
     node: str | None
+
+    @property
+    def gives_up(self) -> bool:
+        """Whether the record is not its member's any more if it was taken."""
+        return self.kind != RENEW
 
 
 Place = tuple[Any, int]
@@ -97,22 +103,54 @@ class Group:
     acks: dict[Place, list[Ack]] = field(default_factory=lambda: defaultdict(list))
     ended: list[Span] = field(default_factory=list)
     """Calls with which members left or died."""
+    lasted: dict[tuple[int, int], int] = field(default_factory=dict)
+    """By process and session the row in which the last request began that was answered in it."""
+
+    def went_on(self, one: Delivery, row: int) -> bool:
+        """Return whether the session of a delivery is known to have gone on behind a row: nothing was given back."""
+        session = one.fetch.said.session
+        return session is not None and self.lasted.get((one.span.process, session), -1) > row
+
+    def held_until_ns(self, place: Place, one: Delivery, row: int) -> int:
+        """Return until when nobody takes a delivered record from its member but with the leader, as was known at a row.
+
+        That is the end of its lock, or of the last lock that was renewed with an answer before the former was over.
+        Only a renewal by the member's last delivery, and by the node that gave it, is about it. 0: it is not told.
+        """
+        if one.fetch.lock_ns is None:
+            return 0
+        until_ns = one.held_until_ns
+        renewals = [
+            ack
+            for ack in self.acks.get(place, ())
+            if not ack.gives_up and ack.type == TYPE_OK and ack.node == one.fetch.said.node
+        ]
+        for ack in renewals:
+            is_before = ack.span.process == one.span.process and ack.span.done_row < row
+            if is_before and ack.span.done_ns < until_ns and self.about(place, ack) is one:
+                until_ns = max(until_ns, ack.span.begin_ns + one.fetch.lock_ns - SLACK_NS)
+        return until_ns
+
+    def about(self, place: Place, ack: Ack) -> Delivery | None:
+        """Return what an acknowledgement is about: its member's last delivery of the record before it."""
+        mine = (
+            one
+            for one in self.deliveries.get(place, ())
+            if one.span.process == ack.span.process and one.span.done_row < ack.span.begin_row
+        )
+        return max(mine, key=lambda one: one.span.done_row, default=None)
 
     def in_time(self, place: Place) -> list[tuple[Ack, Delivery]]:
-        """Return the acknowledgements of a record that were answered ok within a lock, each with what it is about.
+        """Return the acknowledgements that give a record up and were answered ok within a lock, each with its delivery.
 
-        That is its member's last delivery before it. Later ones may have been of no effect: what a leader holds for
-        done (its deliveries are used up, and that is not written yet) is skipped without an error.
+        Later ones may have been of no effect: what a leader holds for done (its deliveries are used up, and that is not
+        written yet) is skipped without an error. Renewals are not written, so even a deposed leader takes them.
         """
         found = []
         for ack in self.acks.get(place, ()):
-            mine = [
-                one
-                for one in self.deliveries.get(place, ())
-                if one.span.process == ack.span.process and one.span.done_row < ack.span.begin_row
-            ]
-            if ack.type == TYPE_OK and mine and mine[-1].held_until_ns > ack.span.done_ns:
-                found.append((ack, mine[-1]))
+            one = self.about(place, ack) if ack.type == TYPE_OK and ack.gives_up else None
+            if one is not None and self.held_until_ns(place, one, ack.span.begin_row) > ack.span.done_ns:
+                found.append((ack, one))
         return found
 
 
@@ -149,19 +187,38 @@ def groups_of(case: Case) -> list[Group]:
 
 def _take(group: Group, kind: str, span: Span, type_: int, value: dict[str, Any]) -> None:
     if kind == SHARE_FETCH:
+        said = msgspec.convert(value, Fetched)
+        _ride(group, span, type_, said)
         if type_ == TYPE_FAIL:
             return
-        said = msgspec.convert(value, Fetched)
         lock_ns = None if said.lock_ms is None else said.lock_ms * MS_NS
         fetch = Fetch(span, type_ == TYPE_OK, said, lock_ns)
+        _last(group, span, type_, said.session)
         group.fetches.append(fetch)
         for key, records in said.records:
             for offset, shown, count in records:
                 group.deliveries[key, offset].append(Delivery(fetch, shown, count))
     elif kind == SHARE_ACKNOWLEDGE:
         told = msgspec.convert(value, Acknowledged)
+        _last(group, span, type_, told.session)
         for offset, what in told.records:
             group.acks[told.key, offset].append(Ack(span, what, type_, told.node))
     else:
         assert kind in {SHARE_LEAVE, "crash"}
         group.ended.append(span)
+
+
+def _last(group: Group, span: Span, type_: int, session: int | None) -> None:
+    """Note that a session was there when a request was answered."""
+    if type_ == TYPE_OK and session is not None:
+        place = span.process, session
+        group.lasted[place] = max(group.lasted.get(place, -1), span.begin_row)
+
+
+def _ride(group: Group, span: Span, type_: int, said: Fetched) -> None:
+    """Take what went with a fetch: what came of it is told where that was answered, and else is what came of that."""
+    told = {key: TYPES[outcome] for key, outcome, _ in said.acknowledged} if type_ == TYPE_OK else {}
+    for key, records in said.acknowledge:
+        of_key = told.get(key, TYPE_INFO) if type_ == TYPE_OK else type_
+        for offset, what in records:
+            group.acks[key, offset].append(Ack(span, what, of_key, said.node))

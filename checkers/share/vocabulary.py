@@ -3,9 +3,13 @@
     share-fetch        one request for records. Completed: {"keys", "refused"?, "node"?, "isolation"?, "lock-ms"?,
                        "records-max"?, "records": [[key, [[offset, value, delivery count], ...]], ...]}. `keys` are all
                        that were asked for, `refused` those of them that the answer reports an error of. `fail`:
-                       certainly nothing was acquired; `info`: nobody knows what was
-    share-acknowledge  what became of records of one key: {"key", "records": [[offset, "accept" | "release" |
-                       "reject"], ...], "node"?}
+                       certainly nothing was acquired; `info`: nobody knows what was.
+                       With "acknowledge": [[key, [[offset, kind], ...]], ...] it says what became of other records,
+                       too; of an ok one "acknowledged": [[key, "ok" | "fail" | "info", error | null], ...] is what came
+                       of that, otherwise it came to what the fetch did.
+                       "session": a number for the share session that it was in, which no other of its process has
+    share-acknowledge  what became of records of one key: {"key", "records": [[offset, "accept" | "release" | "reject" |
+                       "renew"], ...], "node"?, "session"?}. What is renewed is the member's for another lock (KIP-1222)
     share-leave        the member gives back all that it has, and leaves
 
 `group` names the share group. A member lives as long as its process.
@@ -22,6 +26,7 @@ from harness.history import SHARE_ACKNOWLEDGE, SHARE_FETCH, SHARE_LEAVE
 KINDS = frozenset({SHARE_FETCH, SHARE_ACKNOWLEDGE, SHARE_LEAVE})
 Offset = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
 Key = str | int
+Kind = Literal["accept", "release", "reject", "renew"]
 
 
 class Fetched(msgspec.Struct, frozen=True, rename="kebab"):
@@ -34,16 +39,20 @@ class Fetched(msgspec.Struct, frozen=True, rename="kebab"):
     isolation: Literal["read_committed", "read_uncommitted"] | None = None
     lock_ms: Annotated[int, msgspec.Meta(ge=0)] | None = None
     """How long records are the member's, as the answer says."""
+    session: int | None = None
     records_max: int | None = None
     records: list[tuple[Key, list[tuple[Offset, Any, int]]]] = []
+    acknowledge: list[tuple[Key, list[tuple[Offset, Kind]]]] = []
+    acknowledged: list[tuple[Key, Literal["ok", "fail", "info"], str | None]] = []
 
 
 class Acknowledged(msgspec.Struct, frozen=True):
     """The value of a share-acknowledge."""
 
     key: Key
-    records: list[tuple[Offset, Literal["accept", "release", "reject"]]]
+    records: list[tuple[Offset, Kind]]
     node: str | None = None
+    session: int | None = None
 
 
 class Left(msgspec.Struct, frozen=True):

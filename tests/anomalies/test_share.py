@@ -8,11 +8,11 @@ from checkers.judge import judge
 from checkers.share import rest, safety
 from harness.history import HistoryError
 from tests.anomalies.planting import Plants
+from tests.anomalies.share_stories import LOCK_S, ack, begin_fetch, fetch, finish, given, lose, sent
 from tests.checkers.story import Story, poll, send
 
 PLANTS = Plants()
 CLASSES = (*safety.CLASSES, rest.LOST)
-LOCK_S = 3
 
 
 def planted(*names, **options):
@@ -21,60 +21,6 @@ def planted(*names, **options):
 
 def golden():
     return planted()
-
-
-def fetch(story, process, *records, keys=("x",), node="n1", isolation="read_committed", **more):
-    """A fetch that was given (offset, count) or (offset, count, value) of x; values are 10 more than offsets."""
-    begin_fetch(story, process)
-    return given(story, process, *records, keys=keys, node=node, isolation=isolation, **more)
-
-
-def begin_fetch(story, process):
-    story.event(process, "invoke", "share-fetch", {"records-max": 20}, group="g")
-
-
-def given(story, process, *records, type_="ok", keys=("x",), node="n1", isolation="read_committed", **more):
-    shown = [[offset, *(rest or [10 + offset]), count] for offset, count, *rest in records]
-    value = {
-        "keys": list(keys),
-        "node": node,
-        "isolation": isolation,
-        "lock-ms": LOCK_S * 1000,
-        "records-max": 20,
-        "records": [["x", shown]] if shown else [],
-        **more,
-    }
-    return story.event(process, type_, "share-fetch", value, group="g")
-
-
-def lose(story, process):
-    """A fetch without an answer."""
-    begin_fetch(story, process)
-    return story.event(process, "info", "share-fetch", {"keys": ["x"], "node": "n1"}, group="g")
-
-
-def ack(story, process, offset, kind="accept", type_="ok", node="n1"):
-    value = {"key": "x", "records": [[offset, kind]], "node": node}
-    story.event(process, "invoke", "share-acknowledge", value, group="g")
-    return story.event(process, type_, "share-acknowledge", value, group="g")
-
-
-def sent(story, *offsets):
-    for offset in offsets:
-        story.ok(1, "send", [send("x", 10 + offset, offset)])
-
-
-def finish(story, *offsets, process=90, quiet=True):
-    """The final reads: an ordinary consumer sees the offsets, then members of the group ask in vain."""
-    story.phase("drain")
-    story.ok(process, "assign", ["x"], seek_to_beginning=True)
-    if offsets:
-        story.ok(process, "poll", [poll(("x", [[offset, 10 + offset] for offset in offsets]))])
-    story.drain("x", max(offsets, default=-1) + 1)
-    if quiet:
-        story.wait(LOCK_S + 15)
-        fetch(story, 91)
-        fetch(story, 91)
 
 
 # Redelivery
@@ -166,6 +112,7 @@ def a_record_is_given_for_the_second_time_within_the_lock_of_the_first(story):
     sent(story, 0)
     fetch(story, 2, (0, 1))
     fetch(story, 3, (0, 2))
+    fetch(story, 2)
 
 
 @golden()
@@ -194,6 +141,25 @@ def a_member_leaves_and_what_it_had_is_given_uncounted(story):
     story.event(2, "invoke", "share-leave", {}, group="g")
     story.event(2, "ok", "share-leave", {}, group="g")
     fetch(story, 3, (0, 1))
+
+
+@golden()
+def a_member_leaves_and_what_it_had_is_given_and_counted(story):  # Kafka 4.2
+    sent(story, 0)
+    fetch(story, 2, (0, 1))
+    story.event(2, "invoke", "share-leave", {}, group="g")
+    story.event(2, "ok", "share-leave", {}, group="g")
+    fetch(story, 3, (0, 2))
+    fetch(story, 2, session=7)
+
+
+@golden()
+def a_connection_is_lost_that_nobody_hears_of_before_the_next_request(story):
+    sent(story, 0)
+    fetch(story, 2, (0, 1))
+    fetch(story, 3, (0, 2))
+    begin_fetch(story, 2)
+    story.event(2, "fail", "share-fetch", {"keys": ["x"], "node": "n1"}, group="g")
 
 
 @golden()
@@ -344,15 +310,6 @@ def deliveries_may_have_been_used_up_by_requests_without_an_answer(story):
     for process in range(2, 7):
         lose(story, process)
         story.wait(LOCK_S)
-    finish(story, 0)
-
-
-@planted("share-lost", share_delivery_limit=10)
-def requests_without_an_answer_use_up_no_more_than_there_is_time_for(story):
-    story.phase("main")
-    sent(story, 0)
-    for process in range(2, 14):
-        lose(story, process)
     finish(story, 0)
 
 

@@ -3,7 +3,8 @@
 Two nodes, of which one leads at a time; each remembers what it read when it first served the group in its epoch, and
 what it did since. Who leads changes whenever it likes; where `deposed` says so the former leader goes on, not knowing.
 A request is done at any time between its invocation and its completion, or, without an answer, at any time until all
-has healed, or never. Locks run out at any time after their end, but not much later; sessions close as they like.
+has healed, or never. Locks run out at any time after their end, but not much later. A member has one session with a
+node; it closes when it likes, and then nothing is answered in it any more: what it had is given back, counted or not.
 
 `explains` keeps the set of all states that are possible after each event.
 """
@@ -23,13 +24,17 @@ FREE, HELD, DONE = "free", "held", "done"
 
 
 class Ask(NamedTuple):
-    """A request: `kind` is fetch, close, or what an acknowledgement says."""
+    """A request: `kind` is fetch, or what an acknowledgement says; `rider`: one that goes with a fetch.
+
+    Both are done in either order, or, without an answer, only one of them.
+    """
 
     process: int
     kind: str
     node: str
     result: object
     """Of a fetch the count, 0 for nothing; of an acknowledgement ok or fail; None: nobody was answered."""
+    rider: Ask | None = None
 
 
 class Event(NamedTuple):
@@ -58,6 +63,8 @@ class World(NamedTuple):
     pending: frozenset[tuple[int, Ask, bool]]
     """(number, request, whether it was done)."""
     healed: bool
+    closed: frozenset[tuple[int, str]] = frozenset()
+    """Members' sessions with nodes that are over."""
 
 
 def explains(events: list[Event], *, deposed: bool) -> bool:
@@ -125,7 +132,9 @@ def _steps(world: World, from_ms: int, to_ms: int, deposed: bool) -> Iterator[Wo
         if memory is not None and memory.status == HELD:
             if memory.since_ms + LOCK_MS <= to_ms:
                 yield from _given_up(world, place, memory, memory.count)
-            yield from _given_up(world, place, memory, memory.count - 1)  # its member's session has closed
+            gone = world._replace(closed=world.closed | {(memory.holder, NODES[place])})
+            yield from _given_up(gone, place, memory, memory.count - 1)  # Kafka 4.1
+            yield from _given_up(gone, place, memory, memory.count)  # Kafka 4.2
     for number, ask, done in world.pending:
         if not done:
             for after, result in _do(world, ask, from_ms):
@@ -158,6 +167,10 @@ def _read(world: World, place: int) -> World | None:
 
 def _do(world: World, ask: Ask, now_ms: int) -> Iterator[tuple[World, object]]:
     place = NODES.index(ask.node)
+    if (ask.process, ask.node) in world.closed:
+        if ask.kind != "fetch":
+            yield world, "fail"
+        return
     if ask.kind == "fetch":
         if not world.healed:
             yield world, 0  # a state that is being read, a leader that is not found: nothing comes
@@ -184,6 +197,8 @@ def _do(world: World, ask: Ask, now_ms: int) -> Iterator[tuple[World, object]]:
         yield world, "ok"  # below the start: taken, of no effect
     if memory.status != HELD or memory.holder != ask.process:
         yield world, "fail"
+    elif ask.kind == "renew":  # nothing is written: who was deposed does it, too
+        yield _with(world, place, memory._replace(since_ms=now_ms)), "ok"
     elif memory.epoch < world.fence:
         yield _with(world, place, None), "fail"
     else:

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from checkers.judge import judge
 from checkers.options import CheckOptions
 from checkers.share import rest, safety
-from tests.checkers.share_oracle import LIMIT, LOCK_MS, Ask, Event, explains
+from tests.checkers.share_oracle import LIMIT, LOCK_MS, NODES, Ask, Event, explains
 from tests.checkers.story import MILLISECOND_NS, Story, poll, send
 
 JUDGED = (safety.REDELIVERY, safety.DOUBLE, safety.COUNT, rest.LOST)
-KINDS = ("fetch", "fetch", "fetch", "accept", "release", "reject")
+KINDS = ("fetch", "fetch", "fetch", "accept", "release", "reject", "renew")
 GAPS_MS = (1, 1, 1, LOCK_MS // 2, LOCK_MS)
+RESULTS = ("ok", "ok", "fail", None)
 MOST = 6
 QUIET_MS = LOCK_MS + 13_000
 
@@ -27,12 +28,14 @@ def histories(draw):
     asks = []
     for _ in range(draw(st.integers(1, MOST))):
         kind = draw(st.sampled_from(KINDS))
-        results = (0, 1, 1, 2, 2, 3, LIMIT + 1, None) if kind == "fetch" else ("ok", "ok", "fail", None)
-        asks.append(
-            Ask(
-                draw(st.integers(1, 3)), kind, draw(st.sampled_from(("n1", "n1", "n2"))), draw(st.sampled_from(results))
-            )
+        results = (0, 1, 1, 2, 2, 3, LIMIT + 1, None) if kind == "fetch" else RESULTS
+        ask = Ask(
+            draw(st.integers(1, 3)), kind, draw(st.sampled_from(("n1", "n1", "n2"))), draw(st.sampled_from(results))
         )
+        if kind == "fetch" and draw(st.integers(0, 3)) == 0:
+            result = None if ask.result is None else draw(st.sampled_from(RESULTS))
+            ask = ask._replace(rider=ask._replace(kind=draw(st.sampled_from(KINDS[3:-1])), result=result))
+        asks.append(ask)
     overlaps = draw(st.lists(st.booleans(), min_size=len(asks), max_size=len(asks)))
     gaps = draw(st.lists(st.sampled_from(GAPS_MS), min_size=2 * len(asks), max_size=2 * len(asks)))
     return events_of(asks, overlaps, gaps, ends=draw(st.booleans()), last=draw(st.sampled_from(("n1", "n2"))))
@@ -44,19 +47,19 @@ def events_of(asks, overlaps, gaps, *, ends, last):
     for ask, overlap in zip(asks, overlaps, strict=True):
         now += next(gap)
         if open_ is not None and open_.process == ask.process:
-            events.append(Event(now, "end", open_))
+            events += _both(now, "end", open_)
             open_ = None
-        events.append(Event(now, "begin", ask))
+        events += _both(now, "begin", ask)
         if overlap and open_ is None:
             open_ = ask
             continue
         now += next(gap)
-        events.append(Event(now, "end", ask))
+        events += _both(now, "end", ask)
         if open_ is not None:
-            events.append(Event(now, "end", open_))
+            events += _both(now, "end", open_)
             open_ = None
     if open_ is not None:
-        events.append(Event(now + 1, "end", open_))
+        events += _both(now + 1, "end", open_)
     if ends:
         now += 1
         events.append(Event(now, "healed"))
@@ -67,6 +70,12 @@ def events_of(asks, overlaps, gaps, *, ends, last):
     return events
 
 
+def _both(ms, what, ask):
+    """Return the events of a request and of what rides on it."""
+    riders = [] if ask.rider is None else [Event(ms, what, ask.rider)]
+    return [*riders, Event(ms, what, ask)]
+
+
 def story_of(events, *, deposed):
     story = Story()
     story.phase("main")
@@ -75,7 +84,10 @@ def story_of(events, *, deposed):
         story.fault(1, "partition-leader")
     start = story.now
     numbers: dict[int, int] = {}
+    riders = _riders(events)
     for event in events:
+        if id(event.ask) in riders:
+            continue
         story.now = start + event.ms * MILLISECOND_NS - MILLISECOND_NS
         if event.what == "healed":
             story.phase("drain")
@@ -94,6 +106,10 @@ def story_of(events, *, deposed):
     return story
 
 
+def _riders(events):
+    return {id(event.ask.rider) for event in events if event.ask is not None and event.ask.rider is not None}
+
+
 def _type(ask):
     if ask.result is None:
         return "info"
@@ -102,17 +118,23 @@ def _type(ask):
 
 def _told(ask, *, begins):
     if ask.kind != "fetch":
-        return "share-acknowledge", {"key": "x", "records": [[0, ask.kind]], "node": ask.node}
+        told = {"key": "x", "records": [[0, ask.kind]], "node": ask.node, "session": NODES.index(ask.node)}
+        return "share-acknowledge", told
+    rider = ask.rider
+    asked = {} if rider is None else {"acknowledge": [["x", [[0, rider.kind]]]]}
     if begins:
-        return "share-fetch", {"records-max": 5}
+        return "share-fetch", {"records-max": 5, **asked}
     shown = [["x", [[0, 7, ask.result]]]] if ask.result else []
-    told = {"keys": ["x"], "node": ask.node}
+    told = {"keys": ["x"], "node": ask.node, "session": NODES.index(ask.node), **asked}
+    if rider is not None and ask.result is not None:
+        told["acknowledged"] = [["x", rider.result or "info", None]]
     return "share-fetch", told if ask.result is None else told | {"lock-ms": LOCK_MS, "records": shown}
 
 
 def as_members(events):
     """Return the events as the history numbers members: one that was not answered is never heard of again."""
     lives: Counter[int] = Counter()
+    riders = _riders(events)
     renamed: dict[int, Ask] = {}
     found = []
     for event in events:
@@ -121,7 +143,7 @@ def as_members(events):
             continue
         if event.what == "begin":
             renamed[id(event.ask)] = event.ask._replace(process=event.ask.process + 10 * lives[event.ask.process])
-        elif event.ask.result is None:
+        elif event.ask.result is None and id(event.ask) not in riders:
             lives[event.ask.process] += 1
         found.append(event._replace(ask=renamed[id(event.ask)]))
     return found

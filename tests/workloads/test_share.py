@@ -6,7 +6,7 @@ from collections import Counter
 
 from harness.generator import SECOND_NS, Context, Emit, Pending
 from harness.scenario import Scenario
-from workloads.share import LOCK_S, READ_BOUND_S, SETTLED_S, SHARE
+from workloads.share import LOCK_S, MAX_SENDS, POISON, READ_BOUND_S, SETTLED_S, SHARE, renews
 
 KEYS = ("t0/0", "t0/1")
 SCENARIO = Scenario(workload="share", topics=1, partitions=2, seed=2, crash_interval_s=5.0)
@@ -18,7 +18,7 @@ class Group:
 
     def __init__(self, left=10_000):
         self.left, self.next, self.now = left, 0, 0
-        self.done = []
+        self.asked, self.done = [], []
 
     def drive(self, generator, count):
         free = list(EVERYONE)
@@ -31,6 +31,7 @@ class Group:
                 return None
             assert isinstance(answer, Emit)
             op = answer.op
+            self.asked.append(op)
             free.remove(op.process)
             free.append(op.process)
             context = Context(self.now, tuple(free), EVERYONE, 3)
@@ -50,8 +51,17 @@ class Group:
         if self.left < 0:
             return op.completed("ok", value={"keys": list(KEYS), "records": []})
         self.next += 1
-        records = [["t0/0", [[self.next * 2, self.next, 1], [self.next * 2 + 1, self.next, 1]]]]
-        return op.completed("ok", value={"keys": list(KEYS), "records": records})
+        key, node = KEYS[self.next // 2 % 2], str(self.next % 2)
+        records = [[key, [[self.next * 2, self.next * 2, 1], [self.next * 2 + 1, self.next * 2 + 1, 1]]]]
+        return op.completed("ok", value={"keys": list(KEYS), "node": node, "records": records})
+
+
+def said_in(op):
+    """Return (key, offset, kind) of all that an invocation says."""
+    if op.f == "share-acknowledge":
+        return [(op.value["key"], offset, kind) for offset, kind in op.value["records"]]
+    ridden = op.value.get("acknowledge", ()) if op.f == "share-fetch" else ()
+    return [(key, offset, kind) for key, records in ridden for offset, kind in records]
 
 
 def test_everything_that_the_workload_is_about_happens():
@@ -59,8 +69,12 @@ def test_everything_that_the_workload_is_about_happens():
     group.drive(SHARE.generator(SCENARIO, KEYS), 3000)
     kinds = Counter(op.f for op in group.done)
     assert set(kinds) == {"send", "txn", "share-fetch", "share-acknowledge", "share-leave", "crash"}
-    said = Counter(kind for op in group.done if op.f == "share-acknowledge" for _, kind in op.value["records"])
+    said = Counter(kind for op in group.asked for _, _, kind in said_in(op))
     assert said["accept"] > said["release"] > said["reject"] > 0
+    assert said["renew"] > 0
+    ridden = [op.value["acknowledge"] for op in group.asked if op.f == "share-fetch" and "acknowledge" in op.value]
+    assert ridden
+    assert any(len(keys) > 1 for keys in ridden), "what came from one node goes there together"
     assert any(op.abort for op in group.done if op.f == "txn")
     values = [micro[2] for op in group.done if op.f in {"send", "txn"} for micro in op.value]
     assert len(set(values)) == len(values)
@@ -71,19 +85,64 @@ def test_a_member_speaks_once_of_what_it_has_and_never_of_what_it_had_before_it_
     group.drive(SHARE.generator(SCENARIO, KEYS), 3000)
     held = {process: set() for process in EVERYONE}
     given = said = 0
-    for op in group.done:
+    for asked, op in zip(group.asked, group.done, strict=True):
+        for key, offset, kind in said_in(asked):
+            assert (key, offset) in held[op.process]
+            if kind != "renew":
+                held[op.process].remove((key, offset))
+                said += 1
         if op.f == "share-fetch":
-            offsets = {offset for _, records in op.value["records"] for offset, *_ in records}
-            held[op.process] |= offsets
-            given += len(offsets)
-        elif op.f == "share-acknowledge":
-            offsets = {offset for offset, _ in op.value["records"]}
-            assert offsets <= held[op.process]
-            held[op.process] -= offsets
-            said += len(offsets)
+            places = {(key, offset) for key, records in op.value["records"] for offset, *_ in records}
+            held[op.process] |= places
+            given += len(places)
         elif op.f in {"share-leave", "crash"}:
             held[op.process] = set()
     assert 0.5 * given < said < given, "of some nothing is said"
+
+
+def test_what_goes_with_a_fetch_came_from_one_node():
+    group = Group()
+    group.drive(SHARE.generator(SCENARIO, KEYS), 3000)
+    node_of = {
+        (key, offset): op.value["node"]
+        for op in group.done
+        if op.f == "share-fetch"
+        for key, records in op.value["records"]
+        for offset, *_ in records
+    }
+    for op in group.asked:
+        assert len({node_of[key, offset] for key, offset, _ in said_in(op)}) <= 1
+
+
+def test_some_records_are_released_whenever_they_are_given():
+    group = Group()
+    group.drive(SHARE.generator(SCENARIO, KEYS), 3000)
+    kinds = {kind for op in group.asked for _, offset, kind in said_in(op) if offset % (POISON * MAX_SENDS) == 0}
+    assert kinds - {"renew"} == {"release"}
+
+
+def test_a_member_sleeps_over_what_it_has_and_what_it_renewed_it_keeps_for_longer_than_a_lock():
+    group = Group()
+    group.drive(SHARE.generator(SCENARIO, KEYS), 3000)
+    given, late, kept = {}, Counter(), Counter()
+    renewed = set()
+    for asked, op in zip(group.asked, group.done, strict=True):
+        for key, offset, kind in said_in(asked):
+            if kind == "renew":
+                renewed.add(offset)
+            elif asked.time - given[key, offset] > LOCK_S * SECOND_NS:
+                (kept if offset in renewed else late)[kind] += 1
+        if op.f == "share-fetch":
+            given |= {(key, offset): asked.time for key, records in op.value["records"] for offset, *_ in records}
+    assert late["accept"] > 0
+    assert kept["accept"] > 0
+
+
+def test_locks_are_renewed_where_the_cluster_does_it():
+    assert renews(Scenario(cluster="simulated"))
+    assert renews(Scenario(cluster="jvm", kafka_version="4.2.0"))
+    assert not renews(Scenario(cluster="compose", kafka_version="4.1.1"))
+    assert not renews(Scenario(cluster="existing", kafka_version="4.2.0"))
 
 
 def test_at_the_end_all_is_accepted_and_asked_for_in_vain_for_long():

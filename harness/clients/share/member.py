@@ -4,8 +4,9 @@
     for each node that leads some of them a share session: opened by the first fetch (epoch 0), then 1, 2, ...
 
 One fetch is one request, to the next of these nodes; one acknowledgement is one request, to the node that the records
-came from, in the session that they came in. A request without an answer leaves a session that nobody knows the epoch
-of: what was acquired in it can't be acknowledged any more, and comes back to the group when its locks are over.
+came from, in the session that they came in. It may also go with a fetch, which is to that node then. A request without
+an answer leaves a session that nobody knows the epoch of: what was acquired in it can't be acknowledged any more, and
+comes back to the group when its locks are over.
 
 Offsets that hold no record (transaction markers) are acquired, too. They are acknowledged as gaps: with the records
 that came with them, or, if none did, with the next fetch from their node.
@@ -17,8 +18,9 @@ and joins again. Fetching goes on meanwhile, as with Kafka's own client: leaders
 from __future__ import annotations
 
 import base64
+import itertools
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -41,10 +43,12 @@ from harness.clients.errors import FailedError
 from harness.clients.payload import written
 from harness.clients.settings import SOCKET_TIMEOUT_MS
 from harness.clients.share.asking import Ask, LostError, Steps, Wait
-from harness.outcome import UNSENT, Failure, Stage, canonical
+from harness.history import INFO, OK
+from harness.outcome import UNSENT, Failure, Stage, canonical, outcome
 
 GAP: Final = 0
-TYPES: Final[Mapping[str, int]] = {"accept": 1, "release": 2, "reject": 3}
+TYPES: Final[Mapping[str, int]] = {"accept": 1, "release": 2, "reject": 3, "renew": 4}
+RENEW: Final = TYPES["renew"]
 JOIN, LEAVE, OPEN, CLOSE = 0, -1, 0, -1
 FETCH_WAIT_MS: Final = 300
 """How long a fetch waits at the broker, unless the operation says something else."""
@@ -59,12 +63,15 @@ OUT: Final = frozenset({"UNKNOWN_MEMBER_ID", "FENCED_MEMBER_EPOCH", "STALE_MEMBE
 
 Place = tuple[str, int]
 Span = tuple[int, int]
+Said = Sequence[tuple[str, Iterable[Sequence[Any]]]]
+"""Of each key, [offset, kind] of records."""
 
 
 @dataclass(slots=True)
 class Session:
-    """A share session with one node."""
+    """A share session with one node; `number`: no other of its process has it."""
 
+    number: int
     epoch: int = OPEN
     places: dict[Place, None] = field(default_factory=dict)
     gaps: dict[Place, list[Span]] = field(default_factory=dict)
@@ -87,8 +94,15 @@ def member_id_of(name: str) -> str:
 class ShareMember:
     """See the module."""
 
-    def __init__(self, group: str, member_id: str, topics: Sequence[str], now_ms: Callable[[], float]) -> None:
-        """Prepare; nobody is asked yet. topics: their names; now_ms: a clock."""
+    def __init__(
+        self,
+        group: str,
+        member_id: str,
+        topics: Sequence[str],
+        now_ms: Callable[[], float],
+        numbers: Iterator[int] | None = None,
+    ) -> None:
+        """Prepare; nobody is asked yet. topics: their names; now_ms: a clock; numbers: for sessions."""
         self._group, self._id, self._topics, self._now_ms = group, member_id, tuple(topics), now_ms
         self._epoch, self._beat_ms = JOIN, 0.0
         self._coordinator: int | None = None
@@ -99,26 +113,38 @@ class ShareMember:
         """Topic id and index of each partition that is assigned to the member."""
         self._sessions: dict[int, Session] = {}
         self._held: dict[Place, dict[int, Held]] = {}
+        self._numbers = itertools.count() if numbers is None else numbers
         self._turn = 0
 
     # Operations.
 
-    def fetch(self, most: int, wait_ms: int, deadline_ms: float) -> Steps[dict[str, Any]]:
-        """Fetch once; return the value of a share-fetch. Raises FailedError, and FetchLostError with what was asked."""
+    def fetch(self, most: int, wait_ms: int, deadline_ms: float, said: Said = ()) -> Steps[dict[str, Any]]:
+        """Fetch once; return the value of a share-fetch. Raises FailedError, and FetchLostError with what was asked.
+
+        said: what became of records of some keys, which must have come from one node: it is asked.
+        """
         yield from self._beat_if_due(deadline_ms)
         yield from self._look()
         assigned = self._assigned()
         nodes = sorted({self._leaders[place] for place in assigned if place in self._leaders})
-        if not nodes:
+        if said:
+            node, acks = self._spoken(said)
+        elif nodes:
+            self._turn += 1
+            node, acks = nodes[self._turn % len(nodes)], {}
+        else:
             yield Wait(PAUSE_MS)
             return {"keys": [], "records": []}
-        self._turn += 1
-        node = nodes[self._turn % len(nodes)]
         wanted = [place for place in assigned if self._leaders.get(place) == node]
-        session = self._sessions.setdefault(node, Session())
-        asked = sorted({*wanted, *session.gaps})
+        session = self._sessions.get(node) or Session(next(self._numbers))
+        self._sessions[node] = session
+        for place, gaps in session.gaps.items():
+            acks.setdefault(place, {}).update(_each(gaps, GAP))
+        asked = sorted({*wanted, *acks})
         told = {"keys": [_key(place) for place in asked], "node": str(node), "records-max": most}
-        request = self._fetch_request(session, wanted, most, wait_ms)
+        if said:
+            told["acknowledge"] = said
+        request = self._fetch_request(session, wanted, acks, most, wait_ms)
         try:
             answer = yield Ask(node, request, wait_ms + SOCKET_TIMEOUT_MS)
         except LostError as lost:
@@ -129,28 +155,23 @@ class ShareMember:
             raise FetchLostError(_failure(Stage.SHARE_FETCH, answer.error_code, answer.error_message), told)
         session.epoch += 1
         session.places, session.gaps = dict.fromkeys(wanted), {}
-        return told | self._taken(session, answer)
+        told["session"] = session.number
+        return told | self._came_of(said, answer) | self._taken(session, answer)
 
-    def acknowledge(self, key: str, records: Iterable[Sequence[Any]]) -> Steps[str]:
-        """Say what became of records of one key; return the node that took it. Raises FailedError."""
-        place, types = _place(key), {int(offset): TYPES[kind] for offset, kind in records}
-        held = {offset: self._held.get(place, {}).pop(offset, None) for offset in types}
-        sessions = {id(one.session): one.session for one in held.values() if one is not None}
-        node = next((node for node, one in self._sessions.items() if [*sessions] == [id(one)]), None)
-        if node is None or None in held.values():
-            raise FailedError(
-                Failure(stage=Stage.ACKNOWLEDGE, name="_STATE", message=f"{key}: these records are not held together")
-            )
+    def acknowledge(self, key: str, records: Iterable[Sequence[Any]]) -> Steps[dict[str, Any]]:
+        """Say what became of records of one key; return node and session that took it. Raises FailedError.
+
+        Renewed records stay the member's; where one is, all are.
+        """
+        node, acks = self._spoken([(key, records)])
         session = self._sessions[node]
-        for one in held.values():
-            assert one is not None
-            types |= {offset: GAP for first, last in one.gaps for offset in range(first, last + 1)}
-            one.gaps.clear()
+        place, types = next(iter(acks.items()))
         part = AcknowledgePartition(partition_index=place[1], acknowledgement_batches=_batches(types))
         request = ShareAcknowledgeRequest(
             group_id=self._group,
             member_id=self._id,
             share_session_epoch=session.epoch,
+            is_renew_ack=RENEW in types.values(),
             topics=(AcknowledgeTopic(topic_id=self._ids[place[0]], partitions=(part,)),),
         )
         try:
@@ -167,7 +188,29 @@ class ShareMember:
                 if told.error_code:
                     self._is_stale |= error_name(told.error_code) in ELSEWHERE
                     raise FailedError(_failure(Stage.ACKNOWLEDGE, told.error_code, told.error_message))
-        return str(node)
+        return {"node": str(node), "session": session.number}
+
+    def _spoken(self, said: Said) -> tuple[int, dict[Place, dict[int, int]]]:
+        """Return the node that the records came from, and the type of each offset, gaps that came with them included.
+
+        What is not renewed the member has no more. Raises FailedError if it does not have all, or not of one session.
+        """
+        types = {_place(key): {int(offset): TYPES[kind] for offset, kind in records} for key, records in said}
+        held = [self._held.get(place, {}).get(offset) for place, offsets in types.items() for offset in offsets]
+        sessions = {id(one.session) for one in held if one is not None}
+        node = next((node for node, one in self._sessions.items() if [*sessions] == [id(one)]), None)
+        for place, offsets in types.items():
+            for offset, kind in list(offsets.items()):
+                one = None if kind == RENEW else self._held.get(place, {}).pop(offset, None)
+                if one is not None and node is not None:
+                    offsets.update(_each(one.gaps, GAP))
+                    one.gaps.clear()
+        if node is None or None in held:
+            keys = ", ".join(key for key, _ in said)
+            raise FailedError(
+                Failure(stage=Stage.ACKNOWLEDGE, name="_STATE", message=f"{keys}: these records are not held together")
+            )
+        return node, types
 
     def leave(self) -> Steps[None]:
         """Give back what the member has, and leave the group; what is not answered is left to time."""
@@ -261,10 +304,12 @@ class ShareMember:
 
     # Sessions.
 
-    def _fetch_request(self, session: Session, wanted: list[Place], most: int, wait_ms: int) -> ShareFetchRequest:
+    def _fetch_request(
+        self, session: Session, wanted: list[Place], acks: Mapping[Place, Mapping[int, int]], most: int, wait_ms: int
+    ) -> ShareFetchRequest:
         come = [place for place in wanted if place not in session.places] if session.epoch != OPEN else wanted
-        gone = [place for place in session.places if place not in wanted]
-        named = sorted({*come, *session.gaps})
+        named = sorted({*come, *acks})
+        gone = [place for place in dict.fromkeys((*session.places, *acks)) if place not in wanted]
         return ShareFetchRequest(
             group_id=self._group,
             member_id=self._id,
@@ -279,11 +324,7 @@ class ShareMember:
                     topic_id=self._ids[topic],
                     partitions=tuple(
                         FetchPartition(
-                            partition_index=index,
-                            acknowledgement_batches=tuple(
-                                AcknowledgementBatch(first_offset=first, last_offset=last, acknowledge_types=(GAP,))
-                                for first, last in session.gaps.get((topic, index), ())
-                            ),
+                            partition_index=index, acknowledgement_batches=_batches(acks.get((topic, index), {}))
                         )
                         for name, index in named
                         if name == topic
@@ -296,6 +337,25 @@ class ShareMember:
                 for topic in dict.fromkeys(topic for topic, _ in gone)
             ),
         )
+
+    def _came_of(self, said: Said, answer: ShareFetchResponse) -> dict[str, Any]:
+        """Return what the history says of acknowledgements that went with a fetch."""
+        names = {id_: name for name, id_ in self._ids.items()}
+        codes = {
+            _key((names[topic.topic_id], data.partition_index)): data.acknowledge_error_code
+            for topic in answer.responses
+            for data in topic.partitions
+        }
+        told: list[list[Any]] = []
+        for key, _ in said:
+            code = codes.get(key)
+            if not code:  # an answer that does not name the key says nothing
+                told.append([key, INFO if code is None else OK, None])
+                continue
+            failure = _failure(Stage.ACKNOWLEDGE, code, None)
+            self._is_stale |= failure.name in ELSEWHERE
+            told.append([key, outcome(failure, retries=False), failure.name])
+        return {"acknowledged": told} if said else {}
 
     def _taken(self, session: Session, answer: ShareFetchResponse) -> dict[str, Any]:
         """Note what the member has now; return what the history says of it."""
@@ -360,6 +420,10 @@ def _records(data: PartitionData) -> Iterable[record.Record]:
         batch.check(piece, 0, header)
         if not header.is_control:
             yield from record.decode(piece, 0, header)
+
+
+def _each(spans: Iterable[Span], kind: int) -> dict[int, int]:
+    return {offset: kind for first, last in spans for offset in range(first, last + 1)}
 
 
 def _batches(types: Mapping[int, int]) -> tuple[AcknowledgementBatch, ...]:

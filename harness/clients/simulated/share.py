@@ -13,8 +13,12 @@ from harness.clients.share.asking import LostError, Steps, Wait
 
 T = TypeVar("T")
 
-VERSIONS: Final[Mapping[Api, int]] = {Api.METADATA: METADATA_VERSION, Api.FIND_COORDINATOR: FIND_VERSION}
-"""Of the others, 1: the first of KIP-932 that is no draft, of share groups."""
+VERSIONS: Final[Mapping[Api, int]] = {
+    Api.METADATA: METADATA_VERSION,
+    Api.FIND_COORDINATOR: FIND_VERSION,
+    Api.SHARE_ACKNOWLEDGE: 2,
+}
+"""Acknowledgements that renew are new in 2 (KIP-1222). Of the others, 1: the first of KIP-932 that is no draft."""
 
 
 async def perform(contact: Contact, steps: Steps[T]) -> T:

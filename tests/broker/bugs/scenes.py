@@ -396,6 +396,11 @@ def acquired(partition, member):
     return partition.acquire([(0, 4)] if at < 5 else [], at, member, Want(10), 100, 1000)
 
 
+def written(partition):
+    partition.write()
+    partition.written()
+
+
 def share_record_given_to_two():
     partition = SharePartition(0, 1, max_deliveries=5)
     acquired(partition, "a")
@@ -406,8 +411,7 @@ def share_released_record_forgotten():
     partition = SharePartition(0, 1, max_deliveries=5)
     acquired(partition, "a")
     partition.acknowledge("a", [Acknowledgement(0, 4, (shares.RELEASE,))], 0, 1000)
-    partition.write()
-    partition.written()
+    written(partition)
     return acquired(partition, "b"), [Acquired(0, 4, 2)]
 
 
@@ -426,3 +430,39 @@ def share_aborted_records_given():
         replica.log.append(data, [batch.parse_header(data, 0)], replica.log.epochs.latest, network.now_ms)
         node.replicas.appended(replica, network.now_ms)
     return [value for _, value, _ in shares.Member(network).join().take(place)], [b"after"]
+
+
+def share_late_ack_taken():
+    partition = SharePartition(0, 1, max_deliveries=5)
+    acquired(partition, "a")
+    partition.expire(1000)
+    written(partition)
+    partition.acquire([(0, 4)], 0, "b", Want(10), 100, 2000)
+    late = [Acknowledgement(0, 4, (shares.ACCEPT,))]
+    return refusal(lambda: partition.acknowledge("a", late, 1100, 2000)), Code.INVALID_RECORD_STATE
+
+
+def share_piggybacked_ack_dropped():
+    network = shares.ready(size=1)
+    place, one = shares.filled(network, 2), shares.Member(network).join()
+    one.take(place)
+    one.fetch(place, [(0, 0, shares.ACCEPT)])
+    network.run(2500)
+    return shares.offsets(shares.Member(network, "m2").join().take(place)), [(1, 2)]
+
+
+def share_renewal_forgotten():
+    partition = SharePartition(0, 1, max_deliveries=5)
+    acquired(partition, "a")
+    partition.acknowledge("a", [Acknowledgement(0, 4, (shares.RENEW,))], 500, 1500)
+    partition.expire(1100)
+    written(partition)
+    return acquired(partition, "b"), []
+
+
+def share_limit_ignored():
+    partition = SharePartition(0, 1, max_deliveries=1)
+    acquired(partition, "a")
+    partition.acknowledge("a", [Acknowledgement(0, 4, (shares.RELEASE,))], 0, 1000)
+    written(partition)
+    return acquired(partition, "b"), []

@@ -88,10 +88,11 @@ def values(*offsets):
     return data
 
 
-def gave(*acquired, records=(), code=0, **more):
+def gave(*acquired, records=(), code=0, acknowledged=0, **more):
     data = PartitionData(
         partition_index=0,
         error_code=code,
+        acknowledge_error_code=acknowledged,
         records=values(*records),
         acquired_records=tuple(
             AcquiredRecords(first_offset=first, last_offset=last, delivery_count=count)
@@ -113,6 +114,11 @@ def fetch(cluster):
     return cluster.do("share-fetch", {"records-max": 5})
 
 
+def fetch_with(cluster, *said):
+    """Fetch, and say [offset, kind] of records of t0/0."""
+    return cluster.do("share-fetch", {"records-max": 5, "acknowledge": [["t0/0", list(said)]]})
+
+
 def accept(cluster, *offsets):
     return cluster.do("share-acknowledge", {"key": "t0/0", "records": [[offset, "accept"] for offset in offsets]})
 
@@ -124,7 +130,8 @@ def test_a_member_joins_finds_the_leader_and_shows_what_it_was_given():
     assert done.value["records"] == [["t0/0", [[4, 104, 2], [5, 105, 2]]]], "3 is in the batch, but not the member's"
     assert (done.value["keys"], done.value["lock-ms"], done.value["node"]) == (["t0/0"], 3000, "1")
     assert done.group == "harness-share"
-    assert [request.share_session_epoch for request in cluster.sent(Api.SHARE_FETCH)] == [0]
+    assert done.value["session"] == fetch(cluster).value["session"]
+    assert [request.share_session_epoch for request in cluster.sent(Api.SHARE_FETCH)] == [0, 1]
 
 
 def test_gaps_are_acknowledged_with_the_records_that_they_came_with():
@@ -180,6 +187,69 @@ def test_what_an_acknowledgement_came_to(answer, type_):
     assert len(cluster.sent(Api.SHARE_ACKNOWLEDGE)) == 1
 
 
+@pytest.mark.parametrize(
+    ("answer", "type_", "outcome"),
+    [
+        (gave((9, 9, 1), records=(9,)), OK, ["t0/0", "ok", None]),
+        (gave(acknowledged=INVALID_RECORD_STATE), OK, ["t0/0", "fail", "INVALID_RECORD_STATE"]),
+        (gave(acknowledged=15), OK, ["t0/0", "info", "COORDINATOR_NOT_AVAILABLE"]),
+        (ShareFetchResponse(), OK, ["t0/0", "info", None]),
+        (ShareFetchResponse(error_code=SHARE_SESSION_NOT_FOUND), FAIL, None),
+        (LostError("gone", sent=True), INFO, None),
+    ],
+)
+def test_an_acknowledgement_goes_with_a_fetch_and_has_an_outcome_of_its_own(answer, type_, outcome):
+    cluster = Cluster(share_fetch=[gave((4, 6, 1), records=(4, 6)), answer])
+    fetch(cluster)
+    done = fetch_with(cluster, [4, "accept"], [6, "release"])
+    (partition,) = cluster.sent(Api.SHARE_FETCH)[1].topics[0].partitions
+    (batch,) = partition.acknowledgement_batches
+    assert (batch.first_offset, batch.last_offset, batch.acknowledge_types) == (4, 6, (1, 0, 2))
+    assert done.type == type_
+    assert done.value["acknowledge"] == [["t0/0", [[4, "accept"], [6, "release"]]]]
+    assert done.value.get("acknowledged") == (None if outcome is None else [outcome])
+    assert not cluster.sent(Api.SHARE_ACKNOWLEDGE)
+    assert accept(cluster, 4).error["name"] == "_STATE", "once"
+
+
+def test_without_what_it_speaks_of_a_fetch_is_not_sent():
+    cluster = Cluster(share_fetch=[gave((0, 0, 1), records=(0,)), LostError("gone", sent=True)])
+    fetch(cluster)
+    fetch(cluster)
+    done = fetch_with(cluster, [0, "accept"])
+    assert (done.type, done.error["name"]) == (FAIL, "_STATE")
+    assert done.value == {"keys": [], "acknowledge": [["t0/0", [[0, "accept"]]]]}
+    assert len(cluster.sent(Api.SHARE_FETCH)) == 2
+
+
+def test_what_is_acknowledged_of_a_partition_that_others_have_by_now_does_not_bring_it_back_into_the_session():
+    cluster = Cluster(share_fetch=[gave((0, 0, 1), records=(0,))])
+    fetch(cluster)
+    cluster.now_ms += 500
+    nothing = Assignment(topic_partitions=())
+    cluster.answers[Api.SHARE_GROUP_HEARTBEAT] = [
+        ShareGroupHeartbeatResponse(member_epoch=2, heartbeat_interval_ms=1000, assignment=nothing)
+    ]
+    assert fetch_with(cluster, [0, "accept"]).value["acknowledged"] == [["t0/0", "ok", None]]
+    request = cluster.sent(Api.SHARE_FETCH)[1]
+    assert [place.partition_index for place in request.topics[0].partitions] == [0]
+    assert [topic.partitions for topic in request.forgotten_topics_data] == [(0,)]
+
+
+def test_what_is_renewed_is_the_members_still():
+    cluster = Cluster(share_fetch=[gave((0, 1, 1), records=(0,))])
+    fetch(cluster)
+    renewed = cluster.do("share-acknowledge", {"key": "t0/0", "records": [[0, "renew"]]})
+    assert renewed.type == OK
+    assert accept(cluster, 0).type == OK
+    first, second = cluster.sent(Api.SHARE_ACKNOWLEDGE)
+    assert (first.is_renew_ack, second.is_renew_ack) == (True, False)
+    types = [
+        request.topics[0].partitions[0].acknowledgement_batches[0].acknowledge_types for request in (first, second)
+    ]
+    assert types == [(4,), (1, 0)], "gaps go with what is not renewed"
+
+
 def test_what_came_in_a_session_that_is_lost_is_not_acknowledged_in_another():
     cluster = Cluster(share_fetch=[gave((0, 0, 1), records=(0,)), LostError("gone", sent=True)])
     fetch(cluster)
@@ -214,10 +284,10 @@ def test_without_a_coordinator_nothing_is_fetched():
 
 def test_who_leaves_closes_the_session_and_comes_back_as_somebody_else():
     cluster = Cluster()
-    fetch(cluster)
+    before = fetch(cluster).value["session"]
     assert cluster.do("share-leave", {}).type == OK
     assert cluster.sent(Api.SHARE_ACKNOWLEDGE)[0].share_session_epoch == -1
     assert cluster.sent(Api.SHARE_GROUP_HEARTBEAT)[-1].member_epoch == -1
-    fetch(cluster)
+    assert fetch(cluster).value["session"] == before + 1, "its sessions are others, too"
     first, *_, last = cluster.sent(Api.SHARE_FETCH)
     assert first.member_id != last.member_id
