@@ -83,6 +83,18 @@ OVERLAP_S = 5.0
 DISKS = ("fill-disk", "rot-follower", "fill-disk,kill-random", "rot-follower,kill-leader")
 DISKS_SHARE = 0.08
 """Drawn last, in place of the other faults; syncs are slow then, too."""
+MOVES = (
+    "reassign",
+    "move-leader",
+    "reassign,kill-random",
+    "move-leader,kill-leader",
+    "reassign+kill-leader",
+    "reassign+kill-random",
+    "reassign+partition-leader",
+    "kill-random+reassign",
+)
+MOVES_SHARE = 0.1
+"""Drawn last, in place of the other faults."""
 SLOW_DISKS = ("1-10", "50-400")
 """The slow one not where every append is synced: no transaction would end in time, and that is no bug (seed 794)."""
 SESSIONS_MS = ("2000", "2000", "6000")
@@ -219,6 +231,8 @@ def _draw_last(draws: _Draws, fields: dict[str, Any], broker: dict[str, str]) ->
         fields |= LATE_FIELDS
         broker |= LATE
         broker.pop("harness.sim.far.nodes", None)
+    elif fields["nemesis"] != AWAY and draws.number() < MOVES_SHARE:
+        fields["nemesis"] = draws.one_of(*MOVES)
 
 
 def _time_of(nemesis: str, length_s: float, interval_s: float) -> float:

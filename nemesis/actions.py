@@ -1,8 +1,8 @@
 """What is done to nodes: performing an action on a cluster, its inverse, and its form in JSON.
 
-Injuries (`Kill`, `Stop`, `Pause`, `Cut`, `Shape`) have an inverse; the inverses (`Start`, `Resume`, `Join`, `Smooth`)
-have none: a cluster that is whole needs no undoing. `undo` performs an inverse only where it is still needed, so that
-it may be done twice, or for an injury that was written down and never done.
+Injuries (`Kill`, `Stop`, `Pause`, `Cut`, `Shape`, ...) have an inverse; the inverses (`Start`, `Resume`, `Join`,
+`Smooth`, `Restore`) have none: a cluster that is whole needs no undoing. `undo` performs an inverse only where it is
+still needed, so that it may be done twice, or for an injury that was written down and never done.
 """
 
 from __future__ import annotations
@@ -10,29 +10,34 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, assert_never
 
-from harness.cluster.api import (
-    CLIENTS,
+from harness.cluster.actions import (
     Action,
     Blackout,
-    Cluster,
-    ClusterError,
     Cut,
-    Disked,
     Fill,
     Join,
     Kill,
-    Killable,
-    Partitionable,
-    Pausable,
     Pause,
-    Powered,
+    Reassign,
+    Restore,
     Resume,
     Rot,
     Shape,
-    Shapeable,
     Smooth,
     Start,
     Stop,
+)
+from harness.cluster.api import (
+    CLIENTS,
+    Cluster,
+    ClusterError,
+    Disked,
+    Killable,
+    Partitionable,
+    Pausable,
+    Powered,
+    Reassignable,
+    Shapeable,
     Stoppable,
 )
 from nemesis.fault import Power
@@ -63,6 +68,7 @@ def powers(kind: type[Cluster]) -> frozenset[Power]:
         "shape": Shapeable,
         "power": Powered,
         "disk": Disked,
+        "reassign": Reassignable,
     }
     return frozenset(power for power, protocol in needed.items() if issubclass(kind, protocol))
 
@@ -78,7 +84,9 @@ def inverse(action: Action) -> Action | None:
             return Join(source, target)
         case Shape(source, target):
             return Smooth(source, target)
-        case Start() | Resume() | Join() | Smooth():
+        case Reassign(key, _, before):
+            return Restore(key, before)
+        case Start() | Resume() | Join() | Smooth() | Restore():
             return None
         case _:
             assert_never(action)
@@ -100,6 +108,10 @@ def nodes_of(actions: Iterable[Action]) -> tuple[str, ...]:
                 found[node] = None
             case Start(node) | Pause(node) | Resume(node):
                 found[node] = None
+            case Reassign(_, replicas, before):
+                found |= dict.fromkeys((*before, *replicas))
+            case Restore(_, replicas):
+                found |= dict.fromkeys(replicas)
             case _:
                 assert_never(action)
     return tuple(found)
@@ -132,6 +144,8 @@ def perform(action: Action, cluster: Cluster) -> None:  # noqa: C901, PLR0912 - 
             _shapeable(cluster).shape(source, target, delay_ms / 1000, loss_ppm / 1e6)
         case Smooth(source, target):
             _shapeable(cluster).smooth(source, target)
+        case Reassign(key, replicas) | Restore(key, replicas):
+            _reassignable(cluster).reassign(key, replicas)
         case _:
             assert_never(action)
 
@@ -143,9 +157,9 @@ def undo(action: Action, cluster: Cluster) -> bool:
             needed = _killable(cluster).pid(node) is None
         case Resume(node):
             needed = _pausable(cluster).paused(node)
-        case Join() | Smooth():
-            needed = True  # both are safe when not needed, and a cut that has dropped nothing looks like none
-        case Kill() | Stop() | Blackout() | Fill() | Rot() | Pause() | Cut() | Shape():
+        case Join() | Smooth() | Restore():
+            needed = True  # all are safe when not needed, and a cut that has dropped nothing looks like none
+        case Kill() | Stop() | Blackout() | Fill() | Rot() | Pause() | Cut() | Shape() | Reassign():
             raise ValueError(f"{action} undoes nothing")
         case _:
             assert_never(action)
@@ -196,6 +210,12 @@ def _shapeable(cluster: Cluster) -> Shapeable:
     return cluster
 
 
+def _reassignable(cluster: Cluster) -> Reassignable:
+    if not isinstance(cluster, Reassignable):
+        raise ClusterError(f"cluster {cluster.name}: its partitions can't be moved")
+    return cluster
+
+
 def to_json(action: Action) -> dict[str, Any]:
     """Return the action as a JSON object of one member: {"kill": "n1"}, {"cut": ["n1", "n2"]}."""
     match action:
@@ -205,6 +225,10 @@ def to_json(action: Action) -> dict[str, Any]:
             return {type(action).__name__.lower(): [source, target]}
         case Rot(node, key):
             return {"rot": [node, key]}
+        case Reassign(key, replicas, before):
+            return {"reassign": [key, list(replicas), list(before)]}
+        case Restore(key, replicas):
+            return {"restore": [key, list(replicas)]}
         case Kill(node) | Stop(node) | Blackout(node) | Fill(node) | Start(node) | Pause(node) | Resume(node):
             return {type(action).__name__.lower(): node}
         case _:
@@ -217,16 +241,27 @@ def from_json(document: dict[str, Any]) -> Action:
         case (("shape", [str() as source, str() as target, int() as delay_ms, int() as loss_ppm]),):
             return Shape(source, target, delay_ms, loss_ppm)
         case (("cut" | "join" | "smooth" as name, [str() as source, str() as target]),):
-            return _NAMES[name](source, target)  # type: ignore[call-arg]
+            return _NAMES[name](source, target)  # type: ignore[call-arg,arg-type]
         case (("rot", [str() as node, str() as key]),):
             return Rot(node, key)
+        case (("reassign", [str() as key, list() as replicas, list() as before]),):
+            return Reassign(key, _names(replicas), _names(before))
+        case (("restore", [str() as key, list() as replicas]),):
+            return Restore(key, _names(replicas))
         case (("kill" | "stop" | "blackout" | "fill" | "start" | "pause" | "resume" as name, str() as node),):
             return _NAMES[name](node)  # type: ignore[call-arg]
         case _:
             raise ValueError(f"not an action: {document!r}")
 
 
+def _names(nodes: list[Any]) -> tuple[str, ...]:
+    if not all(isinstance(node, str) for node in nodes):
+        raise ValueError(f"not names of nodes: {nodes!r}")
+    return tuple(nodes)
+
+
 def in_words(action: Action) -> str:
-    """Return the action as a person says it: `start n1`, `join n1 n2`."""
-    ((name, nodes),) = to_json(action).items()
-    return f"{name} {nodes}" if isinstance(nodes, str) else f"{name} {' '.join(map(str, nodes))}"
+    """Return the action as a person says it: `start n1`, `join n1 n2`, `restore t0/0 n1,n2,n3`."""
+    ((name, about),) = to_json(action).items()
+    parts = [about] if isinstance(about, str) else about
+    return " ".join([name, *(",".join(part) if isinstance(part, list) else str(part) for part in parts)])

@@ -12,7 +12,15 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from harness.cluster.api import LeaderElected, LeaderOf, NodeAnswers, PartitionState, Question
+from harness.cluster.api import (
+    Key,
+    LeaderElected,
+    LeaderOf,
+    NodeAnswers,
+    PartitionState,
+    PreferredElection,
+    Question,
+)
 from nemesis.fault import Aim, Ask, Injection, Step, Until
 
 AIM_DEADLINE_S = 5.0
@@ -20,6 +28,9 @@ AIM_DEADLINE_S = 5.0
 
 ELECTION_DEADLINE_S = 15.0
 """For another leader: about three times what was measured on two busy cores (3.3-4.9 s)."""
+
+ELECTION_TRIES = 5
+"""A controller that has just changed, or an ISR that flickers, refuses an election once or twice."""
 
 Led = Generator[Step, Any, PartitionState | None]
 
@@ -105,6 +116,19 @@ def leader_moved(aim: Aim, leader: str) -> Generator[Step, Any, dict[str, Any]]:
     if state is not None and state.leader is None:
         return evidence | {"leaderless": True}
     return evidence | {"reason": f"{key} had no leader other than {leader} within {ELECTION_DEADLINE_S:g} s"}
+
+
+def elected(key: Key, node: str) -> Generator[Step, Any, dict[str, Any]]:
+    """Have the partition's first replica, this node, elected; return {"led-after_ms": ms}, or {"reason": why not}."""
+    said: str | None = None
+    for _ in range(ELECTION_TRIES):
+        said = yield Ask(PreferredElection(key.rpartition("/")[0]))
+        state: PartitionState | None = yield Ask(LeaderOf(key))
+        others = frozenset(state.replicas) - {node} if state is not None else frozenset()
+        after_ms = yield Until(LeaderElected(key, others), ELECTION_DEADLINE_S / ELECTION_TRIES)
+        if after_ms is not None and state is not None:
+            return {"led-after_ms": after_ms}
+    return {"reason": f"{node} was not elected for {key}: {said or 'no answer'}"}
 
 
 def bitten(injection: Injection, evidence: dict[str, Any]) -> Injection:

@@ -16,8 +16,8 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from harness.cluster.api import FullIsr, LeaderElected, LeaderOf, PartitionState, PreferredElection
-from nemesis.aiming import bitten, leader_moved, led, missed, no_leader
+from harness.cluster.api import FullIsr, LeaderElected, LeaderOf, PartitionState
+from nemesis.aiming import bitten, elected, leader_moved, led, missed, no_leader
 from nemesis.fault import Aim, Ask, Expects, Heal, Inject, Injection, Power, Step, Until
 from nemesis.kills import kill_nodes, start_again
 
@@ -25,11 +25,8 @@ AWAY_S = 10.0
 """The workload's deletions are remembered for 2 s; segments roll and compaction comes round twice in this time."""
 FULL_ISR_S = 60.0
 """A killed node was back in every ISR after 21 s on Apache Kafka, 2 s on our broker."""
-ELECTED_S = 15.0
 LEADS_S = 5.0
 """It leads so long before the next fault may come: time for some scans."""
-TRIES = 5
-"""A controller that has just changed, or an ISR that flickers, refuses an election once or twice."""
 
 
 class ReplicaAway:
@@ -64,16 +61,11 @@ class ReplicaAway:
 
 
 def _lead(key: str, node: str) -> Generator[Step, Any, dict[str, Any]]:
-    said: str | None = None
     first: PartitionState | None = yield Ask(LeaderOf(key))
     if first is not None and first.replicas[0] != node:
         return {"led-again": None, "reason": f"{node} is not the replica of {key} that the cluster prefers"}
-    for _ in range(TRIES):
-        said = yield Ask(PreferredElection(key.rpartition("/")[0]))
-        state: PartitionState | None = yield Ask(LeaderOf(key))
-        others = frozenset(state.replicas) - {node} if state is not None else frozenset()
-        after_ms = yield Until(LeaderElected(key, others), ELECTED_S / TRIES)
-        if after_ms is not None and state is not None:
-            yield Until(LeaderElected(key, frozenset({node})), LEADS_S)
-            return {"led-again": node, "led-after_ms": after_ms}
-    return {"led-again": None, "reason": f"{node} was not elected for {key}: {said or 'no answer'}"}
+    led_ = yield from elected(key, node)
+    if "reason" in led_:
+        return {"led-again": None} | led_
+    yield Until(LeaderElected(key, frozenset({node})), LEADS_S)
+    return {"led-again": node} | led_

@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from harness.client import Client, Now
+from harness.cluster.actions import Restore
 from harness.cluster.api import Cluster, ClusterError, FullIsr, Key, LeaderElected, LeaderOf, Observer
 from harness.history import INFO, Op, Process
 from nemesis.fault import Aim, Fault, Heal, Until
@@ -135,7 +136,9 @@ class NemesisClient:
         if during is None:
             return aim
         held = during.held()
-        return replace(aim, spare=frozenset(held.nodes), held=True, seen=held.memory.get("seen"))
+        moved_only = all(isinstance(undo, Restore) for undo in held.undo)  # whoever was moved is as good as any
+        spare = frozenset() if moved_only else frozenset(held.nodes)
+        return replace(aim, spare=spare, held=True, seen=held.memory.get("seen"))
 
     # Healing
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from harness.cluster.api import Fill, IsrShrunk, Kill, Pid, Rot, Rotten, Start
+from harness.cluster.actions import Fill, Kill, Rot, Start
+from harness.cluster.api import IsrShrunk, Pid, Rotten
 from nemesis.actions import inverses
 from nemesis.aiming import ask_each, bitten, drawn, followers, leader_moved, led, missed, no_leader
 from nemesis.fault import Act, Aim, Ask, Expects, Heal, Inject, Injection, Power, Until

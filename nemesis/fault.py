@@ -15,10 +15,11 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from harness.cluster.api import Action, Condition, Key, PartitionState, Question
+from harness.cluster.actions import Action
+from harness.cluster.api import Condition, Key, PartitionState, Question
 
 Expects = Literal["progress", "stall"]
-Power = Literal["kill", "stop", "pause", "partition", "shape", "power", "disk"]
+Power = Literal["kill", "stop", "pause", "partition", "shape", "power", "disk", "reassign"]
 
 
 @dataclass(frozen=True, slots=True)

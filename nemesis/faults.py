@@ -14,6 +14,7 @@ from nemesis.kills import KillAll, KillFollower, KillLeader, KillLeaders, KillRa
 from nemesis.partitions import PartitionLeader
 from nemesis.pauses import PauseFollowers, PauseLeader
 from nemesis.power import LosePower, LosePowerAll
+from nemesis.reassignment import MoveLeader, Reassign
 from nemesis.rolling import RestartRolling
 
 NONE = "none"
@@ -42,6 +43,8 @@ _KINDS: tuple[Fault, ...] = (
     RestartRolling(),
     FillDisk(),
     RotFollower(),
+    MoveLeader(),
+    Reassign(),
 )
 
 FAULTS: Mapping[str, Fault] = MappingProxyType({fault.name: fault for fault in _KINDS})

@@ -21,7 +21,8 @@ from typing import Any, Self
 
 import msgspec
 
-from harness.cluster.api import Action, Cluster, ClusterError
+from harness.cluster.actions import Action
+from harness.cluster.api import Cluster, ClusterError
 from harness.store import JOURNAL
 from nemesis.actions import from_json, in_words, inverses, to_json, undo
 

@@ -12,7 +12,8 @@ from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import Any
 
-from harness.cluster.api import Action, IsrShrunk, Kill, LeaderElected, Pid, Start
+from harness.cluster.actions import Action, Kill, Start
+from harness.cluster.api import IsrShrunk, LeaderElected, Pid
 from nemesis.actions import inverses
 from nemesis.aiming import (
     answers_within,

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from harness.cluster.api import Cut, Dropped, Join, PacketsDropped
+from harness.cluster.actions import Cut, Join
+from harness.cluster.api import Dropped, PacketsDropped
 from nemesis.actions import inverses
 from nemesis.aiming import answers_within, bitten, isr_size, leader_moved, led, missed, no_leader, per_node
 from nemesis.fault import Act, Aim, Ask, Expects, Heal, Inject, Injection, Power, Step, Until

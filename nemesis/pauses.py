@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from harness.cluster.api import Pause, Resume, Stopped
+from harness.cluster.actions import Pause, Resume
+from harness.cluster.api import Stopped
 from nemesis.actions import inverses
 from nemesis.aiming import (
     answers_within,

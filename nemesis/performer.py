@@ -14,7 +14,8 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar, assert_never
 
-from harness.cluster.api import Action, Cluster, ClusterError, Condition, Key, Observer, Question
+from harness.cluster.actions import Action
+from harness.cluster.api import Cluster, ClusterError, Condition, Key, Observer, Question
 from nemesis.actions import inverses, nodes_of, perform
 from nemesis.fault import Act, Ask, Fault, Injection, Step, Until
 from nemesis.journal import Journal

@@ -19,6 +19,7 @@ The gap and the time that both hold decide what an overlap can show:
   writes. The old leader stays down until that was seen, or the bound has passed.
 * kill-leader+kill-leader, kill-controller+b: b comes at once, while the successor of the first is new: what it has
   taken over or decided nobody else may have yet.
+* reassign+b: b comes at once, while the new replica still reads the log, or the old one is just being deleted.
 * any other a has done its work when its injection completes (the leader has moved); b then aims at the roles as they
   are now. Both hold for up to half a length.
 """
@@ -196,7 +197,7 @@ def _gap(faults: tuple[str, ...]) -> tuple[float, float]:
         return PAUSED_GAP_S
     if faults[0] == "kill-controller":
         return ELECTED_S
-    return AT_ONCE_S if faults == ("kill-leader", "kill-leader") else GAP_S
+    return AT_ONCE_S if faults[0] == "reassign" or faults == ("kill-leader", "kill-leader") else GAP_S
 
 
 def _between(span: tuple[float, float], rng: Rng) -> tuple[float, Rng]:

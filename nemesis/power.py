@@ -8,7 +8,7 @@ coordinators keep, transactions and offsets, is not in the topic: it wants the b
 
 from __future__ import annotations
 
-from harness.cluster.api import Blackout
+from harness.cluster.actions import Blackout
 from nemesis.aiming import bitten, leader_moved, led, missed, no_leader
 from nemesis.fault import Aim, Expects, Heal, Inject, Injection, Power
 from nemesis.kills import kill_nodes, running, start_again

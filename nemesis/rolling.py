@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.cluster.api import FullIsr, NodeAnswers, Pid, Start, Stop
+from harness.cluster.actions import Start, Stop
+from harness.cluster.api import FullIsr, NodeAnswers, Pid
 from nemesis.actions import inverses
 from nemesis.aiming import drawn, missed
 from nemesis.fault import Act, Aim, Ask, Expects, Heal, Inject, Injection, Power, Until

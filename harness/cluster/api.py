@@ -15,8 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 CLIENTS = "clients"
 """The name of all clients together, as an end of a link."""
 
-Key = str
-"""One topic-partition, e.g. "t0/3"."""
+Key = str  # one topic-partition, e.g. "t0/3"
 
 
 class ClusterError(Exception):
@@ -126,6 +125,15 @@ class Disked(Protocol):
 
 
 @runtime_checkable
+class Reassignable(Protocol):
+    """A cluster whose partitions can be moved from node to node: it is the run's own."""
+
+    def reassign(self, key: Key, replicas: Sequence[str]) -> None:
+        """Ask for the partition to be moved to these nodes; whether it is shows in its metadata. Safe to repeat."""
+        ...
+
+
+@runtime_checkable
 class Pausable(Protocol):
     """A cluster whose nodes can be stopped with SIGSTOP and continued."""
 
@@ -220,112 +228,9 @@ class Observer(Protocol):
         """Let the first replica of each partition lead; return "" when all do, else the name of an error."""
         ...
 
-
-@runtime_checkable
-class QuorumObserver(Protocol):
-    """An observer that knows epochs of the metadata quorum, too."""
-
     def quorum(self) -> tuple[str, int] | None:
-        """Return who leads the quorum, and in which epoch."""
+        """Return who leads the metadata quorum, and in which epoch."""
         ...
-
-
-# What a fault does to nodes. Each action has an inverse, which `harness heal` performs after a crash.
-
-
-@dataclass(frozen=True, slots=True)
-class Kill:
-    """SIGKILL the node."""
-
-    node: str
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """SIGTERM the node, and wait until it has gone in order."""
-
-    node: str
-
-
-@dataclass(frozen=True, slots=True)
-class Blackout:
-    """Let the node lose power."""
-
-    node: str
-
-
-@dataclass(frozen=True, slots=True)
-class Fill:
-    """Let the node's disk be full."""
-
-    node: str
-
-
-@dataclass(frozen=True, slots=True)
-class Rot:
-    """Kill the node, and change a byte of its replica of the partition."""
-
-    node: str
-    key: Key
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Start the node again."""
-
-    node: str
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """SIGSTOP the node."""
-
-    node: str
-
-
-@dataclass(frozen=True, slots=True)
-class Resume:
-    """SIGCONT the node."""
-
-    node: str
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """Drop packets from source to target."""
-
-    source: str
-    target: str
-
-
-@dataclass(frozen=True, slots=True)
-class Join:
-    """Let packets from source to target pass again."""
-
-    source: str
-    target: str
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """Make what goes from source to target late, and lose some of it."""
-
-    source: str
-    target: str
-    delay_ms: int = 0
-    loss_ppm: int = 0
-    """Pieces lost of a million."""
-
-
-@dataclass(frozen=True, slots=True)
-class Smooth:
-    """Let it go undisturbed again."""
-
-    source: str
-    target: str
-
-
-Action = Kill | Stop | Blackout | Fill | Rot | Start | Pause | Resume | Cut | Join | Shape | Smooth
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,7 +270,7 @@ class Controller:
 
 @dataclass(frozen=True, slots=True)
 class QuorumLeader:
-    """Answer: (node, epoch) of who leads the metadata quorum; None: nobody could say, or the observer can't."""
+    """Answer: (node, epoch) of who leads the metadata quorum; None: nobody could say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -420,9 +325,8 @@ class Shaped:
     target: str
 
 
-Question = (
-    LeaderOf | Controller | QuorumLeader | Coordinator | Pid | Rotten | Stopped | Dropped | Shaped | PreferredElection
-)
+Roles = LeaderOf | Controller | QuorumLeader | Coordinator
+Question = Roles | Pid | Rotten | Stopped | Dropped | Shaped | PreferredElection
 
 
 @dataclass(frozen=True, slots=True)
@@ -461,6 +365,16 @@ class IsrShrunk:
 
 
 @dataclass(frozen=True, slots=True)
+class AssignedTo:
+    """The partition's replicas are these nodes, in this order, and all are in its ISR."""
+
+    key: Key
+    replicas: tuple[str, ...]
+    begun: bool = False
+    """It is enough that the move to these nodes has begun: they stand before those that are to go."""
+
+
+@dataclass(frozen=True, slots=True)
 class PacketsDropped:
     """The cut from source to target has dropped at least one packet."""
 
@@ -483,6 +397,5 @@ class Stable:
     keys: tuple[Key, ...]
 
 
-Condition = (
-    LeaderElected | ControllerElected | NodeAnswers | FullIsr | IsrShrunk | PacketsDropped | PiecesShaped | Stable
-)
+Elected = LeaderElected | ControllerElected
+Condition = Elected | NodeAnswers | FullIsr | IsrShrunk | AssignedTo | PacketsDropped | PiecesShaped | Stable

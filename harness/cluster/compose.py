@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
@@ -30,6 +30,7 @@ from harness.cluster.api import ClusterError, ClusterSpec, Node, UsageError
 from harness.cluster.compose_file import Handles, compose_yaml, project_name, variable
 from harness.cluster.container_logs import collect, last_words
 from harness.cluster.links import Links
+from harness.cluster.observer import observer_of
 from harness.cluster.properties import BROKER, Member, refuse_owned
 from harness.cluster.ready import READY_TIMEOUT_S, await_ready
 from harness.cluster.storage import random_id
@@ -217,6 +218,12 @@ class ComposeCluster:
     def dropped(self, source: str, target: str) -> int:
         """Return the packets that the cut has dropped since it was made, or since the target was last started."""
         return self._reach().dropped(source, self._member(target).name)
+
+    # Reassignable
+
+    def reassign(self, key: str, replicas: Sequence[str]) -> None:
+        """Ask for the partition to be moved to these nodes."""
+        observer_of(self).reassign(key, replicas)
 
     # Logged
 

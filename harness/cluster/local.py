@@ -25,6 +25,7 @@ from harness.cluster import pids, ports
 from harness.cluster.api import ClusterError, ClusterSpec, Node, UsageError
 from harness.cluster.group import Grouped, NodeGroup
 from harness.cluster.jvm_node import last_words, tail
+from harness.cluster.observer import observer_of
 from harness.cluster.properties import BROKER, Member, plan
 from harness.cluster.wiring import FOLDER, Linked, Wire, Wires
 
@@ -121,6 +122,10 @@ class LocalCluster(Grouped, Linked, Generic[H]):
 
     # Cluster
 
+    @abstractmethod
+    def up(self) -> None:
+        """Start it and wait until it is ready."""
+
     def down(self) -> None:
         """Kill the processes, give the ports back, delete the folder (logs and configuration stay if `up` failed)."""
         remove(type(self), self._handles, keep_logs=not self._was_ready)
@@ -160,6 +165,12 @@ class LocalCluster(Grouped, Linked, Generic[H]):
             "bootstrap": self.bootstrap(),
             "handles": asdict(self._handles),
         }
+
+    # Reassignable
+
+    def reassign(self, key: str, replicas: Sequence[str]) -> None:
+        """Ask for the partition to be moved to these nodes."""
+        observer_of(self).reassign(key, replicas)
 
     # Logged
 

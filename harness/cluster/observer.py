@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar, assert_never
 
 from harness.cluster.api import (
+    AssignedTo,
     Cluster,
     Condition,
     Controller,
@@ -44,7 +45,6 @@ from harness.cluster.api import (
     PreferredElection,
     Question,
     QuorumLeader,
-    QuorumObserver,
     Rotten,
     Shapeable,
     Shaped,
@@ -171,6 +171,18 @@ class ClusterObserver:
 
         return min(self.ask_brokers(ask).values(), default=None)
 
+    def reassign(self, key: Key, replicas: Sequence[str]) -> None:
+        """Ask for the partition to be moved to these nodes.
+
+        One broker after the other is asked until one answers: a request that comes late must not undo a later one.
+        """
+        ids = {node.name: node.id for node in self._cluster.nodes()}
+        topic, index = split_key(key)
+        wanted = [ids[name] for name in replicas]
+        for node in self.brokers():
+            if self._ask(lambda probe, _: probe.reassign(topic, index, wanted), only=(node.name,)):
+                return
+
     def node_answers(self, name: str) -> bool:
         """Return whether the node is in service: a broker answers and is listed, a controller follows the quorum."""
         node = next((one for one in self._cluster.nodes() if one.name == name), None)
@@ -273,7 +285,7 @@ def answer(question: Question, observer: Observer, cluster: Cluster) -> Any:  # 
         case Controller():
             return observer.controller()
         case QuorumLeader():
-            return observer.quorum() if isinstance(observer, QuorumObserver) else None
+            return observer.quorum()
         case Coordinator(kind, name):
             return observer.coordinator(kind, name)
         case Pid(node):
@@ -292,7 +304,7 @@ def answer(question: Question, observer: Observer, cluster: Cluster) -> Any:  # 
             assert_never(question)
 
 
-def holds(condition: Condition, observer: Observer, cluster: Cluster) -> bool:
+def holds(condition: Condition, observer: Observer, cluster: Cluster) -> bool:  # noqa: PLR0911 - a case for each
     """Return whether the condition is seen to hold now. `observer` is a ClusterObserver of `cluster`."""
     assert isinstance(observer, ClusterObserver)
     match condition:
@@ -309,6 +321,8 @@ def holds(condition: Condition, observer: Observer, cluster: Cluster) -> bool:
         case IsrShrunk(key, nodes):
             state = next(iter(observer.partitions((key,))), None)
             return state is not None and not nodes & set(state.isr)
+        case AssignedTo():
+            return is_assigned(next(iter(observer.partitions((condition.key,))), None), condition)
         case PacketsDropped(source, target):
             return isinstance(cluster, Partitionable) and cluster.dropped(source, target) > 0
         case PiecesShaped(source, target):
@@ -318,6 +332,15 @@ def holds(condition: Condition, observer: Observer, cluster: Cluster) -> bool:
             return all(key in ends and ends[key][0] == ends[key][1] for key in keys)
         case _:
             assert_never(condition)
+
+
+def is_assigned(state: PartitionState | None, wanted: AssignedTo) -> bool:
+    """Return whether the partition lies, or has begun to be moved, where the condition says."""
+    if state is None:
+        return False
+    if wanted.begun:
+        return state.replicas[: len(wanted.replicas)] == wanted.replicas
+    return state.replicas == wanted.replicas and set(state.isr) == set(wanted.replicas)
 
 
 def _words(witness: int, metadata: MetadataResponse) -> Iterable[tuple[Key, _Word]]:

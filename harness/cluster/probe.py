@@ -22,6 +22,12 @@ from broker.wire.errors import WireError, error_name
 from broker.wire.frame import LENGTH, frame, payload_size
 from broker.wire.header import read_response_header
 from broker.wire.message import Request, Response
+from broker.wire.messages.alter_partition_reassignments import (
+    AlterPartitionReassignmentsRequest,
+    AlterPartitionReassignmentsResponse,
+    ReassignablePartition,
+    ReassignableTopic,
+)
 from broker.wire.messages.api_versions import ApiVersionsRequest, ApiVersionsResponse
 from broker.wire.messages.describe_quorum import DescribeQuorumRequest, DescribeQuorumResponse, PartitionData
 from broker.wire.messages.elect_leaders import ElectLeadersRequest, ElectLeadersResponse, TopicPartitions
@@ -168,6 +174,17 @@ class Probe:
         codes = [answer.error_code]
         codes += [part.error_code for one in answer.replica_election_results for part in one.partition_result]
         code = next((code for code in codes if code not in {0, ELECTION_NOT_NEEDED}), 0)
+        return error_name(code) if code else ""
+
+    def reassign(self, topic: str, index: int, replicas: Sequence[int]) -> str:
+        """Ask that the partition be moved to these nodes; return "" when that has begun, else the name of an error."""
+        part = ReassignablePartition(partition_index=index, replicas=tuple(replicas))
+        request = AlterPartitionReassignmentsRequest(
+            timeout_ms=int(self._timeout_s * 1000), topics=(ReassignableTopic(name=topic, partitions=(part,)),)
+        )
+        answer = self._call(request, AlterPartitionReassignmentsResponse)
+        codes = [answer.error_code, *(part.error_code for one in answer.responses for part in one.partitions)]
+        code = next(filter(None, codes), 0)
         return error_name(code) if code else ""
 
     def ask(self, request: Request) -> Any:

@@ -47,7 +47,7 @@ TIMINGS: Final = {
 """As on `embedded`, a little slower."""
 READY_S: Final = 60
 """Of virtual time. Nodes are up within a second or two; with bad links and slow disks it may take some elections."""
-CHANGES: Final = {"ELECT_LEADERS": 2}
+CHANGES: Final = {"ELECT_LEADERS": 2, "ALTER_PARTITION_REASSIGNMENTS": 0}
 """Requests that change something, and their versions."""
 _PORT: Final = 9092
 _PID: Final = 1000
@@ -188,6 +188,12 @@ class SimulatedCluster:
         """Return how many messages this shape has made late or lost so far; 0 when not shaped."""
         found = self.world.network.shapes.get((source, target))
         return 0 if found is None else found.pieces
+
+    # Reassignable
+
+    def reassign(self, key: str, replicas: Sequence[str]) -> None:
+        """Ask for the partition to be moved to these nodes."""
+        SimulatedObserver(self).reassign(key, replicas)
 
     # Logged
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from harness.cluster.api import Action, ClusterError
+from harness.cluster.actions import Action
+from harness.cluster.api import ClusterError
 from harness.cluster.observer import answer
 from harness.history import INFO, INVOKE, NEMESIS, Op
 from harness.store import JOURNAL
@@ -22,7 +23,7 @@ from tests.nemesis.fake import FakeCluster, holds, nemesis
 KEY = "t0/0"
 AIM = {"keys": [KEY], "draw": 0.4}
 STALLING = {"kill-all", "kill-leaders", "lose-power-all", "pause-followers", "cut-clients"}
-INJURE = {"kill", "stop", "pause", "cut", "shape", "blackout", "fill", "rot"}
+INJURE = {"kill", "stop", "pause", "cut", "shape", "blackout", "fill", "rot", "reassign"}
 
 every_fault = pytest.mark.parametrize("fault", list(FAULTS.values()), ids=list(FAULTS))
 by_role = pytest.mark.parametrize(
@@ -99,7 +100,8 @@ def test_heal_leaves_the_cluster_whole_and_nothing_outstanding(fault, tmp_path):
     healed = invoked(client, "heal", {"fault-id": fault_id})
     assert healed.error is None
     assert healed.value["fault-id"] == fault_id
-    assert healed.value["evidence"]["answers_after_ms"] is not None
+    shown = "back" if "reassign" in fault.needs else "answers_after_ms"
+    assert healed.value["evidence"][shown] is not None
     assert cluster.whole()
     assert journal.outstanding(tmp_path / JOURNAL) == []
     assert invoked(client, "recover", {"bound-s": 60.0}).value["full-isr"] is True
@@ -160,7 +162,7 @@ def test_failing_heal_is_an_error_and_the_next_one_makes_the_cluster_whole(fault
     cluster = FakeCluster()
     client = nemesis(cluster, tmp_path)
     fault_id = invoked(client, fault.name, AIM).value["fault-id"]
-    cluster.broken = {"start", "resume", "join", "smooth"}
+    cluster.broken = {"start", "resume", "join", "smooth", "reassign"}
     failed = invoked(client, "heal", {"fault-id": fault_id})
     assert failed.error["name"] == "CLUSTER_ERROR"
     assert journal.outstanding(tmp_path / JOURNAL)

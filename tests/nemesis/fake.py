@@ -17,6 +17,7 @@ from typing import Any, assert_never
 
 from harness.cluster.api import (
     CLIENTS,
+    AssignedTo,
     ClusterError,
     Condition,
     ControllerElected,
@@ -32,7 +33,7 @@ from harness.cluster.api import (
     PiecesShaped,
     Stable,
 )
-from harness.cluster.observer import answer
+from harness.cluster.observer import answer, is_assigned
 from harness.store import JOURNAL
 from nemesis.client import NemesisClient
 from nemesis.journal import Journal
@@ -60,10 +61,17 @@ class _Partition:
     isr: list[str]
     logs: dict[str, list[int]]
     acked: list[int] = field(default_factory=list)
+    target: tuple[str, ...] = ()
+    """Where it is to lie when these are in sync, as long as it is moved."""
+    placed: tuple[str, ...] = ()
+    """Where it lay first."""
+
+    def __post_init__(self) -> None:
+        self.placed = self.replicas
 
 
 class FakeCluster:
-    """Implements Cluster, Killable, Pausable, Partitionable, Shapeable, Observer and the nemesis's Clock."""
+    """Implements Cluster, Killable, Pausable, Partitionable, Shapeable, Reassignable, Observer and the nemesis's Clock."""
 
     name = "fake"
 
@@ -202,6 +210,15 @@ class FakeCluster:
     def shaped(self, source: str, target: str) -> int:
         return self.shapes.get((source, target), 0)
 
+    def reassign(self, key: Key, replicas: Sequence[str]) -> None:
+        if self._does("reassign", key, *replicas) and self._heard():
+            p = self.partitions_by_key[key]
+            p.target = tuple(replicas)
+            p.replicas = (*replicas, *(name for name in p.replicas if name not in replicas))
+            for name in replicas:
+                p.logs.setdefault(name, [])
+            self._move(p)
+
     # Observer
 
     def partitions(self, keys: Sequence[Key]) -> Sequence[PartitionState]:
@@ -256,9 +273,10 @@ class FakeCluster:
     # Physics
 
     def whole(self) -> bool:
-        """Nothing is broken: all run, none is stopped, no link is cut or shaped."""
+        """Nothing is broken: all run, none is stopped, no link is cut or shaped, no partition is to lie elsewhere."""
         running = all(m.pid is not None and not m.stopped for m in self.machines.values())
-        return running and not self.cuts and not self.shapes
+        moved = any((p.target or p.replicas) != p.placed for p in self.partitions_by_key.values())
+        return running and not self.cuts and not self.shapes and not moved
 
     def answers(self, name: str) -> bool:
         """Whether a quorum lists the node as unfenced."""
@@ -301,8 +319,19 @@ class FakeCluster:
                 machine.fenced = machine.unheard_for_s >= SESSION_S or (machine.fenced and name not in heard)
         for partition in self.partitions_by_key.values():
             if heard:
+                self._move(partition)
                 self._elect(partition)
             self._append(partition)
+
+    def _move(self, p: _Partition) -> None:
+        """Let those go that the target does not name, when all that it names are in sync: their logs are deleted."""
+        if not p.target or not set(p.target) <= set(p.isr):
+            return
+        p.replicas, p.target = p.target, ()
+        p.isr = [name for name in p.isr if name in p.replicas]
+        p.logs = {name: log for name, log in p.logs.items() if name in p.replicas}
+        if p.leader not in p.replicas:
+            p.leader = None
 
     def _elect(self, p: _Partition) -> None:
         ready = [name for name in p.replicas if not self.machines[name].fenced and self.machines[name].pid is not None]
@@ -361,6 +390,8 @@ def holds(condition: Condition, observer: Observer, cluster: FakeCluster) -> boo
         case IsrShrunk(key, nodes):
             state = next(iter(observer.partitions([key])), None)
             return state is not None and not nodes & set(state.isr)
+        case AssignedTo():
+            return is_assigned(next(iter(observer.partitions([condition.key])), None), condition)
         case PacketsDropped(source, target):
             return cluster.dropped(source, target) > 0
         case PiecesShaped(source, target):

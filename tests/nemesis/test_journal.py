@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.cluster.api import ClusterError, Cut, Join, Kill, Pause, Resume, Start
+from harness.cluster.actions import Cut, Join, Kill, Pause, Resume, Start
+from harness.cluster.api import ClusterError
 from harness.store import JOURNAL
 from nemesis.actions import from_json, in_words, inverse, nodes_of, to_json, undo
 from nemesis.journal import Journal, heal, outstanding

@@ -13,7 +13,7 @@ from harness.scenario import Scenario
 from nemesis.faults import FAULTS, summaries
 from nemesis.plan import GAP_S, JITTER, LEAST_S, MAX_ENTRIES, PAUSED_GAP_S, FaultPlan, draw, parse, supported
 
-EVERY = frozenset({"kill", "stop", "pause", "partition", "shape", "power", "disk"})
+EVERY = frozenset({"kill", "stop", "pause", "partition", "shape", "power", "disk", "reassign"})
 KEYS = ("t0/0", "t0/1", "t1/0")
 
 

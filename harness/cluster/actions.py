@@ -1,0 +1,122 @@
+"""What is done to a cluster, as data: faults plan it, the fault journal holds it, `nemesis.actions` performs it.
+
+Each action has an inverse, which `harness heal` performs after a crash.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.cluster.api import Key
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """SIGKILL the node."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """SIGTERM the node, and wait until it has gone in order."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Blackout:
+    """Let the node lose power."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """Let the node's disk be full."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rot:
+    """Kill the node, and change a byte of its replica of the partition."""
+
+    node: str
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Start the node again."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """SIGSTOP the node."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """SIGCONT the node."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Drop packets from source to target."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Let packets from source to target pass again."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Make what goes from source to target late, and lose some of it."""
+
+    source: str
+    target: str
+    delay_ms: int = 0
+    loss_ppm: int = 0
+    """Pieces lost of a million."""
+
+
+@dataclass(frozen=True, slots=True)
+class Smooth:
+    """Let it go undisturbed again."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reassign:
+    """Move the partition from some nodes, `before`, to others."""
+
+    key: Key
+    replicas: tuple[str, ...]
+    before: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """Move the partition back to these nodes."""
+
+    key: Key
+    replicas: tuple[str, ...]
+
+
+Action = Kill | Stop | Blackout | Fill | Rot | Start | Pause | Resume | Cut | Join | Shape | Smooth | Reassign | Restore
