@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harness.cluster.api import UsageError
-from harness.options import default_scenario
+from harness.options import BY_CLUSTER
 from harness.scenario import Scenario
 from nemesis.faults import FAULTS, summaries
 from nemesis.plan import GAP_S, JITTER, LEAST_S, MAX_ENTRIES, PAUSED_GAP_S, FaultPlan, draw, parse, supported
@@ -133,7 +133,7 @@ def test_another_seed_draws_another_plan():
 def test_first_fault_comes_early_so_that_three_minutes_fit_five_kills():
     choices = parse("kill-leader", EVERY, "c")
     for seed in range(50):
-        scenario = default_scenario(cluster="jvm", time_limit_s=180.0, seed=seed)
+        scenario = Scenario(cluster="jvm", time_limit_s=180.0, seed=seed, **BY_CLUSTER["kafka"])
         entries = draw(scenario, choices, KEYS).entries
         assert 3.0 <= entries[0].at_s <= 6.0
         assert len(entries) >= 5
