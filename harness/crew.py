@@ -11,7 +11,9 @@ run that nobody keeps.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -39,6 +41,8 @@ CHECK_S: Final = 5.0
 """Between two looks at the scheduler."""
 ALONE_S: Final = 60.0
 """How long a cluster may be without workers: they may be started again."""
+
+STOPPED_EARLY: Final = "stopped before it could be judged (Ctrl-C in its set-up, or twice)"
 
 _apart = Apart()
 """The processes of this process: the soak's, or a worker's."""
@@ -76,7 +80,7 @@ def make(scenario: Scenario, results: Path, name: str) -> Row:
         if judgement.validity is Validity.VACUOUS:
             rest["advice"] = advice(judgement.reasons, judgement.faults, done.scenario)
     except (runs.Interrupted, KeyboardInterrupt):
-        status, why = STOPPED, "stopped before it could be judged (Ctrl-C in its set-up, or twice)"
+        status, why = STOPPED, STOPPED_EARLY
     except (ClusterError, UsageError, store.StoreError) as error:
         status, why = BROKEN, str(error)
     except Exception as error:  # noqa: BLE001 - a door: a run that breaks must not end the soak, and is told
@@ -97,6 +101,8 @@ def supervised(job: Job, results: Path, wanted: Callable[[], bool] = lambda: Tru
     began_s = time.monotonic()
     try:
         return _apart.call(make, job.scenario, results, job.name, tag=job.token, wanted=wanted)
+    except KeyboardInterrupt:  # it came before the run began; here it would end the worker
+        return row_of(job.scenario, status=STOPPED, seconds=time.monotonic() - began_s, why=STOPPED_EARLY)
     except Lost as error:
         where = _folder_of(results, job.name)
         healed = launch.heal_run(results / where) if where is not None and store.is_abandoned(results / where) else []
@@ -182,7 +188,8 @@ class Remote:
 
     def interrupt(self) -> None:
         """Interrupt the runs under way."""
-        self._client.run(interrupt, self._token)
+        with contextlib.suppress(Exception):  # a door: where nobody answers, `trouble` says so
+            self._client.run(interrupt, self._token)
 
     def trouble(self) -> str | None:
         """Look at the cluster now and then; return why it can make no run any more."""
@@ -219,16 +226,16 @@ def on_worker(job: Job) -> Made:
     name, wanted = str(get_worker().name), _still_wanted()
     if _sees(job):
         return Made(_by(supervised(job, job.folder, wanted), name))
-    with tempfile.TemporaryDirectory(prefix="harness-soak-") as text:
-        results = Path(text)
-        row = _by(supervised(job, results, wanted), name)
-        if row.folder is None or (row.status == VALID and not job.keeps):
-            return Made(msgspec.structs.replace(row, folder=None))
-        archive = travel.pack(results / row.folder)
-        if archive is None:
-            why = f"{row.why} (its folder is too large to travel)".strip()
+    results = Path(tempfile.mkdtemp(prefix="harness-soak-"))
+    row = _by(supervised(job, results, wanted), name)
+    packed = None
+    if row.folder is not None and (row.status != VALID or job.keeps):
+        packed = travel.pack(results / row.folder)
+        if packed is None:
+            why = f"{row.why} (its folder is too large to travel: it stays in {results / row.folder} there)".strip()
             return Made(msgspec.structs.replace(row, folder=None, why=why))
-        return Made(row, archive)
+    shutil.rmtree(results, ignore_errors=True)
+    return Made(row if packed is not None else msgspec.structs.replace(row, folder=None), packed)
 
 
 def _still_wanted() -> Callable[[], bool]:

@@ -152,10 +152,12 @@ def soak(
     now_s: Callable[[], float],
     tell: Callable[[str], None],
     presses: Callable[[], int] = lambda: 0,
+    show: Callable[[Sequence[Scenario], int], None] = lambda _under_way, _ended: None,
 ) -> tuple[list[Row], int]:
     """Have scenarios run until the time is up; return their rows, in the order in which they ended, and the status.
 
-    presses: how often the user has asked for the end.
+    presses: how often the user has asked for the end. show: is told now and then what is under way, and how many runs
+    have ended.
     """
     book = _Book(folder, limits.keep, now_s)
     began_s, pressed, why_not, trouble = now_s(), 0, "", None
@@ -167,6 +169,7 @@ def soak(
             under_way[crew.begin(scenario)] = (scenario, now_s())
         if why_not and not under_way:
             break
+        show([scenario for scenario, _ in under_way.values()], len(book.rows))
         done = wait(under_way, timeout=BEAT_S, return_when=FIRST_COMPLETED).done if under_way else _idle()
         trouble = crew.trouble()
         for future in done:

@@ -9,23 +9,28 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
+from rich.console import Console
+from rich.text import Text
 
 from harness import launch, parallel
 from harness import run as runs
 from harness import soak as soaks
 from harness.cluster.api import UsageError
 from harness.crew import Local, Remote
-from harness.exits import STOPPED, let_go_of_stdout
+from harness.exits import STOPPED
 from harness.options import duration_s, finite
 from harness.report.soaked import soak_table
 from harness.report.summary import INDEX
+from harness.report.terminal import Patient, plain
 from harness.scenario import Scenario
 
 Make = Callable[..., Scenario]
 """Makes a scenario of what the command line says and of these fields."""
+MOST_SHOWN: Final = 3
+"""Runs that are named while they are under way."""
 PATIENCE: Final = 2
 """So often the user may ask for the end before the soak just ends; its processes then heal by themselves."""
 
@@ -61,16 +66,52 @@ def soak(
 
     for _, scenario in zip(range(len(axes[0]) * len(axes[1]) * len(axes[2])), plan(), strict=False):
         launch.refuse_unknown(scenario)
-    with _crew(results, jobs, dask, keep) as (crew, folder), _presses() as presses:
-        _tell(f"soak for {duration} in {folder}, {crew.width} at a time")
+    console = Patient(highlight=False)
+    with _crew(results, jobs, dask, keep) as (crew, folder), _presses() as presses, _Screen(console) as screen:
+        screen.tell(f"soak for {duration} in {folder}, {crew.width} at a time")
         rows, status = soaks.soak(
-            plan(), crew, folder=folder, limits=limits, now_s=time.monotonic, tell=_tell, presses=presses
+            plan(),
+            crew,
+            folder=folder,
+            limits=limits,
+            now_s=time.monotonic,
+            tell=screen.tell,
+            presses=presses,
+            show=screen.show,
         )
-    soak_table([msgspec.to_builtins(row) for row in rows])
-    _tell(f"\nindex      {folder / INDEX}\nrows       {folder / soaks.SOAK}")
+    soak_table([msgspec.to_builtins(row) for row in rows], console=console)
+    screen.tell(f"\nindex      {folder / INDEX}\nrows       {folder / soaks.SOAK}")
     if rows:
-        _tell(f"go on      with --seed {max(row.seed for row in rows) + 1}")
+        screen.tell(f"go on      with --seed {max(row.seed for row in rows) + 1}")
     return status if rows else STOPPED
+
+
+class _Screen:
+    """Lines, and below them on a terminal what is under way. Who reads may go away; the soak goes on."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._status = console.status("", refresh_per_second=2) if console.is_terminal else None
+
+    def __enter__(self) -> Self:
+        if self._status is not None:
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def tell(self, line: str) -> None:
+        """Print a line, at once and whole."""
+        self._console.print(Text("\n".join(plain(one) for one in line.split("\n"))), soft_wrap=True)
+
+    def show(self, under_way: Sequence[Scenario], ended: int) -> None:
+        """Say what is under way."""
+        if self._status is not None:
+            named = [f"{one.cluster} {one.workload} seed {one.seed}" for one in under_way[:MOST_SHOWN]]
+            more = [f"and {len(under_way) - MOST_SHOWN} more"] if len(under_way) > MOST_SHOWN else []
+            self._status.update(Text(f"{ended} ended, under way: {', '.join([*named, *more]) or 'none'}"))
 
 
 def bases(clusters: Sequence[str], versions: Sequence[str], images: Sequence[str]) -> list[dict[str, Any]]:
@@ -127,11 +168,3 @@ def _presses() -> Iterator[Callable[[], int]]:
         yield lambda: pressed
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _tell(line: str) -> None:
-    """Print a line; a soak whose reader has gone goes on."""
-    try:
-        print(line, flush=True)  # noqa: T201
-    except BrokenPipeError:
-        let_go_of_stdout()

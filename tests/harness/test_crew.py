@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +14,7 @@ from harness import crew, store
 from harness.cli import guarded
 from harness.cluster.api import UsageError
 from harness.crew import Job, supervised, token
-from harness.exits import BROKEN
+from harness.exits import BROKEN, STOPPED
 from harness.scenario import Scenario
 from harness.soak import SOAK
 from harness.soaking import bases
@@ -48,6 +50,11 @@ def folder_of(results, row):
 def of_this_thread():
     """Stands for `commit`: another one on a worker, which is a thread here."""
     return "mine" if threading.current_thread() is threading.main_thread() else "theirs"
+
+
+def interrupted(*_):
+    """Stands for a run that Ctrl-C ends before it is one."""
+    raise KeyboardInterrupt
 
 
 def killed(*_):
@@ -90,6 +97,23 @@ def test_a_run_that_takes_its_process_along_is_a_broken_row_and_is_healed(tmp_pa
     assert (row.status, row.valid, row.folder) == (BROKEN, None, f"{job.name}/stamp")
     assert "SIGKILL" in row.why
     assert store.read_as(left / store.OWNER, store.Owner).done
+
+
+def test_a_run_that_is_interrupted_before_it_begins_is_a_stopped_row(tmp_path, monkeypatch):
+    monkeypatch.setattr(crew, "make", interrupted)
+    row = supervised(Job(Scenario(seed=7), tmp_path, token(tmp_path), keeps=True), tmp_path)
+    assert (row.status, row.valid, row.folder) == (STOPPED, None, None)
+
+
+def test_a_folder_that_is_too_large_to_travel_stays_where_its_row_says(scheduler, tmp_path, monkeypatch):
+    monkeypatch.setattr(crew, "_sees", lambda _: False)
+    monkeypatch.setattr("harness.travel.MOST_BYTES", 10)
+    guarded(["soak", *SHORT, "--jobs", "1", "--dask", scheduler, "--results", str(tmp_path)])
+    (row,) = rows_of(tmp_path)
+    assert row["folder"] is None
+    stays = Path(row["why"].partition("it stays in ")[2].partition(" there")[0])
+    assert (stays / store.HISTORY).exists()
+    shutil.rmtree(stays.parents[1])
 
 
 @pytest.mark.parametrize("is_shared", [True, False])
