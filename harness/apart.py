@@ -1,8 +1,9 @@
 """Work in processes of its own, each of which does one thing at a time: what kills one takes nothing else along.
 
 A process is begun when none is idle, serves one call after another, and ends when nothing is asked of it for `IDLE_S`,
-or when whoever began it is gone: then what it works on is interrupted twice (the first ends a run's main phase, the
-second all that is left of it but its healing), so that even `kill -9` of the parent leaves no cluster behind.
+or when whoever began it is gone. Then work that heals is interrupted twice (the first ends a run's main phase, the
+second all that is left of it but its healing), so that even `kill -9` of the parent leaves no cluster behind; other
+work just ends, before it can tell anybody of half a run.
 
 The states of a call: sent -> taken -> answered. The process says that it has taken the work once it can be interrupted;
 until then it has not begun, and another may do it instead. Terminals don't reach these processes: the parent decides
@@ -38,6 +39,7 @@ SECOND_PRESS_S: Final = 0.5
 """Between two interrupts: signals that come together count as one."""
 LAST_S: Final = 120.0
 """How long an orphan has to heal and to take its cluster down, before it ends in the midst of it."""
+HEALS: Final = "heals"
 _TAKEN: Final = "taken"
 
 
@@ -48,12 +50,17 @@ class Lost(Exception):  # noqa: N818  what happened, not what went wrong
 class Apart:
     """The processes of one parent. Any thread may call."""
 
-    def __init__(self) -> None:
-        """Begin with none."""
+    def __init__(self, *, heals: bool = True) -> None:
+        """Begin with none. heals: their work may have something to undo when it is cut short."""
+        self._heals = heals
         self._lock = threading.Lock()
         self._idle: list[_Process] = []
-        self._busy: list[tuple[_Process, object]] = []
+        self._busy: set[_Process] = set()
+        """Those that begin, and those at work."""
+        self._at_work: dict[_Process, object] = {}
+        """By tag: they can be interrupted."""
         self._presses: dict[object, int] = {}
+        self._is_closed = False
 
     def call(
         self, work: Callable[..., T], *arguments: Any, tag: object = None, wanted: Callable[[], bool] = lambda: True
@@ -62,69 +69,79 @@ class Apart:
 
         tag: what `interrupt` knows the call by. wanted: when it says no, the work is interrupted for good.
         """
-        process = self._take((work, arguments))
+        process = self._begun((work, arguments))
         with self._lock:
-            self._busy.append((process, tag))
+            self._at_work[process] = tag
             pressed = self._presses.get(tag, 0)
         try:
             process.interrupt(pressed)
             is_well, answer = process.answer(wanted)
-        finally:
-            with self._lock:
-                self._busy.remove((process, tag))
-        with self._lock:
-            self._idle.append(process)
+        except Lost:
+            self._forget(process)
+            raise
+        self._forget(process, is_idle=True)
         if not is_well:
             raise answer
         return answer  # type: ignore[no-any-return]  # it came through a pipe
 
-    def _take(self, job: tuple[Callable[..., Any], tuple[Any, ...]]) -> _Process:
-        """Return a process that has begun the job."""
+    def _begun(self, job: tuple[Callable[..., Any], tuple[Any, ...]]) -> _Process:
+        """Return a process that has begun the job: an idle one, if it has not ended meanwhile."""
         while True:
             with self._lock:
-                process = self._idle.pop() if self._idle else None
-            if process is None:
-                process = _Process()
+                if self._is_closed:
+                    raise Lost("no work is begun any more")
+                was_idle = bool(self._idle)
+                process = self._idle.pop() if was_idle else _Process(heals=self._heals)
+                self._busy.add(process)
+            try:
                 process.begin(job)
+            except Lost:
+                self._forget(process)
+                if not was_idle:
+                    raise
+            else:
                 return process
-            with contextlib.suppress(Lost):  # it was idle for too long
-                process.begin(job)
-                return process
+
+    def _forget(self, process: _Process, *, is_idle: bool = False) -> None:
+        with self._lock:
+            self._busy.remove(process)
+            self._at_work.pop(process, None)
+            if is_idle:
+                self._idle.append(process)
 
     def interrupt(self, tag: object = None) -> None:
         """Interrupt every call of that tag, also those to come."""
         with self._lock:
             self._presses[tag] = self._presses.get(tag, 0) + 1
-            busy = [process for process, its in self._busy if its == tag]
-        for process in busy:
+            at_work = [process for process, its in self._at_work.items() if its == tag]
+        for process in at_work:
             process.interrupt(1)
 
     def close(self) -> None:
-        """Let go of all processes: the idle ones have ended when this returns, what others do is interrupted."""
+        """Let go of all processes: the idle ones have ended when this returns, the others end as orphans do."""
         with self._lock:
-            idle, busy = self._idle, [process for process, _ in self._busy]
-            self._idle = []
+            idle, busy, self._idle, self._is_closed = self._idle, [*self._busy], [], True
         for process in (*idle, *busy):
-            process.close()
+            process.let_go()
         for process in idle:
-            process.wait()
+            process.end()
 
 
 class _Process:
     """One process, as its parent sees it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, heals: bool) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter on our own module
-                [sys.executable, "-m", "harness.apart", str(theirs.fileno())],
+                [sys.executable, "-m", "harness.apart", str(theirs.fileno()), *([HEALS] if heals else [])],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
                 cwd=ROOT,
             )
-        self._pipe = Connection(ours.detach())
+        self._socket, self._pipe = ours, Connection(os.dup(ours.fileno()))
 
     def begin(self, job: tuple[Callable[..., Any], tuple[Any, ...]]) -> None:
         """Return once the job has begun; Lost where the process ends before."""
@@ -151,22 +168,25 @@ class _Process:
                 time.sleep(SECOND_PRESS_S)
             self._process.send_signal(signal.SIGINT)
 
-    def close(self) -> None:
-        """Let go of it, so that it ends."""
+    def let_go(self) -> None:
+        """Hang up, so that it ends; whoever waits for its answer, in another thread, learns that there is none."""
         with contextlib.suppress(OSError):
-            self._pipe.close()
+            self._socket.shutdown(socket.SHUT_RDWR)
 
-    def wait(self) -> int:
-        """Return its exit status, once it has ended."""
-        return self._process.wait()
+    def end(self) -> int:
+        """Hang up and wait for its end; return its exit status."""
+        self.let_go()
+        status = self._process.wait()
+        self._pipe.close()
+        self._socket.close()
+        return status
 
     @contextlib.contextmanager
     def _lost_when_it_ends(self) -> Iterator[None]:
         try:
             yield
         except (EOFError, OSError) as error:
-            self.close()
-            status = self.wait()
+            status = self.end()
             how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
             raise Lost(f"the process {self._process.pid} of this run {how}") from error
 
@@ -209,6 +229,8 @@ def _listen(pipe: Connection, jobs: queue.SimpleQueue[Any]) -> None:
         while True:
             jobs.put(pipe.recv())
     jobs.put(None)
+    if HEALS not in sys.argv:
+        os._exit(1)
     for _ in range(2):
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(SECOND_PRESS_S)

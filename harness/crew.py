@@ -44,8 +44,8 @@ ALONE_S: Final = 60.0
 
 STOPPED_EARLY: Final = "stopped before it could be judged (Ctrl-C in its set-up, or twice)"
 
-_apart = Apart()
-"""The processes of this process: the soak's, or a worker's."""
+_of_this_worker = Apart()
+"""The processes of a worker, whichever soak they work for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +96,11 @@ def _folder_of(results: Path, name: str) -> str | None:
     return max(made).relative_to(results).as_posix() if made else None
 
 
-def supervised(job: Job, results: Path, wanted: Callable[[], bool] = lambda: True) -> Row:
+def supervised(apart: Apart, job: Job, results: Path, wanted: Callable[[], bool] = lambda: True) -> Row:
     """Have a process make the run; where that ends in the midst of it, heal what it left."""
     began_s = time.monotonic()
     try:
-        return _apart.call(make, job.scenario, results, job.name, tag=job.token, wanted=wanted)
+        return apart.call(make, job.scenario, results, job.name, tag=job.token, wanted=wanted)
     except KeyboardInterrupt:  # it came before the run began; here it would end the worker
         return row_of(job.scenario, status=STOPPED, seconds=time.monotonic() - began_s, why=STOPPED_EARLY)
     except Lost as error:
@@ -119,17 +119,18 @@ class Local:
         self.width = jobs
         self._folder, self._token = folder, token(folder)
         self._pool: Executor = ThreadPoolExecutor(jobs)
+        self._apart = Apart()
 
     def begin(self, scenario: Scenario) -> Future[Made]:
         """Begin a run."""
         return self._pool.submit(self._made, Job(scenario, self._folder, self._token, keeps=True))
 
     def _made(self, job: Job) -> Made:
-        return Made(supervised(job, self._folder))
+        return Made(supervised(self._apart, job, self._folder))
 
     def interrupt(self) -> None:
         """Interrupt the runs under way."""
-        _apart.interrupt(self._token)
+        self._apart.interrupt(self._token)
 
     def trouble(self) -> str | None:
         """Return None: a machine is there as long as the soak is."""
@@ -137,7 +138,7 @@ class Local:
 
     def close(self) -> None:
         """Let go of all processes: those that still work are interrupted, heal, and end."""
-        _apart.close()
+        self._apart.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -216,7 +217,7 @@ class Remote:
 
 def interrupt(tag: str) -> None:
     """Interrupt the runs of a soak in this worker."""
-    _apart.interrupt(tag)
+    _of_this_worker.interrupt(tag)
 
 
 def on_worker(job: Job) -> Made:
@@ -225,9 +226,9 @@ def on_worker(job: Job) -> Made:
 
     name, wanted = str(get_worker().name), _still_wanted()
     if _sees(job):
-        return Made(_by(supervised(job, job.folder, wanted), name))
+        return Made(_by(supervised(_of_this_worker, job, job.folder, wanted), name))
     results = Path(tempfile.mkdtemp(prefix="harness-soak-"))
-    row = _by(supervised(job, results, wanted), name)
+    row = _by(supervised(_of_this_worker, job, results, wanted), name)
     packed = None
     if row.folder is not None and (row.status != VALID or job.keeps):
         packed = travel.pack(results / row.folder)

@@ -10,22 +10,21 @@ tells something. Every attempt is in a book (`harness.scorebook`) as soon as it 
 from __future__ import annotations
 
 import shutil
-import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from harness import launch, mix, permitted
+from harness.apart import Apart
 from harness.catalog import BUGS
 from harness.exits import BROKEN, INVALID, VALID
 from harness.history import HARNESS, Op
 from harness.scenario import Scenario
 from harness.scorebook import BUG, CLEAN, PERMIT, Attempt, Book
-from harness.signals import as_a_child
 
 INVARIANT = "invariant"
 SIMULATORS = "broken-invariant"
@@ -185,20 +184,23 @@ def score(
     """
     until_s = time.time() + minutes * 60 if minutes else FOREVER_S
     every = range(first_seed, first_seed + seeds)
-    pool = ProcessPoolExecutor(jobs, initializer=_leave_interrupts_to_the_parent)
+    pool, apart = ThreadPoolExecutor(jobs), Apart(heals=False)
+    work: list[Any] = [(hunt, bug, every, results / bug, until_s, book) for bug in bugs]
+    work += [(permit, name, every, results / "permitted", until_s, book) for name in permits]
+    work += [(clean, some, results / "clean", until_s, book, workload) for some in _chunks(first_seed, clean_seeds)]
+
+    def done_apart(one: Sequence[Any]) -> Any:
+        return apart.call(*one)
+
     try:
-        tasks: list[Future[Any]] = [pool.submit(hunt, bug, every, results / bug, until_s, book) for bug in bugs]
-        tasks += [pool.submit(permit, name, every, results / "permitted", until_s, book) for name in permits]
-        for chunk in _chunks(first_seed, clean_seeds):
-            tasks.append(pool.submit(clean, chunk, results / "clean", until_s, book, workload))
-        for done in as_completed(tasks):
+        for done in as_completed([pool.submit(done_apart, one) for one in work]):
             for line in _lines(done.result()):
                 tell(line)
     except KeyboardInterrupt:
         tell("interrupted: what was done so far is told; with the same --book it goes on from there")
-        _end(pool)
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)
+        apart.close()  # what is under way ends: it may last for a minute, and nobody wants it any more
     return scored(
         book, bugs, permits, first_seed=first_seed, seeds=seeds, clean_seeds=clean_seeds, jobs=jobs, workload=workload
     )
@@ -230,18 +232,6 @@ def scored(
         seeds=seeds,
         jobs=jobs,
     )
-
-
-def _leave_interrupts_to_the_parent() -> None:
-    as_a_child()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _end(pool: ProcessPoolExecutor) -> None:
-    """End the runs that are under way: they may last for a minute, and nobody wants them any more."""
-    pool.shutdown(wait=False, cancel_futures=True)
-    for process in list((pool._processes or {}).values()):
-        process.terminate()
 
 
 def _chunks(first: int, count: int) -> Iterator[range]:

@@ -9,12 +9,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from harness import store
 from harness.apart import ROOT, Apart, Lost
 
 WITHIN_S = 60
@@ -29,7 +31,9 @@ def apart():
 
 def told_when_interrupted(where: Path) -> None:
     """Work of an orphan: it says how often it was interrupted, and when it begins."""
-    where.with_suffix(".begun").touch()
+    begun = where.with_suffix(".begun.tmp")
+    begun.write_text(str(os.getpid()))
+    begun.rename(where.with_suffix(".begun"))
     try:
         threading.Event().wait(FOREVER_S)
     except KeyboardInterrupt:
@@ -41,11 +45,15 @@ def forever() -> None:
     threading.Event().wait(FOREVER_S)
 
 
-def wait_for(path: Path) -> None:
+def wait_until(holds: Callable[[], bool]) -> None:
     deadline = time.monotonic() + WITHIN_S
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path} never came"
+    while not holds():
+        assert time.monotonic() < deadline
         threading.Event().wait(0.05)
+
+
+def wait_for(path: Path) -> None:
+    wait_until(path.exists)
 
 
 def test_work_is_done_in_one_process_after_the_other_and_its_failure_is_raised_here(apart):
@@ -90,13 +98,31 @@ def test_work_that_nobody_wants_any_more_is_interrupted(apart):
         apart.call(forever, wanted=lambda: False)
 
 
-def test_work_of_a_parent_that_was_killed_is_interrupted(tmp_path):
+def test_who_is_let_go_while_it_works_is_lost_and_nothing_begins_any_more(tmp_path):
+    apart = Apart(heals=False)
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(apart.call, told_when_interrupted, tmp_path / "work")
+        wait_for(tmp_path / "work.begun")
+        apart.close()
+        with pytest.raises(Lost, match="ended with status 1"):
+            call.result(timeout=WITHIN_S)
+    with pytest.raises(Lost, match="no work is begun"):
+        apart.call(os.getpid)
+    assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize("heals", [True, False])
+def test_work_of_a_parent_that_was_killed_is_interrupted_if_it_heals_and_ends_if_not(tmp_path, heals):
     text = (
         "import sys; from pathlib import Path; from harness.apart import Apart\n"
         "from tests.harness.test_apart import told_when_interrupted\n"
-        "Apart().call(told_when_interrupted, Path(sys.argv[1]))"
+        f"Apart(heals={heals}).call(told_when_interrupted, Path(sys.argv[1]))"
     )
     with subprocess.Popen([sys.executable, "-c", text, str(tmp_path / "orphan")], cwd=ROOT) as parent:
         wait_for(tmp_path / "orphan.begun")
+        worker = int((tmp_path / "orphan.begun").read_text())
         parent.kill()
-    wait_for(tmp_path / "orphan")
+    if heals:
+        wait_for(tmp_path / "orphan")
+    wait_until(lambda: store.process_started(worker) is None)
+    assert (tmp_path / "orphan").exists() == heals

@@ -6,11 +6,13 @@ import json
 import shutil
 import signal
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from harness import crew, store
+from harness.apart import Apart
 from harness.cli import guarded
 from harness.cluster.api import UsageError
 from harness.crew import Job, supervised, token
@@ -23,10 +25,11 @@ SHORT = ["--cluster", "simulated", "--time-limit", "2", "--rate", "60", "--nemes
 
 
 @pytest.fixture(autouse=True)
-def processes():
-    """Leave none of this process behind."""
-    yield
-    crew._apart.close()
+def apart(monkeypatch):
+    """Processes of a test's own, of which none is left behind."""
+    with closing(Apart()) as processes:
+        monkeypatch.setattr(crew, "_of_this_worker", processes)
+        yield processes
 
 
 @pytest.fixture(scope="module")
@@ -86,22 +89,22 @@ def test_options_of_a_run_reach_the_runs_side_by_side(tmp_path, capsys):
     assert "go on      with --seed 3" in capsys.readouterr().out
 
 
-def test_a_run_that_takes_its_process_along_is_a_broken_row_and_is_healed(tmp_path, monkeypatch):
+def test_a_run_that_takes_its_process_along_is_a_broken_row_and_is_healed(apart, tmp_path, monkeypatch):
     monkeypatch.setattr(crew, "make", killed)
     job = Job(Scenario(seed=7, cluster="simulated"), tmp_path, token(tmp_path), keeps=True)
     left = tmp_path / job.name / "stamp"
     left.mkdir(parents=True)
     store.write_json(left / store.SCENARIO, job.scenario)
     store.write_json(left / store.OWNER, store.Owner(pid=1, started="never", done=False))
-    row = supervised(job, tmp_path)
+    row = supervised(apart, job, tmp_path)
     assert (row.status, row.valid, row.folder) == (BROKEN, None, f"{job.name}/stamp")
     assert "SIGKILL" in row.why
     assert store.read_as(left / store.OWNER, store.Owner).done
 
 
-def test_a_run_that_is_interrupted_before_it_begins_is_a_stopped_row(tmp_path, monkeypatch):
+def test_a_run_that_is_interrupted_before_it_begins_is_a_stopped_row(apart, tmp_path, monkeypatch):
     monkeypatch.setattr(crew, "make", interrupted)
-    row = supervised(Job(Scenario(seed=7), tmp_path, token(tmp_path), keeps=True), tmp_path)
+    row = supervised(apart, Job(Scenario(seed=7), tmp_path, token(tmp_path), keeps=True), tmp_path)
     assert (row.status, row.valid, row.folder) == (STOPPED, None, None)
 
 
