@@ -48,7 +48,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What simulated clients speak: 1 as librdkafka, 2 as Java 4.x (KIP-890). On other clusters it is always 1."""
     group_protocol: Literal["classic", "consumer"] = "classic"
     """How members of a group get their keys: dealt by one of them, or by the coordinator (KIP-848)."""
-    fault_length_s: float = 2.0
+    fault_length_s: float = 4.0
     fault_interval_s: float = 1.0
     recovery_bound_s: float = 15.0
     kafka_version: str = "4.1.1"

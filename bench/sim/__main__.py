@@ -27,7 +27,7 @@ from harness.cluster.processes import LEVEL
 from harness.cluster.properties import cluster_properties
 from harness.cluster.simulated import TIMINGS
 from harness.history import Op
-from harness.options import default_scenario
+from harness.options import BY_CLUSTER
 from harness.scenario import Scenario
 
 PARTS = {
@@ -63,12 +63,12 @@ class Quiet:
 
 
 def minute(seconds: float) -> Scenario:
-    base = default_scenario(cluster="simulated", time_limit_s=seconds, seed=1)
+    base = Scenario(cluster="simulated", time_limit_s=seconds, seed=1, **BY_CLUSTER["simulated"])
     return msgspec.structs.replace(base, workload="send-poll", concurrency=5, rate=20.0)
 
 
 def short(seed: int) -> Scenario:
-    base = default_scenario(cluster="simulated", time_limit_s=SHORT_S, seed=seed)
+    base = Scenario(cluster="simulated", time_limit_s=SHORT_S, seed=seed, **BY_CLUSTER["simulated"])
     base = msgspec.structs.replace(base, workload="send-poll", nemesis="kill-leader", fault_length_s=2.0, rate=20.0)
     return msgspec.structs.replace(base, **swarm.applied(base, frozenset({"rate"})))
 

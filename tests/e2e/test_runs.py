@@ -94,9 +94,9 @@ def test_our_own_broker_is_the_default_and_survives_leader_kills(tmp_path: Path)
 @pytest.mark.embedded
 def test_our_own_broker_loses_nothing_when_faults_take_turns(tmp_path: Path):
     faults = "kill-all,pause-leader,partition-leader"
-    arguments = ("--nemesis", faults, "--recovery-bound", "60", "--time-limit", "20", "--seed", "48")
+    arguments = ("--nemesis", faults, "--recovery-bound", "60", "--time-limit", "30", "--seed", "48")
     status, folder = run(tmp_path, *arguments)
-    # On a busy machine a window of two seconds may be too short for an ok inside: that is vacuous, not wrong.
+    # On a busy machine a window of four seconds may be too short for an ok inside: that is vacuous, not wrong.
     assert status in {0, 2}, verdict(folder)
     assert verdict(folder)["anomalies"] == {}
     bit = {op.f for op in ops(folder) if op.process == NEMESIS and op.type == "info" and (op.value or {}).get("bit")}

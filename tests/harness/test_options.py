@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from checkers.options import PATIENCE_MS
 from harness.cluster.api import UsageError
 from harness.options import duration_s, pairs, scenario
 from harness.scenario import Scenario
+from nemesis.plan import JITTER
 from workloads.groups import QUICK_ALLOWED, QUICK_MEMBERS
 from workloads.share import SHARE
 
@@ -49,6 +51,12 @@ def test_the_defaults_are_a_scenario_with_a_seed_and_kafka_timings():
     assert isinstance(made, Scenario)
     assert made.seed >= 0
     assert (made.fault_length_s, made.fault_interval_s, made.recovery_bound_s) == (10.0, 30.0, 60.0)
+
+
+def test_faults_on_our_broker_hold_longer_than_a_client_waits_for_an_answer():
+    made = scenario(**GIVEN | {"cluster": "embedded"})
+    assert made.fault_length_s * JITTER[0] >= PATIENCE_MS / 1000
+    assert (made.fault_length_s, made.fault_interval_s) == (Scenario().fault_length_s, Scenario().fault_interval_s)
 
 
 def test_what_is_given_wins():
