@@ -66,19 +66,24 @@ def is_columnar(history: object) -> bool:
 
 @contextmanager
 def making(folder: str) -> Iterator[None]:
-    """Create the folder, which must not exist; remove it again if the body fails."""
+    """Create the folder, which must not exist; remove it again if the body fails.
+
+    Raises HistoryError where it exists or can't be written.
+    """
     from pyarrow import fs  # noqa: PLC0415  heavy, and only this form needs it
 
     local = fs.LocalFileSystem()
     if local.get_file_info(folder).type != fs.FileType.NotFound:
         raise HistoryError(f"{folder}: exists already")
-    local.create_dir(folder)
     done = False
     try:
+        local.create_dir(folder)
         yield
         done = True
+    except OSError as error:
+        raise HistoryError(f"{folder}: can't be written: {error}") from error
     finally:
-        if not done:
+        if not done and local.get_file_info(folder).type == fs.FileType.Directory:
             local.delete_dir(folder)
 
 

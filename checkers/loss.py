@@ -125,7 +125,7 @@ def _lost(case: Case, findings: Findings, vid: int, bound: int) -> None:
         key=key,
         value=value,
         index=int(placement.last[vid]),
-        **{"max-read-index": bound},
+        **{"max-read-index": bound, "max-read": case.vid_value(top)},
     )
 
 

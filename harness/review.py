@@ -110,8 +110,11 @@ def report(folder: Path, *, open_report: bool) -> int:
 
     store.read_scenario(folder)
     judgement = judge(folder, _options(folder, {}))
-    store.write_json(folder / store.VERDICT, judgement.verdict_json())
-    path = write_report(folder, judgement)
+    try:
+        store.write_json(folder / store.VERDICT, judgement.verdict_json())
+        path = write_report(folder, judgement)
+    except OSError as error:
+        raise store.StoreError(f"{folder}: the report can't be written: {error.strerror or error}") from error
     sys.stdout.write(f"{path}\n")
     if open_report:
         webbrowser.open(path.resolve().as_uri())

@@ -192,8 +192,14 @@ class Locator:
 
 
 def marks_of(example: Mapping[str, Any], locator: Locator) -> set[tuple[str, int]]:
-    """Return the places that an example's operations are marked at: its own, and those that link a cycle's steps."""
+    """Return the places that an example's operations are marked at.
+
+    Its own, what was read at or behind the place of a lost record, and what links the steps of a cycle.
+    """
     marks = {(place.key, offset) for place in places_of(example, locator) for offset in place.offsets}
+    if "max-read" in example:
+        key = str(example.get("key"))
+        marks |= {(key, offset) for offset in locator.offsets(key, example["max-read"])}
     for step in _listed(example.get("steps")):
         if isinstance(step, Mapping):
             marks |= locator.passed(step.get("from"), step.get("to"))

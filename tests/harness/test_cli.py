@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from harness import store
 from harness.cli import guarded
+from harness.scenario import Scenario
 
 VALID = [
     {"process": 0, "type": "invoke", "f": "send", "value": [["send", "t0/0", 1]]},
@@ -57,6 +59,21 @@ def test_a_converted_history_has_the_verdict_of_its_source(tmp_path, capsys):
     assert guarded(["check", target, "--json"]) == 1
     assert "lost-write" in json.loads(capsys.readouterr().out)["anomalies"]
     assert guarded(["history", "convert", source, target]) == 254
+
+
+@pytest.mark.parametrize("name", ["h.jsonl", "h.jsonl.gz", "h.arrow", "h.parquet"])
+def test_history_that_can_not_be_written_where_it_is_asked_for_is_one_line_and_254(name, tmp_path, capsys):
+    source = written(tmp_path / "a-file", VALID)
+    assert guarded(["history", "convert", source, f"{source}/{name}"]) == 254
+    assert "can't be written" in capsys.readouterr().err
+
+
+def test_report_that_can_not_be_written_is_one_line_and_254(tmp_path, capsys):
+    written(tmp_path / "history.jsonl", VALID)
+    store.write_json(tmp_path / "scenario.json", Scenario())
+    (tmp_path / "report.html").mkdir()
+    assert guarded(["report", str(tmp_path)]) == 254
+    assert capsys.readouterr().err == f"harness: {tmp_path}: the report can't be written: Is a directory\n"
 
 
 @pytest.mark.parametrize(

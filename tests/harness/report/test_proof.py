@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import msgspec
+
+from checkers.judge import judge
 from harness.history import Op
 from harness.report.order import Locator, Place, marks_of, places_of
 from harness.report.proof import MAX_EFFECTS, call_row, collect
@@ -114,3 +117,14 @@ def test_odd_examples_are_no_obstacle() -> None:
     locator = Locator(set())
     for odd in ({}, {"key": None}, {"key": ["x"]}, {"key": "k", "offset": -3}, {"key": "k", "offsets": "no"}):
         assert places_of(odd, locator) == []
+
+
+def test_what_was_read_behind_a_lost_record_is_marked_too() -> None:
+    (lost,) = (one for one in judge([op for op in LOST if op.type != "invoke"]).anomalies if one.name == "lost-write")
+    example = msgspec.to_builtins(lost.examples[0])["details"]
+    locator = Locator({3, 6})
+    for op in LOST:
+        locator.take(op)
+    assert marks_of(example, locator) == {("t0/1", 5), ("t0/1", 6)}
+    reader = call_row(None, LOST[6], marks_of(example, locator))
+    assert [text for effect in reader.effects for text, hot in effect.pieces if hot] == ['@6 = "c"']
