@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from harness.scenario import Scenario
+from harness.swarm import SIMULATED
+from nemesis.plan import JITTER
 
 _STALLED: Final = re.compile(r"No (\S+) succeeded inside (?:the only window|any of the \d+ windows) of (\S+)\.")
 _MISSING: Final = re.compile(r"was asked for but never injected|none was ever injected")
@@ -39,9 +41,30 @@ def advice(reasons: Sequence[str], faults: Faults, scenario: Scenario) -> str:
         )
     if missed := _MISSED.findall(told):
         found.append(f"each injection of {_list(missed)} missed: a longer --time-limit gives it more tries")
-    if stalled := _STALLED.findall(told):
-        found.append(_too_short(stalled, faults, scenario))
+    stalled: list[tuple[str, str]] = _STALLED.findall(told)
+    cut = {name: longest_s for _, name in stalled if (longest_s := _longest_s(name, faults)) < _least_s(scenario)}
+    if cut:
+        found.append(
+            f"the main phase was over {max(cut.values()):.1f} s after {_list(cut)} had struck: raise --time-limit, or "
+            "lower --nemesis-interval"
+        )
+    if short := [(kind, name) for kind, name in stalled if name not in cut]:
+        found.append(_too_short(short, faults, scenario))
     return "; ".join(found)
+
+
+def _least_s(scenario: Scenario) -> float:
+    return JITTER[0] * scenario.fault_length_s
+
+
+def _longest_s(name: str, faults: Faults) -> float:
+    """Return how long the fault's longest window was; infinite where none has an end."""
+    spans = [
+        (fault["end-ns"] - fault["begin-ns"]) / NS
+        for fault in faults
+        if fault["name"] == name and fault["bit"] and fault["end-ns"] is not None
+    ]
+    return max(spans, default=math.inf)
 
 
 def _too_short(stalled: Sequence[tuple[str, str]], faults: Faults, scenario: Scenario) -> str:
@@ -52,9 +75,10 @@ def _too_short(stalled: Sequence[tuple[str, str]], faults: Faults, scenario: Sce
     if not needed:
         return f"no {kinds} came after {names} either: raise --nemesis-length and --time-limit"
     proposed = max(math.ceil(SPARE * max(needed)), math.ceil(scenario.fault_length_s) + 1)
+    ease = "" if scenario.cluster == SIMULATED else ", or give the machine less to do"
     return (
         f"{names} healed too soon: the first {kinds} came up to {max(needed):.1f} s after the injection; "
-        f"try --nemesis-length {proposed} (now {scenario.fault_length_s:g}), or give the machine less to do"
+        f"try --nemesis-length {proposed} (now {scenario.fault_length_s:g}){ease}"
     )
 
 
@@ -68,5 +92,5 @@ def _needed_s(kind: str, name: str, faults: Faults) -> float | None:
     return min(times, default=None)
 
 
-def _list(names: Sequence[str] | Mapping[str, None]) -> str:
+def _list(names: Iterable[str]) -> str:
     return ", ".join(names)

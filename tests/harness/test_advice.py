@@ -39,28 +39,39 @@ def without_faults():
         (without_faults, "(0 faults had their turn)"),
         (lambda: judge(run().ops, CheckOptions(faults=("kill-leader", "pause-leader"))), "name fewer faults"),
         (lambda: judge(run(bit=False).ops), "each injection of kill-leader missed"),
-        (lambda: judge(run(inside=False).ops), "--nemesis-length"),
+        (lambda: judge(run(inside=False).ops), "kill-leader had struck"),
     ],
 )
 def test_every_reason_has_its_advice(judgement, option):
     assert option in told(judgement())
 
 
+def fault(begin_s, length_s, after_s):
+    return {
+        "name": "kill-leader",
+        "bit": True,
+        "begin-ns": begin_s * 10**9,
+        "end-ns": begin_s * 10**9 + int(length_s * 10**9),
+        "first-ok-after-s": {"poll": after_s, "txn": 0.5},
+    }
+
+
+STALLED = "No poll succeeded inside any of the 2 windows of kill-leader."
+
+
 def test_windows_that_were_too_short_are_told_with_what_they_would_have_needed():
-    faults = [
-        {
-            "name": "kill-leader",
-            "bit": True,
-            "begin-ns": begin * 10**9,
-            "end-ns": (begin + 2) * 10**9,
-            "first-ok-after-s": {"poll": after_s, "txn": 0.5},
-        }
-        for begin, after_s in ((10, 3.5), (20, 2.25))
-    ]
-    reason = "No poll succeeded inside any of the 2 windows of kill-leader."
-    line = advice([reason], faults, Scenario(fault_length_s=2.0))
-    assert "came up to 4.2 s after the injection; try --nemesis-length 7 (now 2)" in line
-    assert "came after kill-leader either" in advice([reason], [], Scenario())
+    faults = [fault(10, 2, 3.5), fault(20, 2, 2.25)]
+    line = advice([STALLED], faults, Scenario(fault_length_s=2.0))
+    assert "came up to 4.2 s after the injection; try --nemesis-length 7 (now 2), or give the machine less" in line
+    assert "the machine" not in advice([STALLED], faults, Scenario(fault_length_s=2.0, cluster="simulated"))
+    assert "came after kill-leader either" in advice([STALLED], [], Scenario())
+
+
+def test_windows_that_the_end_of_the_main_phase_cut_are_told_as_that():
+    line = advice([STALLED], [fault(10, 0.2, 0.1)], Scenario(fault_length_s=2.0))
+    assert line.startswith("the main phase was over 0.2 s after kill-leader had struck: raise --time-limit")
+    assert "--nemesis-length" not in line
+    assert "--nemesis-length" in advice([STALLED], [fault(10, 0.2, 0.1), fault(20, 2, 1)], Scenario(fault_length_s=2.0))
 
 
 def test_what_is_not_vacuous_has_no_advice():
