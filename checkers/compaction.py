@@ -16,6 +16,9 @@ offset. (A key that is still being written has none; workloads retire keys for t
   record although `min.compaction.lag.ms` have not: `compaction-too-early`. Times are the harness's own: a record's
   timestamp is taken after its op was invoked, and whoever deleted it did so before the scan's end.
 
+What somebody asked to delete (`delete-records`) is not missed, nor, where the topic expires as well
+(cleanup.policy=compact,delete), what is older than `retention.ms` by the scan's end.
+
 Values of aborted transactions that a scan shows are `aborted-read` or `G1a`, as for every reader. Scans by
 read_uncommitted processes are not judged: they show what is undecided.
 """
@@ -176,6 +179,10 @@ class _Judge:
         self._case, self._findings = case, findings
         self._begin, self._done = case.view.invoke_time(), case.view.done_time()
         self._type = case.view.calls.type
+        self._deleted: dict[int, int] = defaultdict(int)
+        """Per key: below which offset somebody asked to delete."""
+        for _, key, offset in case.deletions:
+            self._deleted[key] = max(self._deleted[key], offset)
         self._witnesses: dict[tuple[int, str, Write], list[tuple[Scan, Shown]]] = defaultdict(list)
 
     def order(self, scan: Scan) -> None:
@@ -201,7 +208,7 @@ class _Judge:
             return
         last = max(before, key=lambda write: write.offset)
         shown = scan.shown.get(record_key)
-        self._early(scan, record_key, before, last)
+        self._early(scan, record_key, [write for write in before if not self._may_go(scan, write)], last)
         if any(
             other.row != last.row
             and self._begin[other.call] < scan.done_ns
@@ -214,8 +221,14 @@ class _Judge:
         if last.tombstone:
             if shown is not None and not shown.tombstone:
                 self._witnesses[scan.key, record_key, last].append((scan, shown))
-        else:
+        elif not self._may_go(scan, last):
             self._lost(scan, record_key, last, shown)
+
+    def _may_go(self, scan: Scan, write: Write) -> bool:
+        """Return whether a record may be gone by a scan's end, whatever its key: deleted, or expired."""
+        limit_ms = self._case.options.retention_ms
+        expired = limit_ms is not None and scan.done_ns - int(self._begin[write.call]) >= limit_ms * _MS
+        return expired or write.offset < self._deleted[scan.key]
 
     def finish(self) -> None:
         """Report the keys that enough scans showed alive."""

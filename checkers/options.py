@@ -181,6 +181,8 @@ def _share_limit(scenario: Mapping[str, Any], of_brokers: Mapping[str, str]) -> 
 
 def _retention_ms(config: Mapping[str, str]) -> int | None:
     """Return retention.ms where records may expire during a run; retention.bytes counts as no time at all."""
+    if "delete" not in str(config.get("cleanup.policy", "delete")):
+        return None
     if str(config.get("retention.bytes", "-1")) != "-1":
         return 0
     limit = _whole(config, "retention.ms", -1)

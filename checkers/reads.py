@@ -6,6 +6,8 @@ reader's own (ANOMALIES.md; L1, T2).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from checkers.case import Case
@@ -207,9 +209,16 @@ def _differs(case: Case, row: int) -> str | None:
     if not isinstance(sent, dict) or not isinstance(seen, dict):
         return None
     for name in SENT_AS:
-        if name in sent and name in seen and sent[name] != seen[name]:
+        if name in sent and name in seen and _is_another(name, sent[name], seen[name]):
             return f"its {name} is {seen[name]!r}, but it was sent with {sent[name]!r}"
     return None
+
+
+def _is_another(name: str, sent: Any, seen: Any) -> bool:
+    """Return whether what was seen is not what was sent: null is no header, and a time that was not sent is the broker's."""
+    if name == "headers":
+        return (sent or None) != (seen or None)
+    return sent != seen and not (name == "ts" and (sent is None or sent == -1))
 
 
 def _aborted(case: Case, findings: Findings, name: str, reads: Bools) -> None:

@@ -54,6 +54,44 @@ def older_values_are_gone(story):
     scan(story, record(0, 10), record(1, 11), end=2)
 
 
+@golden(retention_ms=500)
+def last_value_expires_where_the_topic_expires_too(story):
+    put(story, 1, 0, 10)
+    story.wait(0.6)
+    scan(story, end=1)
+
+
+@planted("compaction-lost-latest", retention_ms=5000)
+def last_value_is_gone_before_it_expires(story):
+    put(story, 1, 0, 10)
+    story.wait(0.6)
+    scan(story, end=1)
+
+
+@golden()
+def last_value_goes_with_what_somebody_deleted(story):
+    put(story, 1, 0, 10)
+    delete(story, 1, 1, 11, key="b")
+    story.ok(2, "delete-records", ["x", 2])
+    scan(story, end=2)
+
+
+@planted("compaction-lost-latest")
+def last_value_lay_behind_what_somebody_deleted(story):
+    put(story, 1, 0, 10)
+    put(story, 1, 1, 11, key="b")
+    story.ok(2, "delete-records", ["x", 1])
+    scan(story, end=2)
+
+
+@golden(min_compaction_lag_ms=5000, retention_ms=500)
+def record_that_expires_was_not_compacted_too_early(story):
+    put(story, 1, 0, 10)
+    put(story, 1, 1, 11)
+    story.wait(0.6)
+    scan(story, end=2)
+
+
 @golden()
 def a_deleted_key_is_gone_and_so_is_its_tombstone(story):
     put(story, 1, 0, 10)

@@ -153,6 +153,12 @@ def records_without_a_partitioner_lie_anywhere(story):
     story.ok(9, "poll", [poll(("t/0", [[0, 1, {"record-key": "a"}]]), ("t/1", [[0, 2, {"record-key": "a"}]]))])
 
 
+@golden()
+def record_says_in_other_words_what_its_send_said(story):
+    story.ok(0, "send", [["send", "x", [0, 1, {"ts": -1, "headers": []}]]])
+    story.ok(1, "poll", [poll(("x", [[0, 1, {"ts": 1700, "headers": None}]]))])
+
+
 @planted("record-altered")
 def headers_differ_from_what_was_sent(story):
     story.ok(0, "send", [["send", "x", [0, 1, {"headers": {"a": "b"}, "ts": 5}]]])

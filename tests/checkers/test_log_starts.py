@@ -93,3 +93,9 @@ def test_brokers_settings_of_compaction_count():
     options = options_of_scenario({"broker_config": said})
     assert (options.compacted, options.delete_retention_ms, options.min_compaction_lag_ms) == (True, 2000, 50)
     assert not options_of_scenario({"broker_config": said, "topic_config": {"cleanup.policy": "delete"}}).compacted
+
+
+def test_topic_that_is_only_compacted_does_not_expire():
+    config = {"cleanup.policy": "compact", "retention.ms": "1000"}
+    assert options_of_scenario({"topic_config": config}).retention_ms is None
+    assert options_of_scenario({"topic_config": config | {"cleanup.policy": "compact,delete"}}).retention_ms == 1000
