@@ -215,7 +215,7 @@ def _differs(case: Case, row: int) -> str | None:
 
 
 def _is_another(name: str, sent: Any, seen: Any) -> bool:
-    """Return whether what was seen is not what was sent: null is no header, and a time that was not sent is the broker's."""
+    """Return whether what was seen is not what was sent; null is no header, a time that was not sent the broker's."""
     if name == "headers":
         return (sent or None) != (seen or None)
     return sent != seen and not (name == "ts" and (sent is None or sent == -1))
