@@ -67,12 +67,13 @@ SHAPES: dict[str, type[msgspec.Struct]] = {
 
 
 def told(f: str, invocation: Any, completion: Any) -> dict[str, Any]:
-    """Return the value of an operation, its completion's where it has one; raises ValueError for a malformed one."""
-    value: Any = next(
-        (line.value for line in (completion, invocation) if line is not None and line.value is not None), {}
-    )
-    try:
-        msgspec.convert(value, SHAPES[f])
-    except msgspec.ValidationError as error:
-        raise ValueError(str(error)) from None
-    return dict(value)
+    """Return what was asked and what the completion says of it, as one value; raises ValueError for a malformed one."""
+    value: dict[str, Any] = {}
+    for line in (invocation, completion):
+        if line is not None and line.value is not None:
+            try:
+                msgspec.convert(line.value, SHAPES[f])
+            except msgspec.ValidationError as error:
+                raise ValueError(str(error)) from None
+            value |= line.value
+    return value

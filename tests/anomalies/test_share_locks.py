@@ -215,6 +215,17 @@ def what_is_released_with_a_fetch_may_come_with_its_answer(story):
 
 
 @golden()
+def what_only_the_invocation_says_was_said(story):
+    story.phase("main")
+    sent(story, 0)
+    fetch(story, 2, (0, 1))
+    begun = {"records-max": 20, "acknowledge": [["x", [[0, "accept"]]]]}
+    story.event(2, "invoke", "share-fetch", begun, group="g")
+    story.event(2, "info", "share-fetch", {"keys": ["x"]}, group="g")
+    finish(story, 0)
+
+
+@golden()
 def what_went_with_a_fetch_was_refused_or_is_not_known(story):
     story.phase("main")
     sent(story, 0)
