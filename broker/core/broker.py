@@ -154,6 +154,7 @@ class Broker:
             image=lambda: self.image,
             rng=self._rng,
             persister=self.shares.persister,
+            may_be_fenced=self.lifecycle.may_be_fenced,
         )
         self.offsets = TransactionalOffsets(self.groups, self.verifier, self.replicas, out, image=lambda: self.image)
         self.forwarding = Forwarding(config, out, controller=lambda: self.quorum.leader_id)

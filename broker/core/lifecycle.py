@@ -52,7 +52,17 @@ class Lifecycle:
         self._incarnation, self._previous_epoch = incarnation, previous_epoch
         self._controller, self._applied = controller, applied
         self._flight: int | None = None
+        self._asked_ms = 0
+        self._known_ms = -NEVER_MS  # when the last beat was sent that the controller has answered
         self.deadline_ms = 0
+
+    def may_be_fenced(self, now_ms: int) -> bool:
+        """Return whether the controller may have given this node up: its session is over, or nearly.
+
+        The controller counts from when it hears a beat, which is never before it was sent; the rest is for clocks of
+        different speed.
+        """
+        return now_ms - self._known_ms >= self._config.session_timeout_ms * 9 // 10
 
     def owns(self, token: int) -> bool:
         """Return whether the request is ours."""
@@ -80,6 +90,7 @@ class Lifecycle:
             self.deadline_ms = now_ms + self._config.retry_backoff_ms
             return
         self.deadline_ms = now_ms + self._config.heartbeat_interval_ms
+        self._asked_ms = now_ms
         message: BrokerRegistrationRequest | BrokerHeartbeatRequest
         if self.epoch < 0:
             message = BrokerRegistrationRequest(
@@ -115,6 +126,7 @@ class Lifecycle:
             self.life = Life.REGISTERED if self.life is Life.STARTING else self.life
             self.poke()
             return
+        self._known_ms = self._asked_ms
         if message.should_shut_down:
             self.life = Life.STOPPED
         elif self.life is Life.REGISTERED and not message.is_fenced:

@@ -73,8 +73,10 @@ class GroupCoordinator:
         image: Callable[[], Image],
         rng: random.Random,
         persister: Persister,
+        may_be_fenced: Callable[[int], bool],
     ) -> None:
         self.config, self._replicas, self._storage, self._out = config, replicas, storage, out
+        self._may_be_fenced = may_be_fenced
         self.image, self._rng = image, rng
         self._shards: dict[int, GroupShard] = {}
         self._loading: list[GroupShard] = []
@@ -104,6 +106,11 @@ class GroupCoordinator:
     def now_ms(self) -> int:
         """The time of the present step."""
         return self._now_ms
+
+    @property
+    def may_be_deposed(self) -> bool:
+        """Whether another node may coordinate the groups by now, without this one having heard of it."""
+        return self._may_be_fenced(self._now_ms)
 
     def role_changed(self, replica: Replica) -> None:
         """Load a partition that this node now leads, let go of one that it does not."""

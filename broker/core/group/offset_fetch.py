@@ -2,6 +2,10 @@
 
 An unknown group has committed nothing; that is an answer, not an error. With `require_stable` an offset that an open
 transaction may still change is refused (KIP-447): its reader must wait for the marker, as `stable_offsets` does.
+
+So are all offsets while this node may be deposed without knowing it, cut off from the controller for as long as a
+session: its successor may have newer ones, and whoever copied exactly once would go back and do it twice. Apache Kafka
+answers with what was committed before the cut (docs/findings.md).
 """
 
 from __future__ import annotations
@@ -90,6 +94,7 @@ def _group(
             if key.group == ask.group_id:
                 found.setdefault(key.topic, []).append(key.partition)
         wanted = tuple(OffsetFetchRequestTopics(name=name, partition_indexes=tuple(p)) for name, p in found.items())
+    is_unsure = holders is not None and coordinator.may_be_deposed
     topics = []
     for topic in wanted:
         name, topic_id = topic.name, topic.topic_id
@@ -102,6 +107,8 @@ def _group(
         partitions = tuple(
             OffsetFetchResponsePartitions(partition_index=index, error_code=Code.UNKNOWN_TOPIC_ID)
             if unknown
+            else _unstable(index)
+            if is_unsure
             else _offset(shard, OffsetKey(ask.group_id, name, index), holders)
             for index in topic.partition_indexes
         )
@@ -109,11 +116,15 @@ def _group(
     return OffsetFetchResponseGroup(group_id=ask.group_id, topics=tuple(topics))
 
 
+def _unstable(index: int) -> OffsetFetchResponsePartitions:
+    return OffsetFetchResponsePartitions(partition_index=index, error_code=Code.UNSTABLE_OFFSET_COMMIT)
+
+
 def _offset(shard: GroupShard, key: OffsetKey, holders: set[int] | None) -> OffsetFetchResponsePartitions:
     """Return a committed offset; with `holders`, only if no open transaction may change it."""
     if holders is not None and (found := shard.holders(key)):
         holders.update(found)
-        return OffsetFetchResponsePartitions(partition_index=key.partition, error_code=Code.UNSTABLE_OFFSET_COMMIT)
+        return _unstable(key.partition)
     value = shard.offsets.get(key)
     if value is None:
         return OffsetFetchResponsePartitions(partition_index=key.partition, metadata="")

@@ -6,6 +6,7 @@ import pytest
 
 from broker.core.errors import Code
 from broker.core.group.stable_offsets import PATIENCE_MS
+from broker.core.transaction.transaction_hash import partition_for
 from broker.wire.messages.offset_fetch import (
     OffsetFetchRequest,
     OffsetFetchRequestGroup,
@@ -118,3 +119,36 @@ def test_whoever_waits_hears_that_the_group_has_moved():
     network.run(20)
     move_away(network, "__consumer_offsets", "g")
     assert answered(network, waiting, 1) == (Code.NOT_COORDINATOR, None)
+
+
+def test_a_coordinator_that_may_be_deposed_tells_no_stable_offsets():
+    """Its successor takes commits of which it does not hear."""
+    network, _ = ready()
+    assert commit(network, 3) == Code.NONE
+    old = coordinator(network)
+    others = [node for node in network.nodes if node != old]
+    for other in others:
+        network.cut(old, other)
+        network.cut(other, old)
+    topic = OffsetFetchRequestTopics(name="t", partition_indexes=(0,))
+    groups = (OffsetFetchRequestGroup(group_id="g", topics=(topic,)),)
+    assert network.run(until=lambda: deposed(network, old, others), limit_ms=60_000)
+    stable = network.send(old, OffsetFetchRequest(groups=groups, require_stable=True))
+    assert answered(network, stable, 100) == (Code.UNSTABLE_OFFSET_COMMIT, -1)
+    plain = network.send(old, OffsetFetchRequest(groups=groups))
+    assert answered(network, plain, 100) == (Code.NONE, 3), "who does not ask for stable ones is told what there is"
+    network.heal()
+    assert network.run(until=lambda: not leads(network, old, old), limit_ms=60_000)
+    assert answered(network, ask(network), 5000) == (Code.NONE, 3)
+
+
+def leads(network, node, witness):
+    """Whether the node leads the group's partition, as the witness knows."""
+    image = network.nodes[witness].image
+    placed = image.topic("__consumer_offsets")
+    return placed.partitions[partition_for("g", len(placed.partitions))].leader == node
+
+
+def deposed(network, old, others):
+    """Whether the others know another leader, and the old one does not."""
+    return leads(network, old, old) and all(not leads(network, old, other) for other in others)
