@@ -145,7 +145,8 @@ def _crew(results: Path, jobs: int | None, dask: str | None, keep: int) -> Itera
             yield crew, folder
         return
     with parallel.client(dask) as client:
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong there is told in one line, here
+        for name in ("distributed", "distributed.client"):  # what goes wrong there is told in one line, here
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         Remote.refuse_strangers(client, dask)
         folder = runs.new_folder(results, "soak").resolve()
         with closing(Remote(client, dask, folder, jobs=jobs, keeps=keep > 0)) as remote:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import signal
+import subprocess
+import sys
 import threading
+import time
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -21,6 +26,7 @@ from harness.scenario import Scenario
 from harness.soak import SOAK
 from harness.soaking import bases
 
+WITHIN_S = 60
 SHORT = ["--cluster", "simulated", "--time-limit", "2", "--rate", "60", "--nemesis", "none", "--duration", "0.1s"]
 
 
@@ -87,6 +93,24 @@ def test_options_of_a_run_reach_the_runs_side_by_side(tmp_path, capsys):
         made = store.read_scenario(folder_of(tmp_path, row))
         assert (made.concurrency, made.topic_config["segment.bytes"], made.rate) == (4, "1024", 60.0)
     assert "go on      with --seed 3" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_soak_that_is_told_to_end_tells_what_it_found(tmp_path, stop):
+    asked = ["--cluster", "simulated", "--no-swarm", "--time-limit", "10", "--nemesis", "none", "--duration", "1h"]
+    command = [sys.executable, "-m", "harness.cli", "soak", *asked, "--results", str(tmp_path)]
+    rows = tmp_path / "soak" / store.LATEST / SOAK
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as soak:
+        deadline = time.monotonic() + WITHIN_S
+        while not (rows.exists() and rows.read_text()):
+            assert time.monotonic() < deadline
+            threading.Event().wait(0.05)
+        soak.send_signal(stop)
+        told, said = soak.communicate(timeout=WITHIN_S)
+    assert "ends early: the run that is under way will be healed and judged" in told
+    assert f"go on      with --seed {len(rows_of(tmp_path)) + 1}" in told
+    assert said == ""
+    assert soak.returncode in {0, 2, 130}, "130: it was in its set-up"
 
 
 def test_a_run_that_takes_its_process_along_is_a_broken_row_and_is_healed(apart, tmp_path, monkeypatch):
@@ -156,6 +180,41 @@ def test_a_scheduler_that_is_not_there_is_one_line_before_anything_runs(tmp_path
     said = capsys.readouterr()
     assert "no scheduler answers" in said.err
     assert (said.err.count("\n"), said.out, list(tmp_path.iterdir())) == (1, "", [])
+
+
+class FarCluster:
+    """Stands for a distributed.Client."""
+
+    def __init__(self):
+        self.status, self.threads = "running", {"w1": 4}
+
+    def get_executor(self, **_):
+        return self
+
+    def nthreads(self):
+        return self.threads
+
+    def run(self, *_):
+        raise OSError("nobody answers")
+
+    shutdown = run
+
+
+def test_a_lost_scheduler_and_workers_that_stay_away_are_told_and_raise_nothing(tmp_path, monkeypatch):
+    client = FarCluster()
+    far = crew.Remote(client, "tcp://far:1", tmp_path, jobs=3, keeps=True)
+    clock_s = itertools.count(far._checked_s + 30, 30)
+    monkeypatch.setattr(crew, "time", SimpleNamespace(monotonic=lambda: next(clock_s)))
+    assert (far.trouble(), far.width) == (None, 3)
+    client.threads = {"w1": 1}
+    assert (far.trouble(), far.width) == (None, 1)
+    client.threads = {}
+    assert (far.trouble(), far.trouble(), far.width) == (None, None, 0)
+    assert far.trouble() == "the Dask scheduler at tcp://far:1 has had no workers for 60 s"
+    client.status = "connecting"
+    assert far.trouble() == "the connection to the Dask scheduler at tcp://far:1 is lost"
+    far.interrupt()
+    far.close()
 
 
 def test_apache_kafka_is_soaked_in_each_version_and_the_others_once():
