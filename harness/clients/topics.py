@@ -23,7 +23,9 @@ from harness.cluster.api import ClusterError, UsageError
 from harness.scenario import Scenario
 
 CREATE_S: Final = 30.0
-"""Bound of one CreateTopics request; a controller that was just elected answers within a few seconds."""
+"""Bound of making topics; a controller that was just elected answers within a few seconds."""
+AGAIN_S: Final = 0.5
+"""Before CreateTopics is sent again: a broker went, or a controller has just changed."""
 READY_S: Final = 60.0
 """Bound of the wait for leaders and full ISRs; a busy machine needs some seconds for replicas to be fetched first."""
 LOOK_EVERY_S: Final = 0.2
@@ -39,6 +41,16 @@ _CALLERS_FAULT: Final[Mapping[int, str]] = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "the cluster does not let this client make topics",
     KafkaError.CLUSTER_AUTHORIZATION_FAILED: "the cluster does not let this client make topics",
 }
+
+
+_PASSING: Final = frozenset(
+    {
+        KafkaError.NOT_CONTROLLER,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.BROKER_NOT_AVAILABLE,
+        KafkaError.NETWORK_EXCEPTION,
+    }
+)
 
 
 class TopicAdmin(Protocol):
@@ -77,18 +89,38 @@ def create_topics(bootstrap: str, scenario: Scenario, admin: TopicAdmin | None =
         NewTopic(name, num_partitions=scenario.partitions, replication_factor=scenario.replication, config=dict(config))
         for name in topic_names(scenario)
     ]
-    made = admin.create_topics(wanted, operation_timeout=CREATE_S, request_timeout=CREATE_S)
-    for name, future in made.items():
-        try:
-            future.result(CREATE_S + METADATA_S)
-        except KafkaException as error:
-            raise _refusal(name, scenario, bootstrap, error.args[0]) from error
-        except TimeoutError as error:
-            raise ClusterError(f"topic {name}: {bootstrap} did not answer within {CREATE_S:.0f} s") from error
+    _make(admin, wanted, scenario, bootstrap)
     _await_ready(admin, scenario, bootstrap)
     if scenario.workload == SHARE:
         _prepare_shares(bootstrap, scenario)
     return keys(scenario)
+
+
+def _make(admin: TopicAdmin, wanted: list[NewTopic], scenario: Scenario, bootstrap: str) -> None:
+    """Have the topics made; what fails on the way is asked for again, and may have been made all the same."""
+    deadline = time.monotonic() + CREATE_S
+    may_be_ours = bool(scenario.prefix)  # nobody else has that prefix
+    while wanted:
+        left_s = max(deadline - time.monotonic(), 1.0)
+        made = admin.create_topics(wanted, operation_timeout=left_s, request_timeout=left_s)
+        left = []
+        for topic in wanted:
+            try:
+                made[topic.topic].result(left_s + METADATA_S)
+            except KafkaException as error:
+                told = error.args[0]
+                if told.code() == KafkaError.TOPIC_ALREADY_EXISTS and may_be_ours:
+                    continue
+                if not _passes(told) or time.monotonic() >= deadline:
+                    raise _refusal(topic.topic, scenario, bootstrap, told) from error
+                left.append(topic)
+            except TimeoutError as error:
+                raise ClusterError(
+                    f"topic {topic.topic}: {bootstrap} did not answer within {CREATE_S:.0f} s"
+                ) from error
+        wanted, may_be_ours = left, True
+        if left:
+            time.sleep(AGAIN_S)
 
 
 def _prepare_shares(bootstrap: str, scenario: Scenario) -> None:
@@ -104,6 +136,11 @@ def _prepare_shares(bootstrap: str, scenario: Scenario) -> None:
             if scenario.bootstrap is None:
                 raise ClusterError(f"{bootstrap}: {refused}") from refused
             raise UsageError(f"{bootstrap} can't have share groups (share.version 1): {refused}") from refused
+
+
+def _passes(error: KafkaError) -> bool:
+    """Return whether it may go better a moment later: librdkafka's own errors, and those of a controller on its way."""
+    return error.code() < 0 or error.code() in _PASSING
 
 
 def _refusal(name: str, scenario: Scenario, bootstrap: str, error: KafkaError) -> Exception:

@@ -19,20 +19,26 @@ FULL = (1, [1, 2, 3])
 
 
 class FakeAdmin:
-    """Answers CreateTopics with an error or none, and metadata from a list of looks (the last one stays)."""
+    """Answers CreateTopics with an error or none, a list of them in turn, and metadata from a list of looks.
+
+    The last error and the last look stay.
+    """
 
     def __init__(self, error=None, looks=(FULL,)):
-        self.error, self.looks, self.asked = error, list(looks), []
+        self.errors = list(error) if isinstance(error, list) else [error]
+        self.looks, self.asked, self.requests = list(looks), [], []
 
     def create_topics(self, new_topics, **_):
-        self.asked = new_topics
+        self.asked = self.asked or new_topics
+        self.requests.append([topic.topic for topic in new_topics])
         futures = {}
         for topic in new_topics:
             futures[topic.topic] = future = Future()
-            if self.error is None:
+            error = self.errors.pop(0) if len(self.errors) > 1 else self.errors[0]
+            if error is None:
                 future.set_result(None)
             else:
-                future.set_exception(KafkaException(KafkaError(self.error, "said the broker")))
+                future.set_exception(KafkaException(KafkaError(error, "said the broker")))
         return futures
 
     def list_topics(self, topic=None, timeout=-1):
@@ -88,7 +94,21 @@ def test_what_the_caller_can_correct_is_a_usage_error_in_one_line(error, said):
     assert "\n" not in str(refused.value)
 
 
-def test_any_other_refusal_is_the_clusters_fault():
+def test_what_fails_on_the_way_is_asked_for_again_and_may_have_been_made_all_the_same(monkeypatch):
+    monkeypatch.setattr(topics, "AGAIN_S", 0.0)
+    admin = FakeAdmin(error=[None, KafkaError._TRANSPORT, KafkaError.NOT_CONTROLLER, KafkaError.TOPIC_ALREADY_EXISTS])
+    assert len(create_topics("x:1", SCENARIO, admin)) == 4
+    assert admin.requests == [["t0", "t1"], ["t1"], ["t1"]]
+
+
+def test_a_topic_with_the_runs_own_prefix_is_the_runs_own():
+    """The client's library may have asked twice, and lost the first answer."""
+    scenario = Scenario(topics=1, partitions=2, prefix="20261127-a1b2c3-")
+    assert len(create_topics("x:1", scenario, FakeAdmin(error=KafkaError.TOPIC_ALREADY_EXISTS))) == 2
+
+
+def test_any_other_refusal_is_the_clusters_fault(monkeypatch):
+    monkeypatch.setattr(topics, "CREATE_S", 0.0)
     with pytest.raises(ClusterError, match="_TIMED_OUT"):
         create_topics("x:1", SCENARIO, FakeAdmin(error=KafkaError._TIMED_OUT))
 
