@@ -19,7 +19,8 @@ Evidence: the leader epoch of a record's batch (`epoch` in a record's or an ackn
 
 from __future__ import annotations
 
-from itertools import pairwise
+from bisect import bisect_right
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -114,9 +115,13 @@ def _deposed(
     case: Case, findings: Findings, acked: dict[int, int], epochs: tuple[Ints, Ints], ends: list[Sample]
 ) -> None:
     torn = set(case.placement.inconsistent.tolist())
+    rows, of_row = epochs
+    inside = np.isin(case.placement.record_slot[rows], case.placement.inconsistent)
+    epochs = rows[inside], of_row[inside]
+    lowest = _lowest_ends(ends)
     for send, epoch in acked.items() if torn or ends else ():
         witness = _replaced(case, send, epoch, epochs) if int(case.placement.send_slot[send]) in torn else None
-        witness = witness or _ended(case, send, epoch, ends)
+        witness = witness or _ended(case, send, epoch, lowest)
         if witness is None:
             continue
         call, vid = int(case.view.sends.call[send]), int(case.placement.send_vid[send])
@@ -145,23 +150,41 @@ def _replaced(case: Case, send: int, epoch: int, epochs: tuple[Ints, Ints]) -> t
     return case.view.op(reader), f"{case.name(reader)} found {value!r} of epoch {int(of_row[later[0]])} there"
 
 
-def _ended(case: Case, send: int, epoch: int, ends: list[Sample]) -> tuple[int, str] | None:
-    """Return (op, what it shows) of a later leader's answer that the epoch ended at or before the offset."""
-    call = int(case.view.sends.call[send])
-    done = int(case.view.calls.done_row[call])
+def _lowest_ends(ends: list[Sample]) -> dict[tuple[Any, int], tuple[list[int], list[Sample]]]:
+    """Return per key and epoch what later leaders say of its end.
+
+    When each was asked (rows, rising), and beside it the lowest answer of those from then on.
+    """
+    found: dict[tuple[Any, int], list[Sample]] = {}
     for sample in ends:
-        value = sample.value
-        answered = value.get("epoch")
-        if value.get("key") != case.key(case.view.sends.key[send]) or value.get("asked") != epoch:
-            continue
-        if not isinstance(answered, int) or answered <= epoch or not 0 <= done < sample.begun:
-            continue
-        if 0 <= value["end"] <= case.view.sends.offset[send]:
-            return (
-                sample.index,
-                f"the leader of epoch {answered} says that it ended at {value['end']} (op {sample.index})",
-            )
-    return None
+        asked, answered = sample.value.get("asked"), sample.value.get("epoch")
+        if isinstance(asked, int) and isinstance(answered, int) and answered > asked and sample.value["end"] >= 0:
+            found.setdefault((sample.value.get("key"), asked), []).append(sample)
+    lowest = {}
+    for place, samples in found.items():
+        samples.sort(key=lambda sample: sample.begun, reverse=True)
+        lowest[place] = [sample.begun for sample in reversed(samples)], list(accumulate(samples, _lower))[::-1]
+    return lowest
+
+
+def _lower(one: Sample, other: Sample) -> Sample:
+    return other if other.value["end"] <= one.value["end"] else one
+
+
+def _ended(
+    case: Case, send: int, epoch: int, lowest: dict[tuple[Any, int], tuple[list[int], list[Sample]]]
+) -> tuple[int, str] | None:
+    """Return (op, what it shows) of a later leader's answer that the epoch ended at or before the offset."""
+    done = int(case.view.calls.done_row[int(case.view.sends.call[send])])
+    begun, answers = lowest.get((case.key(case.view.sends.key[send]), epoch), ([], []))
+    place = bisect_right(begun, done)
+    if done < 0 or place == len(begun) or answers[place].value["end"] > case.view.sends.offset[send]:
+        return None
+    sample = answers[place]
+    return (
+        sample.index,
+        f"the leader of epoch {sample.value['epoch']} says that it ended at {sample.value['end']} (op {sample.index})",
+    )
 
 
 def _stale(case: Case, findings: Findings, acked: dict[int, int], samples: list[Sample]) -> None:

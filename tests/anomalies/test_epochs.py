@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
+from checkers import samples
 from checkers.judge import judge
 from checkers.routing import murmur2
 from checkers.verdict import Validity
@@ -50,6 +53,24 @@ def acknowledged_epoch_ended_before_its_record(story):
     sent(story, (1, 0, 3), (2, 1, 3))
     seen(story, (1, 0, 3), (2, 1, 3))
     probe(story, "n2", "OffsetForLeaderEpoch", asked=3, end=1, epoch=4)
+
+
+@golden()
+def end_was_asked_for_before_the_acknowledgement(story):
+    probe(story, "n2", "OffsetForLeaderEpoch", asked=3, end=0, epoch=4)
+    sent(story, (1, 0, 3), (2, 1, 3))
+    seen(story, (1, 0, 3), (2, 1, 3))
+    probe(story, "n2", "OffsetForLeaderEpoch", asked=3, end=2, epoch=4)
+    probe(story, "n2", "OffsetForLeaderEpoch", asked=2, end=0, epoch=4)
+
+
+@planted("deposed-leader-ack")
+def one_of_several_later_leaders_says_so(story):
+    sent(story, (1, 0, 3), (2, 1, 3))
+    seen(story, (1, 0, 3), (2, 1, 3))
+    probe(story, "n2", "OffsetForLeaderEpoch", asked=3, end=2, epoch=4)
+    probe(story, "n3", "OffsetForLeaderEpoch", asked=3, end=1, epoch=5)
+    probe(story, "n2", "OffsetForLeaderEpoch", asked=3, end=2, epoch=6)
 
 
 @golden()
@@ -383,3 +404,22 @@ def test_murmur2_is_that_of_kafka():
         -790332482,
         479470107,
     ]
+
+
+def test_many_ends_of_epochs_are_looked_at_once(monkeypatch):
+    story = Story()
+    for place in range(300):
+        sent(story, (place, place, 3))
+    seen(story, *((place, place, 3) for place in range(300)))
+    for _ in range(300):
+        probe(story, "n2", "OffsetForLeaderEpoch", asked=3, end=300, epoch=4)
+    looked = Counter()
+
+    class Value(dict):
+        def __getitem__(self, name):
+            looked[name] += 1
+            return super().__getitem__(name)
+
+    monkeypatch.setattr(samples, "_known", Value)
+    assert judge(story.ops).anomalies == ()
+    assert 300 <= looked["end"] < 3000
