@@ -99,9 +99,7 @@ def compaction(case: Case, findings: Findings) -> None:
         return
     judge = _Judge(case, findings)
     for scan in scans:
-        judge.order(scan)
-        for record_key, found in writes[scan.key].items():
-            judge.key(scan, record_key, found)
+        judge.scan(scan, writes[scan.key])
     judge.finish()
 
 
@@ -179,13 +177,22 @@ class _Judge:
         self._case, self._findings = case, findings
         self._begin, self._done = case.view.invoke_time(), case.view.done_time()
         self._type = case.view.calls.type
+        self._present: frozenset[int] = frozenset()
+        """The offsets of the scan that is judged, where min.compaction.lag.ms asks for them."""
         self._deleted: dict[int, int] = defaultdict(int)
         """Per key: below which offset somebody asked to delete."""
         for _, key, offset in case.deletions:
             self._deleted[key] = max(self._deleted[key], offset)
         self._witnesses: dict[tuple[int, str, Write], list[tuple[Scan, Shown]]] = defaultdict(list)
 
-    def order(self, scan: Scan) -> None:
+    def scan(self, scan: Scan, writes: dict[str, list[Write]]) -> None:
+        """Judge one scan: its order, and each record key."""
+        self._order(scan)
+        self._present = frozenset(scan.offsets.tolist()) if self._case.options.min_compaction_lag_ms else frozenset()
+        for record_key, found in writes.items():
+            self._key(scan, record_key, found)
+
+    def _order(self, scan: Scan) -> None:
         """Offsets rise."""
         falls = np.flatnonzero(np.diff(scan.offsets) <= 0)
         if len(falls):
@@ -199,7 +206,7 @@ class _Judge:
                 offset=other,
             )
 
-    def key(self, scan: Scan, record_key: str, writes: list[Write]) -> None:
+    def _key(self, scan: Scan, record_key: str, writes: list[Write]) -> None:
         """Judge one record key in one scan."""
         before = [
             w for w in writes if self._is_certain(w) and self._done[w.call] < scan.begin_ns and w.offset < scan.end
@@ -244,11 +251,10 @@ class _Judge:
 
     def _early(self, scan: Scan, record_key: str, before: list[Write], last: Write) -> None:
         options = self._case.options
-        present = set(scan.offsets.tolist()) if options.min_compaction_lag_ms else None
         for write in before:
             age_ms = (scan.done_ns - int(self._begin[write.call])) / _MS
-            if present is not None:
-                early = age_ms < options.min_compaction_lag_ms and write.offset not in present
+            if options.min_compaction_lag_ms:
+                early = age_ms < options.min_compaction_lag_ms and write.offset not in self._present
                 limit, name = options.min_compaction_lag_ms, "min.compaction.lag.ms"
             else:
                 shown = scan.shown.get(record_key)

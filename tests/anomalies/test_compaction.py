@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from checkers import compaction
 from checkers.judge import judge
 from checkers.options import CheckOptions
 from tests.anomalies.planting import Plants
@@ -262,3 +263,21 @@ def test_without_scans_the_classes_are_not_checked():
     put(story, 1, 0, 10)
     judgement = judge(story.ops, CheckOptions(**SETTINGS))
     assert {"compaction-lost-latest", "tombstone-resurrected"} <= set(judgement.not_checked)
+
+
+def test_offsets_of_a_scan_are_gathered_once_for_all_record_keys(monkeypatch):
+    story = Story()
+    for number in range(100):
+        put(story, 1, number, number, key=f"k{number}")
+    for _ in range(2):
+        scan(story, *(record(number, number, key=f"k{number}") for number in range(100)), end=100)
+    gathered = []
+
+    def gather(offsets=()):
+        gathered.append(len(offsets))
+        return set(offsets)
+
+    monkeypatch.setattr(compaction, "frozenset", gather, raising=False)
+    judgement = judge(story.ops, CheckOptions(compacted=True, min_compaction_lag_ms=1))
+    assert judgement.anomalies == ()
+    assert gathered.count(100) == 2
