@@ -14,9 +14,10 @@ import msgspec
 from checkers.options import options_of_scenario
 from harness import catalog, store
 from harness import run as runs
-from harness.cluster.api import Cluster, ClusterError, ClusterSpec, UsageError
+from harness.cluster.api import Cluster, ClusterError, UsageError
 from harness.equipment import RealEquipment
 from harness.exits import BROKEN, STOPPED, VALID, of_verdict
+from harness.lifetime import spec_of
 from harness.options import EXISTING
 from harness.report.html import write_report
 from harness.report.junit import write_junit
@@ -88,8 +89,12 @@ def perform(
     view: runs.View,
     report: bool = True,
     fail_fast: bool = False,
+    interruptible: bool = True,
 ) -> runs.Run:
-    """Run one scenario from nothing to its report, in a new folder under `results`."""
+    """Run one scenario from nothing to its report, in a new folder under `results`.
+
+    fail_fast, interruptible: see `harness.run.execute`.
+    """
     refuse_unknown(scenario)
     folder = runs.new_folder(results, name or f"{scenario.workload}-{scenario.nemesis}-{scenario.cluster}").resolve()
     if scenario.cluster == EXISTING:
@@ -105,6 +110,7 @@ def perform(
             view=view,
             options=options_of_scenario(msgspec.to_builtins(scenario)),
             fail_fast=fail_fast,
+            interruptible=interruptible,
         )
     except runs.Interrupted:
         raise runs.Interrupted(folder) from None
@@ -126,23 +132,6 @@ def _equipment(cluster: Cluster) -> runs.Equipment:
 
     assert isinstance(cluster, SimulatedCluster)
     return SimulatedEquipment(cluster)
-
-
-def spec_of(scenario: Scenario, folder: Path) -> ClusterSpec:
-    """Return what the scenario's cluster is to be; folder: the run's."""
-    return ClusterSpec(
-        name=f"{store.slug(folder.parent.name)}-{folder.name}".lower().replace("+", "-"),
-        folder=folder / "cluster",
-        nodes=scenario.nodes,
-        controllers=scenario.controllers,
-        version=scenario.kafka_version,
-        image=scenario.image,
-        bootstrap=scenario.bootstrap,
-        broker_config=scenario.broker_config,
-        links=scenario.links,
-        bug=scenario.bug,
-        seed=scenario.seed,
-    )
 
 
 def heal(folder: Path | None, results: Path) -> int:

@@ -42,6 +42,8 @@ be slow ones.
 
 _OPTIONS = {"fault_interval_s": "--nemesis-interval", "fault_length_s": "--nemesis-length"}
 """Options that have other names than their fields."""
+_NOT_ASKED = frozenset({"scripted", "prefix"})
+"""Fields of a scenario that nobody who runs one chooses."""
 
 
 def finite(option: str, value: float) -> float:
@@ -82,6 +84,29 @@ def scenario(*, fixed: frozenset[str] | None = None, by_hand: frozenset[str] = f
         made = msgspec.structs.replace(made, **swarm.applied(made, fixed | own_shape))
     _refuse(made)
     return made
+
+
+def of_fields(**fields: Any) -> Scenario:
+    """Return the scenario of these fields; raises UsageError for one that there is not, or a value that it can't be."""
+    if unknown := fields.keys() - (known := [name for name in Scenario.__struct_fields__ if name not in _NOT_ASKED]):
+        raise UsageError(f"there is no {', '.join(sorted(unknown))} to choose, only {', '.join(known)}")
+    try:
+        return msgspec.convert(fields, Scenario)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"a value that can't be: {error}") from error
+
+
+def scenario_of(**fields: Any) -> Scenario:
+    """Return the scenario that `harness run` makes of these fields of `Scenario`, all others left to it.
+
+    Raises UsageError as `scenario` and `of_fields` do.
+    """
+    given = msgspec.to_builtins(of_fields(**fields))
+    given |= {name: None for name in (*BY_CLUSTER["kafka"], "seed") if name not in fields}
+    for name in ("topic_config", "broker_config"):
+        given[name] = [f"{key}={value}" for key, value in given[name].items()]
+    given["sub_via"] = ",".join(given["sub_via"])
+    return scenario(fixed=frozenset(fields), by_hand=frozenset(fields), **given)
 
 
 def _of_brokers(asked: Workload | None, given: Mapping[str, Any]) -> dict[str, str]:

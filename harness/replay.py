@@ -32,7 +32,8 @@ from harness.cluster.simulated import PROVIDER, SimulatedCluster
 from harness.exits import of_verdict
 from harness.generator import INTERRUPT, SECOND_NS
 from harness.history import HARNESS, Op, read_lines
-from harness.launch import refuse_unknown, spec_of
+from harness.launch import refuse_unknown
+from harness.lifetime import spec_of
 from harness.options import finite
 from harness.report.html import write_report
 from harness.report.junit import write_junit
@@ -40,6 +41,7 @@ from harness.report.terminal import verdict_table
 from harness.report.words import verdict_word
 from harness.scenario import Scenario
 from harness.shrink import Case, Shrinker, story
+from harness.signals import bearing_one_interrupt
 from harness.simulation import SimulatedEquipment
 from nemesis.faults import FAULTS
 from nemesis.plan import FaultPlan
@@ -61,16 +63,6 @@ class Told(msgspec.Struct, frozen=True):
 
     valid: bool | str
     anomalies: dict[str, dict[str, Any]]
-
-
-class _Silent:
-    """Watches nothing."""
-
-    def phase(self, name: str) -> None:
-        """Say nothing."""
-
-    def event(self, op: Op) -> None:
-        """Say nothing."""
 
 
 def again(folder: Path, results: Path, *, as_json: bool) -> int:
@@ -116,7 +108,7 @@ def shrink(
     target = _target(verdict, anomaly)
     lawful = "permitted-by" in verdict.anomalies[target]
     until_s = time.process_time() + budget_s
-    with tempfile.TemporaryDirectory(prefix="harness-shrink-") as scratch, runs.bearing_one_interrupt() as stopped:
+    with tempfile.TemporaryDirectory(prefix="harness-shrink-") as scratch, bearing_one_interrupt() as stopped:
         first = Path(scratch) / "first"
         first.mkdir()
         if not shows(perform(case, first), target, lawful=lawful):
@@ -222,7 +214,7 @@ def perform(case: Case, folder: Path) -> Judgement:
         cluster.up()
         keys = equipment.prepare(scenario, cluster)
         runs.drive(
-            scenario, workload, cluster, equipment, keys=keys, folder=folder, view=_Silent(), interruptible=False
+            scenario, workload, cluster, equipment, keys=keys, folder=folder, view=runs.Unwatched(), interruptible=False
         )
     finally:
         cluster.down()
@@ -273,7 +265,7 @@ def _stored(case: Case, folder: Path, about: dict[str, Any] | None = None, *, in
         cluster,
         equipment,
         folder=folder,
-        view=_Silent(),
+        view=runs.Unwatched(),
         options=_options(case.scenario),
         interruptible=interruptible,
     )

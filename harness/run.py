@@ -23,11 +23,13 @@ from typing import Any, Protocol
 from checkers.judge import Judgement, judge
 from checkers.options import CheckOptions
 from harness import store
-from harness.cluster.api import Carried, Cluster, Logged, Node, Observer
+from harness.cluster.api import Carried, Cluster, Node, Observer
 from harness.failfast import FailFast
 from harness.generator import INTERRUPT, Generator
 from harness.history import HARNESS, INFO, NEMESIS, HistoryWriter, Op
+from harness.lifetime import up
 from harness.scenario import Scenario
+from harness.signals import bearing_one_interrupt
 from workloads.api import Workload
 from workloads.phases import whole_run
 
@@ -46,6 +48,16 @@ class View(Protocol):
     def event(self, op: Op) -> None:
         """Tell of a recorded op."""
         ...
+
+
+class Unwatched:
+    """A view of nothing."""
+
+    def phase(self, name: str) -> None:
+        """Say nothing."""
+
+    def event(self, op: Op) -> None:
+        """Say nothing."""
 
 
 class Driver(Protocol):
@@ -135,13 +147,7 @@ def execute(
 
     Raises ClusterError or UsageError when the set-up fails, Interrupted after a second Ctrl-C.
     """
-    store.write_json(folder / store.SCENARIO, scenario)
-    store.claim(folder)
-    with _down_at_the_end(cluster, folder, view):
-        view.phase("setup")
-        store.write_json(folder / store.CLUSTER, cluster.describe())
-        cluster.up()
-        store.write_json(folder / store.CLUSTER, cluster.describe())
+    with up(scenario, cluster, folder, view.phase):
         keys = equipment.prepare(scenario, cluster)
         watched = options if fail_fast else None
         drive(
@@ -226,40 +232,6 @@ def _interruptible(post: Callable[[Op], None], stop: Callable[[], None]) -> Iter
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def bearing_one_interrupt() -> Iterator[Callable[[], bool]]:
-    """Go on after one Ctrl-C: what is under way ends as it is. Gives what says whether it came; a second one stops."""
-    pressed = 0
-
-    def handle(_signal: int, _frame: FrameType | None) -> None:
-        nonlocal pressed
-        pressed += 1
-        if pressed > 1:
-            raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, handle)
-    try:
-        yield lambda: pressed > 0
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def _down_at_the_end(cluster: Cluster, folder: Path, view: View) -> Iterator[None]:
-    """Collect logs and take the cluster down, however the run ends; what `down` heals with it needs no other heal."""
-    try:
-        yield
-    finally:
-        with bearing_one_interrupt():
-            view.phase("teardown")
-            try:
-                if isinstance(cluster, Logged):
-                    cluster.collect(folder / store.NODES)
-            finally:
-                cluster.down()
-                store.finish(folder)
 
 
 def new_folder(results: Path, name: str) -> Path:

@@ -7,6 +7,9 @@ inherits the handlers, and is ended by its parent with SIGTERM: it takes them ba
 from __future__ import annotations
 
 import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
@@ -25,6 +28,30 @@ def as_a_child() -> None:
     for number in STOPS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def bearing_one_interrupt() -> Iterator[Callable[[], bool]]:
+    """Go on after one Ctrl-C: what is under way ends as it is. Gives what says whether it came; a second one stops.
+
+    Only the main thread hears of it: another one is not interrupted anyway.
+    """
+    pressed = 0
+
+    def handle(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal pressed
+        pressed += 1
+        if pressed > 1:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield lambda: pressed > 0
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

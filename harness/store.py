@@ -111,10 +111,13 @@ def read_scenario(folder: Path) -> Scenario:
 
 
 def process_started(pid: int) -> str | None:
-    """Return a mark of when the process began, so that a recycled pid isn't taken for it; None if there is none."""
+    """Return a mark of when the process began, so that a recycled pid isn't taken for it; None if there is none.
+
+    A zombie is none: it has ended, and only its parent has not looked yet.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return fields[19]  # starttime, field 22 of proc(5)
+        return None if fields[0] in "ZX" else fields[19]  # state and starttime, fields 3 and 22 of proc(5)
     except OSError:
         pass
     if Path("/proc/self/stat").exists():
@@ -144,6 +147,11 @@ def finish(folder: Path) -> None:
     """Mark the run as ended: its cluster is gone, nothing is left to heal."""
     owner = read_as(folder / OWNER, Owner)
     write_json(folder / OWNER, msgspec.structs.replace(owner, done=True))
+
+
+def is_finished(folder: Path) -> bool:
+    """Return whether the run has ended, or has not begun."""
+    return not (folder / OWNER).exists() or read_as(folder / OWNER, Owner).done
 
 
 def is_abandoned(folder: Path) -> bool:

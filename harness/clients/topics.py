@@ -89,17 +89,20 @@ def create_topics(bootstrap: str, scenario: Scenario, admin: TopicAdmin | None =
         NewTopic(name, num_partitions=scenario.partitions, replication_factor=scenario.replication, config=dict(config))
         for name in topic_names(scenario)
     ]
-    _make(admin, wanted, scenario, bootstrap)
+    make(admin, wanted, bootstrap, may_be_ours=bool(scenario.prefix))  # nobody else has that prefix
     _await_ready(admin, scenario, bootstrap)
     if scenario.workload == SHARE:
         _prepare_shares(bootstrap, scenario)
     return keys(scenario)
 
 
-def _make(admin: TopicAdmin, wanted: list[NewTopic], scenario: Scenario, bootstrap: str) -> None:
-    """Have the topics made; what fails on the way is asked for again, and may have been made all the same."""
+def make(admin: TopicAdmin, wanted: list[NewTopic], bootstrap: str, *, may_be_ours: bool = False) -> None:
+    """Have the topics made; what fails on the way is asked for again, and may have been made all the same.
+
+    It is not waited for their leaders. may_be_ours: a topic that exists already is one of them. Raises as
+    `create_topics`.
+    """
     deadline = time.monotonic() + CREATE_S
-    may_be_ours = bool(scenario.prefix)  # nobody else has that prefix
     while wanted:
         left_s = max(deadline - time.monotonic(), 1.0)
         made = admin.create_topics(wanted, operation_timeout=left_s, request_timeout=left_s)
@@ -112,7 +115,7 @@ def _make(admin: TopicAdmin, wanted: list[NewTopic], scenario: Scenario, bootstr
                 if told.code() == KafkaError.TOPIC_ALREADY_EXISTS and may_be_ours:
                     continue
                 if not _passes(told) or time.monotonic() >= deadline:
-                    raise _refusal(topic.topic, scenario, bootstrap, told) from error
+                    raise _refusal(topic, bootstrap, told) from error
                 left.append(topic)
             except TimeoutError as error:
                 raise ClusterError(
@@ -143,12 +146,12 @@ def _passes(error: KafkaError) -> bool:
     return error.code() < 0 or error.code() in _PASSING
 
 
-def _refusal(name: str, scenario: Scenario, bootstrap: str, error: KafkaError) -> Exception:
+def _refusal(topic: NewTopic, bootstrap: str, error: KafkaError) -> Exception:
     reason = _CALLERS_FAULT.get(error.code())
     if reason is None:
-        return ClusterError(f"topic {name} could not be made at {bootstrap}: {error.name()}: {error.str()}")
-    told = reason.format(replication=scenario.replication, partitions=scenario.partitions)
-    return UsageError(f"topic {name}: {told} ({error.str()})")
+        return ClusterError(f"topic {topic.topic} could not be made at {bootstrap}: {error.name()}: {error.str()}")
+    told = reason.format(replication=topic.replication_factor, partitions=topic.num_partitions)
+    return UsageError(f"topic {topic.topic}: {told} ({error.str()})")
 
 
 def _await_ready(admin: TopicAdmin, scenario: Scenario, bootstrap: str) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from checkers.options import PATIENCE_MS
+from harness import launch
+from harness.cli import guarded
 from harness.cluster.api import UsageError
-from harness.options import duration_s, pairs, scenario
+from harness.options import duration_s, pairs, scenario, scenario_of
 from harness.scenario import Scenario
 from nemesis.plan import JITTER
 from workloads.groups import QUICK_ALLOWED, QUICK_MEMBERS
@@ -125,3 +127,23 @@ def test_durations(text, seconds):
 def test_a_senseless_duration_is_refused(text):
     with pytest.raises(UsageError, match="--duration"):
         duration_s("--duration", text)
+
+
+@pytest.mark.parametrize(
+    ("line", "fields"),
+    [
+        ([], {}),
+        (["--workload", "share", "--acks", "all"], {"workload": "share", "acks": "all"}),
+        (["--cluster", "jvm", "--topic-config", "a=b"], {"cluster": "jvm", "topic_config": {"a": "b"}}),
+        (["--cluster", "simulated", "--partitions", "5"], {"cluster": "simulated", "partitions": 5}),
+        (
+            ["--sub-via", "assign,subscribe", "--nemesis-length", "2"],
+            {"sub_via": ["assign", "subscribe"], "fault_length_s": 2},
+        ),
+    ],
+)
+def test_fields_make_the_scenario_that_the_command_line_makes_of_its_options(monkeypatch, line, fields):
+    made = []
+    monkeypatch.setattr(launch, "run", lambda scenario, *_, **__: made.append(scenario) or 0)
+    assert guarded(["run", "--seed", "7", *line]) == 0
+    assert made == [scenario_of(seed=7, **fields)]

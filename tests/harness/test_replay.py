@@ -11,6 +11,7 @@ import pytest
 
 from checkers.judge import judge
 from harness import replay, store
+from harness import run as runs
 from harness.cli import guarded
 from harness.generator import INTERRUPT
 from harness.replay import read
@@ -102,7 +103,7 @@ def pressing(monkeypatch, *, at, times=1):
             for _ in range(times):
                 signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(replay._Silent, "event", event)
+    monkeypatch.setattr(runs.Unwatched, "event", event)
 
 
 @pytest.mark.timeout(300)

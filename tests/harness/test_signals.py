@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from harness import store
-from harness.signals import STOPS, as_a_child, count_as_interrupts
+from harness.signals import STOPS, as_a_child, bearing_one_interrupt, count_as_interrupts
 
 
 @pytest.fixture(params=STOPS, ids=lambda number: number.name)
@@ -65,3 +65,26 @@ def test_a_run_that_is_killed_in_good_manners_is_judged_and_leaves_nothing(tmp_p
     folder = (tmp_path / store.LATEST).resolve()
     assert not store.is_abandoned(folder)
     assert (folder / store.VERDICT).exists()
+
+
+def test_one_interrupt_is_borne_and_a_second_one_stops():
+    with bearing_one_interrupt() as came:
+        assert not came()
+        signal.raise_signal(signal.SIGINT)
+        assert came()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_thread_that_no_interrupt_reaches_goes_on_without_a_handler():
+    came = []
+
+    def works():
+        with bearing_one_interrupt() as interrupted:
+            came.append(interrupted())
+
+    thread = threading.Thread(target=works)
+    thread.start()
+    thread.join(30)
+    assert came == [False]

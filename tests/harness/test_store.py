@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -61,6 +62,17 @@ def test_a_run_is_abandoned_only_when_its_process_is_gone_and_it_was_not_finishe
     assert store.is_abandoned(tmp_path)
     store.finish(tmp_path)
     assert not store.is_abandoned(tmp_path)
+
+
+def test_a_process_that_has_ended_and_waits_for_its_parent_owns_no_run(tmp_path):
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    store.write_json(tmp_path / store.OWNER, store.Owner(child.pid, store.process_started(child.pid), done=False))
+    assert not store.is_abandoned(tmp_path)
+    child.stdin.close()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it is a zombie now
+    assert store.is_abandoned(tmp_path)
+    assert not store.is_finished(tmp_path)
+    child.wait()
 
 
 def test_run_folders_are_listed_oldest_first_and_links_are_not_followed(tmp_path):

@@ -1,0 +1,59 @@
+"""A cluster of the harness's own for the time of a context, and what its folder says while it is there.
+
+The folder holds scenario.json and owner.json before anything is started, and cluster.json with the handles: whatever
+ends this process, `harness heal` can tell from them that the cluster is abandoned, and take it away. At the end the
+nodes' logs are kept in nodes/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from harness import store
+from harness.cluster.api import Cluster, ClusterSpec, Logged
+from harness.scenario import Scenario
+from harness.signals import bearing_one_interrupt
+
+
+def spec_of(scenario: Scenario, folder: Path) -> ClusterSpec:
+    """Return what the scenario's cluster is to be; folder: the run's."""
+    return ClusterSpec(
+        name=f"{store.slug(folder.parent.name)}-{folder.name}".lower().replace("+", "-"),
+        folder=folder / "cluster",
+        nodes=scenario.nodes,
+        controllers=scenario.controllers,
+        version=scenario.kafka_version,
+        image=scenario.image,
+        bootstrap=scenario.bootstrap,
+        broker_config=scenario.broker_config,
+        links=scenario.links,
+        bug=scenario.bug,
+        seed=scenario.seed,
+    )
+
+
+@contextmanager
+def up(scenario: Scenario, cluster: Cluster, folder: Path, phase: Callable[[str], None]) -> Iterator[None]:
+    """Start the cluster; take it down at the end, however that comes. What `down` heals with it needs no other heal.
+
+    phase is told "setup" and "teardown". One Ctrl-C does not keep the cluster from being taken down.
+    """
+    store.write_json(folder / store.SCENARIO, scenario)
+    store.claim(folder)
+    try:
+        phase("setup")
+        store.write_json(folder / store.CLUSTER, cluster.describe())
+        cluster.up()
+        store.write_json(folder / store.CLUSTER, cluster.describe())
+        yield
+    finally:
+        with bearing_one_interrupt():
+            phase("teardown")
+            try:
+                if isinstance(cluster, Logged):
+                    cluster.collect(folder / store.NODES)
+            finally:
+                cluster.down()
+                store.finish(folder)

@@ -1,0 +1,212 @@
+"""The pytest plugin, in sessions of its own: clean clusters for each test, what a failure shows, and what is left."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.cluster.distribution import cache_folder
+from tests.harness.left_running import processes_of
+
+ROOT = Path(__file__).resolve().parents[2]
+CACHE = cache_folder()
+"""pytester's sessions have a home of their own, but ports are reserved in one place, and modules compiled once."""
+QUIET = ("-p", "no:cacheprovider", "-p", "no:randomly", "-ra")
+
+Session = Callable[..., pytest.RunResult]
+
+
+@pytest.fixture
+def command(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A session of pytest in a folder of its own, where all of its temporary files are."""
+    monkeypatch.setenv("KAFKA_HARNESS_CACHE", str(CACHE))
+    for name in [name for name in os.environ if name.startswith("PYTEST_XDIST_")]:  # it is no worker of ours
+        monkeypatch.delenv(name)
+    return [sys.executable, "-m", "pytest", f"--basetemp={pytester.path / 'temporary'}", *QUIET]
+
+
+@pytest.fixture
+def session(pytester: pytest.Pytester, command: list[str]) -> Session:
+    def run(source: str, *arguments: str) -> pytest.RunResult:
+        pytester.makepyfile(source)
+        result = pytester.run(*command, *arguments)
+        assert not processes_of(pytester.path)
+        return result
+
+    return run
+
+
+BREAKING = """
+    import pytest
+
+    seen = set()
+
+    def is_whole(kafka):
+        topic = kafka.create_topic("orders", partitions=3)
+        seen.add((kafka.bootstrap, topic))
+        return all(set(kafka.partition(topic, number).isr) == set(kafka.nodes) for number in range(3))
+
+    def test_that_kills_everything(kafka):
+        assert is_whole(kafka)
+        for node in kafka.nodes:
+            kafka.kill(node)
+
+    def test_that_fails(kafka):
+        assert is_whole(kafka)
+        kafka.isolate("n1")
+        kafka.pause("n2")
+        assert kafka.nodes == ()
+
+    def test_that_comes_after(kafka):
+        assert is_whole(kafka)
+        assert len({bootstrap for bootstrap, _ in seen}) == 1
+        assert len({topic for _, topic in seen}) == 3
+
+    @pytest.mark.kafka(nodes=1, broker_config={"message.max.bytes": 2000}, fresh=True)
+    def test_of_another(kafka):
+        assert is_whole(kafka)
+        assert kafka.nodes == ("n1",)
+        assert kafka.scenario.broker_config == {"message.max.bytes": "2000"}
+"""
+
+
+@pytest.mark.embedded
+def test_each_test_finds_a_whole_cluster_and_a_failure_shows_what_was_done_to_it(
+    session: Session, pytester: pytest.Pytester
+) -> None:
+    result = session(BREAKING)
+    result.assert_outcomes(passed=3, failed=1)
+    lines = result.outlines
+    folder = pytester.path / "temporary" / "kafka0"
+    assert f"embedded cluster in {folder}" in lines
+    assert [line for line in lines if re.fullmatch(r"\d+\.\d\d s (cut n1 n[23]|cut n[23] n1|pause n2)", line)]
+    assert not [line for line in lines if re.fullmatch(r"\d+\.\d\d s kill n\d", line)], "another test did that"
+    for node in ("n1", "n2", "n3"):
+        assert any(f"Kafka, last lines of {node}/server.log" in line for line in lines)
+        assert (folder / "nodes" / node / "server.log").exists()
+    assert any("Kafka Server started" in line for line in lines)
+
+
+REFUSED = """
+    import pytest
+
+    @pytest.mark.kafka(nodez=1)
+    def test_of_a_word_that_is_none(kafka):
+        assert kafka
+
+    @pytest.mark.kafka(nodes=1, broker_config={"no.such.setting": 1})
+    def test_of_a_setting_that_is_none(kafka):
+        assert kafka
+
+    @pytest.mark.kafka(cluster="simulated")
+    def test_of_a_cluster_that_is_none(kafka):
+        assert kafka
+"""
+
+
+@pytest.mark.embedded
+def test_what_cannot_be_asked_for_is_an_error_in_one_line(session: Session) -> None:
+    result = session(REFUSED)
+    result.assert_outcomes(errors=3)
+    assert not [line for line in result.outlines if line.startswith(("Traceback", ">", "E "))]
+    for told in (
+        "pytest.mark.kafka takes cluster, nodes, *, fresh by name, not nodez",
+        "no Kafka cluster: --broker-config no.such.setting: our own broker has no such property*",
+        "no Kafka cluster: no cluster 'simulated' to test on: there are embedded, jvm, compose",
+    ):
+        result.stdout.fnmatch_lines([told])
+
+
+PARALLEL = """
+    import pytest
+
+    pytestmark = pytest.mark.kafka(nodes=1)
+
+    @pytest.mark.parametrize("number", range(2))
+    def test_of_a_worker(kafka, number, worker_id):
+        kafka.create_topic()
+        kafka.kill("n1")
+        print(f"{worker_id} has", kafka.bootstrap)
+"""
+
+
+@pytest.mark.embedded
+def test_each_worker_of_xdist_has_a_cluster_of_its_own(session: Session) -> None:
+    result = session(PARALLEL, "-n", "2", "-rP")
+    result.assert_outcomes(passed=2)
+    had = dict(re.findall(r"(gw\d) has (127\.0\.0\.1:\d+)", "\n".join(result.outlines)))
+    assert len(set(had.values())) == 2
+
+
+WAITING = """
+    import threading
+
+    import pytest
+
+    @pytest.mark.kafka(nodes=1)
+    def test_that_waits(kafka):
+        kafka.pause("n1")
+        print("waits", flush=True)
+        threading.Event().wait(100)
+"""
+
+
+@pytest.mark.embedded
+def test_an_interrupted_session_leaves_nothing_running(pytester: pytest.Pytester, command: list[str]) -> None:
+    pytester.makepyfile(WAITING)
+    with subprocess.Popen([*command, "-s"], stdout=subprocess.PIPE, text=True, cwd=pytester.path) as running:
+        assert any("waits" in line for line in running.stdout)
+        assert processes_of(pytester.path / "temporary")
+        running.send_signal(signal.SIGINT)
+        told = running.stdout.read()
+    assert running.returncode == pytest.ExitCode.INTERRUPTED, told
+    assert not processes_of(pytester.path / "temporary")
+
+
+def test_a_run_is_something_to_assert_and_its_failure_shows_the_proof(session: Session) -> None:
+    asks = "    verdict = kafka_run('send-poll', cluster='simulated', nemesis='kill-leader', seed=7, bug={!r})\n"
+    source = "".join(
+        f"def test_{name}(kafka_run):\n{asks.format(bug)}    assert verdict.valid, verdict\n"
+        for name, bug in (("good", ""), ("bad", "ack-before-replication"))
+    )
+    result = session(source)
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*INVALID*", "*lost-write*", "*repeat*harness run --workload send-poll*--seed 7*"])
+    assert any("report.html" in line and "kafka-runs" in line for line in result.outlines)
+
+
+def test_a_session_that_uses_none_of_it_imports_none_of_it(session: Session) -> None:
+    source = """
+        import sys
+
+        def test_of_something_else():
+            assert "harness.pytest_plugin" in sys.modules
+            slow = {"harness.testing", "harness.cluster.api", "confluent_kafka", "numpy", "msgspec", "rich"}
+            assert slow & sys.modules.keys() == set()
+    """
+    session(source).assert_outcomes(passed=1)
+    without = session(
+        "def test(request):\n    assert not request.config.pluginmanager.has_plugin('kafka-harness')\n",
+        "-p",
+        "no:kafka-harness",
+    )
+    without.assert_outcomes(passed=1)
+
+
+def test_the_marker_and_the_options_are_known(session: Session) -> None:
+    source = "import pytest\n\n@pytest.mark.kafka\ndef test():\n    assert True\n"
+    session(source, "--strict-markers", "--kafka-cluster", "jvm", "--kafka-version", "3.7.1").assert_outcomes(passed=1)
+
+
+@pytest.mark.embedded
+def test_the_example_of_the_documentation_passes(session: Session) -> None:
+    first, *_ = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "testing.md").read_text(), re.DOTALL)
+    assert "def test_no_order_is_lost_when_a_leader_dies(kafka)" in first
+    session(first).assert_outcomes(passed=1)

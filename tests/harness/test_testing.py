@@ -1,0 +1,173 @@
+"""`harness.testing` without pytest's fixtures: a cluster that is broken and healed, a run as something to assert."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness import store
+from harness.cluster.api import ClusterError, FullIsr, UsageError
+from harness.testing import Kafka, run
+from tests.harness.left_running import nothing_runs, processes_of
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    folder = tmp_path_factory.mktemp("kafka")
+    with Kafka(folder=folder) as kafka:
+        yield kafka
+    assert not processes_of(folder)
+    assert not store.is_abandoned(folder)
+    assert sorted(path.name for path in (folder / store.NODES).iterdir()) == ["n1", "n2", "n3"]
+
+
+@pytest.fixture
+def kafka(shared: Kafka) -> Iterator[Kafka]:
+    yield shared
+    shared.reset()
+
+
+@pytest.mark.embedded
+def test_a_dead_leader_has_a_successor_and_comes_back(kafka: Kafka) -> None:
+    topic = kafka.create_topic("orders", partitions=2)
+    before = kafka.leader(topic, 1)
+    kafka.kill(before)
+    assert kafka.leader(topic, 1) != before
+    kafka.start(before)
+    kafka.wait_until(FullIsr())
+    assert before in kafka.partition(topic, 1).isr
+
+
+@pytest.mark.embedded
+def test_an_isolated_leader_is_told_apart_from_its_successor(kafka: Kafka) -> None:
+    topic = kafka.create_topic()
+    before = kafka.leader(topic)
+    kafka.isolate(before)
+    assert kafka.leader(topic, other_than=[before]) != before
+    assert len(kafka.faults()) == 4
+    assert "cut" in kafka.faults()[0]
+
+
+@pytest.mark.embedded
+def test_whatever_was_done_is_healed_and_topics_are_gone(kafka: Kafka) -> None:
+    topic = kafka.create_topic("orders", exact=True)
+    assert topic == "orders"
+    kafka.shape("clients", "n1", delay_s=0.05)
+    kafka.cut("n1", "n2")
+    kafka.pause("n2")
+    for node in kafka.nodes:
+        kafka.kill(node)
+    kafka.reset()
+    assert kafka.faults() == ()
+    assert all(kafka._runs(node) for node in kafka.nodes)
+    assert kafka.cluster.shaped("clients", "n1") == 0  # type: ignore[attr-defined]
+    again = kafka.create_topic("orders", exact=True)  # it would exist
+    assert set(kafka.partition(again).isr) == set(kafka.nodes)
+
+
+@pytest.mark.embedded
+def test_a_topic_is_made_while_a_node_is_dead(kafka: Kafka) -> None:
+    kafka.kill("n2")
+    topic = kafka.create_topic(partitions=3)
+    assert "n2" not in {kafka.leader(topic, number) for number in range(3)}
+
+
+@pytest.mark.embedded
+def test_names_are_given_out_once_and_what_cannot_be_is_refused(kafka: Kafka) -> None:
+    assert kafka.create_topic("a") != kafka.create_topic("a")
+    assert kafka.name("group") != kafka.name("group")
+    with pytest.raises(UsageError, match="has not so many brokers"):
+        kafka.create_topic(replication=4)
+    with pytest.raises(UsageError, match="no node n9: there are n1, n2, n3"):
+        kafka.kill("n9")
+    with pytest.raises(ClusterError):
+        kafka.cut("n1", "n1")
+    assert kafka.faults() == ()
+    with pytest.raises(TimeoutError, match=r"absent/0: not within 0.1 s: nobody leads it"):
+        kafka.leader("absent", timeout_s=0.1)
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"cluster": "existing"}, "no cluster 'existing' to test on: there are embedded, jvm, compose"),
+        ({"nodes": 0}, r"nodes"),
+        ({"bug": "no-such"}, "unknown bug 'no-such'"),
+    ],
+)
+def test_a_cluster_that_cannot_be_is_refused(asked: dict[str, object], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        Kafka(**asked)  # type: ignore[arg-type]
+
+
+@pytest.mark.embedded
+def test_a_script_that_fails_is_told_where_the_logs_are_and_one_that_does_not_leaves_no_folder() -> None:
+    with Kafka(nodes=1, broker_config={"log.retention.ms": 1000}) as kafka:
+        assert kafka.controller() == "n1"
+    assert not kafka.folder.exists()
+    with pytest.raises(ZeroDivisionError) as error, Kafka(nodes=1) as kafka:
+        raise ZeroDivisionError
+    assert error.value.__notes__ == [f"the nodes' logs are in {kafka.folder / store.NODES}"]
+    assert (kafka.folder / store.NODES / "n1" / "server.log").exists()
+    assert not processes_of(kafka.folder)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from harness.testing import Kafka
+with Kafka(nodes=1, folder=Path(sys.argv[1])) as kafka:
+    print("up", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.embedded
+def test_a_process_that_is_killed_leaves_nothing_running(tmp_path: Path) -> None:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], **pipes) as owner:  # type: ignore[call-overload]
+        assert owner.stdout.readline() == b"up\n"
+        assert len(processes_of(tmp_path)) == 4  # its owner, node, links and guardian
+        owner.send_signal(signal.SIGKILL)
+    assert nothing_runs(tmp_path)
+    assert not store.is_abandoned(tmp_path)
+    assert "removed its embedded cluster" in (tmp_path / store.LOG).read_text()
+
+
+def test_a_verdict_is_true_only_if_it_is_valid_and_tells_its_proof(tmp_path: Path) -> None:
+    few = {"cluster": "simulated", "results": tmp_path, "seed": 7}
+    good = run("send-poll", nemesis="kill-leader", **few)
+    assert good.valid, good
+    assert good
+    lost = run("send-poll", nemesis="kill-leader", bug="ack-before-replication", **few)
+    assert not lost.valid
+    assert not lost
+    assert lost.word == "invalid"
+    assert lost.anomalies["lost-write"] >= 1
+    assert "lost-write" in lost
+    assert "no ok poll ever returned it" in lost
+    assert str(lost.folder / store.REPORT) in lost
+    idle = run("send-poll", nemesis="kill-leader", time_limit_s=1.0, fault_interval_s=99.0, **few)
+    assert (idle.word, bool(idle)) == ("vacuous", False)
+    assert repr(idle) == f"<vacuous run in {idle.folder}>"
+    assert not processes_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"nemesys": "kill-leader"}, "there is no nemesys to choose, only workload, "),
+        ({"scripted": True}, "there is no scripted"),
+        ({"nodes": "3"}, r"Expected `int`, got `str` - at `\$.nodes`"),
+        ({"acks": "1"}, "acks"),
+        ({"nemesis": "no-such"}, "no-such"),
+    ],
+)
+def test_a_run_that_cannot_be_is_refused(tmp_path: Path, fields: dict[str, object], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        run(results=tmp_path, **fields)
