@@ -247,17 +247,22 @@ class Kafka:
         return topic
 
     def delete_topics(self) -> None:
-        """Delete the topics that `create_topic` made, where they are there still; ClusterError."""
-        if not self._topics:
-            return
-        admin = self._admin()  # kept until the answers are there: they go with it
-        for topic, deleted in admin.delete_topics(self._topics, request_timeout=START_S).items():
-            try:
-                deleted.result(START_S)
-            except KafkaException as error:
-                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                    raise ClusterError(f"topic {topic} could not be deleted: {error.args[0].str()}") from error
-        self._topics.clear()
+        """Delete the topics that `create_topic` made, where they are there still; TimeoutError."""
+
+        def look() -> str | None:
+            if not self._topics:
+                return None
+            admin, refused = self._admin(), {}  # the client is kept until the answers are there: they go with it
+            for topic, deleted in admin.delete_topics(self._topics, request_timeout=START_S).items():
+                try:
+                    deleted.result(START_S)
+                except KafkaException as error:
+                    if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                        refused[topic] = error.args[0].str()
+            self._topics = list(refused)
+            return ", ".join(f"{topic}: {why}" for topic, why in refused.items()) or None
+
+        self._await(look, "the end of the test's topics", START_S)
 
     # Faults
 

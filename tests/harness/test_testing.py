@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from harness import store
 from harness.cluster.api import ClusterError, FullIsr, UsageError
@@ -90,6 +92,31 @@ def test_names_are_given_out_once_and_what_cannot_be_is_refused(kafka: Kafka) ->
     assert kafka.faults() == ()
     with pytest.raises(TimeoutError, match=r"absent/0: not within 0.1 s: nobody leads it"):
         kafka.leader("absent", timeout_s=0.1)
+
+
+@pytest.mark.embedded
+def test_topics_whose_deletion_fails_on_the_way_are_deleted_again(
+    kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, answers = kafka._admin, ["fails", "passes"]
+
+    class Flaky:
+        def __init__(self) -> None:
+            self.real = real()
+
+        def delete_topics(self, names: list[str], **options: float) -> dict[str, Future[None]]:
+            if answers.pop(0) == "passes":
+                return self.real.delete_topics(names, **options)
+            failed: Future[None] = Future()
+            failed.set_exception(KafkaException(KafkaError(KafkaError._TRANSPORT)))
+            return dict.fromkeys(names, failed)
+
+    topic = kafka.create_topic()
+    monkeypatch.setattr(kafka, "_admin", Flaky)
+    kafka.delete_topics()
+    assert answers == []
+    with pytest.raises(TimeoutError):
+        kafka.leader(topic, timeout_s=0.1)
 
 
 @pytest.mark.parametrize(
