@@ -95,6 +95,10 @@ MOVES = (
 )
 MOVES_SHARE = 0.1
 """Drawn last, in place of the other faults."""
+LONG = ("partition-leader", "pause-leader", "cut-clients", "partition-leader+kill-random", "reassign+partition-leader")
+LONG_S = (10.0, 25.0)
+LONG_SHARE = 0.08
+"""As MOVES: so long that whoever was replaced and does not know it can show what it tells."""
 SLOW_DISKS = ("1-10", "50-400")
 """The slow one not where every append is synced: no transaction would end in time, and that is no bug (seed 794)."""
 SESSIONS_MS = ("2000", "2000", "6000")
@@ -202,6 +206,7 @@ def scenario(seed: int, bug: str = "", workload: str = "") -> Scenario:
     time_limit_s = round(draws.between(1, 4) * _time_of(nemesis, length_s, interval_s), 3)
     transactions: Literal[1, 2] = draws.one_of(1, 2)
     fields |= {"workload": workload, "nemesis": nemesis, "time_limit_s": time_limit_s}
+    fields |= {"fault_length_s": length_s, "fault_interval_s": interval_s}
     fields["transaction_protocol"] = transactions
     _draw_last(draws, fields, broker)
     return Scenario(
@@ -209,8 +214,6 @@ def scenario(seed: int, bug: str = "", workload: str = "") -> Scenario:
         seed=seed,
         bug=bug,
         isolation="read_uncommitted" if dirty else "read_committed",
-        fault_length_s=length_s,
-        fault_interval_s=interval_s,
         recovery_bound_s=60.0,
         **fields,
     )
@@ -233,6 +236,10 @@ def _draw_last(draws: _Draws, fields: dict[str, Any], broker: dict[str, str]) ->
         broker.pop("harness.sim.far.nodes", None)
     elif fields["nemesis"] != AWAY and draws.number() < MOVES_SHARE:
         fields["nemesis"] = draws.one_of(*MOVES)
+    elif fields["nemesis"] != AWAY and draws.number() < LONG_SHARE:
+        nemesis, length_s = draws.one_of(*LONG), draws.between(*LONG_S)
+        time_limit_s = round(draws.between(1, 2) * _time_of(nemesis, length_s, fields["fault_interval_s"]), 3)
+        fields |= {"nemesis": nemesis, "fault_length_s": length_s, "time_limit_s": time_limit_s}
 
 
 def _time_of(nemesis: str, length_s: float, interval_s: float) -> float:

@@ -59,6 +59,8 @@ class _Held:
     buffer: deque[ConsumedRecord] = field(default_factory=deque)
     behind: int = 0
     """The position behind the buffer."""
+    epoch: int = -1
+    """Leader epoch of the record before the position, -1 where none was read."""
     end: int | None = None
     """Where the partition ended when it was last fetched from to its end: the last stable offset, or high watermark."""
     failure: ClientError | None = None
@@ -126,9 +128,11 @@ class Consumer:
     def group_metadata(self) -> GroupMetadata:
         """What a transaction shows that commits offsets for this consumer."""
         assert self.config.group_id is not None
+        epochs = {key: held.epoch for key, held in self._held.items() if held.epoch >= 0}
         if self.membership is None:
-            return GroupMetadata(self.config.group_id)
-        return GroupMetadata(self.config.group_id, self.membership.generation, self.membership.member_id)
+            return GroupMetadata(self.config.group_id, epochs=epochs)
+        member = self.membership
+        return GroupMetadata(self.config.group_id, member.generation, member.member_id, epochs)
 
     def end(self, key: Partition) -> int | None:
         """Return where the partition ended when all of it up to there had been read, None while it is not."""
@@ -182,6 +186,7 @@ class Consumer:
                 record = held.buffer.popleft()
                 found.append(record)
                 held.position = record.offset + 1 if held.buffer else held.behind
+                held.epoch = record.leader_epoch
         return found
 
     def _go_on(self) -> float:

@@ -61,3 +61,9 @@ class Metadata:
         known = self.leaders.get(key)
         if node >= 0 and (known is None or epoch > known.epoch):
             self.leaders[key] = Leader(node, epoch)
+
+    def seen(self, key: Partition, epoch: int) -> None:
+        """Somebody has read records of this epoch: an older leader leads no more, whoever it is now."""
+        known = self.leaders.get(key)
+        if epoch >= 0 and (known is None or epoch > known.epoch):
+            self.leaders[key] = Leader(-1, epoch)

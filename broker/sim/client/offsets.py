@@ -36,7 +36,7 @@ class Offsets:
         """Prepare; the coordinator is found when it is needed."""
         self._version = COMMIT_VERSION[protocol]
         self.coordinator = Coordinator(contact, GROUP, group_id)
-        self._group_id = group_id
+        self._group_id, self._contact = group_id, contact
 
     async def commit(self, offsets: Mapping[Partition, int], who: GroupMetadata, deadline_ms: float) -> None:
         """Commit next offsets; raises ClientError, _TIMED_OUT when it is not known whether they are committed."""
@@ -44,7 +44,11 @@ class Offsets:
             OffsetCommitRequestTopic(
                 name=topic,
                 partitions=tuple(
-                    OffsetCommitRequestPartition(partition_index=index, committed_offset=offsets[topic, index])
+                    OffsetCommitRequestPartition(
+                        partition_index=index,
+                        committed_offset=offsets[topic, index],
+                        committed_leader_epoch=who.epochs.get((topic, index), -1),
+                    )
                     for index in indexes
                 ),
             )
@@ -59,7 +63,11 @@ class Offsets:
         await self.coordinator.ask(ask, self._version, deadline_ms, _worst)
 
     async def committed(self, keys: Sequence[Partition], deadline_ms: float) -> dict[Partition, int | None]:
-        """Return the stable next offsets, None where the group has none; raises ClientError."""
+        """Return the stable next offsets, None where the group has none; raises ClientError.
+
+        Whoever led before what is committed was written is not believed to lead any more (KIP-320): its log may end
+        before it.
+        """
         topics = tuple(
             OffsetFetchRequestTopics(name=topic, partition_indexes=tuple(indexes))
             for topic, indexes in _by_topic(keys).items()
@@ -67,11 +75,12 @@ class Offsets:
         group = OffsetFetchRequestGroup(group_id=self._group_id, topics=topics)
         ask = OffsetFetchRequest(groups=(group,), require_stable=True)
         answer = await self.coordinator.ask(ask, FETCH_VERSION, deadline_ms, _worst_fetched, UNSTABLE)
-        found = {
-            (topic.name, part.partition_index): part.committed_offset
-            for topic in answer.groups[0].topics
-            for part in topic.partitions
-        }
+        found: dict[Partition, int] = {}
+        for topic in answer.groups[0].topics:
+            for part in topic.partitions:
+                key = (topic.name, part.partition_index)
+                found[key] = part.committed_offset
+                self._contact.metadata.seen(key, part.committed_leader_epoch)
         return {key: found[key] if found.get(key, -1) >= 0 else None for key in keys}
 
 

@@ -16,7 +16,7 @@ its end is unknown, and the producer then only good for the same call again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
 
@@ -78,6 +78,8 @@ class GroupMetadata:
     group_id: str
     generation: int = -1
     member_id: str = ""
+    epochs: Mapping[Partition, int] = field(default_factory=dict)
+    """Leader epochs of the records before its positions, which are committed with them (KIP-320)."""
 
 
 class TransactionalProducer(Producer):
@@ -232,7 +234,11 @@ class TransactionalProducer(Producer):
             await self._ask(self._coordinator, add, ADD_VERSION, deadline_ms, lambda one: one.error_code)
         by_topic: dict[str, list[TxnOffsetCommitRequestPartition]] = {}
         for (topic, index), offset in offsets.items():
-            part = TxnOffsetCommitRequestPartition(partition_index=index, committed_offset=offset)
+            part = TxnOffsetCommitRequestPartition(
+                partition_index=index,
+                committed_offset=offset,
+                committed_leader_epoch=group.epochs.get((topic, index), -1),
+            )
             by_topic.setdefault(topic, []).append(part)
         ask = TxnOffsetCommitRequest(
             transactional_id=self._name,

@@ -7,6 +7,7 @@ import pytest
 from broker.sim.client.config import COOPERATIVE, RANGE
 from broker.sim.client.consumer import BEGINNING
 from broker.sim.client.errors import ClientError
+from broker.sim.client.metadata import Leader
 from broker.sim.client.transactional import GroupMetadata
 from tests.broker.sim.client.scene import Scene
 
@@ -80,6 +81,26 @@ def test_offsets_are_committed_and_a_new_member_begins_there():
     assert [(p, o) for p, o, _ in scene.run(poll_all(scene, second, 3000))] == [(0, 2), (0, 3), (0, 4)]
     found = scene.run(second.offsets.committed([T0, T1], scene.in_ms(5000)))
     assert found == {T0: 2, T1: 5}
+
+
+def test_whoever_led_before_what_is_committed_was_written_is_not_believed():
+    """Its log may end before that: a consumer that asked it would be out of range, and begin anew (KIP-320)."""
+    scene, producer = filled(seed=9)
+    first = scene.consumer("c1", group_id="g")
+    first.subscribe(["t"], lambda change: None)
+    scene.run(poll_all(scene, first, 3000))
+    old = scene.leader()
+    scene.cluster.nodes[old].kill()
+    scene.run(producer.send("t", 0, b"after", scene.in_ms(10_000)))
+    assert scene.run(poll_all(scene, first, 6000))[-1][1] == 5
+    scene.run(first.offsets.commit({T0: 6}, first.group_metadata, scene.in_ms(10_000)))
+    epoch = first.group_metadata.epochs[T0]
+    assert epoch > 0
+    second = scene.consumer("c2", group_id="g")
+    second.contact.metadata.leaders[T0] = Leader(1, 0)
+    assert scene.run(second.offsets.committed([T0], scene.in_ms(10_000))) == {T0: 6}
+    assert second.contact.metadata.leaders[T0].epoch == epoch
+    assert second.contact.metadata.leaders[T0].node != old
 
 
 def test_who_is_out_of_the_group_can_not_commit():
