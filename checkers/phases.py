@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from types import NoneType
 from typing import Any
 
+from checkers.interning import FOREIGN
 from checkers.log_view import LogView
 from harness.history import HARNESS, INVOKE, NEMESIS, HistoryError
 
@@ -127,7 +128,7 @@ def _is_well_formed(process: str, f: str | None, value: Any) -> bool:
         return (
             isinstance(value, dict)
             and type(value.get("key")) in {str, int}
-            and all(type(value.get(name)) in {int, NoneType} for name in bounds)
+            and all(value.get(name) is None or _is_offset(value[name]) for name in bounds)
         )
     if process == NEMESIS and isinstance(value, dict) and "fault-id" in value:
         known = type(value["fault-id"]) in {int, str} and type(value.get("bit")) in {bool, NoneType}
@@ -137,6 +138,10 @@ def _is_well_formed(process: str, f: str | None, value: Any) -> bool:
     if process.startswith(PROBE) and isinstance(value, dict):
         return type(value.get("key")) in {int, str, NoneType}
     return True
+
+
+def _is_offset(value: Any) -> bool:
+    return type(value) is int and -1 <= value < FOREIGN
 
 
 def _names(value: dict[str, Any], *fields: str) -> bool:

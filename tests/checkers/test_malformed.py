@@ -197,3 +197,10 @@ def test_fault_without_its_name_is_named_by_its_operation():
     fault = Op(process="nemesis", type="info", f=None, value={"fault-id": 1, "bit": True})
     with pytest.raises(HistoryError, match="op 0: None of nemesis with a malformed value"):
         judge([fault])
+
+
+@pytest.mark.parametrize("end", [1 << 62, -(1 << 70), True, 1.5, "1"])
+def test_final_read_to_no_offset_is_named_by_its_operation(end):
+    drain = Op(process="harness", type="info", f="drain", value={"key": "x", "end": end, "complete": True})
+    with pytest.raises(HistoryError, match="op 0: 'drain' of harness with a malformed value"):
+        judge([drain])
