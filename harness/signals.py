@@ -55,4 +55,7 @@ def bearing_one_interrupt() -> Iterator[Callable[[], bool]]:
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    """Interrupt. What a shell script starts in the background ignores SIGINT, but not what stops it."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        raise KeyboardInterrupt
     signal.raise_signal(signal.SIGINT)

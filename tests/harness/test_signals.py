@@ -28,6 +28,16 @@ def test_a_stop_is_an_interrupt(counted):
         signal.raise_signal(counted)
 
 
+def test_what_ignores_ctrl_c_is_stopped_all_the_same(counted):
+    """A shell script starts what it puts into the background so."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(counted)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_a_stop_that_is_ignored_stays_so(counted):
     signal.signal(counted, signal.SIG_IGN)
     count_as_interrupts()
