@@ -271,8 +271,13 @@ class Kafka:
         self._do(Kill(node))
 
     def stop(self, node: str) -> None:
-        """Stop the node in order (SIGTERM): it hands over what it leads; returns when it is gone, 30 s at most."""
+        """Stop the node in order (SIGTERM): it hands over what it leads. What is there still after 30 s is killed.
+
+        A frozen node is: it would end at some later moment, when it goes on.
+        """
         self._do(Stop(node))
+        if isinstance(self.cluster, Killable) and self.cluster.pid(node) is not None:
+            self._do(Kill(node))
 
     def start(self, node: str, *, wait: bool = True) -> None:
         """Start a node that was killed or stopped; wait until it is in service, if `wait`. Safe when it runs."""

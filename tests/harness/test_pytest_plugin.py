@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness.cluster.distribution import cache_folder
+from harness.pytest_plugin import Clusters
 from tests.harness.left_running import processes_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -124,6 +125,52 @@ def test_what_cannot_be_asked_for_is_an_error_in_one_line(session: Session) -> N
         result.stdout.fnmatch_lines([told])
 
 
+class FakeKafka:
+    """A cluster that only says whether it is up."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error, self.is_up, self.resets = error, True, 0
+
+    def reset(self) -> None:
+        self.resets += 1
+        if self.error is not None:
+            raise self.error
+
+    def close(self) -> None:
+        self.is_up = False
+
+
+@pytest.fixture
+def clusters(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Clusters:
+    monkeypatch.setattr(Clusters, "_start", lambda *_: FakeKafka())
+    return Clusters(lambda: tmp_path)
+
+
+def test_a_cluster_is_shared_by_those_who_ask_for_the_same_and_the_oldest_goes_first(clusters: Clusters) -> None:
+    one, two = (clusters.take(fresh=False, nodes=nodes) for nodes in (1, 2))
+    for kafka in (one, two):
+        clusters.give_back(kafka)
+    assert clusters.take(fresh=False, nodes=1) is one
+    three = clusters.take(fresh=False, nodes=3)
+    assert [kafka.is_up for kafka in (one, two, three)] == [True, False, True]
+    own = clusters.take(fresh=True, nodes=1)
+    assert own is not one
+    clusters.give_back(own)
+    assert (own.is_up, own.resets, one.resets) == (False, 0, 1)
+    clusters.close()
+    assert not one.is_up
+    assert not three.is_up
+
+
+def test_a_cluster_that_cannot_be_made_whole_is_no_other_test_s(clusters: Clusters) -> None:
+    kafka = clusters.take(fresh=False, nodes=1)
+    kafka.error = TimeoutError("not every replica is in sync")
+    with pytest.raises(TimeoutError):
+        clusters.give_back(kafka)
+    assert not kafka.is_up
+    assert clusters.take(fresh=False, nodes=1) is not kafka
+
+
 PARALLEL = """
     import pytest
 
@@ -182,27 +229,21 @@ def test_a_run_is_something_to_assert_and_its_failure_shows_the_proof(session: S
     assert any("report.html" in line and "kafka-runs" in line for line in result.outlines)
 
 
-def test_a_session_that_uses_none_of_it_imports_none_of_it(session: Session) -> None:
+def test_a_session_that_uses_none_of_it_imports_none_of_it_and_one_goes_without(session: Session) -> None:
     source = """
         import sys
 
+        import pytest
+
+        @pytest.mark.kafka
         def test_of_something_else():
             assert "harness.pytest_plugin" in sys.modules
             slow = {"harness.testing", "harness.cluster.api", "confluent_kafka", "numpy", "msgspec", "rich"}
             assert slow & sys.modules.keys() == set()
     """
-    session(source).assert_outcomes(passed=1)
-    without = session(
-        "def test(request):\n    assert not request.config.pluginmanager.has_plugin('kafka-harness')\n",
-        "-p",
-        "no:kafka-harness",
-    )
-    without.assert_outcomes(passed=1)
-
-
-def test_the_marker_and_the_options_are_known(session: Session) -> None:
-    source = "import pytest\n\n@pytest.mark.kafka\ndef test():\n    assert True\n"
     session(source, "--strict-markers", "--kafka-cluster", "jvm", "--kafka-version", "3.7.1").assert_outcomes(passed=1)
+    source = "def test(request):\n    assert not request.config.pluginmanager.has_plugin('kafka-harness')\n"
+    session(source, "-p", "no:kafka-harness").assert_outcomes(passed=1)
 
 
 @pytest.mark.embedded

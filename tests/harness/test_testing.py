@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from harness import store
+from harness.cluster import group
 from harness.cluster.api import ClusterError, FullIsr, UsageError
 from harness.testing import Kafka, run
 from tests.harness.left_running import nothing_runs, processes_of
@@ -62,14 +64,25 @@ def test_whatever_was_done_is_healed_and_topics_are_gone(kafka: Kafka) -> None:
     kafka.shape("clients", "n1", delay_s=0.05)
     kafka.cut("n1", "n2")
     kafka.pause("n2")
-    for node in kafka.nodes:
-        kafka.kill(node)
+    kafka.kill("n1")
+    os.kill(kafka.cluster.pid("n3"), signal.SIGKILL)  # type: ignore[attr-defined]  # by the test itself
     kafka.reset()
     assert kafka.faults() == ()
     assert all(kafka._runs(node) for node in kafka.nodes)
     assert kafka.cluster.shaped("clients", "n1") == 0  # type: ignore[attr-defined]
     again = kafka.create_topic("orders", exact=True)  # it would exist
     assert set(kafka.partition(again).isr) == set(kafka.nodes)
+
+
+@pytest.mark.embedded
+def test_a_node_is_stopped_in_order_and_killed_if_it_is_frozen(kafka: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
+    kafka.stop("n1")
+    assert not kafka._runs("n1")
+    assert [fault.split(" ", 2)[2] for fault in kafka.faults()] == ["stop n1"]
+    monkeypatch.setattr(group, "STOP_S", 0.1)
+    kafka.pause("n2")
+    kafka.stop("n2")
+    assert kafka.cluster.pid("n2") is None  # type: ignore[attr-defined]
 
 
 @pytest.mark.embedded
