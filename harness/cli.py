@@ -59,13 +59,18 @@ def run(
     """Drive a workload against a cluster, break it, and judge what happened."""
     from harness import launch
 
+    def shrunk(folder: Path) -> int:
+        from harness import replay
+
+        return replay.shrink(folder, results, as_json=as_json)
+
     status = launch.run(
         Asked(ctx, given).scenario(),
         results,
         name=name,
         as_json=as_json,
         open_report=open_report,
-        shrinks=shrink_it,
+        shrink=shrunk if shrink_it else None,
         fail_fast=fail_fast,
     )
     raise typer.Exit(status)

@@ -6,6 +6,7 @@ import secrets
 import sys
 import traceback
 import webbrowser
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -35,10 +36,13 @@ def run(
     name: str | None,
     as_json: bool,
     open_report: bool,
-    shrinks: bool = False,
+    shrink: Callable[[Path], int] | None = None,
     fail_fast: bool = False,
 ) -> int:
-    """Run one scenario; print its verdict; return the exit status. `shrinks`: a simulated run that fails."""
+    """Run one scenario; print its verdict; return the exit status.
+
+    shrink: goes on with the folder of a simulated run that fails, prints a verdict of its own, and returns its status.
+    """
     refuse_unknown(scenario)
     with LiveView(scenario, quiet=as_json) as view:
         try:
@@ -47,18 +51,14 @@ def run(
             sys.stderr.write(f"harness: stopped after healing; the history so far is in {stop.args[0]}\n")
             return STOPPED
     verdict = done.judgement.verdict_json()
-    goes_on = shrinks and verdict["valid"] is False and scenario.cluster == SIMULATED
+    shrinks = shrink is not None and verdict["valid"] is False and scenario.cluster == SIMULATED
     if not as_json:
         verdict_table(done.judgement, folder=done.folder, scenario=done.scenario)
-    elif not goes_on:
+    elif not shrinks:
         sys.stdout.write(msgspec.json.encode(verdict).decode() + "\n")
     if open_report:
         webbrowser.open((done.folder / store.REPORT).resolve().as_uri())
-    if goes_on:
-        from harness import replay  # noqa: PLC0415  the simulator is imported only where it is used
-
-        return replay.shrink(done.folder, results, as_json=as_json)
-    return of_verdict(verdict["valid"])
+    return shrink(done.folder) if shrink is not None and shrinks else of_verdict(verdict["valid"])
 
 
 def refuse_unknown(scenario: Scenario) -> plan.Choices:

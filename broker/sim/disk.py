@@ -194,11 +194,15 @@ class Disk:
                 del self._durable_files[name]
             self._durable_files.update({name: data for name, data in self._files.items() if _is_in(name, log)})
 
+    def close(self) -> None:
+        """The process has ended, however it did: nobody points into segments that went, and drafts are nobody's."""
+        self._drafts, self._generations, self._held = {}, {}, {}
+
     # Faults.
 
     def crash(self, rng: random.Random | None = None, *, power: bool = True) -> None:
         """Lose what was not synced; with `rng`, a random prefix of it survives. Without power loss, nothing is lost."""
-        self._drafts, self._generations, self._held = {}, {}, {}
+        self.close()
         if not power:
             return
         self.power_losses += 1

@@ -163,6 +163,7 @@ class Process:
         self._peers.close()
         for connection in list(self._connections):
             connection.close()
+        self.node.disk.close()
         self.node.watch.ended(self.node, why)
 
     def stop(self) -> None:

@@ -106,7 +106,7 @@ def test_a_log_start_that_goes_back_is_found(tmp_path):
     )
 
 
-@pytest.mark.parametrize("seed", [22, 59, 690, 728, 864, 527, 614, 631, 5013, 8054])
+@pytest.mark.parametrize("seed", [22, 59, 690, 728, 864, 527, 614, 631, 5013, 8054, 10308])
 def test_clean_seeds_that_raised_an_anomaly_or_an_invariant_are_silent(seed, tmp_path, monkeypatch):
     for share in ("MOVES_SHARE", "LONG_SHARE"):  # as the seeds were then
         monkeypatch.setattr(mix, share, 0.0)
