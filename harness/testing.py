@@ -477,6 +477,10 @@ def run(workload: str = "txn", *, results: Path = Path("results"), **fields: Any
     scenario = options.scenario_of(workload=workload, **fields)
     results.mkdir(parents=True, exist_ok=True)
     done: list[runs.Run] = []
-    with guarded(results / store.LOG, "--results", str(results.resolve()), over=lambda: bool(done)):
+
+    def over() -> bool:
+        return bool(done) or all(map(store.is_finished, store.run_folders(results)))
+
+    with guarded(results / store.LOG, "--results", str(results.resolve()), over=over):
         done.append(launch.perform(scenario, results, name=None, view=runs.Unwatched(), interruptible=False))
     return Verdict(done[0])

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from harness import store
+from harness import guardian, store
 from harness.cluster import group
 from harness.cluster.api import ClusterError, FullIsr, UsageError
 from harness.testing import Kafka, run
@@ -211,3 +211,4 @@ def test_a_verdict_is_true_only_if_it_is_valid_and_tells_its_proof(tmp_path: Pat
 def test_a_run_that_cannot_be_is_refused(tmp_path: Path, fields: dict[str, object], told: str) -> None:
     with pytest.raises(UsageError, match=told):
         run(results=tmp_path, **fields)
+    assert guardian._KEPT == [], "there is nothing to guard"
