@@ -87,7 +87,7 @@ class Clusters:
             return
         try:
             kafka.reset()
-        except BaseException:
+        except BaseException:  # a door: whatever it was is raised again, Ctrl-C too
             self._shared.pop(kind).close()
             raise
 

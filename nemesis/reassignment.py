@@ -42,7 +42,7 @@ def _moved(aim: Aim, state: PartitionState, wanted: Sequence[str]) -> Generator[
     """Have the partition moved; the injection bit if the cluster has begun that."""
     move = Move(aim.keys[0], tuple(wanted), state.replicas)
     yield Act((move,))
-    begun_ms = yield Until(AssignedTo(move.key, move.replicas, begun=True), BEGUN_S)
+    begun_ms = yield Until(AssignedTo(move.key, move.replicas, instead_of=move.before), BEGUN_S)
     undo = inverse(move)
     assert state.leader is not None
     assert undo is not None
@@ -64,7 +64,9 @@ def _restored(injection: Injection) -> Evidence:
         assert isinstance(undo, Restore)
         for _ in range(TRIES):
             yield Act((undo,))
-            if (yield Until(AssignedTo(undo.key, undo.replicas, begun=True), BEGUN_S)) is not None:
+            if (
+                yield Until(AssignedTo(undo.key, undo.replicas, instead_of=injection.memory.get("to", ())), BEGUN_S)
+            ) is not None:
                 return {"back": list(undo.replicas)}
         return {"reason": f"{undo.key} did not begin to move back in {TRIES} tries"}
     return {}

@@ -370,8 +370,8 @@ class AssignedTo:
 
     key: Key
     replicas: tuple[str, ...]
-    begun: bool = False
-    """It is enough that the move to these nodes has begun: they stand before those that are to go."""
+    instead_of: tuple[str, ...] = ()
+    """Where it lay. Given, it is enough that the move has begun: these nodes stand before those that are to go."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -338,8 +338,9 @@ def is_assigned(state: PartitionState | None, wanted: AssignedTo) -> bool:
     """Return whether the partition lies, or has begun to be moved, where the condition says."""
     if state is None:
         return False
-    if wanted.begun:
-        return state.replicas[: len(wanted.replicas)] == wanted.replicas
+    if wanted.instead_of:
+        begins_so = state.replicas[: len(wanted.replicas)] == wanted.replicas
+        return begins_so and state.replicas != wanted.instead_of  # which may begin so, too
     return state.replicas == wanted.replicas and set(state.isr) == set(wanted.replicas)
 
 

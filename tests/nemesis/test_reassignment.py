@@ -102,6 +102,19 @@ def test_a_move_that_does_not_begin_has_not_bitten_and_is_taken_back_all_the_sam
     assert cluster.whole()
 
 
+def test_a_last_replica_that_still_has_its_place_is_not_taken_for_one_that_was_dropped(tmp_path):
+    """The other replicas stand before it whether the move has begun or not."""
+    cluster = FakeCluster()
+    cluster.partitions_by_key[KEY].leader = "n3"
+    cluster.ignored.add("reassign")
+    client = nemesis(cluster, tmp_path)
+    assert invoked(client, "reassign", AIM).value["bit"] is False
+    cluster.ignored.clear()
+    invoked(client, "heal", {})
+    value = invoked(client, "reassign", AIM).value
+    assert (value["bit"], value["evidence"]["to"]) == (True, ["n1", "n2"])
+
+
 def test_a_second_fault_may_hit_who_is_moved_and_the_move_is_taken_back(tmp_path):
     cluster = FakeCluster(nodes=4)
     client = nemesis(cluster, tmp_path)
