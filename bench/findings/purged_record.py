@@ -11,18 +11,13 @@ true where B was committed and no reader of committed data finds it.
 
 from __future__ import annotations
 
-import argparse
-import json
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition, libversion
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from harness import catalog
-from harness.cluster.api import ClusterSpec
+from bench.findings.stage import stage
 from harness.cluster.observer import observer_of
 
 WITHIN_S = 60.0
@@ -97,18 +92,5 @@ def _read(bootstrap: dict[str, Any]) -> dict[str, int]:
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cluster", default="embedded", help="embedded, jvm or compose")
-    name = parser.parse_args().cluster
-    with tempfile.TemporaryDirectory() as folder:
-        cluster: Any = catalog.provider(name).create(ClusterSpec(name="purged", folder=Path(folder) / "cluster"))
-        try:
-            cluster.up()
-            print(json.dumps({"cluster": name, **show(cluster)}))
-        finally:
-            cluster.down()
-
-
 if __name__ == "__main__":
-    main()
+    stage("purged", __doc__, "embedded, jvm or compose", show)

@@ -13,21 +13,16 @@ copied twice by committed transactions, as a reader of committed data finds them
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition, libversion
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from harness import catalog
-from harness.cluster.api import ClusterSpec
+from bench.findings.stage import stage
 from harness.cluster.observer import observer_of
 
 WITHIN_S = 60.0
@@ -165,18 +160,5 @@ def _read(bootstrap: str, target: TopicPartition, count: int) -> list[int]:
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cluster", default="embedded", help="embedded or jvm")
-    name = parser.parse_args().cluster
-    with tempfile.TemporaryDirectory() as folder:
-        cluster: Any = catalog.provider(name).create(ClusterSpec(name="stale", folder=Path(folder) / "cluster"))
-        try:
-            cluster.up()
-            print(json.dumps({"cluster": name, **show(cluster)}))
-        finally:
-            cluster.down()
-
-
 if __name__ == "__main__":
-    main()
+    stage("stale", __doc__, "embedded or jvm", show)

@@ -15,7 +15,8 @@ from typing import Any, Protocol, runtime_checkable
 CLIENTS = "clients"
 """The name of all clients together, as an end of a link."""
 
-Key = str  # one topic-partition, e.g. "t0/3"
+Key = str
+"""One topic-partition, e.g. "t0/3"."""
 
 
 class ClusterError(Exception):
