@@ -12,7 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness import launch, mix, replay
+from harness import launch, replay
+from harness.hunt import mix
 from harness.report.terminal import LiveView
 
 SEEDS = 60

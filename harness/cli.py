@@ -17,9 +17,9 @@ from typing import Annotated, Any
 import click
 import typer
 
-from harness.exits import BROKEN, CORRECTABLE, STOPPED, let_go_of_stdout
+from harness.process.exits import BROKEN, CORRECTABLE, STOPPED, let_go_of_stdout
+from harness.process.signals import count_as_interrupts
 from harness.scenario_options import Asked, takes_scenario_options
-from harness.signals import count_as_interrupts
 
 app = typer.Typer(
     name="harness",
@@ -182,7 +182,7 @@ def soak(
     **given: Any,
 ) -> None:
     """Run seeded scenarios for hours, side by side if asked to; keep every failure."""
-    from harness import soaking
+    from harness.soak import command as soaking
 
     status = soaking.soak(
         Asked(ctx, given).scenario,
@@ -240,7 +240,7 @@ def bugs(
     results: Results = RESULTS,
 ) -> None:
     """List the bugs that can be planted in our own broker (`harness run --bug NAME`), or score the hunt for each."""
-    from harness import hunt
+    from harness.hunt import command as hunt
 
     if not score:
         raise typer.Exit(hunt.list_all())
@@ -370,9 +370,9 @@ OF_THE_MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFIL
 
 
 def _failed(error: Exception) -> int:
-    from harness import crash
     from harness.cluster.api import ClusterError, UsageError
     from harness.history import HistoryError
+    from harness.process import crash
     from harness.store import StoreError
 
     match error:

@@ -12,8 +12,8 @@ from typing import Any
 from harness import catalog, store
 from harness.cluster.api import Cluster, ClusterSpec, Killable, UsageError
 from harness.cluster.observer import observer_of
-from harness.exits import BROKEN, VALID
 from harness.options import EXISTING
+from harness.process.exits import BROKEN, VALID
 from harness.swarm import SIMULATED
 
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 from checkers.online import Online
 from checkers.options import CheckOptions
-from harness import crash
 from harness.generator import INTERRUPT
 from harness.history import HARNESS, INFO, Op
+from harness.process import crash
 from harness.scenario import Scenario
 
 TRIMS = ("retention", "cleanup.policy", "segment")

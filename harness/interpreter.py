@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from harness.client import Client, Clients, Now
 from harness.generator import Generator
 from harness.history import INFO, Op, Process
-from harness.mailbox import Mailbox
+from harness.process.mailbox import Mailbox
 from harness.scheduler import Dispatch, Done, Point, Scheduler, Wait
 
 LAST_CALLS_S = 20.0

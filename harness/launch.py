@@ -17,9 +17,9 @@ from harness import catalog, store
 from harness import run as runs
 from harness.cluster.api import Cluster, ClusterError, UsageError
 from harness.equipment import RealEquipment
-from harness.exits import BROKEN, STOPPED, VALID, of_verdict
 from harness.lifetime import spec_of
 from harness.options import EXISTING
+from harness.process.exits import BROKEN, STOPPED, VALID, of_verdict
 from harness.report.html import write_report
 from harness.report.junit import write_junit
 from harness.report.terminal import LiveView, verdict_table

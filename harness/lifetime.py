@@ -13,8 +13,8 @@ from pathlib import Path
 
 from harness import store
 from harness.cluster.api import Cluster, ClusterSpec, Logged
+from harness.process.signals import bearing_one_interrupt
 from harness.scenario import Scenario
-from harness.signals import bearing_one_interrupt
 
 
 def spec_of(scenario: Scenario, folder: Path) -> ClusterSpec:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from checkers.mapping import IN_TURN, Mapper
 from harness.cluster.api import UsageError
-from harness.signals import as_a_child
+from harness.process.signals import as_a_child
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")

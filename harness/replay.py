@@ -29,19 +29,19 @@ from harness import catalog, store
 from harness import run as runs
 from harness.cluster.api import UsageError
 from harness.cluster.simulated import PROVIDER, SimulatedCluster
-from harness.exits import of_verdict
 from harness.generator import INTERRUPT, SECOND_NS
 from harness.history import HARNESS, Op, read_lines
 from harness.launch import refuse_unknown
 from harness.lifetime import spec_of
 from harness.options import finite
+from harness.process.exits import of_verdict
+from harness.process.signals import bearing_one_interrupt
 from harness.report.html import write_report
 from harness.report.junit import write_junit
 from harness.report.terminal import verdict_table
 from harness.report.words import verdict_word
 from harness.scenario import Scenario
 from harness.shrink import Case, Shrinker, story
-from harness.signals import bearing_one_interrupt
 from harness.simulation import SimulatedEquipment
 from nemesis.faults import FAULTS
 from nemesis.plan import FaultPlan

@@ -14,8 +14,8 @@ from checkers.judge import judge
 from checkers.judgement import Judgement
 from checkers.options import CheckOptions, options_of_scenario
 from harness import store
-from harness.exits import VALID, of_verdict
 from harness.history import HistoryError
+from harness.process.exits import VALID, of_verdict
 
 
 def check(

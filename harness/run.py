@@ -28,8 +28,8 @@ from harness.failfast import FailFast
 from harness.generator import INTERRUPT, Generator
 from harness.history import HARNESS, INFO, NEMESIS, HistoryWriter, Op
 from harness.lifetime import up
+from harness.process.signals import bearing_one_interrupt
 from harness.scenario import Scenario
-from harness.signals import bearing_one_interrupt
 from workloads.api import Workload
 from workloads.phases import whole_run
 

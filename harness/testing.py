@@ -12,7 +12,7 @@ powers, the observer. A node goes by its name (n1, n2, ...), a partition by topi
 
 States of a `Kafka`: made -> up (inside `with`) -> down. Faults are undone by their counterparts, or all at once by
 `heal`. When it goes down nothing is left running; if the process is killed, a guardian sees to it
-(`harness.guardian`). Calls block, and may come from any thread, one at a time.
+(`harness.process.guardian`). Calls block, and may come from any thread, one at a time.
 
 Errors: UsageError is what the caller can correct (no such node, topic, or power; no Java); ClusterError is a cluster
 that does not start or can't be controlled; TimeoutError is one that did not come to what was waited for.
@@ -56,7 +56,7 @@ from harness.cluster.api import (
 )
 from harness.cluster.observer import holds, observer_of
 from harness.cluster.ready import not_ready
-from harness.guardian import guarded
+from harness.process.guardian import guarded
 from harness.scenario import Scenario
 from nemesis.actions import in_words, inverses, nodes_of, perform, undo
 
@@ -362,10 +362,15 @@ class Kafka:
     def _undo(self) -> None:
         if isinstance(self.cluster, Carried):
             self.cluster.check_carried()
-        dead = [Start(node) for node in self.nodes] if isinstance(self.cluster, Killable) else []
-        for action in (*inverses(action for _, action in self._done), *dead):
+        for action in inverses(action for _, action in self._done):
             undo(action, self.cluster)
+        self._start_the_dead()
         self._done.clear()
+
+    def _start_the_dead(self) -> None:
+        if isinstance(self.cluster, Killable):
+            for node in self.nodes:
+                undo(Start(node), self.cluster)
 
     def _runs(self, node: str) -> bool:
         if isinstance(self.cluster, Killable) and self.cluster.pid(node) is None:
@@ -373,6 +378,7 @@ class Kafka:
         return not (isinstance(self.cluster, Pausable) and self.cluster.paused(node))
 
     def _not_ready(self) -> str | None:
+        self._start_the_dead()  # again: a process that was sent SIGKILL a moment ago seemed to run
         return not_ready(self.cluster.nodes(), self.cluster.describe()["cluster-id"])
 
     def _not_whole(self) -> str | None:

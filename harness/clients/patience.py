@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from harness.mailbox import Mailbox
+from harness.process.mailbox import Mailbox
 
 T = TypeVar("T")
 

@@ -18,7 +18,7 @@ from harness.report.judged import Judged, last_words, read_verdict
 from harness.scenario import Scenario
 
 Told = Path | Mapping[str, Any]
-"""A run's folder, or a row of soak.jsonl (`harness.soak.Row`)."""
+"""A run's folder, or a row of soak.jsonl (`harness.soak.soak.Row`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,9 +23,9 @@ from rich.table import Table
 from rich.text import Text
 
 from checkers.judgement import Judgement
-from harness.commit import commit
-from harness.exits import let_go_of_stdout
 from harness.history import HARNESS, NEMESIS, Op
+from harness.process.commit import commit
+from harness.process.exits import let_go_of_stdout
 from harness.report import words
 from harness.report.command import repeat_command
 from harness.report.judged import Judged, from_judgement

@@ -8,7 +8,7 @@ import pytest
 
 from harness.history import INFO, INVOKE, OK, Op
 from harness.interpreter import Worker
-from harness.mailbox import Mailbox
+from harness.process.mailbox import Mailbox
 
 PATIENCE_S = 20.0
 

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from harness.mailbox import Mailbox
+from harness.process.mailbox import Mailbox
 
 
 def test_what_is_put_comes_out_in_order():
@@ -53,7 +53,7 @@ def test_a_signal_handler_may_put():
 
 TORTURE = """
 import queue, signal, time
-from harness.mailbox import Mailbox
+from harness.process.mailbox import Mailbox
 box = Mailbox()
 signal.signal(signal.SIGALRM, lambda *_: None)
 signal.setitimer(signal.ITIMER_REAL, 0.0001, 0.00007)

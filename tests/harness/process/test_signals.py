@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from harness import store
-from harness.signals import STOPS, as_a_child, bearing_one_interrupt, count_as_interrupts
+from harness.process.signals import STOPS, as_a_child, bearing_one_interrupt, count_as_interrupts
 
 
 @pytest.fixture(params=STOPS, ids=lambda number: number.name)

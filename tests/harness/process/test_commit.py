@@ -7,7 +7,7 @@ import re
 
 from rich.console import Console
 
-from harness.commit import commit
+from harness.process.commit import commit
 from harness.report.terminal import verdict_table
 from harness.scenario import Scenario
 

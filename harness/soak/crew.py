@@ -1,8 +1,8 @@
 """Who makes the runs of a soak: processes of this machine, or of the workers of a Dask cluster.
 
-Either way each run is made by a process of its own (`harness.apart`): the worker's threads only wait for it. So a run
-has a main thread for its signals, two of them share nothing, and one that takes its process along is one broken run;
-what it left is healed.
+Either way each run is made by a process of its own (`harness.process.apart`): the worker's threads only wait for it. So
+a run has a main thread for its signals, two of them share nothing, and one that takes its process along is one broken
+run; what it left is healed.
 
 Where a worker sees the soak's folder, it makes the run there. Where it doesn't (it looks for the token that stands in
 it), the run is made in a temporary folder of the worker's machine, and its folder travels back unless it is of a valid
@@ -25,16 +25,17 @@ from typing import Any, Final
 import msgspec
 
 from checkers.verdict import Validity
-from harness import launch, store, travel
+from harness import launch, store
 from harness import run as runs
-from harness.apart import Apart, Lost
 from harness.cluster.api import ClusterError, UsageError
-from harness.commit import commit
-from harness.exits import BROKEN, STOPPED, VALID, of_verdict
+from harness.process.apart import Apart, Lost
+from harness.process.commit import commit
+from harness.process.exits import BROKEN, STOPPED, VALID, of_verdict
 from harness.report.advice import advice
 from harness.report.terminal import LiveView
 from harness.scenario import Scenario
-from harness.soak import Made, Row, row_of
+from harness.soak import travel
+from harness.soak.soak import Made, Row, row_of
 
 MARK: Final = ".token"
 CHECK_S: Final = 5.0

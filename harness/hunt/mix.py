@@ -2,7 +2,7 @@
 
 What `harness.swarm` draws (sizes, time-outs, weather), and what `harness run` is told by its options: workload, faults,
 client settings, lengths. Everything in the mix is lawful: no correct broker shows an anomaly in it. What permits one
-(`harness.permitted`) is left out.
+(`harness.hunt.permitted`) is left out.
 """
 
 from __future__ import annotations

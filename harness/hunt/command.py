@@ -5,14 +5,15 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from harness import catalog, hunted, hunting, mix
+from harness import catalog
 from harness import run as runs
 from harness.cluster.api import UsageError
-from harness.commit import commit
-from harness.exits import VALID
+from harness.hunt import hunted, hunting, mix
+from harness.hunt.book import Book
+from harness.hunt.permitted import PERMITS
 from harness.options import finite
-from harness.permitted import PERMITS
-from harness.scorebook import Book
+from harness.process.commit import commit
+from harness.process.exits import VALID
 
 
 def list_all() -> int:

@@ -16,15 +16,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness import crew, store
-from harness.apart import Apart
+from harness import store
 from harness.cli import guarded
 from harness.cluster.api import UsageError
-from harness.crew import Job, supervised, token
-from harness.exits import BROKEN, STOPPED
+from harness.process.apart import Apart
+from harness.process.exits import BROKEN, STOPPED
 from harness.scenario import Scenario
-from harness.soak import SOAK
-from harness.soaking import bases
+from harness.soak import crew
+from harness.soak.command import bases
+from harness.soak.crew import Job, supervised, token
+from harness.soak.soak import SOAK
 
 WITHIN_S = 60
 SHORT = ["--cluster", "simulated", "--time-limit", "2", "--rate", "60", "--nemesis", "none", "--duration", "0.1s"]
@@ -134,7 +135,7 @@ def test_a_run_that_is_interrupted_before_it_begins_is_a_stopped_row(apart, tmp_
 
 def test_a_folder_that_is_too_large_to_travel_stays_where_its_row_says(scheduler, tmp_path, monkeypatch):
     monkeypatch.setattr(crew, "_sees", lambda _: False)
-    monkeypatch.setattr("harness.travel.MOST_BYTES", 10)
+    monkeypatch.setattr("harness.soak.travel.MOST_BYTES", 10)
     guarded(["soak", *SHORT, "--jobs", "1", "--dask", scheduler, "--results", str(tmp_path)])
     (row,) = rows_of(tmp_path)
     assert row["folder"] is None

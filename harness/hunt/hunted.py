@@ -12,8 +12,8 @@ from pathlib import Path
 
 from broker.bugs.registry import Bug
 from harness.cluster.api import UsageError
-from harness.hunting import Hunt, Score
-from harness.permitted import PERMITS
+from harness.hunt.hunting import Hunt, Score
+from harness.hunt.permitted import PERMITS
 
 BEGIN, END = "<!-- score: begin -->", "<!-- score: end -->"
 MANY = 3

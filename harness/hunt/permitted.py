@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 
-from harness import catalog, mix
+from harness import catalog
+from harness.hunt import mix
 from harness.scenario import Scenario
 
 

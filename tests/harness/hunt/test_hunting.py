@@ -8,13 +8,13 @@ import weakref
 import pytest
 
 from broker.sim.world import World
-from harness import hunted, hunting, mix
 from harness.catalog import BUGS
 from harness.cluster.api import UsageError
-from harness.exits import BROKEN, INVALID, VALID
-from harness.hunting import Hunt, Score
+from harness.hunt import hunted, hunting, mix
+from harness.hunt.book import BUG, CLEAN, PERMIT, Attempt, Book
+from harness.hunt.hunting import Hunt, Score
+from harness.process.exits import BROKEN, INVALID, VALID
 from harness.scenario import Scenario
-from harness.scorebook import BUG, CLEAN, PERMIT, Attempt, Book
 
 EASY = "lso-ignored"
 

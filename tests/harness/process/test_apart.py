@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from harness import store
-from harness.apart import ROOT, Apart, Lost
+from harness.process.apart import ROOT, Apart, Lost
 
 WITHIN_S = 60
 FOREVER_S = 600
@@ -114,8 +114,8 @@ def test_who_is_let_go_while_it_works_is_lost_and_nothing_begins_any_more(tmp_pa
 @pytest.mark.parametrize("heals", [True, False])
 def test_work_of_a_parent_that_was_killed_is_interrupted_if_it_heals_and_ends_if_not(tmp_path, heals):
     text = (
-        "import sys; from pathlib import Path; from harness.apart import Apart\n"
-        "from tests.harness.test_apart import told_when_interrupted\n"
+        "import sys; from pathlib import Path; from harness.process.apart import Apart\n"
+        "from tests.harness.process.test_apart import told_when_interrupted\n"
         f"Apart(heals={heals}).call(told_when_interrupted, Path(sys.argv[1]))"
     )
     with subprocess.Popen([sys.executable, "-c", text, str(tmp_path / "orphan")], cwd=ROOT) as parent:

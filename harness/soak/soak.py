@@ -1,8 +1,8 @@
 """A soak: seeded runs for hours, over workloads, faults, clusters and versions of Kafka; every failure is kept.
 
-Who makes the runs, and how many side by side, is the crew's (`harness.crew`); here is what is run next, when it ends,
-what is kept, and what is told. Each run is a whole run in a folder of its own under the soak's folder, named by its
-seed. As soon as a run has ended its row is a line of soak.jsonl, so that a soak that is killed has told everything;
+Who makes the runs, and how many side by side, is the crew's (`harness.soak.crew`); here is what is run next, when it
+ends, what is kept, and what is told. Each run is a whole run in a folder of its own under the soak's folder, named by
+its seed. As soon as a run has ended its row is a line of soak.jsonl, so that a soak that is killed has told everything;
 index.html and junit.xml follow, more and more seldom the longer they are to write, and at the end.
 
 Disk is bounded: of the valid runs only the newest `keep` stay, and past `max_bytes` the soak ends early and says so. A
@@ -29,12 +29,12 @@ from typing import Final, Protocol, TypeVar
 
 import msgspec
 
-from harness import travel
-from harness.exits import BROKEN, STOPPED, UNDECIDED, VALID, worst
+from harness.process.exits import BROKEN, STOPPED, UNDECIDED, VALID, worst
 from harness.report.junit import write_junit
 from harness.report.summary import write_index
 from harness.report.words import verdict_word
 from harness.scenario import Scenario
+from harness.soak import travel
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ GIT_S = 5.0
 
 def commit() -> str | None:
     """Return the short commit of the source tree, with `+` if it has changes; None outside of a checkout."""
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
     found = _git(root, "rev-parse", "--short=12", "HEAD")

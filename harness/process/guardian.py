@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 LOOK_EVERY_S: Final = 0.25
-ROOT: Final = Path(__file__).resolve().parents[1]
+ROOT: Final = Path(__file__).resolve().parents[2]
 """Where the packages lie: a process that is started from here finds them."""
 _KEPT: Final[list[subprocess.Popen[bytes]]] = []
 """Guardians that stay until this process ends."""
@@ -30,7 +30,7 @@ def guarded(log: Path, *heal: str, over: Callable[[], bool]) -> Iterator[None]:
     over: whether all was taken down. Where it was not (after a second Ctrl-C, for one), it is when this process ends.
     """
     guardian = subprocess.Popen(  # noqa: S603 - our own interpreter on our own module
-        [sys.executable, "-m", "harness.guardian", str(os.getpid()), str(log), *heal],
+        [sys.executable, "-m", "harness.process.guardian", str(os.getpid()), str(log), *heal],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

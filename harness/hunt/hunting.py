@@ -1,10 +1,10 @@
 """How many runs it takes to find each planted bug, and that clean runs raise nothing.
 
-A hunt runs the scenarios of `harness.mix` in seed order, on the simulated cluster with the bug planted, until the
+A hunt runs the scenarios of `harness.hunt.mix` in seed order, on the simulated cluster with the bug planted, until the
 checkers call one invalid. It is told neither workload nor fault, and what the simulator itself sees broken (an
 invariant, a core that failed) is noted apart: only the client's history and the probes count. Clean seeds, the same
 scenarios without a bug, must raise nothing. Hunts run side by side on processes; each run's folder is removed unless it
-tells something. Every attempt is in a book (`harness.scorebook`) as soon as it is made.
+tells something. Every attempt is in a book (`harness.hunt.book`) as soon as it is made.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from typing import Any
 
 import msgspec
 
-from harness import launch, mix, permitted
-from harness.apart import Apart
+from harness import launch
 from harness.catalog import BUGS
-from harness.exits import BROKEN, INVALID, VALID
 from harness.history import HARNESS, Op
+from harness.hunt import mix, permitted
+from harness.hunt.book import BUG, CLEAN, PERMIT, Attempt, Book
+from harness.process.apart import Apart
+from harness.process.exits import BROKEN, INVALID, VALID
 from harness.scenario import Scenario
-from harness.scorebook import BUG, CLEAN, PERMIT, Attempt, Book
 
 INVARIANT = "invariant"
 SIMULATORS = "broken-invariant"

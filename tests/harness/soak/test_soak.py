@@ -13,12 +13,13 @@ import msgspec
 import pytest
 import zstandard
 
-from harness import soak, store, travel
-from harness.exits import BROKEN, INVALID, STOPPED, UNDECIDED, VALID
+from harness import store
+from harness.process.exits import BROKEN, INVALID, STOPPED, UNDECIDED, VALID
 from harness.report.soaked import soak_table
 from harness.report.summary import INDEX
 from harness.scenario import Scenario
-from harness.soak import Made
+from harness.soak import soak, travel
+from harness.soak.soak import Made
 
 VERDICTS = {True: VALID, False: INVALID, "unknown": UNDECIDED, "vacuous": UNDECIDED, None: BROKEN}
 

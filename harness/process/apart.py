@@ -26,11 +26,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from harness.signals import count_as_interrupts
+from harness.process.signals import count_as_interrupts
 
 T = TypeVar("T")
 
-ROOT: Final = Path(__file__).resolve().parents[1]
+ROOT: Final = Path(__file__).resolve().parents[2]
 IDLE_S: Final = 10.0
 """Longer than between two runs; so soon nothing is left on a machine that others use."""
 BEAT_S: Final = 0.5
@@ -134,7 +134,7 @@ class _Process:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter on our own module
-                [sys.executable, "-m", "harness.apart", str(theirs.fileno()), *([HEALS] if heals else [])],
+                [sys.executable, "-m", "harness.process.apart", str(theirs.fileno()), *([HEALS] if heals else [])],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],

@@ -17,15 +17,15 @@ from rich.text import Text
 
 from harness import launch, parallel
 from harness import run as runs
-from harness import soak as soaks
 from harness.cluster.api import UsageError
-from harness.crew import Local, Remote
-from harness.exits import STOPPED
 from harness.options import duration_s, finite
+from harness.process.exits import STOPPED
 from harness.report.soaked import soak_table
 from harness.report.summary import INDEX
 from harness.report.terminal import Patient, plain
 from harness.scenario import Scenario
+from harness.soak import soak as soaks
+from harness.soak.crew import Local, Remote
 
 Make = Callable[..., Scenario]
 """Makes a scenario of what the command line says and of these fields."""
