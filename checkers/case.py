@@ -156,6 +156,16 @@ class Case:
         return np.asarray(self.judged_to == np.iinfo(np.int64).max)
 
     @cached_property
+    def ends(self) -> Ints:
+        """Per key: the end that was frozen for its final read; the highest number where none was told."""
+        ends = np.full(len(self.view.keys), np.iinfo(np.int64).max)
+        for key, drain in self.phases.drains.items():
+            code = self.view.keys.get(key)
+            if code is not None and drain.end is not None:
+                ends[code] = drain.end
+        return ends
+
+    @cached_property
     def too_late(self) -> Bools:
         """Per send: it was answered during the final reads, and may lie behind the end that those read to.
 
@@ -164,12 +174,7 @@ class Case:
         sends, row = self.view.sends, self.phases.row("drain")
         if row is None:
             return np.zeros(sends.call.size, np.bool_)
-        ends = np.full(len(self.view.keys), np.iinfo(np.int64).max)
-        for key, drain in self.phases.drains.items():
-            code = self.view.keys.get(key)
-            if code is not None and drain.end is not None:
-                ends[code] = drain.end
-        behind = (sends.offset < 0) | (sends.offset >= ends[sends.key])
+        behind = (sends.offset < 0) | (sends.offset >= self.ends[sends.key])
         return np.asarray((self.view.calls.done_row[sends.call] > row) & behind)
 
     @cached_property

@@ -28,7 +28,7 @@ NEEDS: Mapping[str, str] = {
         ("inconsistent-offsets", "duplicate", "rolled-back-offset", "nonmonotonic-send", "int-nonmonotonic-send"),
         _OFFSETS,
     ),
-    "torn-transaction": _RECORD_KEYS,
+    "torn-transaction": f"{_RECORD_KEYS}; the history's own readers have to be read_committed",
     "dirty-read": "needs the `times` of polls and the `commit-time` of transactions whose values they show",
     "wrong-partition": "needs records with `record-key`, `partitioner` and `partitions`",
     "zombie-commit": "needs transactions with `txn-id` and `init-time`",

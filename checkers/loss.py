@@ -32,7 +32,7 @@ def lost_writes(case: Case, findings: Findings) -> Ints:
     committed[sent] = placement.committed_rc[case.view.sends.call[writer[sent]]]
     judged = committed & (placement.last != NOWHERE) & ~case.vid_gone & _within(case)
     lost = judged & ~case.ok_read & (placement.last <= bound[key])
-    vanished = judged & case.ok_read & ~_finally_read(case) & case.drained[key] if case.phases.ours else lost & False
+    vanished = judged & case.ok_read & _finally_missed(case) if case.phases.row("drain") is not None else lost & False
     found = np.flatnonzero(lost)
     for vid in found[: findings.room("lost-write")]:
         _lost(case, findings, int(vid), int(bound[key[vid]]))
@@ -92,16 +92,26 @@ def _within(case: Case) -> Bools:
     limit = case.judged_to[placement.vids.first]
     if not case.phases.ours:
         return np.ones(placement.vids.size, np.bool_)
+    return np.asarray((limit == _HIGHEST) | (_offsets(case) < limit))
+
+
+def _offsets(case: Case) -> Ints:
+    """Return per vid an offset at which it lies; the highest number where none is known."""
+    placement = case.placement
     offset = np.full(placement.vids.size, _HIGHEST)
     offset[placement.entry_vid] = placement.slots.second[placement.entry_slot]
-    return np.asarray((limit == _HIGHEST) | (offset < limit))
+    return offset
 
 
-def _finally_read(case: Case) -> Bools:
-    """Return per vid whether an ok call of the final drain polled it."""
-    seen = np.zeros(case.placement.vids.size, np.bool_)
+def _finally_missed(case: Case) -> Bools:
+    """Return per vid whether the final read of its key is complete, and no ok call of it polled the value.
+
+    What lies at or behind the end that was frozen for the final read was appended later: nobody need have read it.
+    """
+    vids = case.placement.vids
+    seen = np.zeros(vids.size, np.bool_)
     seen[case.placement.record_vid[case.final_reader[case.view.records.call] & ~case.beside]] = True
-    return seen
+    return np.asarray(~seen & case.drained[vids.first] & (_offsets(case) < case.ends[vids.first]))
 
 
 def _lost(case: Case, findings: Findings, vid: int, bound: int) -> None:

@@ -118,3 +118,47 @@ def test_value_of_an_aborted_transaction_that_was_sent_again_is_missing_nowhere(
     story.ok(1, "poll", [poll(("x", [[0, 1], [2, 1]]))])
     story.ok(2, "poll", [poll(("x", [[2, 1]]))])
     assert found(story) == set()
+
+
+def copied(*, observed, seen):
+    """A foreign history: input 0 of `in` is copied; who reads which output from `out`."""
+    story = Story()
+    story.ok(8, "assign", ["in", "out"], isolation=RC)
+    story.ok(9, "assign", ["out"], isolation=RU)
+    story.ok(0, "send", [send("in", 1, 0)])
+    story.ok(0, "send", [send("in", 2, 1)])
+    for source, offset in ((0, 0), (1, 2)):
+        value = [poll(("in", [[source, source + 1]])), send("out", 5 + source, offset)]
+        story.ok(1, "txn", value, group="g", offsets=[["in", source + 1]], commit_time=story.now)
+    out = [[offset, 5 + source, {"source": ["in", source]}] for source, offset in ((0, 0), (1, 2))]
+    story.ok(9, "poll", [poll(("out", out[:observed]))])
+    story.ok(8, "poll", [poll(("in", [[0, 1], [1, 2]]), ("out", out[:seen]))])
+    return found(story)
+
+
+def test_copy_that_only_an_uncommitted_reader_came_to_is_not_lost():
+    assert copied(observed=2, seen=1) == set()
+    assert copied(observed=2, seen=2) == set()
+
+
+def read_uncommitted_run(reads):
+    """A run whose own readers are read_uncommitted, beside a committed one that reads `y` only from its middle on."""
+    story = Story()
+    story.phase("main")
+    story.ok(8, "assign", ["x", "y"], isolation=RC)
+    story.ok(0, "txn", [send("x", 1, 0), send("y", 2, 0)], commit_time=story.now)
+    story.ok(0, "txn", [send("y", 3, 2)], commit_time=story.now)
+    story.ok(8, "poll", [poll(("x", [[0, 1]]), ("y", [[2, 3]]))])
+    story.ok(9, "poll", [poll(("x", [[0, 1]]), ("y", [[0, 2], [2, 3]]))])
+    story.phase("drain")
+    story.ok(10, "poll", [poll(*reads)])
+    story.drain("x", 2)
+    story.drain("y", 4)
+    return judge(story.ops, CheckOptions(isolation=RU))
+
+
+def test_final_reads_of_uncommitted_readers_prove_nothing_for_committed_ones():
+    judgement = read_uncommitted_run((("x", [[0, 1]]), ("y", [[0, 2], [2, 3]])))
+    assert judgement.anomalies == ()
+    assert "torn-transaction" in judgement.not_checked
+    assert {one.name for one in read_uncommitted_run((("x", [[0, 1]]), ("y", [[2, 3]]))).anomalies} == {"lost-write"}

@@ -51,3 +51,33 @@ def test_a_transaction_that_is_answered_then_is_not_torn_by_what_lies_behind_one
     story.drain("y", 0)
     names = {anomaly.name for anomaly in judge(story.ops, CheckOptions()).anomalies}
     assert names == (set() if is_late else {"torn-transaction", "unseen"})
+
+
+def hanging_poll(*, end):
+    """A poll that hangs until the final reads have begun shows a record at offset 1, which those did not show."""
+    story = Story()
+    story.phase("main")
+    story.ok(0, "send", [send("x", 1, 0)])
+    story.ok(3, "poll", [poll(("x", [[0, 1]]))])
+    story.begin(1, "send", [send("x", 2)])
+    story.begin(3, "poll", [["poll"]])
+    story.phase("drain")
+    story.event(1, "ok", "send", [send("x", 2, 1)])
+    story.event(3, "ok", "poll", [poll(("x", [[1, 2]]))])
+    story.ok(9, "poll", [poll(("x", [[0, 1]]))])
+    story.drain("x", end)
+    return {anomaly.name for anomaly in judge(story.ops, CheckOptions()).anomalies}
+
+
+def test_what_was_appended_behind_the_end_and_read_by_a_poll_that_hung_has_not_vanished():
+    assert hanging_poll(end=1) == set()
+    assert hanging_poll(end=2) == {"lost-write"}
+
+
+def test_nothing_has_vanished_from_final_reads_of_which_nobody_says_when_they_began():
+    story = Story()
+    story.phase("main")
+    story.ok(0, "send", [send("x", 1, 0)])
+    story.ok(1, "poll", [poll(("x", [[0, 1]]))])
+    story.drain("x", 1)
+    assert judge(story.ops, CheckOptions()).anomalies == ()
