@@ -62,6 +62,8 @@ TIMINGS: Final = {
     "request.timeout.ms": "2000",
 }
 """Our nodes start and elect in a fraction of a JVM's time; the rest is as for Apache Kafka."""
+FOREIGN: Final = frozenset({"controller.quorum.election.backoff.max.ms", "controller.quorum.request.timeout.ms"})
+"""What is set for Apache Kafka and means nothing to our nodes, which would warn of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +168,8 @@ class EmbeddedCluster(LocalCluster[Handles]):
             version=LEVEL,
             overrides={**TIMINGS, **self._handles.broker_config},
         )
+        for foreign in FOREIGN - self._handles.broker_config.keys():
+            del properties[foreign]
         if self._handles.bug:
             properties[BUG] = self._handles.bug
         for other in self._members.values():

@@ -104,10 +104,14 @@ def test_our_own_broker_loses_nothing_when_faults_take_turns(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "cluster",
-    [pytest.param("embedded", marks=pytest.mark.embedded), pytest.param("jvm", marks=pytest.mark.jvm)],
+    ("cluster", "known"),
+    [
+        pytest.param("embedded", set(), marks=pytest.mark.embedded),
+        # docs/findings.md: now and then Apache Kafka 4.1.1 gives a record again that it had taken as accepted.
+        pytest.param("jvm", {"share-redelivery"}, marks=pytest.mark.jvm),
+    ],
 )
-def test_a_share_group_keeps_its_word_while_leaders_die(tmp_path: Path, cluster: str):
+def test_a_share_group_keeps_its_word_while_leaders_die(tmp_path: Path, cluster: str, known: set[str]):
     share = (
         "--workload",
         "share",
@@ -125,8 +129,9 @@ def test_a_share_group_keeps_its_word_while_leaders_die(tmp_path: Path, cluster:
     )
     found = verdict(folder)
     # On a busy machine a window of five seconds may be too short for an ok inside: that is vacuous, not wrong.
-    assert status in {0, 2}, found
-    assert (found["anomalies"], found["valid"]) in (({}, True), ({}, "vacuous")), found
+    assert status in ({1} if found["anomalies"] else {0, 2}), found
+    assert set(found["anomalies"]) <= known, found
+    assert found["valid"] in ({False} if found["anomalies"] else {True, "vacuous"}), found
     assert not [name for name in found["not-checked"] if name.startswith("share-")]
     assert sum(op.type == OK and op.f == "share-acknowledge" for op in ops(folder)) > 50
 

@@ -67,9 +67,10 @@ def test_it_has_every_power(made):
     assert all(isinstance(cluster, power) for power in (Killable, Pausable, Partitionable, Shapeable, Logged))
 
 
-def test_without_links_nodes_and_clients_meet_directly_and_nothing_can_be_cut(made):
+def test_without_links_nodes_and_clients_meet_directly_and_nothing_can_be_cut(made, tmp_path):
     cluster = made(nodes=3, links=False)
     cluster.up()
+    assert "has no effect" not in (tmp_path / "cluster0" / "n1" / "server.log").read_text()
     assert pids.marked(f"harness.wires={cluster.describe()['cluster-id']}") == []
     own = cluster.describe()["handles"]["ports"]
     assert cluster.bootstrap() == ",".join(f"127.0.0.1:{one['broker']}" for one in own.values())
