@@ -6,7 +6,8 @@ import threading
 import time
 from pathlib import Path
 
-from harness.cluster import pids
+from harness.cluster import pids, ports
+from harness.cluster.distribution import cache_folder
 
 WITHIN_S = 30.0
 
@@ -22,3 +23,9 @@ def nothing_runs(folder: Path) -> bool:
     while processes_of(folder) and time.monotonic() < deadline:
         pause.wait(0.1)
     return not processes_of(folder)
+
+
+def ports_of(folder: Path) -> set[int]:
+    """The ports that are reserved for the cluster of that folder; what is free may be another cluster's at any moment."""
+    reservations = (cache_folder() / "ports").iterdir()
+    return {int(file.name) for file in reservations if ports._owner(file) == str(folder.resolve())}

@@ -26,6 +26,7 @@ from harness.cluster.api import (
 from harness.cluster.observer import ClusterObserver
 from harness.cluster.probe import Probe, ProbeError, split_address
 from harness.cluster.processes import EmbeddedCluster
+from tests.harness.left_running import ports_of
 
 WITHIN_S = 60.0
 CUT_SHORT = """
@@ -168,11 +169,12 @@ def test_what_a_harness_killed_in_mid_start_leaves_is_removed_by_its_handles(tmp
         harness.kill()
     assert all(pids.marked(mark) for mark in marks), "nodes and wires outlive their harness"
     taken = [handles["control"], *(port for roles in handles["ports"].values() for port in roles.values())]
+    assert ports_of(tmp_path / "cluster") >= set(taken)
     assert not any(ports.free(port) for port in taken)
     processes.remove(description)
     assert not any(pids.marked(mark) for mark in marks)
     assert not (tmp_path / "cluster").exists()
-    assert all(ports.free(port) for port in taken)
+    assert ports_of(tmp_path / "cluster") == set()
 
 
 def test_a_start_that_failed_keeps_the_logs_that_its_error_names(made, tmp_path):
