@@ -11,7 +11,7 @@ from harness.client import Clients
 from harness.clients.confluent import ConfluentClients
 from harness.clients.probe import ProbeClients
 from harness.clients.topics import create_topics
-from harness.cluster.api import Cluster, Node, Observer
+from harness.cluster.api import Cluster, Coordinator, Node, Observer
 from harness.cluster.observer import answer, holds, observer_of
 from harness.generator import Generator
 from harness.history import Op
@@ -32,6 +32,7 @@ class RealEquipment:
     def __init__(self) -> None:
         """Prepare for one run."""
         self._stop = threading.Event()
+        self._clients: ConfluentClients | None = None
 
     def stop(self) -> None:
         """End the nemesis's waiting."""
@@ -43,7 +44,11 @@ class RealEquipment:
 
     def clients(self, scenario: Scenario, cluster: Cluster, post: Callable[[Op], None]) -> Clients:
         """Return confluent-kafka clients; their rebalance callbacks become events of the history."""
-        return ConfluentClients(scenario, cluster.bootstrap(), on_event=post)
+        self._clients = ConfluentClients(scenario, cluster.bootstrap(), on_event=post)
+        return self._clients
+
+    def _coordinated(self) -> tuple[Coordinator, ...]:
+        return () if self._clients is None else self._clients.coordinated()
 
     def observer(self, cluster: Cluster, keys: tuple[str, ...]) -> Observer:
         """Return the observer of the run's topics."""
@@ -53,7 +58,7 @@ class RealEquipment:
         self, scenario: Scenario, cluster: Cluster, observer: Observer, keys: tuple[str, ...], folder: Path
     ) -> tuple[Generator, Clients]:
         """Return the schedule of the scenario's faults, and the client that performs them."""
-        choices = plan.parse(scenario.nemesis, powers(type(cluster)), scenario.cluster)
+        choices = plan.asked_for(scenario, powers(type(cluster)))
         faults = plan.draw(scenario, choices, keys)
         store.write_json(folder / store.PLAN, faults)
         performer = NemesisClient(
@@ -64,6 +69,7 @@ class RealEquipment:
             answer=answer,
             holds=holds,
             clock=WallClock(self._stop),
+            coordinated=self._coordinated,
             spare_replicas=scenario.min_isr < scenario.replication,
         )
         quiet_s = schedule.quiet_s(scenario.fault_interval_s)

@@ -70,7 +70,7 @@ def refuse_unknown(scenario: Scenario) -> plan.Choices:
     has = powers(provider.kind())
     if not scenario.links or not provider.has_links():
         has -= {"partition", "shape"}
-    return plan.parse(scenario.nemesis, has, scenario.cluster)
+    return plan.asked_for(scenario, has)
 
 
 def own_prefix(folder: Path) -> str:

@@ -5,12 +5,17 @@ A scenario is written to `scenario.json` before the run begins. Every later choi
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
 Isolation = Literal["read_committed", "read_uncommitted"]
 Count = Annotated[int, msgspec.Meta(ge=1)]
+
+TRANSACTIONAL: Final = frozenset({"txn", "compaction", "copy", "share"})
+"""The workloads that need a transactional producer."""
+POLLING: Final = frozenset({"txn", "send-poll", "groups", "copy"})
+"""The workloads whose processes are members of a group where they subscribe."""
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -76,3 +81,15 @@ def group_of(scenario: Scenario) -> str:
 def share_group_of(scenario: Scenario) -> str:
     """Return the one share group of a run."""
     return f"{scenario.prefix}harness-share"
+
+
+def groups_of(scenario: Scenario) -> tuple[str, ...]:
+    """Return the groups that a run's processes are members of."""
+    if scenario.workload == "share":
+        return (share_group_of(scenario),)
+    return (group_of(scenario),) if scenario.workload in POLLING and "subscribe" in scenario.sub_via else ()
+
+
+def is_coordinated(scenario: Scenario) -> bool:
+    """Return whether the run has a group or a transactional id, for which there is a coordinator."""
+    return scenario.workload in TRANSACTIONAL or bool(groups_of(scenario))

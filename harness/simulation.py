@@ -17,7 +17,7 @@ from harness import store
 from harness.client import AsyncClients
 from harness.clients.simulated.client import SimulatedClients
 from harness.clients.simulated.probe import SimulatedProbes
-from harness.cluster.api import Cluster, ClusterError, Node, Observer, UsageError
+from harness.cluster.api import Cluster, ClusterError, Coordinator, Node, Observer, UsageError
 from harness.cluster.observer import answer, holds
 from harness.cluster.simulated import SimulatedCluster, SimulatedObserver, VirtualClock
 from harness.generator import SECOND_NS, Generator
@@ -48,6 +48,7 @@ class SimulatedEquipment:
         self._cluster, self._world = cluster, cluster.world
         self._faults, self._probes = faults, probes
         self._clock = VirtualClock(cluster)
+        self._opened: SimulatedClients | None = None
 
     def stop(self) -> None:
         """End the nemesis's waiting."""
@@ -72,7 +73,11 @@ class SimulatedEquipment:
     def clients(self, scenario: Scenario, cluster: Cluster, post: Callable[[Op], None]) -> AsyncClients:
         """Return simulated clients."""
         del cluster
-        return self._clients(scenario, post)
+        self._opened = self._clients(scenario, post)
+        return self._opened
+
+    def _coordinated(self) -> tuple[Coordinator, ...]:
+        return () if self._opened is None else self._opened.coordinated()
 
     def observer(self, cluster: Cluster, keys: tuple[str, ...]) -> Observer:
         """Return the observer of the run's topics."""
@@ -85,7 +90,7 @@ class SimulatedEquipment:
         """Return the schedule of the scenario's faults, and the client that performs them."""
         faults = self._faults
         if faults is None:
-            choices = plan.parse(scenario.nemesis, powers(type(cluster)), scenario.cluster)
+            choices = plan.asked_for(scenario, powers(type(cluster)))
             faults = plan.draw(scenario, choices, keys)
         store.write_json(folder / store.PLAN, faults)
         performer = NemesisClient(
@@ -96,6 +101,7 @@ class SimulatedEquipment:
             answer=answer,
             holds=holds,
             clock=self._clock,
+            coordinated=self._coordinated,
             poll_s=POLL_S,
             spare_replicas=scenario.min_isr < scenario.replication,
         )

@@ -192,7 +192,12 @@ class Kafka:
 
     def coordinator(self, kind: str, name: str) -> str:
         """Return the node that coordinates the consumer group (kind "group") or transactional id ("transaction")."""
-        return self._asked(f"a coordinator of {kind} {name}", lambda: self._observer.coordinator(kind, name))
+
+        def ask() -> str | None:
+            kept = self._observer.coordinator(kind, name)
+            return None if kept is None else kept.leader
+
+        return self._asked(f"a coordinator of {kind} {name}", ask)
 
     def wait_until(self, condition: Condition, timeout_s: float = START_S) -> None:
         """Return when a condition of `harness.cluster.api` is seen to hold, such as `FullIsr()`; TimeoutError."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from harness.client import Client, Now
 from harness.cluster.actions import Restore
-from harness.cluster.api import Cluster, ClusterError, FullIsr, Key, LeaderElected, LeaderOf, Observer
+from harness.cluster.api import Cluster, ClusterError, Coordinator, FullIsr, Key, LeaderElected, LeaderOf, Observer
 from harness.history import INFO, Op, Process
 from nemesis.fault import Aim, Fault, Heal, Until
 from nemesis.faults import FAULTS
@@ -51,11 +51,13 @@ class NemesisClient:
         clock: Clock,
         faults: Mapping[str, Fault] = FAULTS,
         poll_s: float = POLL_S,
+        coordinated: Callable[[], tuple[Coordinator, ...]] = tuple,
         spare_replicas: bool = True,
     ) -> None:
         """Prepare; `keys` are the run's partitions, the aim where an op names none.
 
-        poll_s: between two looks at a condition. spare_replicas: whether partitions take writes while a replica is
+        poll_s: between two looks at a condition. coordinated: tells the groups and transactional ids in use.
+        spare_replicas: whether partitions take writes while a replica is
         away; where they don't, no fault is expected to let anything through.
         """
         self._cluster = cluster
@@ -65,6 +67,7 @@ class NemesisClient:
         self._performer = Performer(cluster, observer, journal, answer=answer, holds=holds, clock=clock, poll_s=poll_s)
         self._clock = clock
         self._faults = faults
+        self._coordinated = coordinated
         self._spare_replicas = spare_replicas
         self._last_id = 0
         self._holding: dict[int, Begun] = {}
@@ -131,6 +134,7 @@ class NemesisClient:
             draw=float(value.get("draw", 0.0)),
             nodes=tuple(node.name for node in nodes if "broker" in node.roles),
             every=tuple(node.name for node in nodes),
+            coordinated=self._coordinated(),
         )
         during = self._holding.get(value.get("during", 0))
         if during is None:
@@ -138,7 +142,8 @@ class NemesisClient:
         held = during.held()
         moved_only = all(isinstance(undo, Restore) for undo in held.undo)  # whoever was moved is as good as any
         spare = frozenset() if moved_only else frozenset(held.nodes)
-        return replace(aim, spare=spare, held=True, seen=held.memory.get("seen"))
+        coordinated = held.memory.get("coordinated", aim.coordinated)
+        return replace(aim, spare=spare, held=True, seen=held.memory.get("seen"), coordinated=coordinated)
 
     # Healing
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from harness.cluster.actions import Action
-from harness.cluster.api import Condition, Key, PartitionState, Question
+from harness.cluster.api import Condition, Coordinator, Key, PartitionState, Question
 
 Expects = Literal["progress", "stall"]
 Power = Literal["kill", "stop", "pause", "partition", "shape", "power", "disk", "reassign"]
@@ -86,7 +86,10 @@ class Aim:
     held: bool = False
     """Another fault holds and is healed right after this injection: no waiting for what only that healing brings."""
     seen: PartitionState | None = None
-    """What the fault that holds saw of the first key, where asking now would hang on the nodes that it stopped."""
+    """What was seen of the first key already: by the fault that holds, where asking now would hang on the nodes that it
+    stopped, or by whoever found out that this is the key."""
+    coordinated: tuple[Coordinator, ...] = ()
+    """The groups and transactional ids whose coordinators there are to aim at; asking for one tells its coordinator."""
 
 
 class Fault(Protocol):

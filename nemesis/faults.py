@@ -8,6 +8,7 @@ from types import MappingProxyType
 from nemesis.away import ReplicaAway
 from nemesis.bad_links import CutClients, LossyLinks, SlowFollower, SlowLinks
 from nemesis.controllers import KillController
+from nemesis.coordinators import OfCoordinator
 from nemesis.disks import FillDisk, RotFollower
 from nemesis.fault import Fault
 from nemesis.kills import KillAll, KillFollower, KillLeader, KillLeaders, KillRandom
@@ -22,6 +23,17 @@ NONE = "none"
 
 ALL = "all"
 """The name that asks for every single fault that the cluster supports."""
+
+COORDINATORS: tuple[Fault, ...] = (
+    OfCoordinator("kill-coordinator", "SIGKILL the coordinator of a group or transactional id", KillLeader()),
+    OfCoordinator("pause-coordinator", "SIGSTOP the coordinator of a group or transactional id", PauseLeader()),
+    OfCoordinator("partition-coordinator", "cut such a coordinator off from the other nodes", PartitionLeader()),
+    OfCoordinator(
+        "move-coordinator", "have another node coordinate, elected in order; then move it back", MoveLeader()
+    ),
+    OfCoordinator("reassign-coordinator", "move a coordinator's partition to another broker; then back", Reassign()),
+)
+"""Those that need a run with a group or a transactional id."""
 
 _KINDS: tuple[Fault, ...] = (
     KillLeader(),
@@ -45,6 +57,7 @@ _KINDS: tuple[Fault, ...] = (
     RotFollower(),
     MoveLeader(),
     Reassign(),
+    *COORDINATORS,
 )
 
 FAULTS: Mapping[str, Fault] = MappingProxyType({fault.name: fault for fault in _KINDS})

@@ -17,9 +17,10 @@ The gap and the time that both hold decide what an overlap can show:
   the leader acknowledge alone; then 2-4 s of writes. b kills the leader; the follower starts at once (both_s = 0: with
   combined roles and three nodes the quorum is gone until then) and, if unclean election is allowed, leads without those
   writes. The old leader stays down until that was seen, or the bound has passed.
-* kill-leader+kill-leader, kill-controller+b: b comes at once, while the successor of the first is new: what it has
-  taken over or decided nobody else may have yet.
-* reassign+b: b comes at once, while the new replica still reads the log, or the old one is just being deleted.
+* kill-leader+kill-leader, kill-coordinator+kill-coordinator, kill-controller+b: b comes at once, while the successor of
+  the first is new: what it has taken over or decided nobody else may have yet.
+* reassign+b, reassign-coordinator+b: b comes at once, while the new replica still reads the log, or the old one is just
+  being deleted.
 * any other a has done its work when its injection completes (the leader has moved); b then aims at the roles as they
   are now. Both hold for up to half a length.
 """
@@ -34,10 +35,10 @@ import msgspec
 
 from harness.cluster.api import UsageError
 from harness.random import Rng
-from harness.scenario import Scenario
+from harness.scenario import Scenario, is_coordinated
 from nemesis.away import AWAY_S
 from nemesis.fault import Power
-from nemesis.faults import ALL, FAULTS, NONE
+from nemesis.faults import ALL, COORDINATORS, FAULTS, NONE
 
 Choices = tuple[tuple[str, ...], ...]
 """What may be drawn: ("kill-leader",) a single fault, ("pause-followers", "kill-leader") an overlap."""
@@ -62,6 +63,9 @@ AT_ONCE_S = (0.0, 0.3)
 
 ELECTED_S = (0.0, 0.03)
 """The same where b comes at the moment of the quorum's election: its leader has not told anybody yet."""
+
+SUCCESSORS = {("kill-leader", "kill-leader"), ("kill-coordinator", "kill-coordinator")}
+"""The overlaps whose second fault aims at whom the first one has made leader."""
 
 LEAST_S = {"replica-away": AWAY_S}
 """Faults that mean nothing when they are shorter, nor before something has been written for as long."""
@@ -115,6 +119,25 @@ def parse(text: str, powers: frozenset[Power], cluster: str) -> Choices:
             _refuse_unknown(name, powers, cluster)
         _refuse_overlap(choice)
     return choices
+
+
+def asked_for(scenario: Scenario, powers: frozenset[Power]) -> Choices:
+    """Return what the scenario's faults are drawn from, on a cluster with these powers. Raises UsageError as `parse`.
+
+    A run that nobody coordinates has no fault that aims at coordinators: `all` goes without.
+    """
+    found = parse(scenario.nemesis, powers, scenario.cluster)
+    if is_coordinated(scenario):
+        return found
+    aimed = {fault.name for fault in COORDINATORS}
+    if scenario.nemesis.strip() == ALL:
+        return tuple(choice for choice in found if not aimed.intersection(choice))
+    for name in (name for choice in found for name in choice if name in aimed):
+        raise UsageError(
+            f"--nemesis {name} needs a group or a transactional id: --workload {scenario.workload} has none, or none "
+            "without --sub-via subscribe"
+        )
+    return found
 
 
 def _refuse_unknown(name: str, powers: frozenset[Power], cluster: str) -> None:
@@ -197,7 +220,7 @@ def _gap(faults: tuple[str, ...]) -> tuple[float, float]:
         return PAUSED_GAP_S
     if faults[0] == "kill-controller":
         return ELECTED_S
-    return AT_ONCE_S if faults[0] == "reassign" or faults == ("kill-leader", "kill-leader") else GAP_S
+    return AT_ONCE_S if faults[0].startswith("reassign") or faults in SUCCESSORS else GAP_S
 
 
 def _between(span: tuple[float, float], rng: Rng) -> tuple[float, Rng]:

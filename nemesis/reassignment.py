@@ -21,7 +21,7 @@ from typing import Any
 
 from harness.cluster.actions import Reassign as Move
 from harness.cluster.actions import Restore
-from harness.cluster.api import AssignedTo, LeaderOf, PartitionState, Pid
+from harness.cluster.api import AssignedTo, Key, LeaderOf, PartitionState, Pid
 from nemesis.actions import inverse
 from nemesis.aiming import ask_each, bitten, drawn, elected, led, missed, no_leader
 from nemesis.fault import Act, Aim, Ask, Expects, Heal, Inject, Injection, Power, Step, Until
@@ -38,11 +38,16 @@ TRIES = 5
 Evidence = Generator[Step, Any, dict[str, Any]]
 
 
+def _begun(key: Key, replicas: tuple[str, ...], before: tuple[str, ...]) -> Generator[Step, Any, float | None]:
+    """Wait for a move to begin; return the ms waited, None: not in time. Who leads may have changed without one."""
+    return 0.0 if replicas == before else (yield Until(AssignedTo(key, replicas, instead_of=before), BEGUN_S))
+
+
 def _moved(aim: Aim, state: PartitionState, wanted: Sequence[str]) -> Generator[Step, Any, Injection]:
     """Have the partition moved; the injection bit if the cluster has begun that."""
     move = Move(aim.keys[0], tuple(wanted), state.replicas)
     yield Act((move,))
-    begun_ms = yield Until(AssignedTo(move.key, move.replicas, instead_of=move.before), BEGUN_S)
+    begun_ms = yield from _begun(move.key, move.replicas, move.before)
     undo = inverse(move)
     assert state.leader is not None
     assert undo is not None
@@ -64,9 +69,7 @@ def _restored(injection: Injection) -> Evidence:
         assert isinstance(undo, Restore)
         for _ in range(TRIES):
             yield Act((undo,))
-            if (
-                yield Until(AssignedTo(undo.key, undo.replicas, instead_of=injection.memory.get("to", ())), BEGUN_S)
-            ) is not None:
+            if (yield from _begun(undo.key, undo.replicas, injection.memory.get("to", ()))) is not None:
                 return {"back": list(undo.replicas)}
         return {"reason": f"{undo.key} did not begin to move back in {TRIES} tries"}
     return {}

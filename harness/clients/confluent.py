@@ -49,6 +49,7 @@ from harness.clients.share.operations import ShareMembers
 from harness.clients.share.wire import Wire
 from harness.clients.topics import keys as keys_of
 from harness.clients.transactions import Transactions, on_purpose
+from harness.cluster.api import Coordinator
 from harness.history import DELETE_RECORDS, FAIL, INFO, OK, Op, OpType, Process
 from harness.outcome import DELIBERATE_CRASH, Failure, outcome, transaction
 from harness.scenario import Isolation, Scenario, group_of
@@ -103,6 +104,10 @@ class ConfluentClients:
         worker = self._owner(process)
         with self._lock:
             return f"{self.run_id}-{worker}-{self._generations.get(worker, 0)}"
+
+    def coordinated(self) -> tuple[Coordinator, ...]:
+        """Return whom the processes need coordinators for, now."""
+        return settings.coordinated(self.scenario, self.transactional_id)
 
     def orphan(self, process: int) -> None:
         """Leave the process's transactional id, with its open transaction, to the coordinator."""

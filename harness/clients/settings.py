@@ -11,13 +11,13 @@ What librdkafka can't do together is refused here in one line, before a run star
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from confluent_kafka import KafkaError
 
-from harness.cluster.api import UsageError
-from harness.scenario import Isolation, Scenario, group_of
+from harness.cluster.api import Coordinator, UsageError
+from harness.scenario import TRANSACTIONAL, Isolation, Scenario, group_of, groups_of
 
 SOCKET_TIMEOUT_MS: Final = 3000
 """A request without an answer for so long is given up and retried elsewhere; shorter, and a busy broker looks dead."""
@@ -50,8 +50,6 @@ CLOSE_S: Final = 2.0
 Overrides = Mapping[str, Any]
 """Settings of librdkafka by name, put over ours."""
 
-TRANSACTIONAL: Final = frozenset({"txn", "compaction", "copy", "share"})
-"""The workloads that need a transactional producer."""
 LEAST_COPIED: Final = 2
 """Topics of the workload `copy`."""
 
@@ -100,6 +98,18 @@ def _refuse_impossible_shape(scenario: Scenario) -> None:
         raise UsageError("--workload copy needs --topics 2, to copy from and to, and --sub-via subscribe")
     if scenario.id_sharers > 1 and scenario.workload not in TRANSACTIONAL:
         raise UsageError(f"--id-sharers is about transactional ids: --workload {scenario.workload} has none")
+
+
+def coordinated(scenario: Scenario, transactional_id: Callable[[int], str]) -> tuple[Coordinator, ...]:
+    """Return whom the run's processes need coordinators for: their groups, and their transactional ids as they are now.
+
+    transactional_id: that of the process of a number below the concurrency.
+    """
+    groups = [Coordinator("group", name) for name in groups_of(scenario)]
+    if scenario.workload not in TRANSACTIONAL:
+        return tuple(groups)
+    ids = dict.fromkeys(map(transactional_id, range(scenario.concurrency)))
+    return (*groups, *(Coordinator("transaction", name) for name in ids))
 
 
 def common(bootstrap: str, client_id: str) -> dict[str, Any]:

@@ -217,8 +217,11 @@ class Observer(Protocol):
         """Return the active controller (from DescribeQuorum: Metadata's controller id is a random broker in KRaft)."""
         ...
 
-    def coordinator(self, kind: str, name: str) -> str | None:
-        """Return the coordinator of kind "transaction" or "group" for that transactional.id or group.id."""
+    def coordinator(self, kind: str, name: str) -> PartitionState | None:
+        """Return the partition that keeps a group.id (kind "group") or transactional.id ("transaction").
+
+        Its leader coordinates it. None also while FindCoordinator tells of another node than the metadata.
+        """
         ...
 
     def end_offsets(self, keys: Sequence[Key]) -> dict[Key, tuple[int, int]]:
@@ -276,7 +279,7 @@ class QuorumLeader:
 
 @dataclass(frozen=True, slots=True)
 class Coordinator:
-    """Answer: the node that coordinates `name`; kind is "transaction" or "group"; or None."""
+    """Answer: the `PartitionState` of what keeps `name`, led by its coordinator, or None: see `Observer`."""
 
     kind: str
     name: str
@@ -346,6 +349,14 @@ class ControllerElected:
 
 
 @dataclass(frozen=True, slots=True)
+class Coordinated:
+    """The group or transactional id has a coordinator, and it is none of `other_than`."""
+
+    of: Coordinator
+    other_than: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class NodeAnswers:
     """The node is registered, unfenced and listed by a live broker."""
 
@@ -398,5 +409,5 @@ class Stable:
     keys: tuple[Key, ...]
 
 
-Elected = LeaderElected | ControllerElected
+Elected = LeaderElected | ControllerElected | Coordinated
 Condition = Elected | NodeAnswers | FullIsr | IsrShrunk | AssignedTo | PacketsDropped | PiecesShaped | Stable

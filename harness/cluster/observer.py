@@ -18,12 +18,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar, assert_never
 
+from broker.core.transaction.transaction_hash import partition_for
 from harness.cluster.api import (
     AssignedTo,
     Cluster,
     Condition,
     Controller,
     ControllerElected,
+    Coordinated,
     Coordinator,
     Disked,
     Dropped,
@@ -62,6 +64,9 @@ from harness.cluster.probe import (
 )
 
 T = TypeVar("T")
+
+KEEPERS: Final = {"group": "__consumer_offsets", "transaction": "__transaction_state"}
+"""The topics whose leaders coordinate, by what they coordinate."""
 
 FETCH_AGE_MS: Final = 2000
 """A voter of the quorum that has not fetched for so long, compared with the others, is away: it asks every 500 ms."""
@@ -126,10 +131,16 @@ class ClusterObserver:
         name = None if newest is None else self._names().get(newest.leader_id)
         return None if newest is None or name is None else (name, newest.leader_epoch)
 
-    def coordinator(self, kind: str, name: str) -> str | None:
-        """Return the coordinator of that transactional.id ("transaction") or group.id ("group"), as most nodes say."""
+    def coordinator(self, kind: str, name: str) -> PartitionState | None:
+        """Return the partition that keeps it, where its leader is whom most nodes name (FindCoordinator); else None."""
         answers = Counter(self.ask_brokers(lambda probe: probe.find_coordinator(kind, name)).values())
-        return self._names().get(answers.most_common(1)[0][0]) if answers else None
+        metadata = self._metadata((f"{KEEPERS[kind]}/0",))
+        count = max((len(topic.partitions) for word in metadata.values() for topic in word.topics), default=0)
+        if not answers or not count:
+            return None
+        state = next(iter(self._states((f"{KEEPERS[kind]}/{partition_for(name, count)}",), metadata)), None)
+        named = self._names().get(answers.most_common(1)[0][0])
+        return state if state is not None and state.leader is not None and state.leader == named else None
 
     def end_offsets(self, keys: Sequence[Key]) -> dict[Key, tuple[int, int]]:
         """Return {key: (LSO, HW)} from the leaders; the LSO is asked first, so equal means stable at that moment.
@@ -304,7 +315,7 @@ def answer(question: Question, observer: Observer, cluster: Cluster) -> Any:  # 
             assert_never(question)
 
 
-def holds(condition: Condition, observer: Observer, cluster: Cluster) -> bool:  # noqa: PLR0911 - a case for each
+def holds(condition: Condition, observer: Observer, cluster: Cluster) -> bool:  # noqa: C901, PLR0911 - a case for each
     """Return whether the condition is seen to hold now. `observer` is a ClusterObserver of `cluster`."""
     assert isinstance(observer, ClusterObserver)
     match condition:
@@ -314,6 +325,9 @@ def holds(condition: Condition, observer: Observer, cluster: Cluster) -> bool:  
         case ControllerElected(other_than):
             controller = observer.controller()
             return controller is not None and controller not in other_than
+        case Coordinated(Coordinator(kind, name), other_than):
+            kept = observer.coordinator(kind, name)
+            return kept is not None and kept.leader not in other_than
         case NodeAnswers(node):
             return observer.node_answers(node)
         case FullIsr():

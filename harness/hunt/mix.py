@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from harness import catalog, swarm
-from harness.clients.settings import TRANSACTIONAL
 from harness.random import Rng
-from harness.scenario import Scenario
+from harness.scenario import TRANSACTIONAL, Scenario
 from nemesis.plan import LEAST_S
 from workloads.groups import CONSUMER, QUICK_MEMBERS
 

@@ -7,6 +7,7 @@ that takes a cluster away starts its own, with one node.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import socket
 import threading
@@ -24,6 +25,8 @@ from harness.cluster.api import (
     Cluster,
     ClusterError,
     ClusterSpec,
+    Coordinated,
+    Coordinator,
     FullIsr,
     IsrShrunk,
     Killable,
@@ -182,6 +185,24 @@ def test_killing_a_leader_moves_the_leader(cluster: Any, observer: ClusterObserv
     cluster.kill(leader)
     assert until(lambda: holds(LeaderElected(KEY, frozenset({leader})), observer, cluster))
     cluster.start(leader)
+    assert until(lambda: holds(FullIsr(), observer, cluster))
+
+
+def test_a_coordinator_leads_the_partition_that_keeps_its_group_or_id_and_is_replaced(
+    cluster: Any, observer: ClusterObserver
+) -> None:
+    found = {}
+    for kind, number in itertools.product(("group", "transaction"), range(8)):
+        about = Coordinator(kind, f"{kind}-{number}")
+        # Asked for the first time, a node has the topic made, and names nobody before there is a leader.
+        assert until(lambda about=about: holds(Coordinated(about), observer, cluster)), about
+        found[about] = observer.coordinator(about.kind, about.name)
+    assert len({state.key for state in found.values()}) > 2
+    group = Coordinator("group", "group-0")
+    before = found[group].leader
+    cluster.kill(before)
+    assert until(lambda: holds(Coordinated(group, frozenset({before})), observer, cluster))
+    cluster.start(before)
     assert until(lambda: holds(FullIsr(), observer, cluster))
 
 

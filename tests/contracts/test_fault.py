@@ -17,8 +17,8 @@ from harness.store import JOURNAL
 from nemesis import journal
 from nemesis.actions import inverses, nodes_of, perform, powers
 from nemesis.fault import Act, Aim, Ask, Fault, Injection, Until
-from nemesis.faults import FAULTS, summaries
-from tests.nemesis.fake import FakeCluster, holds, nemesis
+from nemesis.faults import COORDINATORS, FAULTS, summaries
+from tests.nemesis.fake import COORDINATED, KEEPERS, FakeCluster, holds, nemesis
 
 KEY = "t0/0"
 AIM = {"keys": [KEY], "draw": 0.4}
@@ -65,7 +65,7 @@ def steps_of(fault: Fault, cluster: FakeCluster, aim: Aim) -> tuple[list[Any], I
 
 def plain_aim() -> Aim:
     names = ("n1", "n2", "n3")
-    return Aim(keys=(KEY,), draw=0.4, nodes=names, every=names)
+    return Aim(keys=(KEY,), draw=0.4, nodes=names, every=names, coordinated=COORDINATED)
 
 
 @every_fault
@@ -83,7 +83,7 @@ def test_fault_bites_a_healthy_cluster_and_shows_it(fault, tmp_path):
     assert told.error is None
     assert told.value["bit"] is True
     assert told.value["fault-id"] == 1
-    assert told.value["keys"] == [KEY]
+    assert told.value["keys"] == [KEEPERS["group"] if fault in COORDINATORS else KEY]
     assert told.value["nodes"]
     assert told.value["evidence"]
     assert "reason" not in told.value["evidence"]

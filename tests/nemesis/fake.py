@@ -21,6 +21,8 @@ from harness.cluster.api import (
     ClusterError,
     Condition,
     ControllerElected,
+    Coordinated,
+    Coordinator,
     FullIsr,
     IsrShrunk,
     Key,
@@ -42,6 +44,8 @@ TICK_S = 0.1
 SESSION_S = 3.0
 BOOT_S = 8.0
 CATCH_UP_S = 1.0
+KEEPERS = {"group": "__consumer_offsets/0", "transaction": "__transaction_state/0"}
+COORDINATED = (Coordinator("group", "g"), Coordinator("transaction", "x"), Coordinator("transaction", "y"))
 
 
 @dataclass
@@ -95,7 +99,7 @@ class FakeCluster:
         self.shapes: dict[tuple[str, str], int] = {}
         self._value = 0
         self.partitions_by_key: dict[Key, _Partition] = {}
-        for i, key in enumerate(keys):
+        for i, key in enumerate((*keys, *KEEPERS.values())):
             replicas = tuple(names[(i + j) % nodes] for j in range(replication))
             self.partitions_by_key[key] = _Partition(
                 replicas, replicas[0], sorted(replicas), {name: [] for name in replicas}
@@ -109,6 +113,8 @@ class FakeCluster:
         self.rotted: dict[str, int] = {}
         self.checkpointed: set[Key] = set()
         """Partitions of which nothing is left that a node would check."""
+        self.uncoordinated = False
+        """Nobody can say who coordinates."""
         self.calls: list[tuple[str, ...]] = []
 
     # Cluster
@@ -225,7 +231,7 @@ class FakeCluster:
         if self.mute or not any(self._is_up(name) for name in self.machines):
             return []
         found = []
-        for key in keys or self.partitions_by_key:
+        for key in keys or (key for key in self.partitions_by_key if key not in KEEPERS.values()):
             p = self.partitions_by_key[key]
             found.append(PartitionState(key, p.leader, tuple(p.isr), p.replicas))
         return found
@@ -238,8 +244,10 @@ class FakeCluster:
         controller = self.controller()
         return None if controller is None else (controller, 7)
 
-    def coordinator(self, kind: str, name: str) -> str | None:
-        return self.controller()
+    def coordinator(self, kind: str, name: str) -> PartitionState | None:
+        assert name
+        state = next(iter(self.partitions([KEEPERS[kind]])), None)
+        return None if self.uncoordinated or state is None or state.leader is None else state
 
     def end_offsets(self, keys: Sequence[Key]) -> dict[Key, tuple[int, int]]:
         ends: dict[Key, tuple[int, int]] = {}
@@ -382,10 +390,13 @@ def holds(condition: Condition, observer: Observer, cluster: FakeCluster) -> boo
         case ControllerElected(other_than):
             controller = cluster.controller()
             return controller is not None and controller not in other_than
+        case Coordinated(Coordinator(kind, name), other_than):
+            kept = observer.coordinator(kind, name)
+            return kept is not None and kept.leader not in other_than
         case NodeAnswers(node):
             return cluster.answers(node)
         case FullIsr():
-            states = observer.partitions([])
+            states = observer.partitions(list(cluster.partitions_by_key))
             return bool(states) and all(set(state.isr) == set(state.replicas) for state in states)
         case IsrShrunk(key, nodes):
             state = next(iter(observer.partitions([key])), None)
@@ -404,10 +415,23 @@ def holds(condition: Condition, observer: Observer, cluster: FakeCluster) -> boo
 
 
 def nemesis(
-    cluster: FakeCluster, folder: Path, keys: Sequence[Key] = ("t0/0",), *, spare_replicas: bool = True
+    cluster: FakeCluster,
+    folder: Path,
+    keys: Sequence[Key] = ("t0/0",),
+    *,
+    coordinated: tuple[Coordinator, ...] = COORDINATED,
+    spare_replicas: bool = True,
 ) -> NemesisClient:
     """A client on the cluster's virtual clock; its journal is in the folder."""
     journal = Journal(folder / JOURNAL)
     return NemesisClient(
-        cluster, cluster, journal, keys, answer=answer, holds=holds, clock=cluster, spare_replicas=spare_replicas
+        cluster,
+        cluster,
+        journal,
+        keys,
+        answer=answer,
+        holds=holds,
+        clock=cluster,
+        coordinated=lambda: coordinated,
+        spare_replicas=spare_replicas,
     )

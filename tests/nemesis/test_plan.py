@@ -10,8 +10,20 @@ from hypothesis import strategies as st
 from harness.cluster.api import UsageError
 from harness.options import BY_CLUSTER
 from harness.scenario import Scenario
-from nemesis.faults import FAULTS, summaries
-from nemesis.plan import GAP_S, JITTER, LEAST_S, MAX_ENTRIES, PAUSED_GAP_S, FaultPlan, draw, parse, supported
+from nemesis.faults import COORDINATORS, FAULTS, summaries
+from nemesis.plan import (
+    AT_ONCE_S,
+    GAP_S,
+    JITTER,
+    LEAST_S,
+    MAX_ENTRIES,
+    PAUSED_GAP_S,
+    FaultPlan,
+    asked_for,
+    draw,
+    parse,
+    supported,
+)
 
 EVERY = frozenset({"kill", "stop", "pause", "partition", "shape", "power", "disk", "reassign"})
 KEYS = ("t0/0", "t0/1", "t1/0")
@@ -72,6 +84,44 @@ def test_what_can_not_be_done_is_one_line_that_names_what_exists(text, powers, m
 def test_every_name_has_a_line():
     assert list(summaries()) == [*FAULTS, "none", "all"]
     assert all(line and "\n" not in line for line in summaries().values())
+
+
+COORDINATED = [
+    Scenario(workload="txn"),
+    Scenario(workload="compaction"),
+    Scenario(workload="share"),
+    Scenario(workload="send-poll", sub_via=("subscribe",)),
+    Scenario(workload="groups", sub_via=("assign", "subscribe")),
+]
+UNCOORDINATED = [Scenario(workload="send-poll"), Scenario(workload="retention", sub_via=("subscribe",))]
+
+
+def with_nemesis(scenario, nemesis):
+    return msgspec.structs.replace(scenario, nemesis=nemesis)
+
+
+@pytest.mark.parametrize("scenario", COORDINATED, ids=lambda s: s.workload)
+def test_a_run_with_a_group_or_a_transactional_id_has_coordinators_to_aim_at(scenario):
+    assert asked_for(with_nemesis(scenario, "kill-coordinator"), EVERY) == (("kill-coordinator",),)
+    assert asked_for(with_nemesis(scenario, "all"), EVERY) == parse("all", EVERY, "embedded")
+
+
+@pytest.mark.parametrize("scenario", UNCOORDINATED, ids=lambda s: s.workload)
+def test_a_run_without_is_refused_a_fault_that_would_aim_at_nobody_and_all_goes_without(scenario):
+    for name in ("kill-coordinator", "kill-leader,move-coordinator", "kill-leader+pause-coordinator"):
+        with pytest.raises(UsageError, match="-coordinator needs a group or a transactional id") as raised:
+            asked_for(with_nemesis(scenario, name), EVERY)
+        assert "\n" not in str(raised.value)
+    left = asked_for(with_nemesis(scenario, "all"), EVERY)
+    assert left == tuple((name,) for name in FAULTS if FAULTS[name] not in COORDINATORS)
+    assert asked_for(with_nemesis(scenario, "none"), EVERY) == ()
+
+
+@pytest.mark.parametrize("name", ["kill-coordinator+kill-coordinator", "reassign-coordinator+kill-leader"])
+def test_who_has_only_begun_is_hit_at_once(name):
+    plan = draw(Scenario(seed=5), parse(name, EVERY, "c"), KEYS)
+    assert plan.entries
+    assert all(AT_ONCE_S[0] <= entry.gap_s <= AT_ONCE_S[1] for entry in plan.entries)
 
 
 names = st.lists(

@@ -38,6 +38,19 @@ def test_move_leader_passes_over_who_is_not_in_sync_or_does_not_run(tmp_path):
     assert value["evidence"]["new-leader"] == "n4"
 
 
+def test_move_leader_elects_whom_the_cluster_prefers_where_another_leads(tmp_path):
+    cluster = FakeCluster()
+    cluster.partitions_by_key[KEY].leader = "n3"
+    client = nemesis(cluster, tmp_path)
+    value = invoked(client, "move-leader", {"keys": [KEY], "draw": 0.0}).value
+    assert (value["nodes"], value["bit"], value["evidence"]["new-leader"]) == (["n3"], True, "n1")
+    assert state(cluster).leader == "n1"
+    began_s = cluster.now_s()
+    healed = invoked(client, "heal", {"fault-id": 1}).value["evidence"]
+    assert (healed["led-again"], "reason" in healed) == ("n1", False)
+    assert cluster.now_s() - began_s < 1.0, "nothing has to move back"
+
+
 def test_move_leader_without_another_replica_in_sync_is_a_miss(tmp_path):
     cluster = FakeCluster(replication=1)
     value = invoked(nemesis(cluster, tmp_path), "move-leader", AIM).value

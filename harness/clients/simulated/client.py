@@ -29,7 +29,7 @@ from harness.clients.errors import FailedError
 from harness.clients.membership import OnEvent
 from harness.clients.micro_ops import Work
 from harness.clients.sender import split
-from harness.clients.settings import BROKER_WAIT_MS, POLL_COMMIT_S, op_bound_s, refuse_impossible
+from harness.clients.settings import BROKER_WAIT_MS, POLL_COMMIT_S, coordinated, op_bound_s, refuse_impossible
 from harness.clients.share.operations import KINDS as SHARE_KINDS
 from harness.clients.share.operations import ShareMembers
 from harness.clients.share.setup import SHARE, prepare
@@ -43,6 +43,7 @@ from harness.clients.simulated.transactions import Transactions
 from harness.clients.topics import keys as keys_of
 from harness.clients.topics import topic_names
 from harness.clients.transactions import on_purpose
+from harness.cluster.api import Coordinator
 from harness.history import DELETE_RECORDS, FAIL, INFO, OK, Op, OpType, Process
 from harness.outcome import DELIBERATE_CRASH, Failure, Stage, outcome, transaction
 from harness.scenario import Isolation, Scenario, group_of
@@ -136,6 +137,10 @@ class SimulatedClients:
         """Return the transactional id of the thread that the process runs on."""
         worker = self._owner(process)
         return f"{self.run_id}-{worker}-{self._generations.get(worker, 0)}"
+
+    def coordinated(self) -> tuple[Coordinator, ...]:
+        """Return whom the processes need coordinators for, now."""
+        return coordinated(self.scenario, self.transactional_id)
 
     def orphan(self, process: int) -> None:
         """Leave the process's transactional id, with its open transaction, to the coordinator."""

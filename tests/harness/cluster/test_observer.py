@@ -6,6 +6,7 @@ import pytest
 
 from harness.cluster.api import (
     Controller,
+    Coordinated,
     Coordinator,
     Dropped,
     FullIsr,
@@ -115,11 +116,33 @@ def test_the_controller_is_the_leader_of_the_highest_quorum_epoch():
         assert answer(Controller(), watching(cluster), cluster) == "n3"
 
 
-def test_the_coordinator_is_whom_most_name():
-    views = three()
-    views["n1"].coordinator, views["n2"].coordinator, views["n3"].coordinator = 1, 2, 2
+def coordinated_by(leader, named=(2, 2, 2)):
+    """Three nodes that name a coordinator each, and agree on the leader of what keeps the transactional id x."""
+    kept = {f"__transaction_state/{index}": (leader if index == 0 else 1, 4, FULL) for index in range(5)}
+    views = three(kept | {INTERNAL: (3, 1, FULL)})
+    for view, node in zip(views.values(), named, strict=True):
+        view.coordinator = node
+    return views
+
+
+X = Coordinator("transaction", "x")
+"""Java's hash of x is 120, so that the first of five partitions keeps it."""
+
+
+def test_the_coordinator_leads_the_partition_that_the_hash_names_and_is_whom_most_name():
+    with cluster_of(coordinated_by(leader=2, named=(1, 2, 2))) as cluster:
+        state = answer(X, watching(cluster), cluster)
+        assert (state.key, state.leader, state.replicas) == ("__transaction_state/0", "n2", ("n1", "n2", "n3"))
+        assert holds(Coordinated(X), watching(cluster), cluster)
+        assert not holds(Coordinated(X, frozenset({"n2"})), watching(cluster), cluster)
+        assert answer(Coordinator("group", "g"), watching(cluster), cluster) is None, "n2 is named, n3 leads"
+
+
+@pytest.mark.parametrize("views", [coordinated_by(leader=3), coordinated_by(leader=-1), three()])
+def test_nobody_is_the_coordinator_where_nodes_and_metadata_disagree_or_nothing_is_kept(views):
     with cluster_of(views) as cluster:
-        assert answer(Coordinator("transaction", "x"), watching(cluster), cluster) == "n2"
+        assert answer(X, watching(cluster), cluster) is None
+        assert not holds(Coordinated(X), watching(cluster), cluster)
 
 
 def test_ends_come_from_the_leaders_as_lso_and_hw():

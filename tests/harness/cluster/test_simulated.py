@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from harness.cluster.api import ClusterSpec
+from harness.cluster import simulated
+from harness.cluster.api import ClusterSpec, Coordinated, Coordinator
+from harness.cluster.observer import holds
 from harness.cluster.simulated import SimulatedCluster, SimulatedObserver
 from harness.scenario import Scenario
 from harness.simulation import SimulatedEquipment
@@ -19,6 +21,28 @@ def cluster(tmp_path):
     made.up()
     yield made
     made.down()
+
+
+def test_a_coordinator_leads_the_partition_that_keeps_its_group_or_id(cluster, monkeypatch):
+    observer, loop = SimulatedObserver(cluster), cluster.world.loop
+    ids = [Coordinator(kind, f"{kind}-{number}") for kind in ("group", "transaction") for number in range(8)]
+
+    def known(about, other_than=frozenset()):
+        return loop.run_until(
+            loop.now_ns + 60 * 10**9, lambda: holds(Coordinated(about, other_than), observer, cluster)
+        )
+
+    with monkeypatch.context() as patched:
+        patched.setitem(
+            simulated.CHANGES, "FIND_COORDINATOR", 4
+        )  # as a client does: the topic is made where there is none
+        observer.coordinator("group", "g")
+        observer.coordinator("transaction", "x")
+    assert all(known(about) for about in ids)
+    assert len({observer.coordinator(about.kind, about.name).key for about in ids}) > 2
+    before = observer.coordinator("group", "group-0").leader
+    cluster.kill(before)
+    assert known(ids[0], frozenset({before}))
 
 
 def test_the_preferred_leader_is_elected_when_somebody_asks(cluster):

@@ -11,9 +11,10 @@ from checkers.catalog import permitted as allowing
 from checkers.options import options_of_scenario
 from harness import launch
 from harness.catalog import BUGS
-from harness.clients.settings import TRANSACTIONAL, refuse_impossible
+from harness.clients.settings import refuse_impossible
 from harness.hunt import hunting, mix, permitted
 from harness.hunt.permitted import PERMITS
+from harness.scenario import TRANSACTIONAL
 from harness.swarm import NO_FAULTS
 
 SYNC_MS = "harness.sim.sync.ms"
