@@ -21,7 +21,6 @@ that does not start or can't be controlled; TimeoutError is one that did not com
 from __future__ import annotations
 
 import functools
-import io
 import itertools
 import shutil
 import tempfile
@@ -30,19 +29,31 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from checkers.verdict import Validity
 from harness import catalog, lifetime, options, store
-from harness import run as runs
 from harness.clients import topics
 from harness.clients.settings import common
-from harness.cluster.actions import Action, Cut, Join, Kill, Pause, Resume, Shape, Smooth, Start, Stop
+from harness.cluster.actions import (
+    Action,
+    Cut,
+    Join,
+    Kill,
+    Pause,
+    Reassign,
+    Restore,
+    Resume,
+    Shape,
+    Smooth,
+    Start,
+    Stop,
+)
 from harness.cluster.api import (
+    AssignedTo,
     Carried,
     Cluster,
     ClusterError,
@@ -54,11 +65,17 @@ from harness.cluster.api import (
     Pausable,
     UsageError,
 )
-from harness.cluster.observer import holds, observer_of
+from harness.cluster.observer import holds, is_assigned, observer_of, split_key
+from harness.cluster.properties import settings_of
 from harness.cluster.ready import not_ready
+from harness.judged import Verdict, run
 from harness.process.guardian import guarded
 from harness.scenario import Scenario
 from nemesis.actions import in_words, inverses, nodes_of, perform, undo
+
+__all__ = ["CLUSTERS", "Kafka", "Verdict", "run"]
+
+T = TypeVar("T")
 
 CLUSTERS: Final = ("embedded", "jvm", "compose")
 """Those that are ours to break; see docs/clusters.md."""
@@ -68,7 +85,6 @@ WHOLE_S: Final = 120.0
 """For a whole cluster after all of it was killed."""
 POLL_S: Final = 0.05
 LOG_LINES: Final = 20
-_WIDTH: Final = 100
 _CLIENT: Final = "kafka-testing"
 
 
@@ -101,7 +117,7 @@ class Kafka:
             cluster=cluster,
             nodes=nodes,
             controllers=controllers,
-            broker_config=_settings(broker_config),
+            broker_config=settings_of(broker_config),
             kafka_version=kafka_version,
             image=image,
             bug=bug,
@@ -111,6 +127,8 @@ class Kafka:
         self._numbers = itertools.count(1)
         self._topics: list[str] = []
         self._done: list[tuple[float, Action]] = []
+        self._moved: dict[str, tuple[str, ...]] = {}
+        """Partitions that have to be moved back, and where to."""
 
     # Its life
 
@@ -157,14 +175,8 @@ class Kafka:
 
     def partition(self, topic: str, partition: int = 0) -> PartitionState:
         """Return leader, ISR and replicas of a partition as node names, as the cluster tells now; TimeoutError."""
-        found: list[PartitionState] = []
-
-        def look() -> str | None:
-            found[:] = self._observer.partitions((f"{topic}/{partition}",))
-            return None if found else "no broker knows it"
-
-        self._await(look, f"{topic}/{partition}", START_S)
-        return found[0]
+        key = f"{topic}/{partition}"
+        return self._found(key, lambda: next(iter(self._observer.partitions((key,))), None))
 
     def leader(
         self, topic: str, partition: int = 0, *, other_than: Sequence[str] = (), timeout_s: float = START_S
@@ -188,16 +200,26 @@ class Kafka:
 
     def controller(self) -> str:
         """Return the node that is the active controller; wait until there is one. TimeoutError."""
-        return self._asked("a controller", self._observer.controller)
 
-    def coordinator(self, kind: str, name: str) -> str:
-        """Return the node that coordinates the consumer group (kind "group") or transactional id ("transaction")."""
+        def look() -> str | None:
+            node = self._observer.controller()
+            return node if node is not None and self._runs(node) else None
 
-        def ask() -> str | None:
-            kept = self._observer.coordinator(kind, name)
-            return None if kept is None else kept.leader
+        return self._found("a controller", look)
 
-        return self._asked(f"a coordinator of {kind} {name}", ask)
+    def coordinator(self, kind: str, name: str, *, other_than: Sequence[str] = (), timeout_s: float = START_S) -> str:
+        """Return the node that coordinates the consumer group (kind "group") or transactional id ("transaction").
+
+        Waits until there is one that runs; other_than: as for `leader`. TimeoutError.
+        """
+        return self._kept(kind, name, other_than, timeout_s)[1]
+
+    def keeper(self, kind: str, name: str) -> tuple[str, int]:
+        """Return topic and partition that keep the group or transactional id: who leads there coordinates it.
+
+        For what is done to partitions: `kafka.move_leader(*kafka.keeper("group", "billing"))`. TimeoutError.
+        """
+        return split_key(self._kept(kind, name, (), START_S)[0])
 
     def wait_until(self, condition: Condition, timeout_s: float = START_S) -> None:
         """Return when a condition of `harness.cluster.api` is seen to hold, such as `FullIsr()`; TimeoutError."""
@@ -234,13 +256,13 @@ class Kafka:
         """
         topic = base if exact else self.name(base)
         copies = min(3, self.scenario.nodes) if replication is None else replication
-        wanted = NewTopic(topic, num_partitions=partitions, replication_factor=copies, config=_settings(config))
+        wanted = NewTopic(topic, num_partitions=partitions, replication_factor=copies, config=settings_of(config))
         topics.make(self._admin(), [wanted], self.bootstrap)
         self._topics.append(topic)
         keys = [f"{topic}/{number}" for number in range(partitions)]
 
         def look() -> str | None:
-            touched = set(nodes_of(action for _, action in self._done))
+            touched = set(nodes_of(action for _, action in self._done if not isinstance(action, Reassign)))
             ready = {
                 state.key
                 for state in self._observer.partitions(keys)
@@ -322,6 +344,39 @@ class Kafka:
         """Undo `shape`. Safe when nothing is shaped."""
         undo(Smooth(source, target), self.cluster)
 
+    def move_leader(self, topic: str, partition: int = 0, *, to: str | None = None) -> str:
+        """Have another replica lead the partition, in order, as an operator does; return it when it leads.
+
+        to: that replica; by default the next one that is in sync and runs. `heal` puts the old order of the replicas
+        back. Raises UsageError if it can't lead, TimeoutError.
+        """
+        state = self.partition(topic, partition)
+        able = [node for node in state.isr if node != state.leader and self._runs(node)]
+        node = to or next(iter(able), "another")
+        if node not in able:
+            raise UsageError(f"{state.key}: {node} can't be made leader: {', '.join(able) or 'nobody'} can")
+        wanted = (node, *(other for other in state.replicas if other != node))
+        if wanted != state.replicas:
+            self._do(Reassign(state.key, wanted, state.replicas))
+
+        def look() -> str | None:
+            said = self._observer.ask_brokers(lambda probe: probe.elect_preferred(topic, [partition]))
+            led = next((one.leader for one in self._observer.partitions((state.key,))), None)
+            return None if led == node else f"{led} does: {min(said.values(), default='no answer')}"
+
+        self._await(look, f"{node} leading {state.key}", START_S)
+        return node
+
+    def reassign(self, topic: str, partition: int = 0, *, to: Sequence[str], wait: bool = True) -> None:
+        """Move the partition to these brokers, in this order; `wait` until it lies there. `heal` moves it back."""
+        brokers = [node.name for node in self._observer.brokers()]
+        if not to or len(set(to)) < len(to) or not set(to) <= set(brokers):
+            raise UsageError(f"{topic}/{partition} can't lie on {', '.join(to) or 'no node'}: {', '.join(brokers)} can")
+        state = self.partition(topic, partition)
+        self._do(Reassign(state.key, tuple(to), state.replicas))
+        if wait:
+            self.wait_until(AssignedTo(state.key, tuple(to)))
+
     def faults(self) -> tuple[str, ...]:
         """Return what was done since the last `heal`, one line each, with the seconds since the start."""
         return tuple(f"{at_s:.2f} s {in_words(action)}" for at_s, action in self._done)
@@ -368,7 +423,10 @@ class Kafka:
         if isinstance(self.cluster, Carried):
             self.cluster.check_carried()
         for action in inverses(action for _, action in self._done):
-            undo(action, self.cluster)
+            if isinstance(action, Restore):
+                self._moved[action.key] = action.replicas  # the newest first: where it lay at first is what stays
+            else:
+                undo(action, self.cluster)
         self._start_the_dead()
         self._done.clear()
 
@@ -386,8 +444,18 @@ class Kafka:
         self._start_the_dead()  # again: a process that was sent SIGKILL a moment ago seemed to run
         return not_ready(self.cluster.nodes(), self.cluster.describe()["cluster-id"])
 
+    def _not_back(self) -> str | None:
+        """Move partitions back as long as they lie elsewhere; those of topics that are gone are nowhere."""
+        for key, replicas in tuple(self._moved.items()):
+            state = next(iter(self._observer.partitions((key,))), None)
+            if state is not None and not is_assigned(state, AssignedTo(key, replicas)):
+                undo(Restore(key, replicas), self.cluster)
+                return f"{key} does not lie on {', '.join(replicas)} again"
+            del self._moved[key]
+        return None
+
     def _not_whole(self) -> str | None:
-        if reason := self._not_ready():
+        if reason := self._not_ready() or self._not_back():
             return reason
         if self._observer.full_isr():
             return None
@@ -396,14 +464,26 @@ class Kafka:
             return None  # no topic, no replica
         return "not every replica is in sync"
 
-    def _asked(self, what: str, ask: Callable[[], str | None]) -> str:
-        found: list[str] = []
+    def _kept(self, kind: str, name: str, other_than: Sequence[str], timeout_s: float) -> tuple[str, str]:
+        """Return the partition that keeps it, and who leads that, when it is a node that runs and none of those."""
 
-        def look() -> str | None:
-            found.extend(name for name in (ask(),) if name is not None and self._runs(name))
-            return None if found else "no node that runs is said to be it"
+        def look() -> tuple[str, str] | None:
+            state = self._observer.coordinator(kind, name)
+            if state is None or state.leader is None or state.leader in other_than or not self._runs(state.leader):
+                return None
+            return state.key, state.leader
 
-        self._await(look, what, START_S)
+        return self._found(f"a coordinator of {kind} {name}", look, timeout_s)
+
+    def _found(self, what: str, look: Callable[[], T | None], timeout_s: float = START_S) -> T:
+        """Return what `look` finds, when it finds it; TimeoutError."""
+        found: list[T] = []
+
+        def missing() -> str | None:
+            found.extend(one for one in (look(),) if one is not None)
+            return None if found else "no node that runs could say"
+
+        self._await(missing, what, timeout_s)
         return found[0]
 
     def _await(self, look: Callable[[], str | None], what: str, timeout_s: float) -> None:
@@ -416,82 +496,3 @@ class Kafka:
 
     def _admin(self) -> AdminClient:
         return AdminClient(common(self.bootstrap, _CLIENT))
-
-
-def _settings(given: Mapping[str, object] | None) -> dict[str, str]:
-    """Return settings as Kafka has them: `True` is "true"."""
-    return {
-        name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in (given or {}).items()
-    }
-
-
-class Verdict(str):
-    """What came of a run: the text that the terminal shows, with the proof. True if, and only if, the run is valid.
-
-    A string, so that pytest shows it whole: `assert verdict.valid, verdict`.
-    """
-
-    __slots__ = ("run",)
-    run: runs.Run
-
-    def __new__(cls, run: runs.Run) -> Self:
-        """Tell the run's judgement."""
-        from rich.console import Console  # noqa: PLC0415  slow to import, and who only wants a cluster needs none
-
-        from harness.report.terminal import verdict_table  # noqa: PLC0415
-
-        text = io.StringIO()
-        console = Console(file=text, width=_WIDTH, highlight=False, force_terminal=False, color_system=None)
-        verdict_table(run.judgement, folder=run.folder, scenario=run.scenario, console=console)
-        verdict = super().__new__(cls, text.getvalue().strip("\n"))
-        verdict.run = run
-        return verdict
-
-    @property
-    def valid(self) -> bool:
-        """Whether every guarantee held, while the faults bit and the cluster made progress: vacuous is not valid."""
-        return self.run.judgement.validity is Validity.VALID
-
-    @property
-    def word(self) -> str:
-        """The verdict: valid, vacuous, unknown or invalid."""
-        return self.run.judgement.validity.name.lower()
-
-    @property
-    def anomalies(self) -> dict[str, int]:
-        """How often each anomaly was found, by its name in docs/anomalies.md; what invalidates, root causes first."""
-        return {anomaly.name: anomaly.count for anomaly in self.run.judgement.anomalies}
-
-    @property
-    def folder(self) -> Path:
-        """Where the run is kept: history, verdict, report.html, the nodes' logs."""
-        return self.run.folder
-
-    def __bool__(self) -> bool:
-        """Return whether the run is valid."""
-        return self.valid
-
-    def __repr__(self) -> str:
-        """Return the word and where the run is: the text is what an assertion's message is for."""
-        return f"<{self.word} run in {self.folder}>"
-
-
-def run(workload: str = "txn", *, results: Path = Path("results"), **fields: Any) -> Verdict:
-    """Do what `harness run` does, on a cluster of the run's own, and return the verdict.
-
-    fields: those of `harness.scenario.Scenario`, named as there: nemesis, seed, time_limit_s, cluster, acks, ...; all
-    others are as `harness run` has them. results: where the run is kept, in a folder of its own.
-    Raises UsageError for what can't be run, ClusterError when the cluster fails in set-up; Ctrl-C ends it unjudged.
-    """
-    from harness import launch  # noqa: PLC0415  the reports are slow to import, and who only wants a cluster needs none
-
-    scenario = options.scenario_of(workload=workload, **fields)
-    results.mkdir(parents=True, exist_ok=True)
-    done: list[runs.Run] = []
-
-    def over() -> bool:
-        return bool(done) or all(map(store.is_finished, store.run_folders(results)))
-
-    with guarded(results / store.LOG, "--results", str(results.resolve()), over=over):
-        done.append(launch.perform(scenario, results, name=None, view=runs.Unwatched(), interruptible=False))
-    return Verdict(done[0])

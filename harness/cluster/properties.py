@@ -190,3 +190,10 @@ def _unicode(char: str) -> str:
     """Return the escapes of a character: one for each UTF-16 unit, as Java counts."""
     units = char.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
+
+
+def settings_of(given: Mapping[str, object] | None) -> dict[str, str]:
+    """Return settings as Kafka has them: `True` is "true"."""
+    return {
+        name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in (given or {}).items()
+    }

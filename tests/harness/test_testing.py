@@ -61,6 +61,82 @@ def test_an_isolated_leader_is_told_apart_from_its_successor(kafka: Kafka) -> No
 
 
 @pytest.mark.embedded
+def test_another_replica_leads_in_order_and_the_order_is_put_back(kafka: Kafka) -> None:
+    topic = kafka.create_topic("orders", partitions=2)
+    before, beside = kafka.partition(topic), kafka.partition(topic, 1)
+    first = kafka.move_leader(topic)
+    assert first == kafka.leader(topic) == kafka.partition(topic).replicas[0] != before.leader
+    assert kafka.move_leader(topic, to=before.leader) == kafka.leader(topic) == before.leader
+    assert kafka.partition(topic, 1) == beside
+    with pytest.raises(UsageError, match=f"{topic}/0: {before.leader} can't be made leader: n"):
+        kafka.move_leader(topic, to=before.leader)
+    kafka.kill(first)
+    with pytest.raises(UsageError, match=f"{first} can't be made leader"):
+        kafka.move_leader(topic, to=first)
+    kafka.start(first)
+    kafka.move_leader(topic)
+    kafka.heal()
+    assert kafka.partition(topic).replicas == before.replicas
+
+
+@pytest.mark.embedded
+def test_a_partition_lies_where_it_was_moved_until_it_is_healed(kafka: Kafka) -> None:
+    topic = kafka.create_topic("orders", replication=2)
+    before = kafka.partition(topic)
+    (free,) = set(kafka.nodes) - set(before.replicas)
+    kafka.reassign(topic, to=[free, before.replicas[1]])
+    assert kafka.partition(topic).replicas == (free, before.replicas[1])
+    assert kafka.leader(topic) in {free, before.replicas[1]}
+    kafka.reassign(topic, to=[free])
+    assert kafka.leader(topic) == free
+    assert f"reassign {topic}/0 {free}" in kafka.faults()[1]
+    assert len(kafka.faults()) == 2
+    kafka.kill(free)  # it has the only replica: nobody can move it before it is back
+    kafka.heal()
+    healed = kafka.partition(topic)
+    assert (healed.replicas, set(healed.isr)) == (before.replicas, set(before.replicas))
+    assert kafka.faults() == ()
+
+
+@pytest.mark.embedded
+@pytest.mark.parametrize("to", [[], ["n1", "n1"], ["n1", "n9"]])
+def test_a_partition_that_could_not_lie_there_is_not_moved(kafka: Kafka, to: list[str]) -> None:
+    topic = kafka.create_topic()
+    with pytest.raises(UsageError, match="can't lie on .*: n1, n2, n3 can"):
+        kafka.reassign(topic, to=to)
+    assert kafka.faults() == ()
+
+
+@pytest.mark.embedded
+def test_a_moved_partition_of_a_topic_that_is_deleted_is_not_waited_for(kafka: Kafka) -> None:
+    topic = kafka.create_topic(replication=1)
+    (lies,) = kafka.partition(topic).replicas
+    kafka.reassign(topic, to=[next(node for node in kafka.nodes if node != lies)])
+    kafka.reset()
+    with pytest.raises(TimeoutError):
+        kafka.leader(topic, timeout_s=0.1)
+
+
+@pytest.mark.embedded
+@pytest.mark.parametrize("kind", ["group", "transaction"])
+def test_a_coordinator_is_moved_and_killed_and_the_next_one_is_found(kafka: Kafka, kind: str) -> None:
+    name = kafka.name("billing")
+    before = kafka.coordinator(kind, name)
+    topic, partition = kafka.keeper(kind, name)
+    assert topic == {"group": "__consumer_offsets", "transaction": "__transaction_state"}[kind]
+    placed = kafka.partition(topic, partition).replicas
+    assert kafka.leader(topic, partition) == before
+    moved = kafka.move_leader(topic, partition)
+    assert kafka.coordinator(kind, name, other_than=[before]) == moved != before
+    kafka.kill(moved)
+    assert kafka.coordinator(kind, name, other_than=[moved]) != moved
+    with pytest.raises(TimeoutError, match=f"a coordinator of {kind} {name}: not within 0.1 s"):
+        kafka.coordinator(kind, name, other_than=kafka.nodes, timeout_s=0.1)
+    kafka.reset()
+    assert kafka.partition(topic, partition).replicas == placed
+
+
+@pytest.mark.embedded
 def test_whatever_was_done_is_healed_and_topics_are_gone(kafka: Kafka) -> None:
     topic = kafka.create_topic("orders", exact=True)
     assert topic == "orders"
