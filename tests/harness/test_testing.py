@@ -102,7 +102,7 @@ def test_a_partition_lies_where_it_was_moved_until_it_is_healed(kafka: Kafka) ->
 @pytest.mark.parametrize("to", [[], ["n1", "n1"], ["n1", "n9"]])
 def test_a_partition_that_could_not_lie_there_is_not_moved(kafka: Kafka, to: list[str]) -> None:
     topic = kafka.create_topic()
-    with pytest.raises(UsageError, match="can't lie on .*: n1, n2, n3 can"):
+    with pytest.raises(UsageError, match=r"can't lie on .*: n1, n2, n3 can"):
         kafka.reassign(topic, to=to)
     assert kafka.faults() == ()
 
