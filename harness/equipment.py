@@ -18,7 +18,6 @@ from harness.history import Op
 from harness.interpreter import Interpreter
 from harness.scenario import Scenario
 from nemesis import plan, schedule
-from nemesis.actions import powers
 from nemesis.client import NemesisClient
 from nemesis.journal import Journal
 from nemesis.performer import WallClock
@@ -29,8 +28,9 @@ class RealEquipment:
 
     repeats = False
 
-    def __init__(self) -> None:
-        """Prepare for one run."""
+    def __init__(self, choices: plan.Choices) -> None:
+        """Prepare for one run, whose faults are drawn from these."""
+        self._choices = choices
         self._stop = threading.Event()
         self._clients: ConfluentClients | None = None
 
@@ -58,8 +58,7 @@ class RealEquipment:
         self, scenario: Scenario, cluster: Cluster, observer: Observer, keys: tuple[str, ...], folder: Path
     ) -> tuple[Generator, Clients]:
         """Return the schedule of the scenario's faults, and the client that performs them."""
-        choices = plan.asked_for(scenario, powers(type(cluster)))
-        faults = plan.draw(scenario, choices, keys)
+        faults = plan.draw(scenario, self._choices, keys)
         store.write_json(folder / store.PLAN, faults)
         performer = NemesisClient(
             cluster,

@@ -95,7 +95,7 @@ def perform(
 
     fail_fast, interruptible: see `harness.run.execute`.
     """
-    refuse_unknown(scenario)
+    choices = refuse_unknown(scenario)
     folder = runs.new_folder(results, name or f"{scenario.workload}-{scenario.nemesis}-{scenario.cluster}").resolve()
     if scenario.cluster == EXISTING:
         scenario = msgspec.structs.replace(scenario, prefix=own_prefix(folder))
@@ -105,7 +105,7 @@ def perform(
             scenario,
             catalog.workload(scenario.workload),
             cluster,
-            _equipment(cluster),
+            _equipment(cluster, choices),
             folder=folder,
             view=view,
             options=options_of_scenario(msgspec.to_builtins(scenario)),
@@ -123,15 +123,15 @@ def perform(
     return done
 
 
-def _equipment(cluster: Cluster) -> runs.Equipment:
+def _equipment(cluster: Cluster, choices: plan.Choices) -> runs.Equipment:
     """Return what a run on the cluster works with; the simulator is imported only where it is used."""
     if type(cluster).__name__ != "SimulatedCluster":
-        return RealEquipment()
+        return RealEquipment(choices)
     from harness.cluster.simulated import SimulatedCluster  # noqa: PLC0415
     from harness.simulation import SimulatedEquipment  # noqa: PLC0415
 
     assert isinstance(cluster, SimulatedCluster)
-    return SimulatedEquipment(cluster)
+    return SimulatedEquipment(cluster, choices)
 
 
 def heal(folder: Path | None, results: Path) -> int:

@@ -25,7 +25,6 @@ from harness.history import HARNESS, INFO, Op
 from harness.scenario import Scenario
 from harness.virtual import Synchronous, VirtualInterpreter
 from nemesis import plan, schedule
-from nemesis.actions import powers
 from nemesis.client import NemesisClient
 from nemesis.journal import Journal
 
@@ -43,9 +42,16 @@ class SimulatedEquipment:
 
     repeats = True
 
-    def __init__(self, cluster: SimulatedCluster, *, faults: plan.FaultPlan | None = None, probes: bool = True) -> None:
-        """Prepare for one run on this cluster; `faults` instead of those drawn from the seed."""
-        self._cluster, self._world = cluster, cluster.world
+    def __init__(
+        self,
+        cluster: SimulatedCluster,
+        choices: plan.Choices = (),
+        *,
+        faults: plan.FaultPlan | None = None,
+        probes: bool = True,
+    ) -> None:
+        """Prepare for one run on this cluster, whose faults are drawn from the choices, or are `faults`."""
+        self._cluster, self._world, self._choices = cluster, cluster.world, choices
         self._faults, self._probes = faults, probes
         self._clock = VirtualClock(cluster)
         self._opened: SimulatedClients | None = None
@@ -90,8 +96,7 @@ class SimulatedEquipment:
         """Return the schedule of the scenario's faults, and the client that performs them."""
         faults = self._faults
         if faults is None:
-            choices = plan.asked_for(scenario, powers(type(cluster)))
-            faults = plan.draw(scenario, choices, keys)
+            faults = plan.draw(scenario, self._choices, keys)
         store.write_json(folder / store.PLAN, faults)
         performer = NemesisClient(
             cluster,

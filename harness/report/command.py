@@ -78,6 +78,8 @@ def repeat_parts(scenario: Scenario, folder: Path | None = None) -> list[str]:
         parts.append("--keep-producers")
     if not scenario.idempotence:
         parts.append("--no-idempotence")
+    if not scenario.links:
+        parts.append("--no-links")
     return [*parts, f"--seed {scenario.seed}"]
 
 

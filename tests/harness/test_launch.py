@@ -2,15 +2,20 @@
 
 import pytest
 
-from harness import store
+from harness import catalog, store
 from harness.cli import guarded
 from harness.cluster.api import UsageError
+from harness.cluster.observer import observer_of
+from harness.equipment import RealEquipment
 from harness.launch import own_prefix, refuse_unknown
+from harness.lifetime import spec_of
 from harness.scenario import Scenario
 from nemesis.faults import ALL
 
+OF_LINKS = {"partition-leader", "slow-links", "lossy-links", "cut-clients"}
 
-@pytest.mark.parametrize("nemesis", ["partition-leader", "slow-links", "lossy-links", "cut-clients"])
+
+@pytest.mark.parametrize("nemesis", sorted(OF_LINKS))
 def test_faults_of_links_are_refused_without_links(nemesis):
     assert refuse_unknown(Scenario(cluster="embedded", nemesis=nemesis)) == ((nemesis,),)
     with pytest.raises(UsageError, match=f"--nemesis {nemesis} needs the power to .*(partition|shape)"):
@@ -20,7 +25,16 @@ def test_faults_of_links_are_refused_without_links(nemesis):
 def test_all_faults_without_links_are_those_that_need_none():
     names = {name for (name,) in refuse_unknown(Scenario(cluster="embedded", nemesis=ALL, links=False))}
     assert "kill-leader" in names
-    assert not names & {"partition-leader", "slow-links", "lossy-links", "cut-clients"}
+    assert not names & OF_LINKS
+
+
+def test_a_run_draws_its_faults_from_those_that_were_not_refused(tmp_path):
+    scenario = Scenario(cluster="embedded", nemesis=ALL, links=False, time_limit_s=600.0)
+    cluster = catalog.provider("embedded").create(spec_of(scenario, tmp_path))
+    choices = refuse_unknown(scenario)
+    RealEquipment(choices).nemesis(scenario, cluster, observer_of(cluster), ("t0/0",), tmp_path)
+    drawn = {fault for entry in store.read_json(tmp_path / store.PLAN)["entries"] for fault in entry["faults"]}
+    assert drawn == {name for (name,) in choices}
 
 
 def test_two_runs_of_the_same_millisecond_have_names_of_their_own(tmp_path):

@@ -65,6 +65,7 @@ scenarios = st.builds(
     controllers=st.integers(0, 3),
     kafka_version=st.sampled_from(["4.1.1", "3.7.1"]),
     image=st.sampled_from([None, "apache/kafka:4.1.1"]),
+    links=st.booleans(),
 )
 
 
