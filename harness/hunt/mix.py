@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from harness import catalog, swarm
 from harness.random import Rng
-from harness.scenario import TRANSACTIONAL, Scenario
+from harness.scenario import TRANSACTIONAL, Scenario, is_coordinated
 from nemesis.plan import LEAST_S
 from workloads.groups import CONSUMER, QUICK_MEMBERS
 
@@ -94,6 +94,18 @@ MOVES = (
 )
 MOVES_SHARE = 0.1
 """Drawn last, in place of the other faults."""
+COORDINATED = (
+    "move-coordinator",
+    "reassign-coordinator",
+    "move-coordinator,kill-coordinator",
+    "reassign-coordinator,pause-coordinator",
+    "reassign-coordinator+kill-coordinator",
+    "reassign-coordinator+partition-coordinator",
+    "kill-random+reassign-coordinator",
+    "kill-coordinator+kill-coordinator",
+)
+COORDINATED_SHARE = 1 / 3
+"""Of MOVES, in their place, where there are coordinators."""
 LONG = ("partition-leader", "pause-leader", "cut-clients", "partition-leader+kill-random", "reassign+partition-leader")
 LONG_S = (10.0, 25.0)
 LONG_SHARE = 0.08
@@ -235,6 +247,9 @@ def _draw_last(draws: _Draws, fields: dict[str, Any], broker: dict[str, str]) ->
         broker.pop("harness.sim.far.nodes", None)
     elif fields["nemesis"] != AWAY and draws.number() < MOVES_SHARE:
         fields["nemesis"] = draws.one_of(*MOVES)
+        coordinated = is_coordinated(Scenario(workload=fields["workload"], sub_via=fields["sub_via"]))
+        if coordinated and draws.number() < COORDINATED_SHARE:
+            fields["nemesis"] = draws.one_of(*COORDINATED)
     elif fields["nemesis"] != AWAY and draws.number() < LONG_SHARE:
         nemesis, length_s = draws.one_of(*LONG), draws.between(*LONG_S)
         time_limit_s = round(draws.between(1, 2) * _time_of(nemesis, length_s, fields["fault_interval_s"]), 3)

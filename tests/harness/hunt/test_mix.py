@@ -14,7 +14,7 @@ from harness.catalog import BUGS
 from harness.clients.settings import refuse_impossible
 from harness.hunt import hunting, mix, permitted
 from harness.hunt.permitted import PERMITS
-from harness.scenario import TRANSACTIONAL
+from harness.scenario import TRANSACTIONAL, is_coordinated
 from harness.swarm import NO_FAULTS
 
 SYNC_MS = "harness.sim.sync.ms"
@@ -96,8 +96,15 @@ def test_the_mix_covers_what_there_is():
         for one in every
         for name in re.split("[+,]", one)
     }
-    assert faults == drawn | {mix.AWAY, NO_FAULTS}
+    assert {name for name in faults if not name.endswith("-coordinator")} == drawn | {mix.AWAY, NO_FAULTS}
     assert {(one.replication, one.min_isr) for one in made} == set(mix.REPLICATION)
+
+
+def test_moves_are_of_what_keeps_groups_and_transactional_ids_too_where_a_run_has_them():
+    aimed = [made for made in map(mix.scenario, range(600)) if "-coordinator" in made.nemesis]
+    assert all(is_coordinated(made) for made in aimed)
+    assert {made.nemesis for made in aimed} <= set(mix.COORDINATED)
+    assert len({made.nemesis for made in aimed}) > len(mix.COORDINATED) / 2
 
 
 def test_a_log_start_that_goes_back_is_found(tmp_path):
