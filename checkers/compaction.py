@@ -103,6 +103,15 @@ def compaction(case: Case, findings: Findings) -> None:
     judge.finish()
 
 
+def losses_unjudged(case: Case, findings: Findings) -> None:
+    """Say that nothing was judged of what was lost, where topics drop records by themselves and no scan shows them."""
+    if case.options.forgets and case.placement.vids.size and not scans_of(case):
+        findings.reasons.append(
+            "The topics drop records by themselves, and no whole read of one (`scan`) by a read_committed process was "
+            "complete: what may have been lost was not judged."
+        )
+
+
 def scans_of(case: Case) -> list[Scan]:
     """Return the complete scans by read_committed processes, in order of completion."""
     view = case.view

@@ -13,11 +13,13 @@ from contextlib import contextmanager
 from os import PathLike
 from typing import Any
 
+import msgspec
+
 from checkers import availability
 from checkers.append.check import LIST_APPEND, check_appends
 from checkers.asked import demand_known, nothing_looked_at
 from checkers.case import Case
-from checkers.catalog import allowed, place
+from checkers.catalog import EXCUSED, allowed, place
 from checkers.columnar import is_columnar, load
 from checkers.findings import Findings
 from checkers.judgement import Judgement
@@ -120,13 +122,18 @@ def _judge_queue(case: Case, options: CheckOptions, warnings: list[str], started
     judge_case(case, findings, mapper)
     nothing_looked_at(options, findings)
     legal = allowed(options) | findings.legal
-    chosen = [a for a in findings.anomalies() if not options.anomalies or a.name in options.anomalies]
-    found = sorted(chosen, key=lambda anomaly: place(anomaly.name))
+    asked = options.anomalies
+    chosen = [a for a in findings.anomalies() if not asked or a.name.removesuffix(EXCUSED) in asked]
+    found = sorted(chosen, key=lambda anomaly: place(anomaly.name.removesuffix(EXCUSED)))
     invalidating = tuple(anomaly for anomaly in found if anomaly.name not in legal)
     return Judgement(
         validity=_validity(findings, bool(invalidating)),
         anomalies=invalidating,
-        allowed=tuple(anomaly for anomaly in found if anomaly.name in legal),
+        allowed=tuple(
+            msgspec.structs.replace(anomaly, name=anomaly.name.removesuffix(EXCUSED))
+            for anomaly in found
+            if anomaly.name in legal
+        ),
         not_checked=tuple(dict.fromkeys(findings.not_checked)),
         models={"not": [], "also-not": []},
         ops=len(case.view.time),

@@ -12,14 +12,16 @@ without that key lies between, or (polls) a rebalance of the group dealt with th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from checkers.case import Case
+from checkers.catalog import EXCUSED
 from checkers.columns import Bools, Ints, rank, same_as_before
 from checkers.findings import Findings, shorten
 from checkers.log_view import READS, TYPE_FAIL, TYPE_OK
-from checkers.ownership import dealt
+from checkers.ownership import dealt, subscribers
 from checkers.placement import NOWHERE
 
 
@@ -171,8 +173,12 @@ def _outer(
     if skip:
         kept &= ~_dealt_with(case, rows, old[wrong], new[wrong])
     wrong = wrong[kept]
-    for name, found in ((skip, wrong[delta[wrong] > 1]), (back, wrong[delta[wrong] < 1])):
-        if name is None:
+    far, near = wrong[delta[wrong] > 1], wrong[delta[wrong] < 1]
+    excused = np.zeros(len(far), np.bool_)
+    if skip and "subscribe" in case.options.sub_via:
+        excused = ~_is_held(case, rows, old[far], new[far], (here - there)[known][far] == 1)
+    for name, found in ((skip, far[~excused]), (f"{skip}{EXCUSED}", far[excused]), (back, near)):
+        if name is None or not len(found):
             continue
         worst = found[np.argsort(-np.abs(delta[found]), kind="stable")][: findings.room(name)]
         for place in worst:
@@ -213,8 +219,17 @@ def _forgotten(case: Case, process: Ints, rows: _Rows, old: Ints, new: Ints) -> 
 
 
 def _dealt_with(case: Case, rows: _Rows, old: Ints, new: Ints) -> Bools:
-    """Return where a rebalance event of the process about the key lies between the begin of old and the end of new."""
-    events = [(event.process, case.view.keys.get(event.key), event.row) for event in dealt(case)] if len(old) else []
+    """Return where a rebalance event of the process about the key lies between the begin of old and the end of new.
+
+    The first one that ever dealt a subscriber the key does not count: it moved no position, all was polled after it.
+    """
+    subscribed = subscribers(case)
+    first: dict[tuple[int, Any], int] = {}
+    events = []
+    for event in dealt(case) if len(old) else ():
+        begins = first.setdefault((event.process, event.key), event.row) == event.row and event.given
+        if not (begins and event.process in subscribed):
+            events.append((event.process, case.view.keys.get(event.key), event.row))
     known = np.array([event for event in events if event[1] is not None], np.int64).reshape(-1, 3)
     if not len(known):
         return np.zeros(len(old), np.bool_)
@@ -224,6 +239,24 @@ def _dealt_with(case: Case, rows: _Rows, old: Ints, new: Ints) -> Bools:
     begun, ended = calls.invoke_row[rows.call[old]], calls.done_row[rows.call[new]]
     ended = np.where(ended < 0, span - 1, ended)
     return np.asarray(np.searchsorted(code, group + ended) > np.searchsorted(code, group + np.maximum(begun, 0)))
+
+
+def _is_held(case: Case, rows: _Rows, old: Ints, new: Ints, at_once: Bools) -> Bools:
+    """Return where nothing but what the history tells can have moved the process from one row to the other.
+
+    at_once: it polled nothing of the key in between, by an operation that came to nothing; a consumer that subscribes
+    can't always be set back behind that.
+    """
+    told = {event.process for event in dealt(case)} if len(old) else set[int]()
+    assigns, calls, assign = case.view.assigns, case.view.calls, case.view.kinds.get("assign")
+    held = np.zeros(len(old), np.bool_)
+    for at in range(len(old) if told or case.phases.ours else 0):
+        process, before, now = int(calls.process[rows.call[new[at]]]), rows.call[old[at]], rows.call[new[at]]
+        mine = assigns.call[(calls.process[assigns.call] == process) & (assigns.call < now)]
+        since = mine[max(0, int(np.searchsorted(mine, before)) - 1) :]
+        by_hand = len(since) > 0 and since[0] < before and bool((calls.f[since] == assign).all())
+        held[at] = case.phases.ours if by_hand else bool(at_once[at]) and process in told
+    return held
 
 
 def _between(case: Case, rows: _Rows, old: int, new: int) -> list[int]:

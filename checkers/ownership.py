@@ -10,8 +10,9 @@ process that crashed owns nothing; members with one group.instance.id are one me
 A member that was dealt a key goes on where the group committed. Several offsets may be the committed one (undecided and
 concurrent commits); the first record polled must be the first visible one from one of them on. Without a commit that
 is certainly done before, the reset policy decides and nothing is judged; nor where the operation that held the callback
-polled the key itself, nor for read_uncommitted members of groups whose offsets go with transactions (they may be told
-the offset before the last transaction: its markers come after its answer).
+polled the key itself, unless its process subscribed and never had the key before (else it may have been polled before
+the callback); nor for read_uncommitted members of groups whose offsets go with transactions (they may be told the
+offset before the last transaction: its markers come after its answer).
 """
 
 from __future__ import annotations
@@ -82,6 +83,15 @@ def dealt(case: Case) -> list[Dealt]:
     return out
 
 
+def subscribers(case: Case) -> set[int]:
+    """Return the processes that hold what rebalances deal them: they subscribed, and never assigned by hand."""
+    calls, assigns, kinds = case.view.calls, case.view.assigns.call, case.view.kinds
+    subscribed, by_hand = (
+        set(calls.process[assigns[calls.f[assigns] == kinds.get(kind)]].tolist()) for kind in ("subscribe", "assign")
+    )
+    return subscribed - by_hand
+
+
 def ownership(case: Case, findings: Findings) -> None:
     """Report `double-ownership` and `resume-gap`; neither is checked without rebalance events."""
     events = dealt(case)
@@ -105,6 +115,7 @@ class _Lives:
         moved = np.zeros(calls.size, np.bool_)
         moved[case.view.assigns.call] = True
         members = np.isin(calls.process, np.array([event.process for event in events], np.int64))
+        self._subscribed = subscribers(case)
         self._ends: dict[int, list[int]] = {}
         for call in np.flatnonzero((given_up | moved) & members):
             row = int(calls.invoke_row[call] if calls.invoke_row[call] >= 0 else calls.done_row[call])
@@ -112,6 +123,10 @@ class _Lives:
         self._taken: dict[tuple[int, Any], list[int]] = {}
         for event in events:
             self._taken.setdefault((event.process, event.key), []).append(event.row)
+
+    def is_first(self, event: Dealt) -> bool:
+        """Return whether the process, of which all is told since it subscribed, had never had the key before."""
+        return event.process in self._subscribed and self._taken[event.process, event.key][0] == event.row
 
     def until(self, event: Dealt) -> int:
         """Return the row at which the member stopped owning what the event gave it."""
@@ -226,7 +241,9 @@ def _first_read(case: Case, firsts: _Firsts, event: Dealt, lives: _Lives) -> int
     if place > low:
         before = int(view.records.call[firsts.row[place - 1]])
         if view.calls.done_row[before] > event.row or view.calls.done_row[before] < 0:
-            return None
+            if place - 1 > low or not lives.is_first(event):
+                return None
+            place = low
     if place >= high or firsts.invoked[place] < 0 or firsts.invoked[place] > lives.until(event):
         return None
     row = int(firsts.row[place])

@@ -62,6 +62,7 @@ CHECKERS: tuple[Checker, ...] = (
     scans.isolation_mismatches,
     loss.lost_writes,
     compaction.compaction,
+    compaction.losses_unjudged,
     retention.premature_deletions,
     retention.silent_resets,
     torn.torn_transactions,

@@ -1,10 +1,11 @@
 """Records that expire: what is younger than its retention must be there, and what is gone must be said (S1, S2).
 
 `premature-deletion`: a record was acknowledged before a scan began; from the invocation of its send to the scan's end
-less than `retention.ms` have passed; the scan went past its offset, and shows nothing so old or older. (A record's
-timestamp is taken after its send was invoked, a segment expires with its youngest record, and whoever deleted it did so
-before the scan's end: all on one host.) What somebody asked to delete (`delete-records`) may be gone. A hole above the
-first record shown is `lost-write`'s or nobody's business.
+less than `retention.ms` have passed; the scan went past its offset, and does not show it, be it at the log's begin or
+in its midst. (A record's timestamp is taken after its send was invoked, a segment expires with its youngest record, and
+whoever deleted it did so before the scan's end: all on one host. What expires while a scan reads on leaves a hole in
+it, but none of young records.) What somebody asked to delete (`delete-records`) may be gone. A record of a transaction
+counts where the scan shows a later one: then its last stable offset had passed it.
 
 `offset-reset-silent`: a consumer that is never moved by itself asked for an offset that had been acknowledged; it was
 given a later record, and no word. Offsets of transactions and of compacted topics are not judged: what is missing there
@@ -32,13 +33,12 @@ def premature_deletions(case: Case, findings: Findings) -> None:
         findings.not_checked.append(PREMATURE)
         return
     sends, calls = view.sends, view.calls
-    rows = np.flatnonzero(
-        (calls.type[sends.call] == TYPE_OK) & (sends.offset >= 0) & (calls.commit_time[sends.call] == COMMIT_UNKNOWN)
-    )
+    rows = np.flatnonzero((calls.type[sends.call] == TYPE_OK) & (sends.offset >= 0))
+    plain = calls.commit_time[sends.call[rows]] == COMMIT_UNKNOWN
     asks = view.invoke_time()
     begins, dones = asks[sends.call[rows]], view.done_time()[sends.call[rows]]
     for scan in scans:
-        first = int(scan.offsets[0]) if len(scan.offsets) else scan.end
+        first, last = (int(scan.offsets[0]), int(scan.offsets.max())) if len(scan.offsets) else (scan.end, -1)
         young = scan.done_ns - begins < limit_ms * _MS
         asked = max(
             (offset for call, key, offset in case.deletions if key == scan.key and asks[call] < scan.done_ns), default=0
@@ -48,7 +48,8 @@ def premature_deletions(case: Case, findings: Findings) -> None:
             & young
             & (dones < scan.begin_ns)
             & (sends.offset[rows] >= asked)
-            & (sends.offset[rows] < min(first, scan.end))
+            & (sends.offset[rows] < np.where(plain, scan.end, last))
+            & ~np.isin(sends.offset[rows], scan.offsets)
         ]
         if not len(missing):
             continue
@@ -59,8 +60,8 @@ def premature_deletions(case: Case, findings: Findings) -> None:
             PREMATURE,
             [view.op(call), view.op(scan.call)],
             f"Offset {offset} of {case.key(scan.key)} was sent in {case.name(call)}. {case.name(scan.call)} read the "
-            f"partition from its beginning and was complete {age_ms:.0f} ms after that; it begins at offset {first} "
-            f"and ends at {scan.end}. Records stay for {limit_ms} ms.",
+            f"partition from its beginning and was complete {age_ms:.0f} ms after that; it begins at offset {first}, "
+            f"ends at {scan.end} and does not show it. Records stay for {limit_ms} ms.",
             key=case.key(scan.key),
             offset=offset,
         )

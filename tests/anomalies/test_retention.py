@@ -65,6 +65,39 @@ def all_young_records_are_gone(story):
     scan(story, end=2)
 
 
+@planted("premature-deletion")
+def a_young_record_is_gone_from_the_midst(story):
+    sent(story, 0, 1, 2)
+    story.wait(0.5)
+    scan(story, 0, 2, end=3)
+
+
+@golden()
+def what_expired_while_a_scan_read_on_is_gone_from_its_midst(story):
+    sent(story, 0, 1)
+    story.wait(2)
+    sent(story, 2)
+    scan(story, 0, 2, end=3)
+
+
+def committed(story, offset):
+    story.ok(2, "txn", [send("x", 10 + offset, offset)], commit_time=story.now)
+
+
+@planted("premature-deletion")
+def a_young_record_of_a_transaction_is_gone(story):
+    committed(story, 0)
+    sent(story, 2)
+    scan(story, 2, end=3)
+
+
+@golden()
+def markers_of_a_transaction_may_come_later(story):
+    sent(story, 0)
+    committed(story, 1)
+    scan(story, 0, end=2)
+
+
 @golden()
 def a_scan_that_ends_before_a_record_does_not_lack_it(story):
     sent(story, 0, 1)

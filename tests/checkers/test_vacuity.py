@@ -268,3 +268,13 @@ def test_what_only_offsets_can_show_is_not_checked_where_none_is_told():
     story.ok(0, "send", [send("x", 2, 1)])
     story.ok(1, "poll", [poll(("x", [[1, 2]]))])
     assert not places & set(judge(story.ops).not_checked)
+
+
+def test_run_on_topics_that_forget_of_which_no_whole_read_shows_anything_is_unknown():
+    for forgets in ({"compacted": True}, {"retention_ms": 5000}):
+        assert judge(run().ops, CheckOptions(**forgets)).validity is Validity.UNKNOWN
+        story = run()
+        story.event(7, "invoke", "scan", "x")
+        found = [poll(("x", [[0, 1], [1, 2]]))]
+        story.event(7, "ok", "scan", found, isolation="read_committed", extra={"end": 2, "key": "x"})
+        assert judge(story.ops, CheckOptions(**forgets)).validity is Validity.VALID
