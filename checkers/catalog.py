@@ -114,6 +114,7 @@ _ENDED_BY_ANOTHER = (
     "isolation-mismatch",
     "committed-offset-regression",
     "fenced-commit-applied",
+    "nonlinearizable",
     "resume-gap",
     "int-poll-skip",  # values of transactions that were aborted count as none
     "poll-skip",

@@ -29,7 +29,7 @@ NEEDS: Mapping[str, str] = {
         _OFFSETS,
     ),
     "torn-transaction": f"{_RECORD_KEYS}; the history's own readers have to be read_committed",
-    "dirty-read": "needs the `times` of polls and the `commit-time` of transactions whose values they show",
+    "dirty-read": "needs the `commit-time` of transactions whose values polls show",
     "wrong-partition": "needs records with `record-key`, `partitioner` and `partitions`",
     "zombie-commit": "needs transactions with `txn-id` and `init-time`",
     "cross-transaction": "needs two transactions of one `txn-id`",
@@ -53,8 +53,8 @@ NEEDS: Mapping[str, str] = {
     "nonlinearizable": "needs --fresh and `committed` reads",
     "double-ownership": "needs the consumers' `rebalance` events",
     "resume-gap": "needs the consumers' `rebalance` events, and `commit`s or `offsets`",
-    "stuck-consumer": "needs invocations, consumers that assigned their partitions themselves, and faults that say "
-    "what they are",
+    "stuck-consumer": "needs invocations, consumers that assigned their partitions themselves, topics that drop nothing "
+    "by themselves, and faults that say what they are",
     "eos-duplicate": _GROUP_COPIES,
     "eos-loss": _GROUP_COPIES,
     "eos-reorder": _GROUP_COPIES,

@@ -7,7 +7,9 @@ on its way, counts when it arrives (an OffsetCommit has no number by which a bro
 refused commit or an aborted transaction would have stored must not show, be it lower or higher than what was there.
 
 With `--fresh` each (group, key) is also judged as a register by real time (`nonlinearizable`): commits write it, stable
-reads read it. Kafka has no read barrier for it, so that the default leaves real time out.
+reads read it. Kafka has no read barrier for it, so that the default leaves real time out. No order at all explains an
+offset that nobody ever tried to commit, and that shows after another one was there. That is judged in runs of ours, which
+tell of every commit: an operation that never came home may have committed what it polled, and nobody knows what.
 """
 
 from __future__ import annotations
@@ -23,7 +25,17 @@ from checkers.interning import NO_OFFSET
 from checkers.linear.check import CLASS, given_up, tell
 from checkers.linear.model import MODELS, NEVER, Operation
 from checkers.linear.search import Answer, search_keys
-from checkers.log_view import ANSWERED, COMMIT_NEVER, COMMIT_UNKNOWN, COMMITS, NONE, TYPE_FAIL, TYPE_INFO, TYPE_OK
+from checkers.log_view import (
+    ANSWERED,
+    COMMIT_NEVER,
+    COMMIT_UNKNOWN,
+    COMMITS,
+    NONE,
+    TYPE_FAIL,
+    TYPE_INFO,
+    TYPE_OK,
+    UNCERTAIN,
+)
 
 RESENT_S = 3.0
 """What our clients wait for an answer (socket.timeout.ms); others wait longer, or say so."""
@@ -118,6 +130,39 @@ def _judge_refused(case: Case, findings: Findings, read: int, same: Bools, refus
     )
 
 
+def _committed_by_nobody(case: Case, findings: Findings) -> bool:
+    """Report stable reads of what no commit ever named, after another offset was there; return whether there are any."""
+    table, calls = case.view.group_offsets, case.view.calls
+    by, found = table.call, False
+    reads = np.flatnonzero((table.role == ANSWERED) & (table.group != NONE) & (table.offset >= 0))
+    hung = (calls.type == TYPE_INFO) & (calls.done_row < 0)
+    if not case.phases.ours or not len(reads) or hung.any():
+        return False
+    for read in reads.tolist():
+        same = (table.key == table.key[read]) & ((table.group == table.group[read]) | (table.group == NONE))
+        offset, begun = int(table.offset[read]), calls.invoke_row[by[read]]
+        if (same & (table.role != ANSWERED) & (table.offset == offset)).any():
+            continue
+        before = same & (calls.type[by] == TYPE_OK) & (table.role != UNCERTAIN) & (calls.done_row[by] < begun)
+        others = np.flatnonzero(before & (table.offset != offset))
+        if not len(others):
+            continue
+        found = True
+        other, key, group = int(others[-1]), case.key(table.key[read]), case.view.groups.names[int(table.group[read])]
+        was = "nothing" if table.offset[other] < 0 else str(int(table.offset[other]))
+        what = "read" if table.role[other] == ANSWERED else "committed"
+        findings.add(
+            CLASS,
+            [case.view.op(int(by[other])), case.view.op(int(by[read]))],
+            f"{case.name(int(by[other]))} {what} {was} for {key} in group {group}; later {case.name(int(by[read]))} "
+            f"read {offset}, which nobody ever tried to commit.",
+            key=key,
+            group=group,
+            offset=offset,
+        )
+    return found
+
+
 def _can_follow(case: Case, candidates: Ints, commit: int, late: Bools) -> bool:
     """Return whether one of the candidates may have been stored after the ok commit."""
     table, calls = case.view.group_offsets, case.view.calls
@@ -134,7 +179,8 @@ def committed_registers(case: Case, findings: Findings) -> None:
     """Report committed offsets that no order of commits and stable reads explains; only with `--fresh`."""
     table, calls = case.view.group_offsets, case.view.calls
     if not case.options.fresh or not (table.role == ANSWERED).any() or not case.view.has_invocations:
-        findings.not_checked.append(CLASS)
+        if not _committed_by_nobody(case, findings):
+            findings.not_checked.append(CLASS)
         return
     type_ = calls.type[table.call]
     refused = (type_ == TYPE_FAIL) | ((type_ == TYPE_INFO) & (calls.commit_time[table.call] == COMMIT_NEVER))

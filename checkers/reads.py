@@ -129,29 +129,33 @@ def precommitted_reads(case: Case, findings: Findings) -> None:
 
 
 def dirty_reads(case: Case, findings: Findings) -> None:
-    """Report read_committed polls that ended before the writer's first call of commit (T2)."""
+    """Report read_committed polls that ended before the writer's first call of commit (T2).
+
+    A poll whose own times nobody told ended when its operation did, at the latest. That is compared only where the
+    writer's commit lies within its own operation by the same clock.
+    """
     view, placement, records = case.view, case.placement, case.view.records
-    times = view.micro_times
-    if not len(times.call):
-        findings.not_checked.append("dirty-read")
-        return
     writer = placement.writer
     commit = np.full(placement.vids.size, NOWHERE, np.int64)
+    timed = np.zeros(placement.vids.size, np.bool_)
     sent = np.flatnonzero((writer >= 0) & ~placement.twice)
     call = view.sends.call[writer[sent]]
     commit[sent] = np.where(view.calls.type[call] == TYPE_FAIL, NOWHERE, view.calls.commit_time[call])
+    timed[sent] = (view.invoke_time()[call] <= commit[sent]) & (commit[sent] <= view.done_time()[call])
     known = commit[placement.record_vid] >= 0
     if not known.any():
         findings.not_checked.append("dirty-read")
         return
     rows = np.flatnonzero(known & case.reader_is_rc & ~_own(case))
-    ended = _poll_end(case, records.call[rows], records.mop[rows])
-    dirty = rows[(ended >= 0) & (ended < commit[placement.record_vid[rows]])]
+    ended = _poll_end(case, rows)
+    ended = np.where((ended < 0) & timed[placement.record_vid[rows]], view.done_time()[records.call[rows]], ended)
+    is_dirty = (ended >= 0) & (ended < commit[placement.record_vid[rows]])
+    dirty, ended = rows[is_dirty], ended[is_dirty]
     vids, first = np.unique(placement.record_vid[dirty], return_index=True)
-    for vid, row in list(zip(vids, dirty[first], strict=True))[: findings.room("dirty-read")]:
-        reader, wrote = int(records.call[row]), case.writer_call(int(vid))
+    for vid, at in list(zip(vids, first, strict=True))[: findings.room("dirty-read")]:
+        reader, wrote = int(records.call[dirty[at]]), case.writer_call(int(vid))
         assert wrote is not None
-        end = int(_poll_end(case, records.call[row : row + 1], records.mop[row : row + 1])[0])
+        end = int(ended[at])
         findings.add(
             "dirty-read",
             [view.op(wrote), view.op(reader)],
@@ -164,10 +168,12 @@ def dirty_reads(case: Case, findings: Findings) -> None:
     findings.count("dirty-read", len(vids) - findings.examples("dirty-read"))
 
 
-def _poll_end(case: Case, call: Ints, mop: Ints) -> Ints:
-    """Return the end time of micro-ops, -1 where it was not recorded."""
-    times = case.view.micro_times
-    span = int(times.mop.max()) + 2 if len(times.mop) else 1
+def _poll_end(case: Case, rows: Ints) -> Ints:
+    """Return the end time of the micro-ops that polled records, -1 where it was not recorded."""
+    times, call, mop = case.view.micro_times, case.view.records.call[rows], case.view.records.mop[rows]
+    if not len(times.mop):
+        return np.full(len(rows), -1)
+    span = int(times.mop.max()) + 2
     known = times.call * span + times.mop
     order = np.argsort(known)
     wanted = call * span + np.minimum(mop, span - 1)

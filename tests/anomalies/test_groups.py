@@ -330,6 +330,57 @@ def fault_pushes_the_span_to_its_heal(story):
     all_read(story, 1)
 
 
+@golden(retention_ms=1000)
+def what_others_read_has_expired_when_a_slow_consumer_comes_to_it(story):
+    consumer_stands_still_for_longer_than_the_bound(story)
+
+
+def of_a_run(story, *offsets, asked_before=None):
+    """Ask, in a run of ours, what the group has committed, after the offsets; and before them, maybe."""
+    story.phase("main")
+    three(story)
+    all_read(story)
+    if asked_before is not None:
+        committed(story, 7, asked_before)
+    for offset in offsets:
+        commit(story, 1, offset)
+    committed(story, 8, 3)
+
+
+@planted("nonlinearizable")
+def offset_shows_that_nobody_tried_to_commit(story):
+    of_a_run(story, 2)
+
+
+@planted("nonlinearizable")
+def offset_that_nobody_tried_to_commit_shows_after_another_one_was_read(story):
+    of_a_run(story, asked_before=1)
+
+
+@golden()
+def offset_may_have_been_there_before_the_run(story):
+    of_a_run(story)
+
+
+@golden()
+def offset_shows_that_somebody_committed(story):
+    of_a_run(story, 3, asked_before=1)
+
+
+@golden()
+def operation_that_never_came_home_may_have_committed_anything(story):
+    of_a_run(story, 2)
+    story.begin(5, "poll", [["poll"]])
+
+
+@golden()
+def others_may_commit_in_a_foreign_history(story):
+    three(story)
+    all_read(story)
+    commit(story, 1, 2)
+    committed(story, 8, 3)
+
+
 @pytest.mark.parametrize("name", PLANTS.table)
 def test_groups_and_their_members(name):
     PLANTS.check(name)

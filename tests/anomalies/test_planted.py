@@ -94,6 +94,29 @@ def poll_ends_before_the_writer_calls_commit(story):
     story.event(0, "ok", "txn", [send("x", 1, 0)], commit_time=story.now)
 
 
+def untimed(story, commit_time):
+    """Write in a transaction what a poll shows of which only the operation's end is told: at 3 ms."""
+    story.begin(0, "txn", [send("x", 1)])
+    story.begin(1, "poll", [["poll"]])
+    story.event(1, "ok", "poll", [poll(("x", [[0, 1]]))])
+    story.event(0, "ok", "txn", [send("x", 1, 0)], commit_time=commit_time)
+
+
+@planted("dirty-read")
+def operation_of_a_poll_ends_before_the_writer_calls_commit(story):
+    untimed(story, commit_time=3_500_000)
+
+
+@planted()
+def operation_of_a_poll_ends_after_the_writer_called_commit(story):
+    untimed(story, commit_time=2_500_000)
+
+
+@planted()
+def commit_is_told_by_another_clock_than_the_operation(story):
+    untimed(story, commit_time=9_000_000)
+
+
 @planted("precommitted-read")
 def transaction_polls_its_own_send(story):
     story.ok(0, "send", [send("x", 0, 0)])
