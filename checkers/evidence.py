@@ -53,8 +53,8 @@ NEEDS: Mapping[str, str] = {
     "nonlinearizable": "needs --fresh and `committed` reads",
     "double-ownership": "needs the consumers' `rebalance` events",
     "resume-gap": "needs the consumers' `rebalance` events, and `commit`s or `offsets`",
-    "stuck-consumer": "needs invocations, consumers that assigned their partitions themselves, topics that drop nothing "
-    "by themselves, and faults that say what they are",
+    "stuck-consumer": "needs invocations, consumers that assigned their partitions themselves, topics that drop "
+    "nothing by themselves, and faults that say what they are",
     "eos-duplicate": _GROUP_COPIES,
     "eos-loss": _GROUP_COPIES,
     "eos-reorder": _GROUP_COPIES,

@@ -8,8 +8,8 @@ refused commit or an aborted transaction would have stored must not show, be it 
 
 With `--fresh` each (group, key) is also judged as a register by real time (`nonlinearizable`): commits write it, stable
 reads read it. Kafka has no read barrier for it, so that the default leaves real time out. No order at all explains an
-offset that nobody ever tried to commit, and that shows after another one was there. That is judged in runs of ours, which
-tell of every commit: an operation that never came home may have committed what it polled, and nobody knows what.
+offset that nobody ever tried to commit, and that shows after another one was there. That is judged in runs of ours,
+which tell of every commit: an operation that never came home may have committed what it polled, and nobody knows what.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def _judge_refused(case: Case, findings: Findings, read: int, same: Bools, refus
 
 
 def _committed_by_nobody(case: Case, findings: Findings) -> bool:
-    """Report stable reads of what no commit ever named, after another offset was there; return whether there are any."""
+    """Report stable reads of what no commit ever named, after another offset was there; return if there are any."""
     table, calls = case.view.group_offsets, case.view.calls
     by, found = table.call, False
     reads = np.flatnonzero((table.role == ANSWERED) & (table.group != NONE) & (table.offset >= 0))
