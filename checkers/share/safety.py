@@ -16,7 +16,8 @@ that does not know yet that it was deposed gives records away that its successor
 says that something is given twice has to show that both leaders knew of one another:
 
 * A lock does not run out before its time, whoever leads: if a member's acknowledgement is taken within it, and nobody
-  else said anything of the record, then nobody else had the record in between.
+  else said anything of the record, then nobody else had the record in between; but of a former leader that served the
+  key before, and does not know yet that it was deposed.
 * A lock that was renewed in time (KIP-1222) runs from then on. A deposed leader renews, too, as nothing is written: a
   renewal makes a lock longer, but proves nothing of who leads.
 * While a record is one member's, as its own acknowledgement within the lock proves, its leader takes nobody else's. A
@@ -157,7 +158,7 @@ def _doubles(case: Case, findings: Findings, group: Group, place: Place, given: 
         finished = [one for one in said if one.kind in FINAL and one.type != TYPE_FAIL]
         others = [one for one in said if held.overlaps(one.span) and not _renews(one, ack)]
         if not finished and not others:
-            _given_between(case, findings, held, given)
+            _given_between(case, findings, group, held, given)
         elif len(others) == 1 and all(one is others[0] for one in finished):
             _taken_between(case, findings, group, held, others[0])
 
@@ -167,11 +168,34 @@ def _renews(one: Ack, ack: Ack) -> bool:
     return not one.gives_up and one.span.process == ack.span.process
 
 
-def _given_between(case: Case, findings: Findings, held: _Holding, given: list[Delivery]) -> None:
+def _given_between(case: Case, findings: Findings, group: Group, held: _Holding, given: list[Delivery]) -> None:
     for one in given:
-        if held.encloses(one.span) and one.span.process != held.ack.span.process:
+        between = held.encloses(one.span) and one.span.process != held.ack.span.process
+        if between and not _unaware(case, group, held, one):
             what = f"{_gave(case, held.place, one)} while it was the former's"
             _double(case, findings, held, one.span, what)
+
+
+def _unaware(case: Case, group: Group, held: _Holding, one: Delivery) -> bool:
+    """Return whether a former leader may have given the record, not knowing that another one has given it away.
+
+    It remembers what it served before that; who comes to lead afterwards reads anew, and then the acknowledgement of
+    what the other one gave is refused.
+    """
+    node, begin_ns, end_ns = one.fetch.said.node, held.first.span.begin_ns, held.ack.span.done_ns
+    if node is not None and node == held.first.fetch.said.node:
+        return False
+    if case.phases.ours and not _may_be_deposed(case, begin_ns, end_ns):
+        return False
+    key, given_row = held.place[0], held.first.span.done_row
+    served = {fetch.said.node for fetch in group.fetches if fetch.asked(key) and fetch.span.begin_row < given_row}
+    served |= {
+        ack.node
+        for place, acks in group.acks.items()
+        for ack in acks
+        if place[0] == key and ack.span.begin_row < given_row
+    }
+    return node is None or held.first.fetch.said.node is None or not served.isdisjoint({node, None})
 
 
 def _taken_between(case: Case, findings: Findings, group: Group, held: _Holding, other: Ack) -> None:

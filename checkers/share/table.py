@@ -144,12 +144,15 @@ class Group:
         """Return the acknowledgements that give a record up and were answered ok within a lock, each with its delivery.
 
         Later ones may have been of no effect: what a leader holds for done (its deliveries are used up, and that is not
-        written yet) is skipped without an error. Renewals are not written, so even a deposed leader takes them.
+        written yet) is skipped without an error. So are those by another node than the one that gave the record: that
+        one's lock went with its lead. Renewals are not written, so even a deposed leader takes them.
         """
         found = []
         for ack in self.acks.get(place, ()):
             one = self.about(place, ack) if ack.type == TYPE_OK and ack.gives_up else None
-            if one is not None and self.held_until_ns(place, one, ack.span.begin_row) > ack.span.done_ns:
+            if one is None or self.held_until_ns(place, one, ack.span.begin_row) <= ack.span.done_ns:
+                continue
+            if None in {ack.node, one.fetch.said.node} or ack.node == one.fetch.said.node:
                 found.append((ack, one))
         return found
 

@@ -163,6 +163,46 @@ def test_what_is_found_no_correct_group_explains(events, deposed):
         assert not explains(as_members(events), deposed=deposed), found
 
 
+PROLOGUE = (Ask(3, "fetch", "n1", 1), Ask(3, "release", "n1", "ok"))
+"""What a node has served, and remembers when another one has taken the lead from it."""
+
+
+def two_leaders(*asks):
+    return events_of([*PROLOGUE, *asks], [False] * (len(asks) + 2), [1] * 2 * (len(asks) + 2), ends=False, last="n2")
+
+
+def test_leader_that_was_deposed_gives_away_what_its_successor_has_given():
+    given_, again, accepted = Ask(1, "fetch", "n2", 2), Ask(2, "fetch", "n1", 2), Ask(1, "accept", "n2", "ok")
+    lawful = two_leaders(given_, again, accepted)
+    assert explains(as_members(lawful), deposed=True)
+    assert found_in(lawful, deposed=True) == set()
+    assert found_in(lawful, deposed=False) == {safety.DOUBLE}
+    same = two_leaders(given_._replace(node="n1"), again, accepted._replace(node="n1"))
+    assert not explains(as_members(same), deposed=True)
+    assert found_in(same, deposed=True) == {safety.DOUBLE}
+    later = two_leaders(given_._replace(node="n1"), again._replace(node="n2"), accepted._replace(node="n1"))
+    assert not explains(as_members(later), deposed=True)
+    assert found_in(later, deposed=True) == {safety.DOUBLE}
+
+
+def test_what_is_found_of_two_leaders_no_correct_group_explains():
+    rng = random.Random(11)
+    lawful = 0
+    for _ in range(400):
+        asks = []
+        for _ in range(rng.randint(2, 4)):
+            process, node = rng.randint(1, 2), rng.choice(NODES)
+            kind = rng.choice(("fetch", "fetch", *KINDS[3:]))
+            asks.append(
+                Ask(process, kind, node, rng.choice((0, 2, 2, 3)) if kind == "fetch" else rng.choice(RESULTS[:3]))
+            )
+        events, deposed = two_leaders(*asks), rng.random() < 0.7
+        explained = explains(as_members(events), deposed=deposed)
+        lawful += explained
+        assert not explained or not found_in(events, deposed=deposed), asks
+    assert lawful > 40
+
+
 def test_much_of_what_no_correct_group_explains_is_found():
     rng = random.Random(7)
     impossible = found = 0
