@@ -9,7 +9,9 @@ Positions are ours: the offset after the last record polled, or where librdkafka
 control records and compacted offsets). `rewind` sets them back to what an op that came to nothing had polled first.
 
 Rebalances are noted in `rebalances`, which the client empties before each op (`clients.membership`); a record may have
-been read before one of them in the same poll. `strays` are the keys that this op has read and the group then took: what
+been read before one of them in the same poll. Where librdkafka was still waiting for the group's offset of a key when
+another one came, it may go to the key's beginning: such a key's first record has to lie where the group committed, or
+the consumer is given up for another. `strays` are the keys that this op has read and the group then took: what
 was read of them must not be committed any more, since their next reader began where the group had committed.
 """
 
@@ -83,6 +85,8 @@ class Reader:
         self._read: set[str] = set()
         """The keys that the op has read."""
         self.strays: set[str] = set()
+        self._overtaken: set[str] = set()
+        """The keys that the consumer held, not knowing where to begin, when it heard of a rebalance."""
         self._topic_keys: list[str] = []
         """What the subscription was asked for."""
         self._membership: Membership | None = None
@@ -138,7 +142,7 @@ class Reader:
         if self._consumer is not None and (self.isolation, self.subscribed) == (isolation, subscribed):
             return
         self.close(0)
-        self._consumer = Consumer(self._config(isolation))
+        self._consumer, self._overtaken = Consumer(self._config(isolation)), set()
         self.isolation, self.subscribed, self.held = isolation, subscribed, []
         try:
             for topic in dict.fromkeys(topics):
@@ -153,10 +157,14 @@ class Reader:
             return polled
         deadline = Deadline(settings.POLL_S)
         try:
-            while not deadline.over():
+            while self._consumer is not None and not deadline.over():
                 first = self._consumer.poll(deadline.left_s())
-                if first is not None and self._take(first, polled):
+                if first is None or self._is_astray(first):
+                    continue
+                if self._take(first, polled):
                     for message in self._consumer.consume(most - 1, timeout=0) if most > 1 else ():
+                        if self._is_astray(message):
+                            break
                         self._take(message, polled)
                     break
         except KafkaException as error:  # a fatal error of the consumer
@@ -179,6 +187,27 @@ class Reader:
         polled.records.setdefault(key, []).append(entry_of(key, message))
         self.positions[key] = offset + 1
         return True
+
+    def _is_astray(self, message: Message) -> bool:
+        """Return whether the message is of a key that was begun before the group's offset; another consumer begins."""
+        topic, partition, offset = message.topic(), message.partition(), message.offset()
+        key = f"{topic}/{partition}"
+        if key not in self._overtaken or topic is None or partition is None or offset is None:
+            return False
+        try:
+            (told,) = self.consumer.committed([TopicPartition(topic, partition)], timeout=settings.COMMITTED_S)
+            astray = told.error is not None or told.offset > offset  # below 0: nothing was committed
+        except KafkaException:
+            astray = True  # a transaction may still change it: whoever waited for it would have nothing to read yet
+        self._overtaken.discard(key)
+        if astray:
+            assert self.isolation is not None
+            self.strays.update(self._read)
+            try:
+                self.subscribe(self._topic_keys, self.isolation)
+            except FailedError:
+                self.close(0)  # without keys it reads nothing until the next assign or subscribe
+        return astray
 
     def rewind(self, first: Mapping[str, int]) -> None:
         """Go back to these offsets, so that the next poll reads again what came to nothing."""
@@ -268,6 +297,7 @@ class Reader:
 
     def _dealt(self, what: str, keys: list[str]) -> None:
         """Hear of a rebalance: positions of keys that come or go are not ours any more."""
+        self._overtaken.update(key for key in self.held if key not in self.positions)
         left = [key for key in self.held if key not in keys]
         if what == "assigned":
             self.held = keys if self._protocol == "classic" else [*left, *keys]  # there what comes is added

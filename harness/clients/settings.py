@@ -44,6 +44,8 @@ WARM_UP_S: Final = 1.0
 """How long a new consumer waits for its first metadata. Without it librdkafka looks for offsets only 0.5 s later."""
 POLL_COMMIT_S: Final = 5.0
 """How long a poll outside a transaction waits for the commit of what it read."""
+COMMITTED_S: Final = 1.0
+"""How long a consumer may ask for what its group committed, where it is not known whether it began there."""
 CLOSE_S: Final = 2.0
 """How long close() waits. What takes longer goes on in a thread of its own."""
 

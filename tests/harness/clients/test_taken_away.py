@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
 
 from harness.clients import reader, scanner, settings
 from harness.clients.confluent import ConfluentClients
@@ -57,12 +57,21 @@ class Told:
         return 0
 
 
+def committed_at(offset):
+    return lambda place: TopicPartition(place.topic, place.partition, offset)
+
+
+def unstable(_):
+    raise KafkaException(KafkaError(KafkaError.UNSTABLE_OFFSET_COMMIT))
+
+
 class Member:
     """A consumer that is dealt t0/1 and t0/2; `inner` says what happens within a poll, behind its first record."""
 
     def __init__(self, _config):
         self.generation, self.commits, self.inner = metadata(3, b"m"), [], lambda _: []
         self.is_dealt = False
+        self.answer = committed_at(OFFSET_INVALID)
 
     def list_topics(self, *_, **__):
         pass
@@ -92,6 +101,18 @@ class Member:
 
     def seek(self, _):
         pass
+
+    def committed(self, places, timeout):
+        assert timeout <= settings.COMMITTED_S
+        (place,) = places
+        return [self.answer(place)]
+
+    def rebalances(self):
+        """The keys go and come back, t0/2 before anything was read of it."""
+        keys = [TopicPartition("t0", 1), TopicPartition("t0", 2)]
+        self.on_revoke(self, keys)
+        self.on_assign(self, keys)
+        return []
 
 
 class Producing:
@@ -146,6 +167,31 @@ def test_a_consumer_that_still_waits_for_offsets_is_not_subscribed_again_but_rep
     before.inner = lambda _: [Told("t0/2")]
     assert client.invoke(POLL).type == "ok"
     assert client.invoke(op("subscribe", ["t0/1"])).type == "ok"
+    assert client._reader.consumer is before
+
+
+@pytest.mark.parametrize("answer", [committed_at(5), committed_at(1), unstable])
+def test_a_consumer_that_begins_before_what_its_group_committed_after_a_rebalance_is_replaced(client, sender, answer):
+    before = client._reader.consumer
+    before.inner = Member.rebalances
+    assert client.invoke(POLL).type == "ok"
+    before.inner, before.answer = lambda _: [Told("t0/2"), Told("t0/1")], answer
+    done = client.invoke(COPYING)
+    assert client._reader.consumer is not before
+    assert [key for key, _ in done.value[0][1]] == ["t0/1"]
+    assert sender.sent == [], "what it had read belongs to the member that was given up"
+    assert (done.type, done.error["name"]) == ("fail", reader.TAKEN_AWAY)
+
+
+@pytest.mark.parametrize("offset", [0, OFFSET_INVALID])
+def test_a_consumer_that_begins_where_its_group_committed_after_a_rebalance_is_asked_once_and_kept(client, offset):
+    before = client._reader.consumer
+    before.inner = Member.rebalances
+    assert client.invoke(POLL).type == "ok"
+    before.inner, before.answer = lambda _: [Told("t0/2")], committed_at(offset)
+    assert client.invoke(POLL).value[0][1][1][0] == "t0/2"
+    before.answer = None
+    assert client.invoke(POLL).value[0][1][1][0] == "t0/2"
     assert client._reader.consumer is before
 
 
