@@ -202,15 +202,20 @@ def _foreign_vacuity(case: Case, findings: Findings) -> None:
 def _traffic(case: Case, findings: Findings) -> None:
     """A run in which nothing was written, or nothing read before the final reads, shows nothing of Kafka.
 
-    What a transaction has read counts however it ended: it is judged, too.
+    What a transaction has read counts however it ended: it is judged, too. Transactions that only read commit nothing.
     """
     view = case.view
     calls, row = view.calls, case.phases.row("drain")
-    if not (calls.type == TYPE_OK)[view.sends.call].any():
+    ok = calls.type == TYPE_OK
+    if not ok[view.sends.call].any():
         findings.vacuous.append("No record was written by an operation that succeeded.")
-    elif READING_KINDS.isdisjoint(_progress_kinds(case)):
         return
-    elif not (view.records.call.size if row is None else (calls.invoke_row < row)[view.records.call].any()):
+    wrote = np.unique(view.sends.call[case.transactional[view.sends.call]])
+    if len(wrote) and not ok[wrote].any() and (ok & case.transactional).any():
+        findings.vacuous.append(f"No transaction that writes was committed for certain ({len(wrote)} tried).")
+    if READING_KINDS.isdisjoint(_progress_kinds(case)):
+        return
+    if not (view.records.call.size if row is None else (calls.invoke_row < row)[view.records.call].any()):
         findings.vacuous.append("No record was read before the final reads.")
 
 

@@ -132,7 +132,7 @@ def dirty_reads(case: Case, findings: Findings) -> None:
     """Report read_committed polls that ended before the writer's first call of commit (T2).
 
     A poll whose own times nobody told ended when its operation did, at the latest. That is compared only where the
-    writer's commit lies within its own operation by the same clock.
+    writer's commit lies within its own operation by the same clock, and no time goes backwards.
     """
     view, placement, records = case.view, case.placement, case.view.records
     writer = placement.writer
@@ -141,7 +141,8 @@ def dirty_reads(case: Case, findings: Findings) -> None:
     sent = np.flatnonzero((writer >= 0) & ~placement.twice)
     call = view.sends.call[writer[sent]]
     commit[sent] = np.where(view.calls.type[call] == TYPE_FAIL, NOWHERE, view.calls.commit_time[call])
-    timed[sent] = (view.invoke_time()[call] <= commit[sent]) & (commit[sent] <= view.done_time()[call])
+    if view.backwards is None:
+        timed[sent] = (view.invoke_time()[call] <= commit[sent]) & (commit[sent] <= view.done_time()[call])
     known = commit[placement.record_vid] >= 0
     if not known.any():
         findings.not_checked.append("dirty-read")

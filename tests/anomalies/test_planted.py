@@ -117,6 +117,16 @@ def commit_is_told_by_another_clock_than_the_operation(story):
     untimed(story, commit_time=9_000_000)
 
 
+@planted()
+def operations_are_told_by_a_clock_that_goes_backwards(story):
+    story.ok(2, "poll", [poll()])
+    story.ok(2, "poll", [poll()])
+    story.wait(-0.003)
+    story.begin(0, "txn", [send("x", 1)])
+    story.ok(1, "poll", [poll(("x", [[0, 1]]))])
+    story.event(0, "ok", "txn", [send("x", 1, 0)], commit_time=story.now + 500_000)
+
+
 @planted("precommitted-read")
 def transaction_polls_its_own_send(story):
     story.ok(0, "send", [send("x", 0, 0)])

@@ -11,12 +11,19 @@ from __future__ import annotations
 import sys
 from collections import Counter
 
-from tests.checkers import mutations, mutations_of_evidence, mutations_of_forgetting, mutations_of_order
+from tests.checkers import (
+    mutations,
+    mutations_of_evidence,
+    mutations_of_forgetting,
+    mutations_of_members,
+    mutations_of_order,
+)
 from tests.checkers.mutating import MUTATIONS, mutated, outcome
 
 assert mutations  # importing them fills the table
 assert mutations_of_evidence
 assert mutations_of_forgetting
+assert mutations_of_members
 assert mutations_of_order
 
 SEEDS = 200
@@ -24,7 +31,8 @@ ENOUGH = 40
 VERDICTS = {"vacuous": "vacuous", "unknown": "unknown", "refused": "exit 254", "True": "valid"}
 HEAD = """# The mutation matrix
 
-Runs of a small correct Kafka (`kafka_model.py`, `kafka_evidence.py` and `kafka_forgets.py` in `tests/checkers`) are valid.
+Runs of a small correct Kafka (`kafka_model.py`, `kafka_evidence.py`, `kafka_forgets.py` and `kafka_members.py` in
+`tests/checkers`) are valid.
 Each kind of mutation below breaks one guarantee in such a run; the classes in bold are those of which one has to be
 found, the others follow from it. Numbers say in how many of the broken runs a class was found. The page is written by
 `.venv/bin/python -m tests.checkers.matrix > docs/mutations.md`.

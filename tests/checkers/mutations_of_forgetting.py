@@ -107,6 +107,19 @@ def young_record_has_expired(ops, rng):
     return None
 
 
+@mutation("premature-deletion", model=expiring, **EXPIRING)
+def young_record_is_gone_from_the_midst(ops, rng):
+    for _, begun, op, records in _scans(ops):
+        for write, sent, offset, _, _ in _writes(ops, op.extra["key"]):
+            young = op.time - sent < KEEP_MS * MILLI
+            if write.f == "send" and write.type == "ok" and young and write.time < begun:
+                inside = [at for at, record in enumerate(records) if record[0] == offset]
+                if inside and 0 < inside[0] < len(records) - 1:
+                    del records[inside[0]]
+                    return ops
+    return None
+
+
 @mutation("offset-reset-silent", model=expiring, **EXPIRING)
 def reader_is_moved_without_a_word(ops, rng):
     for place, op in enumerate(ops):

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from tests.checkers import mutations, mutations_of_evidence, mutations_of_forgetting, mutations_of_order
+from tests.checkers import (
+    mutations,
+    mutations_of_evidence,
+    mutations_of_forgetting,
+    mutations_of_members,
+    mutations_of_order,
+)
 from tests.checkers.mutating import MUTATIONS, mutated, outcome
 
 assert mutations  # importing them fills the table
 assert mutations_of_evidence
 assert mutations_of_forgetting
+assert mutations_of_members
 assert mutations_of_order
 
 TRIED = 120

@@ -278,3 +278,26 @@ def test_run_on_topics_that_forget_of_which_no_whole_read_shows_anything_is_unkn
         found = [poll(("x", [[0, 1], [1, 2]]))]
         story.event(7, "ok", "scan", found, isolation="read_committed", extra={"end": 2, "key": "x"})
         assert judge(story.ops, CheckOptions(**forgets)).validity is Validity.VALID
+
+
+def copying(outcome):
+    """A run whose transactions that only read succeed; of those that write, this comes."""
+    story = Story()
+    story.phase("main")
+    story.ok(0, "send", [send("in", 1, 0)])
+    story.ok(1, "txn", [["poll", []]])
+    told = {"commit_time": story.now + 100} if outcome == "ok" else {"commit_time": None}
+    story.call(1, outcome, "txn", [poll(("in", [[0, 1]])), send("out", 2, 0)], **told)
+    story.phase("drain")
+    story.ok(2, "poll", [poll(("in", [[0, 1]]), *([("out", [[0, 2]])] if outcome == "ok" else ()))])
+    story.drain("in", 1)
+    story.drain("out", 2)
+    return judge(story.ops)
+
+
+def test_run_that_committed_no_transaction_that_writes_is_vacuous():
+    for outcome in ("fail", "info"):
+        judgement = copying(outcome)
+        assert judgement.validity is Validity.VACUOUS
+        assert judgement.reasons == ("No transaction that writes was committed for certain (1 tried).",)
+    assert copying("ok").validity is Validity.VALID

@@ -10,7 +10,7 @@ import pytest
 from checkers.judge import judge
 from checkers.options import CheckOptions
 from checkers.verdict import Validity
-from tests.checkers import kafka_evidence, kafka_forgets
+from tests.checkers import kafka_evidence, kafka_forgets, kafka_members
 from tests.checkers.kafka_model import RU, run
 
 RUNS_PER_TEST = int(os.environ.get("HARNESS_VALID_RUNS", "50"))
@@ -55,6 +55,20 @@ def test_correct_kafka_is_never_accused(tenth):
         found = {anomaly.name for anomaly in judgement.anomalies}
         assert not found, f"seed {seed}: {judgement.anomalies}"
         assert not [reason for reason in judgement.reasons if "crashed" in reason], f"seed {seed}"
+
+
+def test_group_that_its_members_come_to_and_leave_is_never_accused():
+    protocols, told = Counter(), Counter()
+    for seed in range(5 * RUNS_PER_TEST):
+        world = kafka_members.run(seed)
+        judgement = judge(world.ops, kafka_members.OPTIONS)
+        assert not judgement.anomalies, f"seed {seed}: {judgement.anomalies}"
+        assert not [reason for reason in judgement.reasons if "crashed" in reason], f"seed {seed}"
+        assert not {"poll-skip", "nonmonotonic-poll"} & {one.name for one in judgement.allowed}, f"seed {seed}"
+        protocols[world.group.protocol] += world.group.generation
+        told.update(op.type for op in world.ops if op.f == "commit")
+    assert min(protocols[one] for one in ("eager", "cooperative", "consumer")) > RUNS_PER_TEST
+    assert min(told[one] for one in ("ok", "fail", "info")) > RUNS_PER_TEST // 5
 
 
 def test_most_runs_of_the_model_are_decided():
