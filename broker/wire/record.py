@@ -141,6 +141,8 @@ def decode(buffer: Buffer, position: int, header: BatchHeader) -> Iterator[Recor
     if header.compression:
         raise CorruptBatchError(f"batch at offset {header.base_offset} is compressed: internal logs never are")
     end = position + header.size
+    if end > len(buffer):
+        raise CorruptBatchError(f"batch of {header.size} bytes at byte {position} passes the end")
     position += HEADER_SIZE
     for _ in range(header.record_count):
         size, start = take_varint(buffer, position, _VARINT_MAX_BYTES)
@@ -151,6 +153,8 @@ def decode(buffer: Buffer, position: int, header: BatchHeader) -> Iterator[Recor
         offset_delta, at = take_varint(buffer, at, _VARINT_MAX_BYTES)
         key, at = _take_bytes(buffer, at)
         value, at = _take_bytes(buffer, at)
+        if at > position:
+            raise CorruptBatchError(f"record of {size} bytes at byte {start} holds less than its fields say")
         headers = _take_headers(buffer, at) if at < position and buffer[at] else ()
         offset, timestamp_ms = header.base_offset + offset_delta, header.base_timestamp + timestamp_delta
         yield Record(key, value, offset, timestamp_ms, headers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from broker.wire import batch, record
@@ -45,6 +45,7 @@ def test_garbage_ends_or_raises_but_never_loops(garbage):
 
 
 @given(values, st.binary(max_size=80))
+@example([(None, None)], bytes.fromhex("0c0000000000"))  # a record that says more than there is
 def test_garbage_records_raise_corrupt_batch_only(pairs, garbage):
     buffer = record.batch_of(pairs, timestamp_ms=7)
     buffer[batch.HEADER_SIZE :] = garbage
@@ -54,6 +55,14 @@ def test_garbage_records_raise_corrupt_batch_only(pairs, garbage):
     except batch.CorruptBatchError:
         got = []
     assert len(got) <= len(pairs)
+
+
+def test_a_record_that_is_shorter_than_its_fields_is_corrupt():
+    buffer = record.batch_of([(None, b"value"), (None, b"x")], timestamp_ms=7)
+    assert buffer[batch.HEADER_SIZE] == 2 * 11  # its size, as a zigzag number
+    buffer[batch.HEADER_SIZE] = 2 * 9
+    with pytest.raises(batch.CorruptBatchError, match="holds less than its fields say"):
+        list(record.decode(buffer, 0, batch.parse_header(buffer, 0)))
 
 
 def test_a_torn_batch_ends_the_walk():
