@@ -24,14 +24,15 @@ NONE = "none"
 ALL = "all"
 """The name that asks for every single fault that the cluster supports."""
 
+_OF = "the coordinator of a group or a transactional id"
 COORDINATORS: tuple[Fault, ...] = (
-    OfCoordinator("kill-coordinator", "SIGKILL the coordinator of a group or transactional id", KillLeader()),
-    OfCoordinator("pause-coordinator", "SIGSTOP the coordinator of a group or transactional id", PauseLeader()),
-    OfCoordinator("partition-coordinator", "cut such a coordinator off from the other nodes", PartitionLeader()),
+    OfCoordinator("kill-coordinator", f"SIGKILL {_OF}; starts it again", KillLeader()),
+    OfCoordinator("pause-coordinator", f"SIGSTOP {_OF}; lets it go on", PauseLeader()),
     OfCoordinator(
-        "move-coordinator", "have another node coordinate, elected in order; then move it back", MoveLeader()
+        "partition-coordinator", f"cut {_OF} off from the other nodes; clients still reach it", PartitionLeader()
     ),
-    OfCoordinator("reassign-coordinator", "move a coordinator's partition to another broker; then back", Reassign()),
+    OfCoordinator("move-coordinator", f"have another node elected as {_OF}; then give it back", MoveLeader()),
+    OfCoordinator("reassign-coordinator", f"as reassign, of what {_OF} keeps", Reassign()),
 )
 """Those that need a run with a group or a transactional id."""
 
