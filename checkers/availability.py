@@ -16,7 +16,7 @@ import numpy as np
 from checkers.case import Case
 from checkers.columns import Ints
 from checkers.findings import Findings
-from checkers.log_view import DATA_KINDS, READS, TYPE_FAIL, TYPE_INFO, TYPE_OK
+from checkers.log_view import DATA_KINDS, ON_PURPOSE, READS, TYPE_FAIL, TYPE_INFO, TYPE_OK
 from checkers.options import ALL_FAULTS
 from checkers.phases import Fault
 from checkers.sessions import taken_over
@@ -299,11 +299,16 @@ def _ok_times(case: Case, kind: str) -> Ints:
 
 
 def _attempts(case: Case, kind: str, begin: int, end: int) -> tuple[Ints, Ints]:
-    """Return (calls of a kind invoked in the span and given up or still open in it, ok calls completed in it)."""
+    """Return (calls of a kind invoked in the span and given up or still open in it, ok calls completed in it).
+
+    A transaction that was to come to nothing is no attempt.
+    """
     calls = case.view.calls
     chosen = calls.f == case.view.kinds.get(kind)
+    meant = chosen.copy()
+    meant[[call for call, said in case.view.call_extras.items() if said.get(ON_PURPOSE)]] = False
     begun, done = case.view.invoke_time(), case.view.done_time()
-    tried = chosen & (begun >= begin) & (begun <= end)
+    tried = meant & (begun >= begin) & (begun <= end)
     succeeded = chosen & (calls.type == TYPE_OK) & (done >= begin) & (done <= end)
     return np.flatnonzero(tried), np.flatnonzero(succeeded)
 

@@ -60,6 +60,8 @@ CALL_WIDTH, SEND_WIDTH, SEGMENT_WIDTH, TIMES_WIDTH = 10, 5, 4, 4
 """Columns of the tables that are filled row by row."""
 SESSION_FIELDS = ("init-time", "end-attempts")
 """Of a transaction's completion: when its session's init_transactions had returned (ns), how often EndTxn was sent."""
+ON_PURPOSE = "on-purpose"
+"""Of a transaction's invocation: the workload wants it to come to nothing."""
 
 _MALFORMED = (TypeError, ValueError, IndexError, AttributeError, KeyError, OverflowError)
 _TYPES = {OK: TYPE_OK, FAIL: TYPE_FAIL, INFO: TYPE_INFO}
@@ -344,10 +346,12 @@ class ViewBuilder:
             self._group_offsets(line, uncertain, UNCERTAIN, call.invocation)
         if line.f in READS and done is not None:
             self._call_extras[size] = {name: _other(line, name) for name in READS[line.f]}
-        elif line.txn_id is not None:
+        elif line.txn_id is not None or line.f == "txn":
             said = {name: other for name in SESSION_FIELDS if (other := _other(line, name)) is not None}
+            if call.invocation is not None and (call.invocation.abort or call.invocation.crash):
+                said[ON_PURPOSE] = True
             if said:
-                self._call_extras[self._size] = said
+                self._call_extras[size] = said
 
     def _send(self, batch: _Batch, mop: int, micro: list[Any], as_it_is: bool) -> None:  # noqa: FBT001  hot
         _, key, value = micro

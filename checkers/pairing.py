@@ -62,6 +62,8 @@ class Line(
     rebalance_log: list[Any] | None = None
     seek_to_beginning: bool = False
     abort: bool = False
+    crash: bool = False
+    """Of a transaction's invocation: the workload wants it aborted, or dropped open."""
     key: Any = None
     """Which register, log or queue a model's operation is about; None where there is one."""
 

@@ -44,3 +44,22 @@ def test_clients_that_fence_one_another_do_not_accuse_the_cluster(rivals):
     assert ("unavailable" in names) is not rivals
     told = [reason for reason in judgement.reasons if "lost their transactional.id to another client" in reason]
     assert bool(told) is rivals
+
+
+@pytest.mark.parametrize("meant", [{"abort": True}, {"crash": True}, {}])
+def test_transactions_that_are_to_come_to_nothing_do_not_accuse_the_cluster(meant):
+    story = Story()
+    story.phase("main")
+    story.ok(0, "txn", [send("x", 1, 0)])
+    story.fault(1, "kill-leader", expects="stall")
+    story.heal(1)
+    for number in range(3):
+        story.begin(1 + number, "txn", [send("x", 10 + number)], **meant)
+        outcome = "info" if "crash" in meant else "fail"
+        story.event(1 + number, outcome, "txn", [send("x", 10 + number, 2 + number)], commit_time=None)
+        story.wait(4)
+    story.phase("drain")
+    story.ok(9, "poll", [["poll", [["x", [[0, 1]]]]]])
+    story.drain("x", 9)
+    judgement = judge(story.ops, CheckOptions(recovery_bound_s=BOUND_S))
+    assert [anomaly.name for anomaly in judgement.anomalies] == ([] if meant else ["unavailable"])
