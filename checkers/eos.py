@@ -57,6 +57,11 @@ def exactly_once(case: Case, findings: Findings) -> None:
             span = _span(case, int(group), int(key))
             if span is None:
                 findings.not_checked.extend(CLASSES)
+                if case.phases.ours and group >= 0:
+                    findings.reasons.append(
+                        f"What group {case.view.groups.names[int(group)]} had committed of {case.key(key)} at the end "
+                        "is not known: whether it was copied exactly once was not judged."
+                    )
                 continue
             inside = mine[(outputs.source_offset[mine] >= span[0]) & (outputs.source_offset[mine] < span[1])]
             _duplicates(case, findings, outputs, inside)

@@ -301,3 +301,29 @@ def test_run_that_committed_no_transaction_that_writes_is_vacuous():
         assert judgement.validity is Validity.VACUOUS
         assert judgement.reasons == ("No transaction that writes was committed for certain (1 tried).",)
     assert copying("ok").validity is Validity.VALID
+
+
+def copied(*, asked_at_the_end):
+    """A run that copies two inputs, and asks what the group has committed in between, and maybe at the end."""
+    story = Story()
+    story.phase("main")
+    story.ok(0, "send", [send("in", 1, 0), send("in", 2, 1)])
+    for at in (0, 1):
+        value = [poll(("in", [[at, 1 + at]])), send("out", 5 + at, 2 * at)]
+        story.ok(1, "txn", value, group="g", offsets=[["in", at + 1]], commit_time=story.now)
+        if at == 0 or asked_at_the_end:
+            story.begin(3, "committed", {"group": "g"})
+            story.event(3, "ok", "committed", [["in", at + 1]], group="g")
+    story.phase("drain")
+    out = [[2 * at, 5 + at, {"source": ["in", at]}] for at in (0, 1)]
+    story.ok(2, "poll", [poll(("in", [[0, 1], [1, 2]]), ("out", out))])
+    story.drain("in", 2)
+    story.drain("out", 4)
+    return judge(story.ops)
+
+
+def test_copies_of_which_nobody_knows_what_was_committed_at_the_end_are_not_judged():
+    assert copied(asked_at_the_end=True).validity is Validity.VALID
+    judgement = copied(asked_at_the_end=False)
+    assert judgement.validity is Validity.UNKNOWN
+    assert "whether it was copied exactly once was not judged" in judgement.reasons[0]
