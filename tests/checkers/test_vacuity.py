@@ -165,6 +165,14 @@ def test_run_whose_late_commits_were_all_refused_tested_something():
     assert judge(refused.ops).validity is Validity.VALID
 
 
+def test_run_that_was_never_told_what_a_group_has_committed_is_vacuous():
+    story = run()
+    story.fail(3, "committed", {"group": "g"})
+    judgement = judge(story.ops)
+    assert judgement.validity is Validity.VACUOUS
+    assert judgement.reasons == ("No committed succeeded in the whole run (1 tried).",)
+
+
 def test_foreign_history_is_never_vacuous():
     story = Story()
     story.fail(1, "txn", [send("x", 2)])
