@@ -4,7 +4,8 @@ The last says whether the run tested anything at all (DESIGN.md, "Verdict").
 
 Progress is judged per operation kind among those that carry data. After the heal of a fault, with no other fault
 holding, an ok of every kind that was attempted must complete within the recovery bound; a span that the run cut short
-(next fault, end of the main phase) before the bound passed proves nothing and is not judged.
+(next fault, end of the main phase) before the bound passed proves nothing and is not judged, nor one in which nobody
+tried for long enough.
 """
 
 from __future__ import annotations
@@ -91,8 +92,8 @@ def recovery(case: Case, findings: Findings) -> None:
         if not fault.bit or healed is None or healed + bound > span[1] or _holds(case, fault, healed, healed + bound):
             continue
         for name in _progress_kinds(case):
-            attempts, done = _attempts(case, name, healed, healed + bound)
-            if len(attempts) and not len(done):
+            attempts, done, proven = _attempts(case, name, healed, healed + bound)
+            if proven and not len(done):
                 first = int(attempts[0])
                 assert fault.healed is not None
                 why = (
@@ -298,10 +299,11 @@ def _ok_times(case: Case, kind: str) -> Ints:
     return np.asarray(case.view.time[calls.done_row[chosen]])
 
 
-def _attempts(case: Case, kind: str, begin: int, end: int) -> tuple[Ints, Ints]:
-    """Return (calls of a kind invoked in the span and given up or still open in it, ok calls completed in it).
+def _attempts(case: Case, kind: str, begin: int, end: int) -> tuple[Ints, Ints, bool]:
+    """Return (calls of a kind invoked in the span, ok calls completed in it, whether attempts fill the span).
 
-    A transaction that was to come to nothing is no attempt.
+    A transaction that was to come to nothing is no attempt. Who tried in the first moments only, or in the last, shows
+    nothing of what lies between: some attempt has to fail in the second half of the span, or to lie open for a quarter.
     """
     calls = case.view.calls
     chosen = calls.f == case.view.kinds.get(kind)
@@ -310,7 +312,9 @@ def _attempts(case: Case, kind: str, begin: int, end: int) -> tuple[Ints, Ints]:
     begun, done = case.view.invoke_time(), case.view.done_time()
     tried = meant & (begun >= begin) & (begun <= end)
     succeeded = chosen & (calls.type == TYPE_OK) & (done >= begin) & (done <= end)
-    return np.flatnonzero(tried), np.flatnonzero(succeeded)
+    failed = (done >= (begin + end) // 2) & (done <= end)
+    hung = (done > end) & (end - begun >= (end - begin) // 4)
+    return np.flatnonzero(tried), np.flatnonzero(succeeded), bool((tried & (failed | hung)).any())
 
 
 def _main_span(case: Case) -> tuple[int, int] | None:

@@ -63,3 +63,34 @@ def test_transactions_that_are_to_come_to_nothing_do_not_accuse_the_cluster(mean
     story.drain("x", 9)
     judgement = judge(story.ops, CheckOptions(recovery_bound_s=BOUND_S))
     assert [anomaly.name for anomaly in judgement.anomalies] == ([] if meant else ["unavailable"])
+
+
+TRIES = {
+    "in the last moment": ([(9.9, 0.2, "ok")], False),
+    "in the first moments": ([(0.1, 0.5, "fail"), (12, 0.1, "ok")], False),
+    "again and again": ([(0.1, 3, "fail"), (4, 3, "fail")], True),
+    "once, and it hung": ([(0.1, 12, "ok")], True),
+    "in time": ([(0.1, 3, "fail"), (4, 3, "ok")], False),
+}
+"""When transactions are tried after the heal, each: after how many seconds, for how long, and what came of it."""
+
+
+@pytest.mark.parametrize("name", TRIES)
+def test_attempts_have_to_fill_the_bound(name):
+    tries, is_unavailable = TRIES[name]
+    story = Story()
+    story.phase("main")
+    story.ok(0, "txn", [send("x", 1, 0)])
+    story.fault(1, "kill-leader", expects="stall")
+    story.heal(1)
+    healed = story.now
+    for number, (after, lasts, outcome) in enumerate(tries):
+        story.wait(after - (story.now - healed) / 1e9)
+        story.begin(1 + number, "txn", [send("x", 10 + number)])
+        story.wait(lasts)
+        story.event(1 + number, outcome, "txn", [send("x", 10 + number, 2 + number if outcome == "ok" else None)])
+    story.wait(10)
+    story.phase("drain")
+    assert (
+        "unavailable" in {one.name for one in judge(story.ops, CheckOptions(recovery_bound_s=BOUND_S)).anomalies}
+    ) is (is_unavailable)
