@@ -119,6 +119,10 @@ _ENDED_BY_ANOTHER = (
     "int-poll-skip",  # values of transactions that were aborted count as none
     "poll-skip",
     "share-uncommitted-read",
+    "precommitted-read",
+    "G1c",  # a transaction that was ended early is seen by those that it sees later
+    "G1c-process",
+    "G1c-realtime",
     *_COPIES,
 )
 """What is left where the late end of one transaction has ended the next."""

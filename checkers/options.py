@@ -76,6 +76,8 @@ _TRUE = "true"
 _QUEUES = frozenset({"txn", "send-poll", "copy", "compaction", "retention", "groups", "share"})
 """The workloads whose runs the queue checkers judge."""
 _POWER = ("lose-power", "all")
+_LATE = "late-requests"
+"""Of clients on real clusters, which is librdkafka: it speaks version 1 of the protocol of transactions."""
 _ROT = ("rot", "all")
 _CLOCKS = "harness.sim.clock."
 LONG_MS = 24 * 3600 * 1000
@@ -129,7 +131,7 @@ def options_of_scenario(scenario: Mapping[str, Any]) -> CheckOptions:
         min_compaction_lag_ms=_whole(config, "min.compaction.lag.ms", defaults.min_compaction_lag_ms),
         producers_expire_ms=_whole(config, "producer.id.expiration.ms", defaults.producers_expire_ms),
         clocks_differ=any(name.startswith(_CLOCKS) for name in config),
-        late_ends=scenario.get("transaction_protocol") == 1 and _latest_ms(config) > PATIENCE_MS,
+        late_ends=(scenario.get("transaction_protocol") == 1 and _latest_ms(config) > PATIENCE_MS) or _LATE in faults,
         unsynced_loss=loses_power and not is_synced,
         unsynced_state=loses_power and is_synced and not has_synced_state,
         rotten_loss=scenario.get("min_isr") == 1 and any(name.strip().startswith(_ROT) for name in named),

@@ -1,8 +1,8 @@
 """What is done to nodes: performing an action on a cluster, its inverse, and its form in JSON.
 
 Injuries (`Kill`, `Stop`, `Pause`, `Cut`, `Shape`, ...) have an inverse; the inverses (`Start`, `Resume`, `Join`,
-`Smooth`, `Restore`) have none: a cluster that is whole needs no undoing. `undo` performs an inverse only where it is
-still needed, so that it may be done twice, or for an injury that was written down and never done.
+`Smooth`, `Release`, `Restore`) have none: a cluster that is whole needs no undoing. `undo` performs an inverse only
+where it is still needed, so that it may be done twice, or for an injury that was written down and never done.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from harness.cluster.actions import (
     Blackout,
     Cut,
     Fill,
+    Intercept,
     Join,
     Kill,
     Pause,
     Reassign,
+    Release,
     Restore,
     Resume,
     Rot,
@@ -32,6 +34,7 @@ from harness.cluster.api import (
     Cluster,
     ClusterError,
     Disked,
+    Interceptable,
     Killable,
     Partitionable,
     Pausable,
@@ -55,6 +58,7 @@ _NAMES: dict[str, type[Action]] = {
     "join": Join,
     "shape": Shape,
     "smooth": Smooth,
+    "release": Release,
 }
 
 
@@ -66,6 +70,7 @@ def powers(kind: type[Cluster]) -> frozenset[Power]:
         "pause": Pausable,
         "partition": Partitionable,
         "shape": Shapeable,
+        "intercept": Interceptable,
         "power": Powered,
         "disk": Disked,
         "reassign": Reassignable,
@@ -84,9 +89,11 @@ def inverse(action: Action) -> Action | None:
             return Join(source, target)
         case Shape(source, target):
             return Smooth(source, target)
+        case Intercept(node):
+            return Release(node)
         case Reassign(key, _, before):
             return Restore(key, before)
-        case Start() | Resume() | Join() | Smooth() | Restore():
+        case Start() | Resume() | Join() | Smooth() | Release() | Restore():
             return None
         case _:
             assert_never(action)
@@ -106,7 +113,7 @@ def nodes_of(actions: Iterable[Action]) -> tuple[str, ...]:
                 found |= {end: None for end in (source, target) if end != CLIENTS}
             case Kill(node) | Stop(node) | Blackout(node) | Fill(node) | Rot(node):
                 found[node] = None
-            case Start(node) | Pause(node) | Resume(node):
+            case Start(node) | Pause(node) | Resume(node) | Intercept(node) | Release(node):
                 found[node] = None
             case Reassign(_, replicas, before):
                 found |= dict.fromkeys((*before, *replicas))
@@ -144,6 +151,11 @@ def perform(action: Action, cluster: Cluster) -> None:  # noqa: C901, PLR0912 - 
             _shapeable(cluster).shape(source, target, delay_ms / 1000, loss_ppm / 1e6)
         case Smooth(source, target):
             _shapeable(cluster).smooth(source, target)
+        case Intercept(node, apis, chance_ppm, late_ms):
+            late_s = None if late_ms is None else late_ms / 1000
+            _interceptable(cluster).intercept(node, apis, chance_ppm / 1e6, late_s)
+        case Release(node):
+            _interceptable(cluster).release(node)
         case Reassign(key, replicas) | Restore(key, replicas):
             _reassignable(cluster).reassign(key, replicas)
         case _:
@@ -157,9 +169,9 @@ def undo(action: Action, cluster: Cluster) -> bool:
             needed = _killable(cluster).pid(node) is None
         case Resume(node):
             needed = _pausable(cluster).paused(node)
-        case Join() | Smooth() | Restore():
+        case Join() | Smooth() | Release() | Restore():
             needed = True  # all are safe when not needed, and a cut that has dropped nothing looks like none
-        case Kill() | Stop() | Blackout() | Fill() | Rot() | Pause() | Cut() | Shape() | Reassign():
+        case Kill() | Stop() | Blackout() | Fill() | Rot() | Pause() | Cut() | Shape() | Intercept() | Reassign():
             raise ValueError(f"{action} undoes nothing")
         case _:
             assert_never(action)
@@ -210,6 +222,12 @@ def _shapeable(cluster: Cluster) -> Shapeable:
     return cluster
 
 
+def _interceptable(cluster: Cluster) -> Interceptable:
+    if not isinstance(cluster, Interceptable):
+        raise ClusterError(f"cluster {cluster.name}: requests to its nodes can't be intercepted")
+    return cluster
+
+
 def _reassignable(cluster: Cluster) -> Reassignable:
     if not isinstance(cluster, Reassignable):
         raise ClusterError(f"cluster {cluster.name}: its partitions can't be moved")
@@ -223,13 +241,24 @@ def to_json(action: Action) -> dict[str, Any]:
             return {"shape": [source, target, delay_ms, loss_ppm]}
         case Cut(source, target) | Join(source, target) | Smooth(source, target):
             return {type(action).__name__.lower(): [source, target]}
+        case Intercept(node, apis, chance_ppm, late_ms):
+            return {"intercept": [node, list(apis), chance_ppm, late_ms]}
         case Rot(node, key):
             return {"rot": [node, key]}
         case Reassign(key, replicas, before):
             return {"reassign": [key, list(replicas), list(before)]}
         case Restore(key, replicas):
             return {"restore": [key, list(replicas)]}
-        case Kill(node) | Stop(node) | Blackout(node) | Fill(node) | Start(node) | Pause(node) | Resume(node):
+        case (
+            Kill(node)
+            | Stop(node)
+            | Blackout(node)
+            | Fill(node)
+            | Start(node)
+            | Pause(node)
+            | Resume(node)
+            | Release(node)
+        ):
             return {type(action).__name__.lower(): node}
         case _:
             assert_never(action)
@@ -242,13 +271,17 @@ def from_json(document: dict[str, Any]) -> Action:
             return Shape(source, target, delay_ms, loss_ppm)
         case (("cut" | "join" | "smooth" as name, [str() as source, str() as target]),):
             return _NAMES[name](source, target)  # type: ignore[call-arg,arg-type]
+        case (("intercept", [str() as node, list() as apis, int() as chance_ppm, int() | None as late_ms]),):
+            return Intercept(node, tuple(int(api) for api in apis), chance_ppm, late_ms)
         case (("rot", [str() as node, str() as key]),):
             return Rot(node, key)
         case (("reassign", [str() as key, list() as replicas, list() as before]),):
             return Reassign(key, _names(replicas), _names(before))
         case (("restore", [str() as key, list() as replicas]),):
             return Restore(key, _names(replicas))
-        case (("kill" | "stop" | "blackout" | "fill" | "start" | "pause" | "resume" as name, str() as node),):
+        case (
+            ("kill" | "stop" | "blackout" | "fill" | "start" | "pause" | "resume" | "release" as name, str() as node),
+        ):
             return _NAMES[name](node)  # type: ignore[call-arg]
         case _:
             raise ValueError(f"not an action: {document!r}")

@@ -19,7 +19,7 @@ from harness.cluster.actions import Action
 from harness.cluster.api import Condition, Coordinator, Key, PartitionState, Question
 
 Expects = Literal["progress", "stall"]
-Power = Literal["kill", "stop", "pause", "partition", "shape", "power", "disk", "reassign"]
+Power = Literal["kill", "stop", "pause", "partition", "shape", "intercept", "power", "disk", "reassign"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from nemesis.partitions import PartitionLeader
 from nemesis.pauses import PauseFollowers, PauseLeader
 from nemesis.power import LosePower, LosePowerAll
 from nemesis.reassignment import MoveLeader, Reassign
+from nemesis.requests import LateRequests, LoseAnswers
 from nemesis.rolling import RestartRolling
 
 NONE = "none"
@@ -35,6 +36,9 @@ COORDINATORS: tuple[Fault, ...] = (
     OfCoordinator("reassign-coordinator", f"as reassign, of what {_OF} keeps", Reassign()),
 )
 """Those that need a run with a group or a transactional id."""
+
+APART = frozenset({LateRequests.name})
+"""Those that `all` does not stand for: a correct Kafka need not stand them."""
 
 _KINDS: tuple[Fault, ...] = (
     KillLeader(),
@@ -59,6 +63,8 @@ _KINDS: tuple[Fault, ...] = (
     MoveLeader(),
     Reassign(),
     *COORDINATORS,
+    LoseAnswers(),
+    LateRequests(),
 )
 
 FAULTS: Mapping[str, Fault] = MappingProxyType({fault.name: fault for fault in _KINDS})
@@ -68,4 +74,4 @@ FAULTS: Mapping[str, Fault] = MappingProxyType({fault.name: fault for fault in _
 def summaries() -> dict[str, str]:
     """Return one line for each name that `--nemesis` takes."""
     lines = {fault.name: fault.summary for fault in FAULTS.values()}
-    return lines | {NONE: "no fault", ALL: "every fault that the cluster supports"}
+    return lines | {NONE: "no fault", ALL: "every fault that the cluster supports, but late-requests"}

@@ -38,7 +38,7 @@ from harness.random import Rng
 from harness.scenario import Scenario, is_coordinated
 from nemesis.away import AWAY_S
 from nemesis.fault import Power
-from nemesis.faults import ALL, COORDINATORS, FAULTS, NONE
+from nemesis.faults import ALL, APART, COORDINATORS, FAULTS, NONE
 
 Choices = tuple[tuple[str, ...], ...]
 """What may be drawn: ("kill-leader",) a single fault, ("pause-followers", "kill-leader") an overlap."""
@@ -112,7 +112,7 @@ def parse(text: str, powers: frozenset[Power], cluster: str) -> Choices:
     if names == [ALL]:
         if not supported(powers):
             raise UsageError(f"--nemesis {ALL}: cluster {cluster} supports no fault; use --nemesis {NONE}")
-        return tuple((name,) for name in supported(powers))
+        return tuple((name,) for name in supported(powers) if name not in APART)
     choices = tuple(tuple(half.strip() for half in name.split("+")) for name in names)
     for choice in choices:
         for name in choice:

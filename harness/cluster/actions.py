@@ -119,4 +119,24 @@ class Restore:
     replicas: tuple[str, ...]
 
 
-Action = Kill | Stop | Blackout | Fill | Rot | Start | Pause | Resume | Cut | Join | Shape | Smooth | Reassign | Restore
+@dataclass(frozen=True, slots=True)
+class Intercept:
+    """Lose answers of the node to clients, or have their requests come late."""
+
+    node: str
+    apis: tuple[int, ...]
+    chance_ppm: int
+    """Requests of a million that it is done to."""
+    late_ms: int | None = None
+    """None: answers are lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Let clients' requests and their answers pass, those that are held, too."""
+
+    node: str
+
+
+OfLinks = Cut | Join | Shape | Smooth | Intercept | Release
+Action = OfLinks | Kill | Stop | Blackout | Fill | Rot | Start | Pause | Resume | Reassign | Restore

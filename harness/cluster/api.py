@@ -7,7 +7,7 @@ a Protocol of its own; a fault that needs one is refused with a clear line on a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -189,6 +189,26 @@ class Shapeable(Protocol):
 
 
 @runtime_checkable
+class Interceptable(Protocol):
+    """A cluster whose clients' requests can be singled out by their API (Kafka's key), on their way to one node."""
+
+    def intercept(self, node: str, apis: Sequence[int], chance: float, late_s: float | None) -> None:
+        """From now on, each with that chance: their answers are lost, or they come that late, their client being gone.
+
+        Either way the client's connection is reset: it can't know what has become of its request.
+        """
+        ...
+
+    def release(self, node: str) -> None:
+        """Undo `intercept`; what is held goes its way. Safe when nothing is intercepted."""
+        ...
+
+    def intercepted(self, node: str) -> Mapping[int, int]:
+        """Return how many requests it was done to so far, by API; {} when nothing is intercepted."""
+        ...
+
+
+@runtime_checkable
 class Logged(Protocol):
     """A cluster that can hand over its nodes' logs and configuration."""
 
@@ -329,8 +349,15 @@ class Shaped:
     target: str
 
 
+@dataclass(frozen=True, slots=True)
+class Intercepted:
+    """Answer: how many requests to the node had their answers lost, or were held, so far, by API."""
+
+    node: str
+
+
 Roles = LeaderOf | Controller | QuorumLeader | Coordinator
-Question = Roles | Pid | Rotten | Stopped | Dropped | Shaped | PreferredElection
+Question = Roles | Pid | Rotten | Stopped | Dropped | Shaped | Intercepted | PreferredElection
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,6 +430,13 @@ class PiecesShaped:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestsIntercepted:
+    """At least one request to the node was answered in vain, or held."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stable:
     """LSO = HW on each of the keys: no transaction is open, none waits for markers."""
 
@@ -410,4 +444,5 @@ class Stable:
 
 
 Elected = LeaderElected | ControllerElected | Coordinated
-Condition = Elected | NodeAnswers | FullIsr | IsrShrunk | AssignedTo | PacketsDropped | PiecesShaped | Stable
+Shown = PacketsDropped | PiecesShaped | RequestsIntercepted
+Condition = Elected | NodeAnswers | FullIsr | IsrShrunk | AssignedTo | Shown | Stable

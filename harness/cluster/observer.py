@@ -30,6 +30,8 @@ from harness.cluster.api import (
     Disked,
     Dropped,
     FullIsr,
+    Interceptable,
+    Intercepted,
     IsrShrunk,
     Key,
     Killable,
@@ -47,6 +49,7 @@ from harness.cluster.api import (
     PreferredElection,
     Question,
     QuorumLeader,
+    RequestsIntercepted,
     Rotten,
     Shapeable,
     Shaped,
@@ -311,6 +314,8 @@ def answer(question: Question, observer: Observer, cluster: Cluster) -> Any:  # 
             return cluster.dropped(source, target) if isinstance(cluster, Partitionable) else None
         case Shaped(source, target):
             return cluster.shaped(source, target) if isinstance(cluster, Shapeable) else None
+        case Intercepted(node):
+            return cluster.intercepted(node) if isinstance(cluster, Interceptable) else None
         case _:
             assert_never(question)
 
@@ -341,6 +346,8 @@ def holds(condition: Condition, observer: Observer, cluster: Cluster) -> bool:  
             return isinstance(cluster, Partitionable) and cluster.dropped(source, target) > 0
         case PiecesShaped(source, target):
             return isinstance(cluster, Shapeable) and cluster.shaped(source, target) > 0
+        case RequestsIntercepted(node):
+            return isinstance(cluster, Interceptable) and bool(cluster.intercepted(node))
         case Stable(keys):
             ends = observer.end_offsets(keys)
             return all(key in ends and ends[key][0] == ends[key][1] for key in keys)

@@ -1,7 +1,7 @@
 """Links in user space: a process that carries the connections of a cluster on loopback, and can hold them up.
 
 Started by the provider (`harness.cluster.wiring`), a process of its own: a busy harness does not slow replication down,
-and a killed one cuts nothing. It needs no privileges and works wherever TCP does. Nothing here knows Kafka.
+and a killed one cuts nothing. It needs no privileges and works wherever TCP does.
 
 A *wire* is a port on a loopback address that leads to one of 127.0.0.1: one per (node, peer) in the direction in which
 connections are opened (two, where a peer listens for brokers and for controllers), and one per node for its clients.
@@ -14,6 +14,8 @@ both:
     delay    every byte is as much later
     loss     with the drawn chance per received piece the connection stalls, both ways, and is then reset: what TCP does
              about lost packets, since a stream can't lose bytes
+
+On a client's wire requests of some kinds can be intercepted, too; only that knows Kafka (`harness.cluster.proxy`).
 
 Steered over a socket on loopback, one JSON object a line: {"token", "do", ...} -> {"ok": true, ...} or {"error": text}.
 The token is the cluster's id: another program that has found the port cuts nothing.
@@ -32,12 +34,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
+from harness.cluster.api import CLIENTS
+from harness.cluster.proxy import Interception, Traffic
+
 LOOPBACK: Final = "127.0.0.1"
 MAX_HELD_BYTES: Final = 256 * 1024
 """What a connection may have waiting here in one direction before its sender must wait: as much as kernels buffer."""
 MAX_LINE_BYTES: Final = 64 * 1024
 CONNECT_TIMEOUT_S: Final = 5.0
 """On loopback a connection stands or is refused at once; a stopped node's kernel answers for it too."""
+LATE_ANSWER_S: Final = 5.0
+"""For a node to answer a request that was late, and to find its connection closed."""
 _RESET: Final = struct.pack("ii", 1, 0)
 """SO_LINGER with no time: closing sends a reset."""
 
@@ -52,6 +59,7 @@ class Gate:
         self.loss = 0.0
         self.stall_s = 0.0
         self.shaped_pieces = 0
+        self.interception: Interception | None = None
         self.crossings: dict[Crossing, None] = {}
 
     def cut(self) -> None:
@@ -69,6 +77,18 @@ class Gate:
         """Set delay and loss; what is under way keeps its time."""
         self.delay_s, self.loss, self.stall_s = delay_s, loss, stall_s
         self.shaped_pieces = 0
+
+    def intercept(self, apis: frozenset[int], chance: float, late_s: float | None) -> None:
+        """Intercept requests to these APIs from now on."""
+        self.release()
+        self.interception = Interception(apis, chance, late_s)
+
+    def release(self) -> None:
+        """Intercept nothing any more; what is held reaches its node now."""
+        self.interception = None
+        for crossing in list(self.crossings):
+            if crossing.carried.is_late:
+                crossing.carried.deliver()
 
 
 class Crossing(asyncio.Protocol):
@@ -92,6 +112,10 @@ class Crossing(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Pass it on, or hold it."""
+        if self.carried.traffic is not None:
+            data = self.carried.watch(self, data)
+            if not data:
+                return
         gate, other = self._gate, self.other
         is_lost = bool(gate.loss) and self.carried.rng.random() < gate.loss
         if is_lost:
@@ -155,6 +179,8 @@ class Crossing(asyncio.Protocol):
         """The end of a connection goes the way of its bytes."""
         del exc
         self.transport, self.has_ended = None, True
+        if self is self.carried.near and self.carried.is_late:
+            return
         if self.other is None or self.other.has_ended:
             self.carried.close()
         else:
@@ -171,9 +197,12 @@ class Crossing(asyncio.Protocol):
 class Carried:
     """One connection from a source to a target: two crossings, the second of which opens when both gates are open."""
 
-    def __init__(self, gates: tuple[Gate, Gate], port: int, rng: random.Random) -> None:
+    def __init__(self, gates: tuple[Gate, Gate], port: int, rng: random.Random, *, of_client: bool = False) -> None:
         self.rng = rng
         self.is_stalled = False
+        self.is_late = False
+        """The client's end is gone, the node's end waits for a request that is late."""
+        self.traffic = Traffic(rng, self._caught, self.close) if of_client else None
         self.near = Crossing(self, gates[0])
         self._far: Crossing | None = None
         self._gates, self._port = gates, port
@@ -218,6 +247,36 @@ class Carried:
             self.is_stalled = True
             asyncio.get_running_loop().call_later(stall_s, self.close)
 
+    def watch(self, crossing: Crossing, data: bytes) -> bytes:
+        """Return what is to be passed on; see `harness.cluster.proxy`. What is held up otherwise is not intercepted."""
+        traffic = cast("Traffic", self.traffic)
+        if crossing is not self.near:
+            return traffic.back(data)
+        gate, far = self._gates[0], self._far
+        is_free = far is not None and far.transport is not None and not (gate.is_cut or gate.delay_s or self.is_stalled)
+        return traffic.forth(data, gate.interception if is_free else None)
+
+    def _caught(self) -> None:
+        traffic, near = cast("Traffic", self.traffic), self.near
+        late_s = traffic.by.late_s if traffic.by is not None else None
+        self.is_late = True
+        if near.transport is not None:
+            self._abort(near.transport)
+        asyncio.get_running_loop().call_later(late_s or 0.0, self.deliver)
+
+    def deliver(self) -> None:
+        """Send the late request, if that has not been done; its answer goes nowhere."""
+        traffic = cast("Traffic", self.traffic)
+        late, traffic.late = bytes(traffic.late), bytearray()
+        if late and self._far is not None and self._far.transport is not None:
+            self._far.transport.write(late)
+            asyncio.get_running_loop().call_later(LATE_ANSWER_S, self.close)
+
+    @staticmethod
+    def _abort(transport: asyncio.Transport) -> None:
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        transport.abort()
+
     def close(self) -> None:
         """Reset both ends."""
         for gate in self._gates:
@@ -226,9 +285,7 @@ class Carried:
             if crossing is not None:
                 crossing.leave()
                 if crossing.transport is not None and not crossing.transport.is_closing():
-                    connection = crossing.transport.get_extra_info("socket")
-                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-                    crossing.transport.abort()
+                    self._abort(crossing.transport)
 
 
 class Exchange:
@@ -249,7 +306,7 @@ class Exchange:
         loop = asyncio.get_running_loop()
         for wire in self._plan["wires"]:
             gates = self.gate(wire["source"], wire["target"]), self.gate(wire["target"], wire["source"])
-            carrier = self._carrier(gates, wire["to"])
+            carrier = self._carrier(gates, wire["to"], of_client=wire["source"] == CLIENTS)
             self._servers.append(await loop.create_server(carrier, wire["host"], wire["port"], backlog=512))
         control = await asyncio.start_server(self._serve, LOOPBACK, self._plan["control"], limit=MAX_LINE_BYTES)
         self._servers.append(control)
@@ -262,8 +319,8 @@ class Exchange:
             for crossing in list(gate.crossings):
                 crossing.carried.close()
 
-    def _carrier(self, gates: tuple[Gate, Gate], port: int) -> Any:
-        return lambda: Carried(gates, port, self._rng).near
+    def _carrier(self, gates: tuple[Gate, Gate], port: int, *, of_client: bool) -> Any:
+        return lambda: Carried(gates, port, self._rng, of_client=of_client).near
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -297,6 +354,15 @@ class Exchange:
                 gate.shape(float(asked["delay_s"]), float(asked["loss"]), float(asked["stall_s"]))
             case "shaped":
                 return {"pieces": gate.shaped_pieces}
+            case "intercept":
+                late_s = asked["late_s"]
+                gate.intercept(
+                    frozenset(asked["apis"]), float(asked["chance"]), None if late_s is None else float(late_s)
+                )
+            case "release":
+                gate.release()
+            case "intercepted":
+                return {"requests": dict(gate.interception.counts) if gate.interception is not None else {}}
             case "held":
                 return {"bytes": gate.held_bytes if gate.is_cut else 0}
             case other:

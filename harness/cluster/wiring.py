@@ -1,6 +1,6 @@
 """The provider's side of `harness.cluster.wires`: starts that process, finds it again, and steers it.
 
-`Linked` is what clusters whose connections run through wires have in common: Partitionable and Shapeable.
+`Linked` is what clusters whose connections run through wires have in common: Partitionable, Shapeable, Interceptable.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -113,6 +114,19 @@ class Wires:
         """Return how many pieces were late or lost since delay and loss were set; 0 without."""
         return int(self._ask(do="shaped", source=source, target=target)["pieces"])
 
+    def intercept(self, node: str, apis: Sequence[int], *, chance: float, late_s: float | None) -> None:
+        """Lose the answers of clients' requests to these APIs of the node, or have the requests come so much later."""
+        self._ask(do="intercept", source=CLIENTS, target=node, apis=list(apis), chance=chance, late_s=late_s)
+
+    def release(self, node: str) -> None:
+        """Intercept nothing more, and let the node have what is held."""
+        self._ask(do="release", source=CLIENTS, target=node)
+
+    def intercepted(self, node: str) -> dict[int, int]:
+        """Return how many requests it was done to since then, by API; {} when nothing is intercepted."""
+        said = self._ask(do="intercepted", source=CLIENTS, target=node)["requests"]
+        return {int(api): int(count) for api, count in said.items()}
+
     def _ask(self, **asked: Any) -> dict[str, Any]:
         line = json.dumps({"token": self.cluster_id, **asked}).encode() + b"\n"
         try:
@@ -161,6 +175,20 @@ class Linked:
     def shaped(self, source: str, target: str) -> int:
         """Return how many pieces were late or lost so far; 0 when not shaped."""
         return self._linked().shaped(self._end(source), self._end(target))
+
+    # Interceptable
+
+    def intercept(self, node: str, apis: Sequence[int], chance: float, late_s: float | None) -> None:
+        """Lose answers of the node to clients, or have their requests come late; see `harness.cluster.proxy`."""
+        self._linked().intercept(self._end(node), apis, chance=chance, late_s=late_s)
+
+    def release(self, node: str) -> None:
+        """Let requests and answers pass, those that are held, too; safe when nothing is intercepted."""
+        self._linked().release(self._end(node))
+
+    def intercepted(self, node: str) -> dict[int, int]:
+        """Return how many requests it was done to so far, by API; {} when nothing is intercepted."""
+        return self._linked().intercepted(self._end(node))
 
     def _linked(self) -> Wires:
         if self._wires is None:

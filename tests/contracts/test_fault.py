@@ -23,7 +23,7 @@ from tests.nemesis.fake import COORDINATED, KEEPERS, FakeCluster, holds, nemesis
 KEY = "t0/0"
 AIM = {"keys": [KEY], "draw": 0.4}
 STALLING = {"kill-all", "kill-leaders", "lose-power-all", "pause-followers", "cut-clients"}
-INJURE = {"kill", "stop", "pause", "cut", "shape", "blackout", "fill", "rot", "reassign"}
+INJURE = {"kill", "stop", "pause", "cut", "shape", "blackout", "fill", "rot", "reassign", "intercept"}
 
 every_fault = pytest.mark.parametrize("fault", list(FAULTS.values()), ids=list(FAULTS))
 by_role = pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_failing_heal_is_an_error_and_the_next_one_makes_the_cluster_whole(fault
     cluster = FakeCluster()
     client = nemesis(cluster, tmp_path)
     fault_id = invoked(client, fault.name, AIM).value["fault-id"]
-    cluster.broken = {"start", "resume", "join", "smooth", "reassign"}
+    cluster.broken = {"start", "resume", "join", "smooth", "release", "reassign"}
     failed = invoked(client, "heal", {"fault-id": fault_id})
     assert failed.error["name"] == "CLUSTER_ERROR"
     assert journal.outstanding(tmp_path / JOURNAL)

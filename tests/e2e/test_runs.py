@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -148,6 +149,35 @@ def test_a_share_group_keeps_its_word_while_leaders_die(tmp_path: Path, cluster:
     assert found["valid"] in ({False} if found["anomalies"] else {True, "vacuous"}), found
     assert not [name for name in found["not-checked"] if name.startswith("share-")]
     assert sum(op.type == OK and op.f == "share-acknowledge" for op in ops(folder)) > 50
+
+
+@pytest.mark.parametrize(
+    "cluster",
+    [pytest.param("embedded", marks=pytest.mark.embedded), pytest.param("jvm", marks=pytest.mark.jvm)],
+)
+def test_lost_answers_go_unnoticed_and_late_requests_do_what_protocol_v1_permits(tmp_path: Path, cluster: str):
+    timing = ("--time-limit", "15", "--nemesis-interval", "5", "--nemesis-length", "4", "--recovery-bound", "60")
+    arguments = ("--cluster", cluster, *timing)
+    status, folder = run(tmp_path, *arguments, "--nemesis", "lose-answers", "--seed", "61")
+    assert status in {0, 2}, verdict(folder)
+    assert verdict(folder)["anomalies"] == {}
+    assert sum(struck(folder).values()) >= 3
+    status, folder = run(tmp_path, *arguments, "--nemesis", "late-requests", "--seed", "62")
+    found = verdict(folder)["anomalies"]
+    assert status in ({1} if found else {0, 2}), found
+    assert {anomaly.get("permitted-by") for anomaly in found.values()} <= {"protocol v1"}, found
+    assert sum(struck(folder).values()) >= 3
+
+
+def struck(folder: Path) -> Counter[str]:
+    """How many requests were intercepted, by API, as the heals of a run tell."""
+    total: Counter[str] = Counter()
+    for op in ops(folder):
+        if op.process == NEMESIS and op.f == "heal" and op.type == "info":
+            evidence = op.value["evidence"]
+            for told in (evidence,) if "fault-id" in op.value else evidence.values():
+                total.update(told["requests"])
+    return total
 
 
 @pytest.mark.docker

@@ -33,6 +33,7 @@ from harness.cluster.api import (
     PacketsDropped,
     PartitionState,
     PiecesShaped,
+    RequestsIntercepted,
     Stable,
 )
 from harness.cluster.observer import answer, is_assigned
@@ -75,7 +76,7 @@ class _Partition:
 
 
 class FakeCluster:
-    """Implements Cluster, Killable, Pausable, Partitionable, Shapeable, Reassignable, Observer and the nemesis's Clock."""
+    """Implements Cluster, Killable, Pausable, Partitionable, Shapeable, Interceptable, Reassignable, Observer, Clock."""
 
     name = "fake"
 
@@ -97,6 +98,7 @@ class FakeCluster:
         self._next_pid = 5000
         self.cuts: dict[tuple[str, str], int] = {}
         self.shapes: dict[tuple[str, str], int] = {}
+        self.interceptions: dict[str, int] = {}
         self._value = 0
         self.partitions_by_key: dict[Key, _Partition] = {}
         for i, key in enumerate((*keys, *KEEPERS.values())):
@@ -216,6 +218,21 @@ class FakeCluster:
     def shaped(self, source: str, target: str) -> int:
         return self.shapes.get((source, target), 0)
 
+    def intercept(self, node: str, apis: Sequence[int], chance: float, late_s: float | None) -> None:
+        assert apis
+        assert 0 < chance < 1
+        assert late_s is None or late_s >= 1
+        if self._does("intercept", node):
+            self.interceptions.setdefault(node, 0)
+
+    def release(self, node: str) -> None:
+        if self._does("release", node):
+            self.interceptions.pop(node, None)
+
+    def intercepted(self, node: str) -> dict[int, int]:
+        count = self.interceptions.get(node, 0)
+        return {26: count} if count else {}
+
     def reassign(self, key: Key, replicas: Sequence[str]) -> None:
         if self._does("reassign", key, *replicas) and self._heard():
             p = self.partitions_by_key[key]
@@ -281,10 +298,10 @@ class FakeCluster:
     # Physics
 
     def whole(self) -> bool:
-        """Nothing is broken: all run, none is stopped, no link is cut or shaped, no partition is to lie elsewhere."""
+        """Nothing is broken: all run, none is stopped, no link is disturbed, no partition is to lie elsewhere."""
         running = all(m.pid is not None and not m.stopped for m in self.machines.values())
         moved = any((p.target or p.replicas) != p.placed for p in self.partitions_by_key.values())
-        return running and not self.cuts and not self.shapes and not moved
+        return running and not (self.cuts or self.shapes or self.interceptions or moved)
 
     def answers(self, name: str) -> bool:
         """Whether a quorum lists the node as unfenced."""
@@ -317,6 +334,8 @@ class FakeCluster:
             for source, target in links:
                 if source == CLIENTS or self._is_up(source):
                     links[source, target] += 1
+        for node in self.interceptions:
+            self.interceptions[node] += self._is_up(node)
         heard = self._heard()
         for name, machine in self.machines.items():
             if name in heard:
@@ -407,6 +426,8 @@ def holds(condition: Condition, observer: Observer, cluster: FakeCluster) -> boo
             return cluster.dropped(source, target) > 0
         case PiecesShaped(source, target):
             return cluster.shaped(source, target) > 0
+        case RequestsIntercepted(node):
+            return bool(cluster.intercepted(node))
         case Stable(keys):
             ends = observer.end_offsets(keys)
             return all(key in ends and ends[key][0] == ends[key][1] for key in keys)

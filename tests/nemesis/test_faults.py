@@ -314,6 +314,32 @@ def test_links_on_which_nothing_was_late_or_lost_did_not_bite(name, tmp_path):
     assert value["evidence"]["reason"] == "nothing was late or lost on any of the links"
 
 
+@pytest.mark.parametrize(("name", "late_ms"), [("lose-answers", None), ("late-requests", 1800)])
+def test_requests_to_the_leader_are_singled_out_by_their_api_until_the_heal(name, late_ms, tmp_path):
+    cluster = FakeCluster()
+    client = nemesis(cluster, tmp_path)
+    value = invoked(client, name, AIM).value
+    assert [call for call in cluster.calls if call[0] == "intercept"] == [("intercept", "n1")]
+    assert value["nodes"] == ["n1"]
+    assert value["bit"] is True
+    assert value["evidence"]["requests"]["EndTxn"] > 0
+    assert value["evidence"].get("late_ms") == late_ms
+    assert state(cluster).leader == "n1"
+    cluster.wait(5.0)
+    healed = invoked(client, "heal", {"fault-id": value["fault-id"]}).value
+    assert healed["evidence"]["requests"]["EndTxn"] > value["evidence"]["requests"]["EndTxn"]
+    assert cluster.whole()
+
+
+@pytest.mark.parametrize("name", ["lose-answers", "late-requests"])
+def test_where_no_request_was_struck_nothing_bit(name, tmp_path):
+    cluster = FakeCluster()
+    cluster.ignored = {"intercept"}
+    value = invoked(nemesis(cluster, tmp_path), name, AIM).value
+    assert value["bit"] is False
+    assert value["evidence"]["reason"] == "no request to n1 was struck within 10 s"
+
+
 def test_cut_clients_cuts_them_off_from_the_leader_alone_and_nobody_is_elected(tmp_path):
     cluster = FakeCluster()
     client = nemesis(cluster, tmp_path)

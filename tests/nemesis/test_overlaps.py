@@ -19,7 +19,7 @@ from nemesis.schedule import Schedule
 from tests.contracts.test_fault import KEY
 from tests.nemesis.fake import TICK_S, FakeCluster, nemesis
 
-EVERY = frozenset({"kill", "stop", "pause", "partition", "shape", "power", "disk", "reassign"})
+EVERY = frozenset({"kill", "stop", "pause", "partition", "shape", "intercept", "power", "disk", "reassign"})
 SEEDS = range(8)
 S = 1_000_000_000
 

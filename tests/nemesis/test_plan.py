@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from harness.cluster.api import UsageError
 from harness.options import BY_CLUSTER
 from harness.scenario import Scenario
-from nemesis.faults import COORDINATORS, FAULTS, summaries
+from nemesis.faults import APART, COORDINATORS, FAULTS, summaries
 from nemesis.plan import (
     AT_ONCE_S,
     GAP_S,
@@ -25,7 +25,7 @@ from nemesis.plan import (
     supported,
 )
 
-EVERY = frozenset({"kill", "stop", "pause", "partition", "shape", "power", "disk", "reassign"})
+EVERY = frozenset({"kill", "stop", "pause", "partition", "shape", "intercept", "power", "disk", "reassign"})
 KEYS = ("t0/0", "t0/1", "t1/0")
 
 
@@ -44,7 +44,8 @@ def test_commas_choose_and_plus_overlaps(text, choices):
 
 
 def test_all_takes_every_single_fault_that_the_cluster_supports():
-    assert parse("all", EVERY, "compose") == tuple((name,) for name in FAULTS)
+    assert parse("all", EVERY, "compose") == tuple((name,) for name in FAULTS if name not in APART)
+    assert parse("late-requests", EVERY, "embedded") == (("late-requests",),), "it has to be asked for"
     without = parse("all", frozenset({"kill", "pause"}), "jvm")
     assert ("partition-leader",) not in without
     assert not {"slow-links", "cut-clients"} & {name for (name,) in without}
@@ -113,7 +114,7 @@ def test_a_run_without_is_refused_a_fault_that_would_aim_at_nobody_and_all_goes_
             asked_for(with_nemesis(scenario, name), EVERY)
         assert "\n" not in str(raised.value)
     left = asked_for(with_nemesis(scenario, "all"), EVERY)
-    assert left == tuple((name,) for name in FAULTS if FAULTS[name] not in COORDINATORS)
+    assert left == tuple((name,) for name in FAULTS if FAULTS[name] not in COORDINATORS and name not in APART)
     assert asked_for(with_nemesis(scenario, "none"), EVERY) == ()
 
 

@@ -13,7 +13,7 @@ from nemesis.faults import FAULTS
 from nemesis.plan import FaultEntry, FaultPlan, draw, parse
 from nemesis.schedule import QUIET_S, Schedule, quiet_s
 
-EVERY = frozenset({"kill", "stop", "pause", "partition", "shape", "power", "disk", "reassign"})
+EVERY = frozenset({"kill", "stop", "pause", "partition", "shape", "intercept", "power", "disk", "reassign"})
 S = 1_000_000_000
 
 
