@@ -346,12 +346,12 @@ class ViewBuilder:
             self._group_offsets(line, uncertain, UNCERTAIN, call.invocation)
         if line.f in READS and done is not None:
             self._call_extras[size] = {name: _other(line, name) for name in READS[line.f]}
-        elif line.txn_id is not None or line.f == "txn":
+        elif line.txn_id is not None:
             said = {name: other for name in SESSION_FIELDS if (other := _other(line, name)) is not None}
-            if call.invocation is not None and (call.invocation.abort or call.invocation.crash):
-                said[ON_PURPOSE] = True
             if said:
                 self._call_extras[size] = said
+        if call.invocation is not None and (call.invocation.abort or call.invocation.crash):
+            self._call_extras.setdefault(size, {})[ON_PURPOSE] = True
 
     def _send(self, batch: _Batch, mop: int, micro: list[Any], as_it_is: bool) -> None:  # noqa: FBT001  hot
         _, key, value = micro
