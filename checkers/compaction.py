@@ -105,21 +105,23 @@ def compaction(case: Case, findings: Findings) -> None:
 
 def losses_unjudged(case: Case, findings: Findings) -> None:
     """Say that nothing was judged of what was lost, where topics drop records by themselves and no scan shows them."""
-    if case.options.forgets and case.placement.vids.size and not scans_of(case):
+    options = case.options
+    if options.forgets and case.placement.vids.size and not scans_of(case, by_all=not options.compacted):
+        by = " by a read_committed process" if options.compacted else ""
         findings.reasons.append(
-            "The topics drop records by themselves, and no whole read of one (`scan`) by a read_committed process was "
-            "complete: what may have been lost was not judged."
+            f"The topics drop records by themselves, and no whole read of one (`scan`){by} was complete: what may have "
+            "been lost was not judged."
         )
 
 
-def scans_of(case: Case) -> list[Scan]:
-    """Return the complete scans by read_committed processes, in order of completion."""
+def scans_of(case: Case, *, by_all: bool = False) -> list[Scan]:
+    """Return the complete scans by read_committed processes, or by all, in order of completion."""
     view = case.view
     code = view.kinds.get(SCAN)
     if code is None:
         return []
     calls, records = view.calls, view.records
-    chosen = (calls.f == code) & (calls.type == TYPE_OK) & (calls.isolation == READ_COMMITTED)
+    chosen = (calls.f == code) & (calls.type == TYPE_OK) & (by_all | (calls.isolation == READ_COMMITTED))
     begins, ends = view.invoke_time(), view.done_time()
     timed = dict(zip(view.micro_times.call.tolist(), view.micro_times.start.tolist(), strict=True))
     rows_of: dict[int, list[int]] = defaultdict(list)

@@ -5,7 +5,8 @@ less than `retention.ms` have passed; the scan went past its offset, and does no
 in its midst. (A record's timestamp is taken after its send was invoked, a segment expires with its youngest record, and
 whoever deleted it did so before the scan's end: all on one host. What expires while a scan reads on leaves a hole in
 it, but none of young records.) What somebody asked to delete (`delete-records`) may be gone. A record of a transaction
-counts where the scan shows a later one: then its last stable offset had passed it.
+counts where the scan shows a later one: then its last stable offset had passed it. Readers of either isolation are to
+be shown such records.
 
 `offset-reset-silent`: a consumer that is never moved by itself asked for an offset that had been acknowledged; it was
 given a later record, and no word. Offsets of transactions and of compacted topics are not judged: what is missing there
@@ -28,7 +29,7 @@ _MS = 1_000_000
 def premature_deletions(case: Case, findings: Findings) -> None:
     """Report scans that lack what is too young to be deleted."""
     limit_ms, view = case.options.retention_ms, case.view
-    scans = scans_of(case)
+    scans = scans_of(case, by_all=True)
     if limit_ms is None or not scans or case.options.compacted:
         findings.not_checked.append(PREMATURE)
         return

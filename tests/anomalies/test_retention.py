@@ -18,10 +18,10 @@ def golden(**options):
     return planted(**options)
 
 
-def scan(story, *offsets, end, process=9, key="x"):
+def scan(story, *offsets, end, process=9, key="x", isolation="read_committed"):
     story.event(process, "invoke", "scan", key)
     value = [["poll", [[key, [[offset, 10 + offset] for offset in offsets]]]]]
-    fields = {"isolation": "read_committed", "extra": {"end": end, "key": key}}
+    fields = {"isolation": isolation, "extra": {"end": end, "key": key}}
     return story.event(process, "ok", "scan", value, **fields)
 
 
@@ -70,6 +70,12 @@ def a_young_record_is_gone_from_the_midst(story):
     sent(story, 0, 1, 2)
     story.wait(0.5)
     scan(story, 0, 2, end=3)
+
+
+@planted("premature-deletion")
+def a_young_record_is_gone_from_an_uncommitted_scan(story):
+    sent(story, 0, 1, 2)
+    scan(story, 0, 2, end=3, isolation="read_uncommitted")
 
 
 @golden()

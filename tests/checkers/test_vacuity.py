@@ -279,13 +279,14 @@ def test_what_only_offsets_can_show_is_not_checked_where_none_is_told():
 
 
 def test_run_on_topics_that_forget_of_which_no_whole_read_shows_anything_is_unknown():
-    for forgets in ({"compacted": True}, {"retention_ms": 5000}):
+    for forgets, uncommitted in (({"compacted": True}, Validity.UNKNOWN), ({"retention_ms": 5000}, Validity.VALID)):
         assert judge(run().ops, CheckOptions(**forgets)).validity is Validity.UNKNOWN
-        story = run()
-        story.event(7, "invoke", "scan", "x")
-        found = [poll(("x", [[0, 1], [1, 2]]))]
-        story.event(7, "ok", "scan", found, isolation="read_committed", extra={"end": 2, "key": "x"})
-        assert judge(story.ops, CheckOptions(**forgets)).validity is Validity.VALID
+        for isolation, verdict in (("read_committed", Validity.VALID), ("read_uncommitted", uncommitted)):
+            story = run()
+            story.event(7, "invoke", "scan", "x")
+            found = [poll(("x", [[0, 1], [1, 2]]))]
+            story.event(7, "ok", "scan", found, isolation=isolation, extra={"end": 2, "key": "x"})
+            assert judge(story.ops, CheckOptions(**forgets)).validity is verdict
 
 
 def copying(outcome):
