@@ -36,22 +36,10 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from harness import catalog, lifetime, options, store
+from harness.breakable import Breakable
 from harness.clients import topics
 from harness.clients.settings import common
-from harness.cluster.actions import (
-    Action,
-    Cut,
-    Join,
-    Kill,
-    Pause,
-    Reassign,
-    Restore,
-    Resume,
-    Shape,
-    Smooth,
-    Start,
-    Stop,
-)
+from harness.cluster.actions import Reassign, Restore, Start
 from harness.cluster.api import (
     AssignedTo,
     Carried,
@@ -71,7 +59,7 @@ from harness.cluster.ready import not_ready
 from harness.judged import Verdict, run
 from harness.process.guardian import guarded
 from harness.scenario import Scenario
-from nemesis.actions import in_words, inverses, nodes_of, perform, undo
+from nemesis.actions import inverses, nodes_of, undo
 
 __all__ = ["CLUSTERS", "Kafka", "Verdict", "run"]
 
@@ -88,7 +76,7 @@ LOG_LINES: Final = 20
 _CLIENT: Final = "kafka-testing"
 
 
-class Kafka:
+class Kafka(Breakable):
     """A Kafka cluster of its own, for the time of a `with`."""
 
     def __init__(
@@ -126,7 +114,7 @@ class Kafka:
         self._stack = ExitStack()
         self._numbers = itertools.count(1)
         self._topics: list[str] = []
-        self._done: list[tuple[float, Action]] = []
+        self._done = []
         self._moved: dict[str, tuple[str, ...]] = {}
         """Partitions that have to be moved back, and where to."""
 
@@ -167,11 +155,6 @@ class Kafka:
     def bootstrap(self) -> str:
         """The brokers' addresses, host:port[,host:port...]: `bootstrap.servers` of any client."""
         return self.cluster.bootstrap()
-
-    @property
-    def nodes(self) -> tuple[str, ...]:
-        """The names of all nodes, dead ones and separate controllers too."""
-        return tuple(node.name for node in self.cluster.nodes())
 
     def partition(self, topic: str, partition: int = 0) -> PartitionState:
         """Return leader, ISR and replicas of a partition as node names, as the cluster tells now; TimeoutError."""
@@ -293,56 +276,11 @@ class Kafka:
 
     # Faults
 
-    def kill(self, node: str) -> None:
-        """End the node's process at once (SIGKILL); returns when it is gone."""
-        self._do(Kill(node))
-
-    def stop(self, node: str) -> None:
-        """Stop the node in order (SIGTERM): it hands over what it leads. What is there still after 30 s is killed.
-
-        A frozen node is: it would end at some later moment, when it goes on.
-        """
-        self._do(Stop(node))
-        if isinstance(self.cluster, Killable) and self.cluster.pid(node) is not None:
-            self._do(Kill(node))
-
     def start(self, node: str, *, wait: bool = True) -> None:
         """Start a node that was killed or stopped; wait until it is in service, if `wait`. Safe when it runs."""
         undo(Start(node), self.cluster)
         if wait:
             self.wait_until(NodeAnswers(node))
-
-    def pause(self, node: str) -> None:
-        """Freeze the node's processes (SIGSTOP): its connections stay, and it answers nothing."""
-        self._do(Pause(node))
-
-    def resume(self, node: str) -> None:
-        """Let a paused node go on. Safe when it runs."""
-        undo(Resume(node), self.cluster)
-
-    def cut(self, source: str, target: str) -> None:
-        """Let nothing pass from source to target, one way; `"clients"` is an end too on `embedded` and `jvm`."""
-        self._do(Cut(source, target))
-
-    def join(self, source: str, target: str) -> None:
-        """Undo `cut`. Safe when nothing is cut."""
-        undo(Join(source, target), self.cluster)
-
-    def isolate(self, node: str) -> None:
-        """Cut the node off from all other nodes, both ways; clients still reach it. `heal` ends it."""
-        others = [other for other in self.nodes if other != node]
-        self._do(*(cut for other in others for cut in (Cut(node, other), Cut(other, node))))
-
-    def shape(self, source: str, target: str, *, delay_s: float = 0.0, loss: float = 0.0) -> None:
-        """Make what goes from source to target late, and lose pieces of it with that chance (0 to 1), one way.
-
-        A connection that has lost something stalls and is reset. `"clients"` is an end too. Not on `compose`.
-        """
-        self._do(Shape(source, target, delay_ms=round(delay_s * 1e3), loss_ppm=round(loss * 1e6)))
-
-    def smooth(self, source: str, target: str) -> None:
-        """Undo `shape`. Safe when nothing is shaped."""
-        undo(Smooth(source, target), self.cluster)
 
     def move_leader(self, topic: str, partition: int = 0, *, to: str | None = None) -> str:
         """Have another replica lead the partition, in order, as an operator does; return it when it leads.
@@ -377,10 +315,6 @@ class Kafka:
         if wait:
             self.wait_until(AssignedTo(state.key, tuple(to)))
 
-    def faults(self) -> tuple[str, ...]:
-        """Return what was done since the last `heal`, one line each, with the seconds since the start."""
-        return tuple(f"{at_s:.2f} s {in_words(action)}" for at_s, action in self._done)
-
     def heal(self, timeout_s: float = WHOLE_S) -> None:
         """Undo every fault, start every node that is dead, and wait until each replica is in sync.
 
@@ -407,17 +341,6 @@ class Kafka:
         return {name: "\n".join(text.splitlines()[-lines:]) for name, text in said.items()}
 
     # What they stand on
-
-    def _do(self, *actions: Action) -> None:
-        if unknown := set(nodes_of(actions)) - set(self.nodes):
-            raise UsageError(f"no node {', '.join(sorted(unknown))}: there are {', '.join(self.nodes)}")
-        for action in actions:
-            self._done.append((time.monotonic() - self._began_s, action))  # before: it may be cut short when it is done
-            try:
-                perform(action, self.cluster)
-            except ClusterError:
-                self._done.pop()
-                raise
 
     def _undo(self) -> None:
         if isinstance(self.cluster, Carried):

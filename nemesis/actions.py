@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, assert_never
 
+import msgspec
+
 from harness.cluster.actions import (
     Action,
     Blackout,
@@ -35,6 +37,7 @@ from harness.cluster.api import (
     ClusterError,
     Disked,
     Interceptable,
+    Interception,
     Killable,
     Partitionable,
     Pausable,
@@ -151,9 +154,8 @@ def perform(action: Action, cluster: Cluster) -> None:  # noqa: C901, PLR0912 - 
             _shapeable(cluster).shape(source, target, delay_ms / 1000, loss_ppm / 1e6)
         case Smooth(source, target):
             _shapeable(cluster).smooth(source, target)
-        case Intercept(node, apis, chance_ppm, late_ms):
-            late_s = None if late_ms is None else late_ms / 1000
-            _interceptable(cluster).intercept(node, apis, chance_ppm / 1e6, late_s)
+        case Intercept(node, what):
+            _interceptable(cluster).intercept(node, what)
         case Release(node):
             _interceptable(cluster).release(node)
         case Reassign(key, replicas) | Restore(key, replicas):
@@ -241,8 +243,8 @@ def to_json(action: Action) -> dict[str, Any]:
             return {"shape": [source, target, delay_ms, loss_ppm]}
         case Cut(source, target) | Join(source, target) | Smooth(source, target):
             return {type(action).__name__.lower(): [source, target]}
-        case Intercept(node, apis, chance_ppm, late_ms):
-            return {"intercept": [node, list(apis), chance_ppm, late_ms]}
+        case Intercept(node, what):
+            return {"intercept": [node, msgspec.to_builtins(what)]}
         case Rot(node, key):
             return {"rot": [node, key]}
         case Reassign(key, replicas, before):
@@ -271,8 +273,8 @@ def from_json(document: dict[str, Any]) -> Action:
             return Shape(source, target, delay_ms, loss_ppm)
         case (("cut" | "join" | "smooth" as name, [str() as source, str() as target]),):
             return _NAMES[name](source, target)  # type: ignore[call-arg,arg-type]
-        case (("intercept", [str() as node, list() as apis, int() as chance_ppm, int() | None as late_ms]),):
-            return Intercept(node, tuple(int(api) for api in apis), chance_ppm, late_ms)
+        case (("intercept", [str() as node, dict() as what]),):
+            return Intercept(node, _interception(what))
         case (("rot", [str() as node, str() as key]),):
             return Rot(node, key)
         case (("reassign", [str() as key, list() as replicas, list() as before]),):
@@ -287,6 +289,13 @@ def from_json(document: dict[str, Any]) -> Action:
             raise ValueError(f"not an action: {document!r}")
 
 
+def _interception(what: dict[str, Any]) -> Interception:
+    try:
+        return msgspec.convert(what, Interception)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"not an action: {what!r} ({error})") from None
+
+
 def _names(nodes: list[Any]) -> tuple[str, ...]:
     if not all(isinstance(node, str) for node in nodes):
         raise ValueError(f"not names of nodes: {nodes!r}")
@@ -295,6 +304,16 @@ def _names(nodes: list[Any]) -> tuple[str, ...]:
 
 def in_words(action: Action) -> str:
     """Return the action as a person says it: `start n1`, `join n1 n2`, `restore t0/0 n1,n2,n3`."""
+    if isinstance(action, Intercept):
+        return f"intercept {action.node} {_of_requests(action.what)}"
     ((name, about),) = to_json(action).items()
     parts = [about] if isinstance(about, str) else about
     return " ".join([name, *(",".join(part) if isinstance(part, list) else str(part) for part in parts)])
+
+
+def _of_requests(what: Interception) -> str:
+    which = "all requests" if what.most is None else "1 request" if what.most == 1 else f"{what.most} requests"
+    if what.chance_ppm < 1_000_000:
+        which = f"{what.chance_ppm / 10_000:g} % of {which}"
+    done = f"the answers to {which}" if what.late_ms is None else f"{which}, {what.late_ms / 1000:g} s late"
+    return f"{done}: {', '.join(what.apis)}"

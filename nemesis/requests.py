@@ -12,11 +12,11 @@ what that does is found, and told as permitted by the protocol.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from harness.cluster.actions import Intercept, Release
-from harness.cluster.api import Intercepted, RequestsIntercepted
+from harness.cluster.api import APIS, Intercepted, Interception, RequestsIntercepted
 from nemesis.actions import inverses
 from nemesis.aiming import answers_within, bitten, isr_size, led, no_leader, per_node
 from nemesis.fault import Act, Aim, Ask, Expects, Heal, Inject, Injection, Power, Until
@@ -25,20 +25,7 @@ SHOWS_DEADLINE_S = 10.0
 """For a client to send one of them to that node, and the chance to strike."""
 REJOIN_DEADLINE_S = 20.0
 """For a node to answer after the heal."""
-LOST: Mapping[str, int] = {
-    "Produce": 0,
-    "OffsetCommit": 8,
-    "InitProducerId": 22,
-    "AddPartitionsToTxn": 24,
-    "AddOffsetsToTxn": 25,
-    "EndTxn": 26,
-    "TxnOffsetCommit": 28,
-    "ConsumerGroupHeartbeat": 68,
-    "ShareAcknowledge": 79,
-}
-LATE: Mapping[str, int] = {
-    name: LOST[name] for name in ("Produce", "AddPartitionsToTxn", "AddOffsetsToTxn", "EndTxn", "TxnOffsetCommit")
-}
+LATE = ("Produce", "AddPartitionsToTxn", "AddOffsetsToTxn", "TxnOffsetCommit", "EndTxn")
 """No OffsetCommit: a late one takes a group back, as any member may."""
 LOST_PPM = 250_000
 """Three of four requests get through: four tries in a row fail in one of 256 cases."""
@@ -54,16 +41,16 @@ class _Interception:
     needs: frozenset[Power] = frozenset({"intercept"})
     expects: Expects = "progress"
 
-    def _inject(self, aim: Aim, apis: Mapping[str, int], ppm: int, late_ms: int | None) -> Inject:
+    def _inject(self, aim: Aim, apis: Iterable[str], ppm: int, late_ms: int | None) -> Inject:
         state = yield from led(aim)
         if state is None or state.leader is None:
             return no_leader(aim)
-        done = (Intercept(state.leader, tuple(apis.values()), ppm, late_ms),)
+        done = (Intercept(state.leader, Interception(tuple(apis), ppm, late_ms)),)
         yield Act(done)
         injection = Injection(nodes=(state.leader,), keys=aim.keys, evidence={}, bit=True, undo=inverses(done))
         after_ms = yield Until(RequestsIntercepted(state.leader), SHOWS_DEADLINE_S)
         evidence: dict[str, Any] = {"after_ms": after_ms} | ({} if late_ms is None else {"late_ms": late_ms})
-        evidence["requests"] = _named((yield Ask(Intercepted(state.leader))))
+        evidence["requests"] = (yield Ask(Intercepted(state.leader))) or {}
         if not evidence["requests"]:
             evidence["reason"] = f"no request to {state.leader} was struck within {SHOWS_DEADLINE_S:g} s"
         return bitten(injection, evidence)
@@ -73,16 +60,10 @@ class _Interception:
         requests: Counter[str] = Counter()
         for action in injection.undo:
             if isinstance(action, Release):
-                requests.update(_named((yield Ask(Intercepted(action.node)))))
+                requests.update((yield Ask(Intercepted(action.node))) or {})
         yield Act(injection.undo)
         answers = yield from answers_within(injection.nodes, REJOIN_DEADLINE_S)
         return {"requests": dict(requests), "answers_after_ms": per_node(answers)} | (yield from isr_size(injection))
-
-
-def _named(counts: Mapping[int, int] | None) -> dict[str, int]:
-    """Return how many requests, by the names of their APIs; {} where nobody could say."""
-    names = {key: name for name, key in LOST.items()}
-    return {names[api]: count for api, count in sorted((counts or {}).items())}
 
 
 class LoseAnswers(_Interception):
@@ -96,7 +77,7 @@ class LoseAnswers(_Interception):
 
     def inject(self, aim: Aim) -> Inject:
         """Begin, and wait until an answer was lost."""
-        return (yield from self._inject(aim, LOST, LOST_PPM, None))
+        return (yield from self._inject(aim, APIS, LOST_PPM, None))
 
 
 class LateRequests(_Interception):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.cluster.api import Key
+from harness.cluster.api import Interception, Key
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +124,7 @@ class Intercept:
     """Lose answers of the node to clients, or have their requests come late."""
 
     node: str
-    apis: tuple[int, ...]
-    chance_ppm: int
-    """Requests of a million that it is done to."""
-    late_ms: int | None = None
-    """None: answers are lost."""
+    what: Interception
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from types import MappingProxyType
+from typing import Any, Final, Protocol, runtime_checkable
 
 CLIENTS = "clients"
 """The name of all clients together, as an end of a link."""
@@ -188,22 +189,52 @@ class Shapeable(Protocol):
         ...
 
 
+APIS: Final[Mapping[str, int]] = MappingProxyType(
+    {
+        "Produce": 0,
+        "OffsetCommit": 8,
+        "InitProducerId": 22,
+        "AddPartitionsToTxn": 24,
+        "AddOffsetsToTxn": 25,
+        "EndTxn": 26,
+        "TxnOffsetCommit": 28,
+        "ConsumerGroupHeartbeat": 68,
+        "ShareAcknowledge": 79,
+    }
+)
+"""The keys of the APIs with which clients change something."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interception:
+    """What becomes of clients' requests to a node: their answers are lost, or they come late.
+
+    Either way the client's connection is reset: it can't know what has become of its request.
+    """
+
+    apis: tuple[str, ...]
+    """By Kafka's names, those of `APIS`: requests to others pass."""
+    chance_ppm: int = 1_000_000
+    """Requests of a million that it is done to."""
+    late_ms: int | None = None
+    """So much later than its client is cut off the request reaches the node; None: at once, and its answer is lost."""
+    most: int | None = None
+    """It is over after so many requests; None: never."""
+
+
 @runtime_checkable
 class Interceptable(Protocol):
     """A cluster whose clients' requests can be singled out by their API (Kafka's key), on their way to one node."""
 
-    def intercept(self, node: str, apis: Sequence[int], chance: float, late_s: float | None) -> None:
-        """From now on, each with that chance: their answers are lost, or they come that late, their client being gone.
-
-        Either way the client's connection is reset: it can't know what has become of its request.
-        """
+    def intercept(self, node: str, what: Interception) -> None:
+        """Strike requests to the node from now on; in place of what was intercepted before."""
         ...
 
     def release(self, node: str) -> None:
         """Undo `intercept`; what is held goes its way. Safe when nothing is intercepted."""
         ...
 
-    def intercepted(self, node: str) -> Mapping[int, int]:
+    def intercepted(self, node: str) -> Mapping[str, int]:
         """Return how many requests it was done to so far, by API; {} when nothing is intercepted."""
         ...
 

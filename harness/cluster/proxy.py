@@ -18,6 +18,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from harness.cluster.api import APIS, Interception
+
 REQUEST_HEAD_BYTES = 12
 ANSWER_HEAD_BYTES = 8
 MAX_FRAME_BYTES = 1 << 30
@@ -57,19 +59,29 @@ class Frames:
         return data, heads
 
 
-@dataclass(slots=True)
-class Interception:
-    """What happens to requests to some APIs, each with a chance. `late_s` is None where answers are lost."""
+class Interceptor:
+    """Strikes requests as an `Interception` says, and counts them."""
 
-    apis: frozenset[int]
-    chance: float
-    late_s: float | None
-    counts: Counter[int] = field(default_factory=Counter)
-    """Requests that were answered in vain, or held, by API."""
+    def __init__(self, what: Interception, rng: random.Random) -> None:
+        self.what = what
+        self.counts: Counter[str] = Counter()
+        """Requests that were answered in vain, or held, by API."""
+        self._names = {APIS[name]: name for name in what.apis}
+        self._rng, self._struck = rng, 0
 
-    def strikes(self, head: bytes, rng: random.Random) -> bool:
-        """Return whether this request is one that it is done to."""
-        return api_of(head) in self.apis and rng.random() < self.chance
+    def strikes(self, head: bytes) -> bool:
+        """Return whether it is done to this request."""
+        what = self.what
+        if api_of(head) not in self._names or (what.most is not None and self._struck >= what.most):
+            return False
+        if self._rng.random() * 1e6 >= what.chance_ppm:
+            return False
+        self._struck += 1
+        return True
+
+    def count(self, head: bytes) -> None:
+        """It has been done to this request."""
+        self.counts[self._names[api_of(head)]] += 1
 
 
 def api_of(head: bytes) -> int:
@@ -81,37 +93,35 @@ def api_of(head: bytes) -> int:
 class Traffic:
     """The requests and answers of one connection, and the one of them that an interception has struck."""
 
-    rng: random.Random
     catch: Callable[[], None]
     """Called when a late request is whole: the client's end is to be reset, the node's end stays."""
     reset: Callable[[], None]
     """Called when an answer has come that the client must not see: both ends are to be reset."""
     requests: Frames = field(default_factory=lambda: Frames(REQUEST_HEAD_BYTES))
     answers: Frames = field(default_factory=lambda: Frames(ANSWER_HEAD_BYTES))
-    by: Interception | None = None
+    by: Interceptor | None = None
     late: bytearray = field(default_factory=bytearray)
-    _api: int = -1
-    _id: bytes = b""
+    _head: bytes = b""
     _missing: int = 0
 
     @property
     def is_caught(self) -> bool:
         """A request of it is held, or becoming so: nothing else of it passes."""
-        return self.by is not None and self.by.late_s is not None
+        return self.by is not None and self.by.what.late_ms is not None
 
-    def forth(self, data: bytes, interception: Interception | None) -> bytes:
+    def forth(self, data: bytes, interceptor: Interceptor | None) -> bytes:
         """Return what is to be passed on of what a client sends."""
         if self.is_caught:
             self._collect(data)
             return b""
         data, heads = self.requests.feed(data)
-        if interception is None or self.by is not None:
+        if interceptor is None or self.by is not None:
             return data
         for at, head in heads:
-            if not interception.strikes(head, self.rng):
+            if not interceptor.strikes(head):
                 continue
-            self.by, self._api, self._id = interception, api_of(head), head[8:12]
-            if interception.late_s is None:
+            self.by, self._head = interceptor, head
+            if interceptor.what.late_ms is None:
                 return data
             self._missing = 4 + int.from_bytes(head[:4], "big")
             self._collect(data[at:])
@@ -123,7 +133,7 @@ class Traffic:
             self.late += data[: self._missing]
             self._missing -= len(data[: self._missing])
             if not self._missing and self.by is not None:
-                self.by.counts[self._api] += 1
+                self.by.count(self._head)
                 self.catch()
 
     def back(self, data: bytes) -> bytes:
@@ -132,9 +142,9 @@ class Traffic:
         if self.by is None:
             return data
         for _, head in heads:
-            if head[4:8] == self._id:
-                if self.by.late_s is None:
-                    self.by.counts[self._api] += 1
+            if head[4:8] == self._head[8:12]:
+                if self.by.what.late_ms is None:
+                    self.by.count(self._head)
                 self.reset()
                 return b""
         return b"" if self.is_caught else data

@@ -34,8 +34,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
-from harness.cluster.api import CLIENTS
-from harness.cluster.proxy import Interception, Traffic
+from harness.cluster.api import CLIENTS, Interception
+from harness.cluster.proxy import Interceptor, Traffic
 
 LOOPBACK: Final = "127.0.0.1"
 MAX_HELD_BYTES: Final = 256 * 1024
@@ -59,7 +59,7 @@ class Gate:
         self.loss = 0.0
         self.stall_s = 0.0
         self.shaped_pieces = 0
-        self.interception: Interception | None = None
+        self.interceptor: Interceptor | None = None
         self.crossings: dict[Crossing, None] = {}
 
     def cut(self) -> None:
@@ -78,14 +78,14 @@ class Gate:
         self.delay_s, self.loss, self.stall_s = delay_s, loss, stall_s
         self.shaped_pieces = 0
 
-    def intercept(self, apis: frozenset[int], chance: float, late_s: float | None) -> None:
-        """Intercept requests to these APIs from now on."""
+    def intercept(self, what: Interception, rng: random.Random) -> None:
+        """Strike requests from now on."""
         self.release()
-        self.interception = Interception(apis, chance, late_s)
+        self.interceptor = Interceptor(what, rng)
 
     def release(self) -> None:
         """Intercept nothing any more; what is held reaches its node now."""
-        self.interception = None
+        self.interceptor = None
         for crossing in list(self.crossings):
             if crossing.carried.is_late:
                 crossing.carried.deliver()
@@ -202,7 +202,7 @@ class Carried:
         self.is_stalled = False
         self.is_late = False
         """The client's end is gone, the node's end waits for a request that is late."""
-        self.traffic = Traffic(rng, self._caught, self.close) if of_client else None
+        self.traffic = Traffic(self._caught, self.close) if of_client else None
         self.near = Crossing(self, gates[0])
         self._far: Crossing | None = None
         self._gates, self._port = gates, port
@@ -254,15 +254,15 @@ class Carried:
             return traffic.back(data)
         gate, far = self._gates[0], self._far
         is_free = far is not None and far.transport is not None and not (gate.is_cut or gate.delay_s or self.is_stalled)
-        return traffic.forth(data, gate.interception if is_free else None)
+        return traffic.forth(data, gate.interceptor if is_free else None)
 
     def _caught(self) -> None:
         traffic, near = cast("Traffic", self.traffic), self.near
-        late_s = traffic.by.late_s if traffic.by is not None else None
+        late_ms = traffic.by.what.late_ms if traffic.by is not None else None
         self.is_late = True
         if near.transport is not None:
             self._abort(near.transport)
-        asyncio.get_running_loop().call_later(late_s or 0.0, self.deliver)
+        asyncio.get_running_loop().call_later((late_ms or 0) / 1000, self.deliver)
 
     def deliver(self) -> None:
         """Send the late request, if that has not been done; its answer goes nowhere."""
@@ -355,14 +355,12 @@ class Exchange:
             case "shaped":
                 return {"pieces": gate.shaped_pieces}
             case "intercept":
-                late_s = asked["late_s"]
-                gate.intercept(
-                    frozenset(asked["apis"]), float(asked["chance"]), None if late_s is None else float(late_s)
-                )
+                what = asked["what"]
+                gate.intercept(Interception(**{**what, "apis": tuple(what["apis"])}), self._rng)
             case "release":
                 gate.release()
             case "intercepted":
-                return {"requests": dict(gate.interception.counts) if gate.interception is not None else {}}
+                return {"requests": dict(gate.interceptor.counts) if gate.interceptor is not None else {}}
             case "held":
                 return {"bytes": gate.held_bytes if gate.is_cut else 0}
             case other:

@@ -10,13 +10,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from harness.cluster import ports
-from harness.cluster.api import CLIENTS, ClusterError
+from harness.cluster.api import CLIENTS, ClusterError, Interception
 from harness.cluster.group import NodeGroup
 
 ANSWER_TIMEOUT_S: Final = 5.0
@@ -114,18 +113,17 @@ class Wires:
         """Return how many pieces were late or lost since delay and loss were set; 0 without."""
         return int(self._ask(do="shaped", source=source, target=target)["pieces"])
 
-    def intercept(self, node: str, apis: Sequence[int], *, chance: float, late_s: float | None) -> None:
-        """Lose the answers of clients' requests to these APIs of the node, or have the requests come so much later."""
-        self._ask(do="intercept", source=CLIENTS, target=node, apis=list(apis), chance=chance, late_s=late_s)
+    def intercept(self, node: str, what: Interception) -> None:
+        """Strike clients' requests to the node from now on."""
+        self._ask(do="intercept", source=CLIENTS, target=node, what=asdict(what))
 
     def release(self, node: str) -> None:
         """Intercept nothing more, and let the node have what is held."""
         self._ask(do="release", source=CLIENTS, target=node)
 
-    def intercepted(self, node: str) -> dict[int, int]:
+    def intercepted(self, node: str) -> dict[str, int]:
         """Return how many requests it was done to since then, by API; {} when nothing is intercepted."""
-        said = self._ask(do="intercepted", source=CLIENTS, target=node)["requests"]
-        return {int(api): int(count) for api, count in said.items()}
+        return dict(self._ask(do="intercepted", source=CLIENTS, target=node)["requests"])
 
     def _ask(self, **asked: Any) -> dict[str, Any]:
         line = json.dumps({"token": self.cluster_id, **asked}).encode() + b"\n"
@@ -178,15 +176,15 @@ class Linked:
 
     # Interceptable
 
-    def intercept(self, node: str, apis: Sequence[int], chance: float, late_s: float | None) -> None:
+    def intercept(self, node: str, what: Interception) -> None:
         """Lose answers of the node to clients, or have their requests come late; see `harness.cluster.proxy`."""
-        self._linked().intercept(self._end(node), apis, chance=chance, late_s=late_s)
+        self._linked().intercept(self._end(node), what)
 
     def release(self, node: str) -> None:
         """Let requests and answers pass, those that are held, too; safe when nothing is intercepted."""
         self._linked().release(self._end(node))
 
-    def intercepted(self, node: str) -> dict[int, int]:
+    def intercepted(self, node: str) -> dict[str, int]:
         """Return how many requests it was done to so far, by API; {} when nothing is intercepted."""
         return self._linked().intercepted(self._end(node))
 

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from harness import store
 from harness.cluster import group
@@ -292,3 +292,44 @@ def test_a_run_that_cannot_be_is_refused(tmp_path: Path, fields: dict[str, objec
     with pytest.raises(UsageError, match=told):
         run(results=tmp_path, **fields)
     assert guardian._KEPT == [], "there is nothing to guard"
+
+
+@pytest.mark.embedded
+def test_a_lost_answer_makes_an_idempotent_producer_ask_again_and_nothing_twice(kafka: Kafka) -> None:
+    topic = kafka.create_topic()
+    node = kafka.leader(topic)
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "enable.idempotence": True, "log_level": 0})
+    producer.produce(topic, b"first")
+    assert producer.flush(WITHIN_S) == 0
+    kafka.lose_answers(node, "Produce")
+    producer.produce(topic, b"second")
+    assert producer.flush(WITHIN_S) == 0
+    assert kafka.intercepted(node) == 1
+    assert kafka.faults()[-1].endswith(f"intercept {node} the answers to 1 request: Produce")
+    kafka.release(node)
+    assert kafka.intercepted(node) == 0
+    assert end_of(kafka, topic) == 2
+
+
+@pytest.mark.embedded
+def test_a_late_request_reaches_its_node_after_its_retry_and_a_stranger_is_none(kafka: Kafka) -> None:
+    topic = kafka.create_topic()
+    node = kafka.leader(topic)
+    plain = {"bootstrap.servers": kafka.bootstrap, "enable.idempotence": False, "log_level": 0}
+    producer = Producer(plain)
+    producer.produce(topic, b"first")
+    assert producer.flush(WITHIN_S) == 0
+    kafka.delay_requests(node, "Produce", late_s=60)
+    producer.produce(topic, b"second")
+    assert producer.flush(WITHIN_S) == 0, "the retry got through"
+    assert end_of(kafka, topic) == 2
+    kafka.heal()
+    kafka._await(lambda: None if end_of(kafka, topic) == 3 else "two records", "the late one", WITHIN_S)
+    assert kafka.intercepted(node) == 0
+    with pytest.raises(UsageError, match="no API Fetsch to intercept: there are Produce, "):
+        kafka.lose_answers(node, "Fetsch")
+
+
+def end_of(kafka: Kafka, topic: str) -> int:
+    """The end of partition 0, as its leader says."""
+    return kafka._observer.end_offsets((f"{topic}/0",))[f"{topic}/0"][1]

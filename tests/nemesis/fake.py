@@ -24,6 +24,7 @@ from harness.cluster.api import (
     Coordinated,
     Coordinator,
     FullIsr,
+    Interception,
     IsrShrunk,
     Key,
     LeaderElected,
@@ -218,10 +219,10 @@ class FakeCluster:
     def shaped(self, source: str, target: str) -> int:
         return self.shapes.get((source, target), 0)
 
-    def intercept(self, node: str, apis: Sequence[int], chance: float, late_s: float | None) -> None:
-        assert apis
-        assert 0 < chance < 1
-        assert late_s is None or late_s >= 1
+    def intercept(self, node: str, what: Interception) -> None:
+        assert what.apis
+        assert 0 < what.chance_ppm < 1e6
+        assert what.late_ms is None or what.late_ms >= 1000
         if self._does("intercept", node):
             self.interceptions.setdefault(node, 0)
 
@@ -229,9 +230,9 @@ class FakeCluster:
         if self._does("release", node):
             self.interceptions.pop(node, None)
 
-    def intercepted(self, node: str) -> dict[int, int]:
+    def intercepted(self, node: str) -> dict[str, int]:
         count = self.interceptions.get(node, 0)
-        return {26: count} if count else {}
+        return {"EndTxn": count} if count else {}
 
     def reassign(self, key: Key, replicas: Sequence[str]) -> None:
         if self._does("reassign", key, *replicas) and self._heard():

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.cluster.actions import Cut, Join, Kill, Pause, Resume, Start
-from harness.cluster.api import ClusterError
+from harness.cluster.actions import Cut, Intercept, Join, Kill, Pause, Release, Resume, Start
+from harness.cluster.api import APIS, ClusterError, Interception
 from harness.store import JOURNAL
 from nemesis.actions import from_json, in_words, inverse, nodes_of, to_json, undo
 from nemesis.journal import Journal, heal, outstanding
@@ -15,12 +15,22 @@ from tests.nemesis.fake import FakeCluster
 
 NODES = ("n1", "n2", "n3")
 nodes = st.sampled_from(NODES)
+interceptions = st.builds(
+    Interception,
+    st.lists(st.sampled_from(sorted(APIS)), min_size=1).map(tuple),
+    st.integers(1, 1_000_000),
+    st.none() | st.integers(0, 5000),
+    st.none() | st.integers(1, 9),
+)
 injuries = st.one_of(
     st.builds(Kill, nodes),
     st.builds(Pause, nodes),
+    st.builds(Intercept, nodes, interceptions),
     st.tuples(nodes, nodes).filter(lambda pair: pair[0] != pair[1]).map(lambda pair: Cut(*pair)),
 )
-undoings = st.one_of(st.builds(Start, nodes), st.builds(Resume, nodes), st.builds(Join, nodes, nodes))
+undoings = st.one_of(
+    st.builds(Start, nodes), st.builds(Resume, nodes), st.builds(Release, nodes), st.builds(Join, nodes, nodes)
+)
 
 
 @given(st.one_of(injuries, undoings))
@@ -36,7 +46,16 @@ def test_every_injury_has_an_inverse_and_no_inverse_has_one(injury):
 
 
 @pytest.mark.parametrize(
-    "document", [{}, {"kill": 1}, {"explode": "n1"}, {"cut": ["n1"]}, {"kill": "n1", "start": "n1"}, {"cut": "n1"}]
+    "document",
+    [
+        {},
+        {"kill": 1},
+        {"explode": "n1"},
+        {"cut": ["n1"]},
+        {"kill": "n1", "start": "n1"},
+        {"cut": "n1"},
+        {"intercept": ["n1", {"apis": 3}]},
+    ],
 )
 def test_what_is_no_action_is_refused(document):
     with pytest.raises(ValueError, match="not an action"):
@@ -51,6 +70,9 @@ def test_injury_undoes_nothing():
 def test_action_in_words_reads_like_a_command():
     assert in_words(Start("n1")) == "start n1"
     assert in_words(Join("n1", "n2")) == "join n1 n2"
+    once, some = Interception(("EndTxn",), most=1), Interception(("Produce", "EndTxn"), 250_000, 1500)
+    assert in_words(Intercept("n1", once)) == "intercept n1 the answers to 1 request: EndTxn"
+    assert in_words(Intercept("n1", some)) == "intercept n1 25 % of all requests, 1.5 s late: Produce, EndTxn"
 
 
 def test_cut_touches_both_its_ends_and_each_node_counts_once():

@@ -2,16 +2,19 @@
 
 import asyncio
 import contextlib
+import random
 import struct
 
 import pytest
 
 from harness.cluster import ports
+from harness.cluster.api import Interception
 from harness.cluster.wires import Exchange
 
 WITHIN_S = 10.0
 PRODUCE, END_TXN = 0, 26
-ENDS = frozenset({END_TXN})
+ENDS = ("EndTxn",)
+RNG = random.Random(1)
 
 
 class Node:
@@ -91,13 +94,13 @@ async def until(condition):
 def test_a_lost_answer_resets_the_client_though_the_node_took_its_request():
     async def scenario(gate, node, connect):
         client = await connect()
-        gate.intercept(ENDS, 1.0, None)
+        gate.intercept(Interception(ENDS), RNG)
         client.send(PRODUCE, 2)
         assert await client.answer() == 2, "others pass"
         client.send(END_TXN, 3)
         assert await client.is_reset()
         assert node.took == [(PRODUCE, 1), (PRODUCE, 2), (END_TXN, 3)]
-        assert gate.interception.counts == {END_TXN: 1}
+        assert gate.interceptor.counts == {"EndTxn": 1}
         gate.release()
         client = await connect()
         client.send(END_TXN, 4)
@@ -109,11 +112,10 @@ def test_a_lost_answer_resets_the_client_though_the_node_took_its_request():
 def test_a_late_request_comes_when_the_client_has_sent_it_again_and_is_further_on():
     async def scenario(gate, node, connect):
         client = await connect()
-        gate.intercept(ENDS, 1.0, 0.3)
+        gate.intercept(Interception(ENDS, late_ms=300, most=1), RNG)
         client.send(END_TXN, 2, b"first " * 50_000)
         assert await client.is_reset()
-        assert gate.interception.counts == {END_TXN: 1}
-        gate.interception.chance = 0.0
+        assert gate.interceptor.counts == {"EndTxn": 1}
         client = await connect()
         for id_ in (3, 4):
             client.send(END_TXN, id_)
@@ -130,7 +132,7 @@ def test_a_late_request_comes_when_the_client_has_sent_it_again_and_is_further_o
 def test_a_release_sends_what_is_held_at_once_and_only_once():
     async def scenario(gate, node, connect):
         client = await connect()
-        gate.intercept(ENDS, 1.0, 60.0)
+        gate.intercept(Interception(ENDS, late_ms=60_000), RNG)
         client.send(END_TXN, 2)
         assert await client.is_reset()
         gate.release()
@@ -144,7 +146,7 @@ def test_a_release_sends_what_is_held_at_once_and_only_once():
 def test_a_node_that_goes_while_its_request_is_held_never_gets_it():
     async def scenario(gate, node, connect):
         client = await connect()
-        gate.intercept(ENDS, 1.0, 0.2)
+        gate.intercept(Interception(ENDS, late_ms=200), RNG)
         client.send(END_TXN, 2)
         assert await client.is_reset()
         node.writers[0].transport.abort()
@@ -159,12 +161,12 @@ def test_a_node_that_goes_while_its_request_is_held_never_gets_it():
 def test_what_a_cut_holds_is_not_intercepted():
     async def scenario(gate, node, connect):
         client = await connect()
-        gate.intercept(ENDS, 1.0, None)
+        gate.intercept(Interception(ENDS), RNG)
         gate.cut()
         client.send(END_TXN, 2)
         await until(lambda: gate.held_bytes)
         gate.join()
         assert await client.answer() == 2
-        assert not gate.interception.counts
+        assert not gate.interceptor.counts
 
     wired(scenario)

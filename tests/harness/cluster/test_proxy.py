@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.cluster.proxy import ANSWER_HEAD_BYTES, MAX_FRAME_BYTES, REQUEST_HEAD_BYTES, Frames, Interception, Traffic
+from harness.cluster.api import Interception
+from harness.cluster.proxy import ANSWER_HEAD_BYTES, MAX_FRAME_BYTES, REQUEST_HEAD_BYTES, Frames, Interceptor, Traffic
 
 PRODUCE, END_TXN = 0, 26
 
@@ -55,18 +56,18 @@ def test_what_is_no_stream_of_frames_passes_as_it_is(size):
 class Ends:
     """The two ends of a connection: what is done to them, in order."""
 
-    def __init__(self, late_s, chance=1.0, apis=(END_TXN,)):
+    def __init__(self, late_ms=None, chance_ppm=1_000_000, apis=("EndTxn",), most=None):
         self.done = []
-        self.interception = Interception(frozenset(apis), chance, late_s)
-        self.traffic = Traffic(random.Random(1), lambda: self.done.append("catch"), lambda: self.done.append("reset"))
+        self.interceptor = Interceptor(Interception(apis, chance_ppm, late_ms, most), random.Random(1))
+        self.traffic = Traffic(lambda: self.done.append("catch"), lambda: self.done.append("reset"))
 
     def forth(self, data):
-        return self.traffic.forth(data, self.interception)
+        return self.traffic.forth(data, self.interceptor)
 
 
 @given(cuts)
 def test_a_lost_answer_is_that_of_the_request_and_those_before_it_pass(cuts):
-    ends = Ends(late_s=None)
+    ends = Ends()
     sent = request(PRODUCE, 1, b"x") + request(END_TXN, 2, b"yy") + request(PRODUCE, 3)
     assert b"".join(ends.forth(piece) for piece in split(sent, cuts)) == sent, "the node gets all of it"
     said = [answer(1, b"first"), answer(2, b"second"), answer(3)]
@@ -75,37 +76,42 @@ def test_a_lost_answer_is_that_of_the_request_and_those_before_it_pass(cuts):
         passed += ends.traffic.back(piece)
     assert passed == said[0]
     assert ends.done == ["reset"]
-    assert ends.interception.counts == {END_TXN: 1}
+    assert ends.interceptor.counts == {"EndTxn": 1}
 
 
 @given(cuts)
 def test_a_late_request_is_held_whole_and_nothing_passes_after_it(cuts):
-    ends = Ends(late_s=2.0)
+    ends = Ends(late_ms=2000)
     first, late, last = request(PRODUCE, 1, b"x"), request(END_TXN, 2, b"y" * 30), request(PRODUCE, 3)
     assert b"".join(ends.forth(piece) for piece in split(first + late + last, cuts)) == first
     assert bytes(ends.traffic.late) == late
     assert ends.done == ["catch"]
-    assert ends.interception.counts == {END_TXN: 1}
+    assert ends.interceptor.counts == {"EndTxn": 1}
     assert ends.traffic.back(answer(1)) == b"", "who would hear it is gone"
     assert ends.traffic.back(answer(2)) == b""
     assert ends.done == ["catch", "reset"]
 
 
 def test_other_requests_and_those_that_chance_spares_pass():
-    ends = Ends(late_s=2.0)
+    ends = Ends(late_ms=2000)
     sent = request(PRODUCE, 1) + request(PRODUCE, 2)
     assert ends.forth(sent) == sent
-    spared = Ends(late_s=2.0, chance=0.0)
+    spared = Ends(late_ms=2000, chance_ppm=0)
     assert spared.forth(request(END_TXN, 1)) == request(END_TXN, 1)
     assert ends.traffic.back(answer(1)) == answer(1)
     assert ends.done == spared.done == []
-    assert not ends.interception.counts
-    assert not spared.interception.counts
+    assert not ends.interceptor.counts
+    assert not spared.interceptor.counts
 
 
 def test_an_answer_that_was_lost_is_lost_though_the_interception_is_over():
-    ends = Ends(late_s=None)
+    ends = Ends()
     ends.forth(request(END_TXN, 7))
     assert ends.traffic.forth(request(END_TXN, 8), None) == request(END_TXN, 8)
     assert ends.traffic.back(answer(7)) == b""
     assert ends.done == ["reset"]
+
+
+def test_after_so_many_requests_it_is_over():
+    ends = Ends(late_ms=None, most=1)
+    assert [ends.interceptor.strikes(request(api, 1)) for api in (PRODUCE, END_TXN, END_TXN)] == [False, True, False]
