@@ -15,10 +15,12 @@ from broker.core.errors import Code, Refused
 from broker.core.replication.replica import Awaiting, Replica
 from broker.core.storage import Storage
 from broker.wire import batch, record
-from broker.wire.batch import BatchHeader
+from broker.wire.batch import BatchHeader, CorruptBatchError
 
 SLICE_BYTES = 1 << 18
 """About a thousand records: a few milliseconds."""
+MOST_SHORT_READS = 1000
+"""What was appended in this step is in the log, and not in the storage before the step has ended."""
 
 
 class Replay(Protocol):
@@ -43,6 +45,7 @@ class StateLog:
         self.is_loaded = False
         self._storage = storage
         self._offset = replica.log.start
+        self._short_reads = 0
 
     @property
     def is_due(self) -> bool:
@@ -61,13 +64,21 @@ class StateLog:
             self.is_loaded = self.is_due
             return self.is_loaded
         data = self._storage.read(region.log, region.base, region.position, region.size)
+        read = 0
         for position, header in batch.parse(data):
             if header.is_control:
                 replay.end(header, commit=record.control_type(data, position, header)[0] == record.COMMIT)
             else:
                 for item in record.decode(data, position, header):
                     replay.apply(header, item)
-        self._offset = log.end_of(region)
+            read, self._offset = position + header.size, header.last_offset + 1
+        if read == region.size:
+            self._offset = log.end_of(region)  # what follows may begin later: in the next segment, after a gap
+            self._short_reads = 0
+            return False
+        self._short_reads += 1
+        if self._short_reads > MOST_SHORT_READS:
+            raise CorruptBatchError(f"{log.name}: {read} of {region.size} bytes are there at offset {self._offset}")
         return False
 
     def write(self, data: bytearray, now_ms: int, done: Callable[[Code], None]) -> None:

@@ -5,9 +5,12 @@ What a new one reads counts when it is replicated, not before.
 
 from types import SimpleNamespace
 
+import pytest
+
 from broker.core.errors import Code
 from broker.core.replication.state_log import StateLog
 from broker.wire import record
+from broker.wire.batch import CorruptBatchError
 from tests.broker.core.test_broker import cluster, create
 from tests.broker.core.test_group_coordinator import commit, committed
 from tests.broker.core.test_partition_log import Bench
@@ -60,3 +63,42 @@ def test_a_new_coordinator_does_not_answer_from_what_its_node_alone_has():
     assert log.is_due
     assert log.load_slice(replay)
     assert (log.is_loaded, replay.seen) == (True, [b"a", True])
+
+
+def lagging(bench):
+    """A log that is being loaded, and how many bytes of its segment the storage has so far, in a list of one."""
+    there = [1 << 30]
+
+    def read(name, base, position, size):
+        return bytes(bench.disk._segments[name][base].data[position : min(position + size, there[0])])
+
+    replica = SimpleNamespace(log=bench.log, leader=SimpleNamespace(epoch=1))
+    return StateLog(replica, SimpleNamespace(read=read)), there
+
+
+def test_what_the_same_step_has_appended_is_read_in_the_next_one():
+    """Seed 20035 of the mix: a marker that came while the log was loaded was skipped, and its offsets hung for ever."""
+    bench, replay = Bench(), Replay()
+    first = record.batch_of([(b"a", b"1")], timestamp_ms=1)
+    bench.append(first)
+    log, there = lagging(bench)
+    there[0] = len(first)
+    bench.append(record.marker(producer_id=1, producer_epoch=0, commit=True, coordinator_epoch=0, timestamp_ms=1))
+    bench.log.advance_high_watermark(bench.log.end)
+    assert [log.load_slice(replay) for _ in range(3)] == [False, False, False]
+    assert replay.seen == [b"a"]
+    assert log.is_due
+    there[0] = 1 << 30
+    assert [log.load_slice(replay) for _ in range(2)] == [False, True]
+    assert replay.seen == [b"a", True]
+
+
+def test_a_log_whose_bytes_never_come_is_not_waited_for_for_ever():
+    bench = Bench()
+    bench.append(record.batch_of([(b"a", b"1")], timestamp_ms=1))
+    log, there = lagging(bench)
+    there[0] = 7
+    replay = Replay()
+    with pytest.raises(CorruptBatchError, match="0 of 70 bytes are there at offset 0"):
+        assert not any(log.load_slice(replay) for _ in range(2000))
+    assert replay.seen == []
