@@ -1,10 +1,11 @@
 """Members that come and go: the workload `groups`.
 
 Sends and polls of a consumer group's members: a poll commits what it read. Much more often than in `send-poll` a member
-subscribes anew or dies, so that the group rebalances all the time; and now and then somebody asks for what the group
-has committed. And a member stalls: for so long that a rebalance goes on without it, it does nothing, and then commits
-what it polled last, not knowing that it is no member any more (G3). Judged are ownership, positions after a rebalance,
-and committed offsets.
+subscribes anew or dies, so that the group rebalances; but not all the time, since a classic group reads nothing until
+all who live have joined again, and all who died have been given up: unrest and calm take turns. Now and then somebody
+asks for what the group has committed. And a member stalls: for so long that a rebalance goes on without it, it does
+nothing, and then commits what it polled last, not knowing that it is no member any more (G3). Judged are ownership,
+positions after a rebalance, and committed offsets.
 
 How long a rebalance waits is the client's matter (max.poll.interval.ms): 4 s on `simulated`, 5 minutes with librdkafka,
 where the stalled one still is a member, and its commit is an ordinary one.
@@ -39,6 +40,12 @@ ASKS = 0.05
 """Share of questions for committed offsets."""
 RETAKES = 0.03
 """Share of ops at which a member subscribes anew."""
+PERIOD = 2
+"""Of unrest and calm, in mean intervals between crashes of one process."""
+CALM_PERIOD_S = 20.0
+"""The same where nobody crashes."""
+UNREST = 0.35, 0.65
+"""From where to where in each period members come and go."""
 STALLS = 0.05
 """Share of ops at which a member stalls instead."""
 STALL_S = (4.0, 9.0)
@@ -77,19 +84,20 @@ class GroupOps(msgspec.Struct, frozen=True, gc=False):
 
     def _next(self, ctx: Context) -> Answer:
         number, rng = self.rng.draw()
-        here, process = replace(self, rng=rng), ctx.free[0]
+        calm = _is_calm(ctx.time_ns, self.inner.scenario)
+        here, process = replace(self, rng=rng, inner=replace(self.inner, calm=calm)), ctx.free[0]
         assert isinstance(process, int)
         if number < ASKS:
             return Emit(invoke(ctx, "committed", {"group": group_of(self.inner.scenario)}), here)
-        if number < ASKS + RETAKES:
-            return here._of(self.inner.retake(ctx))
+        if number < ASKS + RETAKES and not calm:
+            return here._of(here.inner.retake(ctx))
         offsets = self.polled.get(process)
         if number < ASKS + RETAKES + STALLS and offsets and len(self.stalls) < MOST_STALLED:
             share, rng = rng.draw()
             until_ns = ctx.time_ns + int((STALL_S[0] + share * (STALL_S[1] - STALL_S[0])) * SECOND_NS)
             stalls = (*self.stalls, Stall(process, until_ns, offsets))
             return Pending(ctx.time_ns, replace(here, rng=rng, stalls=stalls))
-        return here._of(self.inner.op(ctx))
+        return here._of(here.inner.op(ctx))
 
     def _of(self, answer: Answer) -> Answer:
         if answer is None or not isinstance(answer.successor, QueueOps):
@@ -108,6 +116,12 @@ class GroupOps(msgspec.Struct, frozen=True, gc=False):
         if process in self.polled and (event.f in {"subscribe", "assign"} or event.type == INFO or event.rebalance_log):
             return replace(here, polled={other: said for other, said in self.polled.items() if other != process})
         return here
+
+
+def _is_calm(time_ns: int, scenario: Scenario) -> bool:
+    period_s = PERIOD * scenario.crash_interval_s or CALM_PERIOD_S
+    begins, ends = UNREST
+    return not begins <= time_ns / SECOND_NS / period_s % 1 < ends
 
 
 def _ops(scenario: Scenario, keys: tuple[str, ...]) -> Generator:

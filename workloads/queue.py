@@ -69,6 +69,8 @@ class QueueOps(msgspec.Struct, frozen=True, gc=False):
     crashed_ns: Mapping[int, int] | None = None
     """When each thread's client is to crash next."""
     offsets: Offsets = Offsets({}, {})
+    calm: bool = False
+    """Nobody crashes, or takes keys anew: what is due waits."""
 
     def op(self, ctx: Context) -> Answer:
         """Emit the next op of the process that has been idle longest."""
@@ -80,12 +82,12 @@ class QueueOps(msgspec.Struct, frozen=True, gc=False):
         crash_at = (self.crashed_ns or {}).get(thread)
         if crash_at is None and self.scenario.crash_interval_s:
             return self._arm(ctx, thread).op(ctx)
-        if crash_at is not None and ctx.time_ns >= crash_at:
+        if crash_at is not None and ctx.time_ns >= crash_at and not self.calm:
             return self._crash(ctx, thread)
         if thread not in self.readers:
             return self._take(ctx, thread)
         number, rng = self.rng.draw()
-        if number < RETAKE:
+        if number < RETAKE and not self.calm:
             return replace(self, rng=rng)._take(ctx, thread)
         if number < RETAKE + ASK and "subscribe" in self.scenario.sub_via:
             return Emit(invoke(ctx, "committed", {"group": group_of(self.scenario)}), self._next(rng))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from harness.generator import Context, Emit, Pending
 from harness.scenario import Scenario
-from workloads.groups import GROUPS, STALL_S
+from workloads.groups import CALM_PERIOD_S, GROUPS, PERIOD, STALL_S, UNREST
 
 KEYS = ("t0/0",)
 SCENARIO = Scenario(workload="groups", topics=1, partitions=1, seed=2, sub_via=("subscribe",), crash_interval_s=0)
@@ -50,3 +52,28 @@ def test_who_subscribed_anew_has_nothing_to_commit_late():
         if op.f == "commit":
             mine = [old.f for _, old in made[:at] if old.process == op.process and old.f in {"poll", "subscribe"}]
             assert mine[-1] == "poll"
+
+
+def test_members_come_and_go_only_in_the_unrest_of_each_period():
+    made = run(3000)
+    begins, ends = (share * CALM_PERIOD_S for share in UNREST)
+    taken = [now / 1e9 for now, op in made if op.f == "subscribe"][len(EVERYONE) :]
+    assert len(taken) > 20
+    assert all(begins <= at_s % CALM_PERIOD_S < ends for at_s in taken), "all others only join at the start"
+
+
+def test_members_that_are_to_die_in_the_calm_die_in_the_next_unrest():
+    scenario = msgspec.structs.replace(SCENARIO, crash_interval_s=4.0)
+    generator, crashes = GROUPS.generator(scenario, KEYS), []
+    for number in range(2000):
+        now, process = number * 50_000_000, number % 3
+        answer = generator.op(Context(now, (process,), EVERYONE, 3))
+        if isinstance(answer, Pending):
+            generator = answer.successor
+            continue
+        if answer.op.f == "crash":
+            crashes.append(now / 1e9)
+        generator = answer.successor
+    begins, ends = (share * PERIOD * 4.0 for share in UNREST)
+    assert len(crashes) > 20
+    assert all(begins <= at_s % (PERIOD * 4.0) < ends for at_s in crashes)
