@@ -105,6 +105,8 @@ class ShareMember:
         """Prepare; nobody is asked yet. topics: their names; now_ms: a clock; numbers: for sessions."""
         self._group, self._id, self._topics, self._now_ms = group, member_id, tuple(topics), now_ms
         self._epoch, self._beat_ms = JOIN, 0.0
+        self._is_heard = False
+        """The coordinator has answered the last heartbeat: an assignment that was told is not lost."""
         self._coordinator: int | None = None
         self._ids: dict[str, bytes] = {}
         self._leaders: dict[Place, int] = {}
@@ -250,7 +252,12 @@ class ShareMember:
                 raise FailedError(Failure(stage=Stage.SHARE_FETCH, name=UNSENT, message=f"not joined in time: {why}"))
 
     def beat(self) -> Steps[str]:
-        """Send a heartbeat, the first of which joins; return "" if the coordinator took it, else why it did not."""
+        """Send a heartbeat, the first of which joins; return "" if the coordinator took it, else why it did not.
+
+        After one that was not answered it says all that it has to say, and so hears its assignment again, as Kafka's
+        clients do: an assignment is told once, and the answer that told it may be what was lost.
+        """
+        was_heard, self._is_heard = self._is_heard, False
         try:
             if self._coordinator is None:
                 ask = FindCoordinatorRequest(key_type=GROUP, coordinator_keys=(self._group,))
@@ -263,7 +270,7 @@ class ShareMember:
                 group_id=self._group,
                 member_id=self._id,
                 member_epoch=self._epoch,
-                subscribed_topic_names=self._topics if self._epoch == JOIN else None,
+                subscribed_topic_names=None if was_heard and self._epoch != JOIN else self._topics,
             )
             answer = yield Ask(self._coordinator, beat, SOCKET_TIMEOUT_MS)
         except LostError:
@@ -276,7 +283,7 @@ class ShareMember:
             else:
                 self._coordinator = None
             return why
-        self._epoch = answer.member_epoch
+        self._epoch, self._is_heard = answer.member_epoch, True
         self._beat_ms = self._now_ms() + answer.heartbeat_interval_ms / BEATS
         if answer.assignment is not None:
             self._given = tuple(

@@ -291,3 +291,18 @@ def test_who_leaves_closes_the_session_and_comes_back_as_somebody_else():
     assert fetch(cluster).value["session"] == before + 1, "its sessions are others, too"
     first, *_, last = cluster.sent(Api.SHARE_FETCH)
     assert first.member_id != last.member_id
+
+
+def test_a_heartbeat_after_one_without_an_answer_says_all_again():
+    """Seed 30111 of the share groups: the answer that told the assignment was lost, and nobody ever told it again."""
+    first = ShareGroupHeartbeatResponse(member_epoch=1, heartbeat_interval_ms=1000)
+    lost = LostError("reset", sent=True)
+    cluster = Cluster(share_group_heartbeat=[first, lost])
+    for _ in range(4):
+        fetch(cluster)
+        cluster.now_ms += 1000
+    told = [beat.subscribed_topic_names for beat in cluster.sent(Api.SHARE_GROUP_HEARTBEAT)]
+    assert told[:2] == [("t0",), None], "the first joins, the next one has nothing new to say"
+    assert told[2] == ("t0",), "it may be that something was told in between"
+    assert told[3:] == [None] * len(told[3:])
+    assert fetch(cluster).type == OK
