@@ -69,7 +69,7 @@ def refuse_unknown(scenario: Scenario) -> plan.Choices:
     provider = catalog.provider(scenario.cluster)
     has = powers(provider.kind())
     if not scenario.links or not provider.has_links():
-        has -= {"partition", "shape"}
+        has -= {"partition", "shape", "intercept"}
     return plan.asked_for(scenario, has)
 
 

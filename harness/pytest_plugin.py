@@ -85,11 +85,10 @@ class Clusters:
         if kind is None:
             kafka.close()
             return
-        try:
+        with ExitStack() as failed:
+            failed.callback(lambda: self._shared.pop(kind).close())
             kafka.reset()
-        except BaseException:  # a door: whatever it was is raised again, Ctrl-C too
-            self._shared.pop(kind).close()
-            raise
+            failed.pop_all()
 
     def close(self) -> None:
         """Take all of them down."""

@@ -23,7 +23,7 @@ NONE = "none"
 """The name that asks for no fault at all; it stands alone."""
 
 ALL = "all"
-"""The name that asks for every single fault that the cluster supports."""
+"""The name that asks for every single fault that the cluster supports, but those that stand apart."""
 
 _OF = "the coordinator of a group or a transactional id"
 COORDINATORS: tuple[Fault, ...] = (

@@ -12,13 +12,13 @@ from harness.lifetime import spec_of
 from harness.scenario import Scenario
 from nemesis.faults import ALL
 
-OF_LINKS = {"partition-leader", "slow-links", "lossy-links", "cut-clients"}
+OF_LINKS = {"partition-leader", "slow-links", "lossy-links", "cut-clients", "lose-answers", "late-requests"}
 
 
 @pytest.mark.parametrize("nemesis", sorted(OF_LINKS))
 def test_faults_of_links_are_refused_without_links(nemesis):
     assert refuse_unknown(Scenario(cluster="embedded", nemesis=nemesis)) == ((nemesis,),)
-    with pytest.raises(UsageError, match=f"--nemesis {nemesis} needs the power to .*(partition|shape)"):
+    with pytest.raises(UsageError, match=f"--nemesis {nemesis} needs the power to .*(partition|shape|intercept)"):
         refuse_unknown(Scenario(cluster="embedded", nemesis=nemesis, links=False))
 
 

@@ -9,10 +9,7 @@ import pytest
 
 from harness.cluster import ports
 from harness.cluster.wires import MAX_HELD_BYTES, Exchange
-
-WITHIN_S = 10.0
-TOKEN = "cluster"
-
+from tests.harness.cluster.on_a_wire import TOKEN, WITHIN_S, on_a_wire, until
 
 writers = []
 """Of the clients, to be closed at the end of a test."""
@@ -38,34 +35,8 @@ class Echo:
 
 def wired(scenario):
     """Run the scenario between n1 and an echo at n2, over the wire (n1, n2)."""
-
-    async def run():
-        wire, to, control = ports.choose(3)
-        echo = Echo()
-        server = await asyncio.start_server(echo, ports.LOOPBACK, to)
-        plan = {
-            "token": TOKEN,
-            "control": control,
-            "wires": [{"source": "n1", "target": "n2", "port": wire, "host": ports.LOOPBACK, "to": to}],
-        }
-        exchange = Exchange(plan)
-        await exchange.open()
-        try:
-            await asyncio.wait_for(scenario(exchange, echo, wire, control), WITHIN_S)
-        finally:
-            for writer in writers:
-                writer.transport.abort()
-            writers.clear()
-            exchange.close()
-            server.close()
-            await until(lambda: echo.closed == echo.opened)
-
-    asyncio.run(run())
-
-
-async def until(condition):
-    while not condition():  # noqa: ASYNC110 - the values are those of the code under test
-        await asyncio.sleep(0.005)
+    echo = Echo()
+    on_a_wire("n1", "n2", echo, lambda exchange, wire, control: scenario(exchange, echo, wire, control), writers)
 
 
 async def connect(port):
