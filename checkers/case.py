@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from checkers.columns import Bools, Ints
-from checkers.log_view import NONE, READ_COMMITTED, TYPE_FAIL, TYPE_NAMES, TYPE_OK, LogView
+from checkers.log_view import READ_COMMITTED, TYPE_FAIL, TYPE_NAMES, TYPE_OK, LogView
 from checkers.options import CheckOptions
 from checkers.phases import Phases
 from checkers.placement import Placement
@@ -64,10 +64,8 @@ class Case:
 
     @cached_property
     def transactional(self) -> Bools:
-        """Per call: it is a transaction: `txn`, or anything with a transactional.id or a commit-time."""
-        calls = self.view.calls
-        txn = self.view.kinds.get("txn")
-        return np.asarray((calls.f == (-1 if txn is None else txn)) | (calls.txn_id != NONE) | (calls.commit_time >= 0))
+        """Per call: it is a transaction."""
+        return self.view.transactional()
 
     @cached_property
     def reader_is_ok(self) -> Bools:

@@ -258,7 +258,7 @@ class _Judge:
                     break
 
     def _is_certain(self, write: Write) -> bool:
-        return bool(self._type[write.call] == TYPE_OK) and write.offset >= 0
+        return bool(self._case.placement.acknowledged[write.row]) and write.offset >= 0
 
     def _early(self, scan: Scan, record_key: str, before: list[Write], last: Write) -> None:
         options = self._case.options

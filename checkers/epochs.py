@@ -28,7 +28,6 @@ import numpy as np
 from checkers.case import Case
 from checkers.columns import Ints, same_as_before
 from checkers.findings import Findings
-from checkers.log_view import TYPE_OK
 from checkers.samples import Sample
 from checkers.scans import stale_scans
 
@@ -101,7 +100,7 @@ def _acknowledged(case: Case, rows: Ints, epochs: Ints) -> dict[int, int]:
         )
     )
     found: dict[int, int] = {}
-    for send in np.flatnonzero((view.calls.type[view.sends.call] == TYPE_OK) & (placement.send_slot >= 0)).tolist():
+    for send in np.flatnonzero(placement.acknowledged & (placement.send_slot >= 0)).tolist():
         extra = view.send_extras.get(send)
         epoch = extra.get("epoch") if isinstance(extra, dict) else None
         if not isinstance(epoch, int):
@@ -228,7 +227,7 @@ def _min_isr(case: Case, findings: Findings, samples: list[Sample]) -> None:
         return
     view = case.view
     calls, sends = view.calls, view.sends
-    ok = np.flatnonzero((calls.type[sends.call] == TYPE_OK) & (calls.invoke_row[sends.call] >= 0))
+    ok = np.flatnonzero(case.placement.acknowledged & (calls.invoke_row[sends.call] >= 0))
     by_place: dict[tuple[Any, Any], list[Sample]] = {}
     for sample in named:
         by_place.setdefault(sample.place, []).append(sample)

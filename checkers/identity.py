@@ -10,7 +10,7 @@ import numpy as np
 from checkers.case import Case
 from checkers.columns import Ints
 from checkers.findings import Findings, shorten
-from checkers.log_view import READ_UNCOMMITTED, TYPE_OK
+from checkers.log_view import READ_UNCOMMITTED
 
 
 def inconsistent_offsets(case: Case, findings: Findings) -> None:
@@ -64,9 +64,9 @@ def duplicates(case: Case, findings: Findings) -> None:
 
 
 def rolled_back_offsets(case: Case, findings: Findings) -> None:
-    """Report ok sends whose value is found, but only at other offsets than the one acknowledged (L1)."""
+    """Report acknowledged sends whose value is found, but only at other offsets than the one acknowledged (L1)."""
     placement, sends, records = case.placement, case.view.sends, case.view.records
-    acknowledged = np.flatnonzero((case.view.calls.type[sends.call] == TYPE_OK) & (placement.send_slot >= 0))
+    acknowledged = np.flatnonzero(placement.acknowledged & (placement.send_slot >= 0))
     moved = acknowledged[np.isin(placement.send_vid[acknowledged], placement.duplicated)]
     told = 0
     for row in moved:

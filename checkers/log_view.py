@@ -186,6 +186,11 @@ class LogView:
         done = int(self.calls.done_row[call])
         return int(self.index[done if done >= 0 else int(self.calls.invoke_row[call])])
 
+    def transactional(self) -> Bools:
+        """Return per call whether it is a transaction: `txn`, or anything with a transactional.id or a commit-time."""
+        calls, txn = self.calls, self.kinds.get("txn")
+        return np.asarray((calls.f == (-1 if txn is None else txn)) | (calls.txn_id != NONE) | (calls.commit_time >= 0))
+
     def invoke_time(self) -> Ints:
         """Return per call the time of its invocation (of its completion where it has none)."""
         calls = self.calls

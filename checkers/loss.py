@@ -1,9 +1,10 @@
 """Acknowledged and gone: `lost-write` and `unseen` (ANOMALIES.md, section 1; A1).
 
-Lost is what must have committed and lies at or below the highest place that any ok call read, and that no ok call
-read. Above that nothing is ever lost, only unseen. In a run of ours both are judged only as far as the final read of
-the key came; there, a value that somebody read before and that the complete final read no longer shows is lost too
-(an acknowledged record may not vanish once seen). Foreign histories are judged whole, as Jepsen does.
+Lost is what must have committed, or was acknowledged for itself, and lies at or below the highest place that any ok
+call read, and that no ok call read. Above that nothing is ever lost, only unseen. In a run of ours both are judged only
+as far as the final read of the key came; there, a value that somebody read before and that the complete final read no
+longer shows is lost too (an acknowledged record may not vanish once seen). Foreign histories are judged whole, as
+Jepsen does.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import numpy as np
 from checkers.case import Case
 from checkers.columns import Bools, Ints
 from checkers.findings import Findings, shorten
-from checkers.log_view import TYPE_OK
 from checkers.placement import NOWHERE
 
 _HIGHEST = np.iinfo(np.int64).max
@@ -29,7 +29,8 @@ def lost_writes(case: Case, findings: Findings) -> Ints:
     writer = placement.writer
     committed = np.zeros(placement.vids.size, np.bool_)
     sent = writer >= 0
-    committed[sent] = placement.committed_rc[case.view.sends.call[writer[sent]]]
+    rows = writer[sent]
+    committed[sent] = placement.committed_rc[case.view.sends.call[rows]] | placement.acknowledged[rows]
     judged = committed & (placement.last != NOWHERE) & ~case.vid_gone & _within(case)
     lost = judged & ~case.ok_read & (placement.last <= bound[key])
     vanished = judged & case.ok_read & _finally_missed(case) if case.phases.row("drain") is not None else lost & False
@@ -44,11 +45,11 @@ def lost_writes(case: Case, findings: Findings) -> Ints:
 
 
 def unseen(case: Case, findings: Findings) -> None:
-    """Report, as one example, the keys on which some ok send was never polled by an ok call; counted are the values."""
+    """Report, as one example, the keys on which an acknowledged value was never polled by an ok call; counts values."""
     view, placement = case.view, case.placement
-    ok_sent = np.zeros(placement.vids.size, np.bool_)
-    ok_sent[placement.send_vid[(view.calls.type[view.sends.call] == TYPE_OK) & ~case.too_late]] = True
-    missing = ok_sent & ~case.ok_read & case.drained[placement.vids.first] & ~case.vid_gone
+    acknowledged = np.zeros(placement.vids.size, np.bool_)
+    acknowledged[placement.send_vid[placement.acknowledged & ~case.too_late]] = True
+    missing = acknowledged & ~case.ok_read & case.drained[placement.vids.first] & ~case.vid_gone
     vids = np.flatnonzero(missing)
     if not len(vids):
         return
@@ -126,11 +127,12 @@ def _lost(case: Case, findings: Findings, vid: int, bound: int) -> None:
     reader = int(records.call[highest[0]])
     top = int(placement.record_vid[highest[0]])
     key, value = case.vid_key(vid), case.vid_value(vid)
+    certain = placement.committed_rc[writer]
+    proof = "it must have been committed" if certain else "was told its offset, whatever became of its other sends"
     findings.add(
         "lost-write",
         [case.view.op(writer), case.view.op(reader)],
-        f"{case.name(writer)} wrote {value!r} to {key} and it must have been committed, but no ok poll ever "
-        "returned it, "
+        f"{case.name(writer)} wrote {value!r} to {key} and {proof}, but no ok poll ever returned it, "
         f"although {case.name(reader)} read {case.vid_value(top)!r} at or after its place.",
         key=key,
         value=value,

@@ -3,7 +3,7 @@
 Two spaces of dense integers carry all later work: a *vid* is a distinct (key, value), a *slot* a distinct (key, offset)
 of the log, in order of key and offset. A slot's *place* is its position among its key's slots: gaps in the offsets
 (control records, aborted data) are no places. The log holds every send with a known offset whose call must have
-committed, and every polled record, whatever became of the polling call.
+committed or that is acknowledged for itself, and every polled record, whatever became of the polling call.
 
 Readers that are read_committed have a version order of their own, without the values that only read_uncommitted
 readers saw (`rc_place`); otherwise an aborted record seen by one reader would be a skip for the other.
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from checkers.columns import Bools, Ints, PairRank, pair_rank
-from checkers.log_view import READ_COMMITTED, TYPE_FAIL, TYPE_INFO, TYPE_OK, LogView
+from checkers.log_view import COMMIT_UNKNOWN, READ_COMMITTED, TYPE_FAIL, TYPE_INFO, TYPE_OK, LogView
 
 NOWHERE = -1
 
@@ -44,6 +44,9 @@ class Placement:
     committed_rc: Bools
     """The same, proven by read_committed readers only (by any, where there are no others): an uncommitted read of an
     info call proves nothing about its commit."""
+    acknowledged: Bools
+    """Per send row: its call is ok; or, in a run of ours, its call is info and no transaction, and this send of it was
+    answered with an offset: another one of the same call was not, which says nothing about this one."""
     ok_read: Bools
     """Per vid: some ok call polled it."""
     place: Ints
@@ -69,8 +72,8 @@ class Placement:
     """The log itself: every (slot, vid) entry, sends first, with repetitions."""
 
 
-def place(view: LogView) -> Placement:
-    """Return the version orders of a history."""
+def place(view: LogView, *, ours: bool = False) -> Placement:
+    """Return the version orders of a history; `ours`: the harness recorded it."""
     calls, sends, records = view.calls, view.sends, view.records
     count = len(sends.call)
     vids = pair_rank((sends.key, sends.value), (records.key, records.value))
@@ -91,7 +94,8 @@ def place(view: LogView) -> Placement:
             view, send_vid, _flags(vids.size, record_vid[read_by_ok & rc_reader]) & ~twice
         )
 
-    send_known = (sends.offset >= 0) & committed[sends.call]
+    acknowledged = _acknowledged(view, ours=ours)
+    send_known = (sends.offset >= 0) & (committed[sends.call] | acknowledged)
     record_known = records.offset >= 0
     send_rows = np.flatnonzero(send_known)
     sent = int(np.count_nonzero(send_known))
@@ -118,7 +122,8 @@ def place(view: LogView) -> Placement:
     order = _picked(slot_vid, slot_place, vids.size)
     rc_order, rc_places = order, slot_place
     if mixed:
-        seen_rc = np.concatenate((committed_rc[sends.call[send_rows]], rc_reader[record_rows]))
+        sure = committed_rc[sends.call[send_rows]] | acknowledged[send_rows]
+        seen_rc = np.concatenate((sure, rc_reader[record_rows]))
         in_rc = _flags(slots.size, entry_slot[seen_rc])
         rc_places = _places(slots.first, in_rc)
         rc_order = _picked(slot_vid[in_rc], rc_places[in_rc], vids.size)
@@ -133,6 +138,7 @@ def place(view: LogView) -> Placement:
         twice=twice,
         committed=committed,
         committed_rc=committed_rc,
+        acknowledged=acknowledged,
         ok_read=ok_read,
         place=slot_place,
         first=first,
@@ -170,6 +176,15 @@ def _must_have_committed(view: LogView, send_vid: Ints, ok_read: Bools) -> Bools
     committed[proven] = True
     assert not committed[type_ == TYPE_FAIL].any()
     return np.asarray(committed)
+
+
+def _acknowledged(view: LogView, *, ours: bool) -> Bools:
+    calls, sends = view.calls, view.sends
+    acknowledged = (calls.type == TYPE_OK)[sends.call]
+    if ours:
+        alone = (calls.type == TYPE_INFO) & ~view.transactional() & (calls.commit_time == COMMIT_UNKNOWN)
+        acknowledged = acknowledged | (alone[sends.call] & (sends.offset >= 0))
+    return np.asarray(acknowledged)
 
 
 def _flags(size: int, members: Ints) -> Bools:

@@ -131,7 +131,8 @@ def case_of(blocks: Iterable[Lines], name: str, options: CheckOptions) -> Case:
 
 def case_of_view(view: LogView, options: CheckOptions) -> Case:
     """Return the case of columns that exist already."""
-    return Case(view, place(view), phases_of(view), options)
+    phases = phases_of(view)
+    return Case(view, place(view, ours=phases.ours), phases, options)
 
 
 def judge_case(case: Case, findings: Findings, mapper: Mapper = IN_TURN) -> None:

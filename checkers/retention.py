@@ -34,7 +34,7 @@ def premature_deletions(case: Case, findings: Findings) -> None:
         findings.not_checked.append(PREMATURE)
         return
     sends, calls = view.sends, view.calls
-    rows = np.flatnonzero((calls.type[sends.call] == TYPE_OK) & (sends.offset >= 0))
+    rows = np.flatnonzero(case.placement.acknowledged & (sends.offset >= 0))
     plain = calls.commit_time[sends.call[rows]] == COMMIT_UNKNOWN
     asks = view.invoke_time()
     begins, dones = asks[sends.call[rows]], view.done_time()[sends.call[rows]]
@@ -76,7 +76,7 @@ def silent_resets(case: Case, findings: Findings) -> None:
         findings.not_checked.append(SILENT)
         return
     calls, sends, records = view.calls, view.sends, view.records
-    plain = (calls.type[sends.call] == TYPE_OK) & (calls.commit_time[sends.call] == COMMIT_UNKNOWN)
+    plain = case.placement.acknowledged & (calls.commit_time[sends.call] == COMMIT_UNKNOWN)
     acked = {
         (int(key), int(offset)): int(call)
         for key, offset, call in zip(sends.key[plain], sends.offset[plain], sends.call[plain], strict=True)

@@ -125,7 +125,7 @@ def stale_scans(case: Case, findings: Findings) -> bool:
         return False
     uncommitted = view.calls.isolation[scans.assign] == READ_UNCOMMITTED
     acked = np.full(case.placement.slots.size, np.iinfo(np.int64).max)
-    rows = np.flatnonzero((view.calls.type[sends.call] == TYPE_OK) & (case.placement.send_slot >= 0))
+    rows = np.flatnonzero(case.placement.acknowledged & (case.placement.send_slot >= 0))
     np.minimum.at(acked, case.placement.send_slot[rows], view.calls.done_row[sends.call[rows]])
     for scan in np.flatnonzero(uncommitted):
         begun = int(view.calls.invoke_row[scans.assign[scan]])
@@ -171,7 +171,7 @@ def _certainly_committed(case: Case) -> Bools:
     placement, view = case.placement, case.view
     sure = np.zeros(placement.vids.size, np.bool_)
     type_ = view.calls.type[view.sends.call]
-    sure[placement.send_vid[type_ == TYPE_OK]] = True
+    sure[placement.send_vid[placement.acknowledged]] = True
     sure[placement.send_vid[(type_ == TYPE_INFO) & placement.committed_rc[view.sends.call]]] = True
     return np.asarray((sure & ~placement.twice)[placement.slot_vid])
 

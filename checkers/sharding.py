@@ -78,6 +78,7 @@ def _shard(case: Case, keys: Keys, sent: Ints, polled: Ints) -> Case:
         record_vid=record_vid,
         record_slot=_moved(record_slot, slots.start),
         send_slot=_moved(send_slot, slots.start),
+        acknowledged=placement.acknowledged[sent],
         writer=send_row[placement.writer[vids]],
         twice=placement.twice[vids],
         ok_read=placement.ok_read[vids],

@@ -18,6 +18,37 @@ def acknowledged_value_vanishes_from_all_reads(ops, rng):
     return None
 
 
+@mutation("lost-write")
+def acknowledged_part_of_an_undecided_send_vanishes_from_all_reads(ops, rng):
+    parts = _acknowledged_parts(ops)
+    rng.shuffle(parts)
+    for place, key, value in parts:
+        if log_of(ops, key)[-1][1] != value:
+            ops[place] = change(ops[place], type="info")
+            forget(ops, key, value)
+            return ops
+    return None
+
+
+@mutation("unseen")
+def acknowledged_part_of_an_undecided_send_at_the_end_is_never_read(ops, rng):
+    for place, key, value in _acknowledged_parts(ops):
+        if log_of(ops, key)[-1][1] == value:
+            ops[place] = change(ops[place], type="info")
+            forget(ops, key, value)
+            return ops
+    return None
+
+
+def _acknowledged_parts(ops):
+    """Return (place, key, value) of sends outside transactions, of ops after which the process did nothing more."""
+    if not any(op.process == HARNESS for op in ops):
+        return []  # of foreign runs only whole ops count
+    seen = read_values(ops)
+    found = ((place, micro[1], micro[2][1]) for place, _, micro in sends(ops, types=("ok", "info"), f="send"))
+    return [(place, key, value) for place, key, value in found if (key, value) in seen and _last_of(ops, place)]
+
+
 @mutation("unseen")
 def last_value_of_a_key_is_never_read(ops, rng):
     seen = read_values(ops)
