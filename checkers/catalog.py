@@ -158,10 +158,11 @@ def permitted(options: CheckOptions, *, reads_disagree: bool) -> dict[str, str]:
     settings: dict[str, str] = {}
     if options.isolation == "read_uncommitted":
         settings.update(dict.fromkeys(_UNCOMMITTED, "read_uncommitted"))
+    retries = (*_RETRIES, "rolled-back-offset") if options.compacted else _RETRIES  # the second copy may be gone again
     if not options.idempotence:
-        settings.update(dict.fromkeys(_RETRIES, "idempotence=false"))
+        settings.update(dict.fromkeys(retries, "idempotence=false"))
     if options.producers_expire_ms < (options.transaction_timeout_s + _OLD_RETRIES_S) * 1000:
-        settings.update(dict.fromkeys(_RETRIES, f"producer.id.expiration.ms={options.producers_expire_ms}"))
+        settings.update(dict.fromkeys(retries, f"producer.id.expiration.ms={options.producers_expire_ms}"))
     if options.clocks_differ:
         settings.update(dict.fromkeys(("premature-deletion", "compaction-too-early"), "clocks that differ"))
     if options.acks != "all":

@@ -41,6 +41,10 @@ FAULTS: Final = (
     "pause-leader",
     "pause-followers",
     "partition-leader",
+    "mute-leader",
+    "deafen-leader",
+    "partition-minority",
+    "partition-bridge",
 )
 TAIL_S: Final = 3.0
 """The main phase goes on so long behind the last operation or fault, so that faults can bite and heal."""

@@ -12,7 +12,14 @@ from nemesis.coordinators import OfCoordinator
 from nemesis.disks import FillDisk, RotFollower
 from nemesis.fault import Fault
 from nemesis.kills import KillAll, KillFollower, KillLeader, KillLeaders, KillRandom
-from nemesis.partitions import PartitionLeader
+from nemesis.partitions import (
+    DeafenLeader,
+    MuteLeader,
+    PartitionBridge,
+    PartitionLeader,
+    PartitionMinority,
+    PartitionRing,
+)
 from nemesis.pauses import PauseFollowers, PauseLeader
 from nemesis.power import LosePower, LosePowerAll
 from nemesis.reassignment import MoveLeader, Reassign
@@ -65,6 +72,11 @@ _KINDS: tuple[Fault, ...] = (
     *COORDINATORS,
     LoseAnswers(),
     LateRequests(),
+    MuteLeader(),
+    DeafenLeader(),
+    PartitionMinority(),
+    PartitionBridge(),
+    PartitionRing(),
 )
 
 FAULTS: Mapping[str, Fault] = MappingProxyType({fault.name: fault for fault in _KINDS})

@@ -106,6 +106,19 @@ COORDINATED = (
 )
 COORDINATED_SHARE = 1 / 3
 """Of MOVES, in their place, where there are coordinators."""
+PARTED = (
+    "mute-leader",
+    "deafen-leader",
+    "partition-bridge",
+    "partition-minority",
+    "partition-ring",
+    "mute-leader,kill-leader",
+    "deafen-leader,kill-controller",
+    "partition-minority,pause-leader",
+    "kill-random+partition-bridge",
+)
+PARTED_SHARE = 0.1
+"""As MOVES."""
 LONG = ("partition-leader", "pause-leader", "cut-clients", "partition-leader+kill-random", "reassign+partition-leader")
 LONG_S = (10.0, 25.0)
 LONG_SHARE = 0.08
@@ -254,6 +267,8 @@ def _draw_last(draws: _Draws, fields: dict[str, Any], broker: dict[str, str]) ->
         nemesis, length_s = draws.one_of(*LONG), draws.between(*LONG_S)
         time_limit_s = round(draws.between(1, 2) * _time_of(nemesis, length_s, fields["fault_interval_s"]), 3)
         fields |= {"nemesis": nemesis, "fault_length_s": length_s, "time_limit_s": time_limit_s}
+    elif fields["nemesis"] != AWAY and draws.number() < PARTED_SHARE:
+        fields["nemesis"] = draws.one_of(*PARTED)
 
 
 def _time_of(nemesis: str, length_s: float, interval_s: float) -> float:

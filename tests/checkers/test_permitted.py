@@ -29,6 +29,16 @@ def test_acks_1_permits_two_records_at_one_offset_only_where_no_two_reads_say_so
     assert "inconsistent-offsets" not in permitted(weak, reads_disagree=True)
 
 
+@pytest.mark.parametrize("changes", [{"idempotence": False}, {"producers_expire_ms": 3000}])
+def test_a_retry_that_is_stored_again_permits_another_offset_only_where_compaction_may_take_one_of_the_two(changes):
+    names = [
+        permitted(CheckOptions(compacted=compacted, **changes), reads_disagree=False) for compacted in (False, True)
+    ]
+    assert ["rolled-back-offset" in found for found in names] == [False, True]
+    assert all("duplicate" in found for found in names)
+    assert "rolled-back-offset" not in permitted(CheckOptions(compacted=True), reads_disagree=False)
+
+
 V1 = {"cluster": "simulated", "transaction_protocol": 1}
 LATE = {"harness.sim.stall.chance": "0.01", "harness.sim.stall.ms": "20-4000"}
 

@@ -22,7 +22,15 @@ from tests.nemesis.fake import COORDINATED, KEEPERS, FakeCluster, holds, nemesis
 
 KEY = "t0/0"
 AIM = {"keys": [KEY], "draw": 0.4}
-STALLING = {"kill-all", "kill-leaders", "lose-power-all", "pause-followers", "cut-clients"}
+STALLING = {
+    "kill-all",
+    "kill-leaders",
+    "lose-power-all",
+    "pause-followers",
+    "cut-clients",
+    "deafen-leader",
+    "partition-ring",
+}
 INJURE = {"kill", "stop", "pause", "cut", "shape", "blackout", "fill", "rot", "reassign", "intercept"}
 
 every_fault = pytest.mark.parametrize("fault", list(FAULTS.values()), ids=list(FAULTS))
