@@ -11,8 +11,9 @@ from harness.client import Clients
 from harness.clients.confluent import ConfluentClients
 from harness.clients.probe import ProbeClients
 from harness.clients.topics import create_topics
-from harness.cluster.api import Cluster, Coordinator, Node, Observer
+from harness.cluster.api import Cluster, Node, Observer
 from harness.cluster.observer import answer, holds, observer_of
+from harness.cluster.questions import Coordinator
 from harness.generator import Generator
 from harness.history import Op
 from harness.interpreter import Interpreter

@@ -70,6 +70,8 @@ def refuse_unknown(scenario: Scenario) -> plan.Choices:
     has = powers(provider.kind())
     if not scenario.links or not provider.has_links():
         has -= {"partition", "shape", "intercept"}
+    if not scenario.upgrade_to:
+        has -= {"upgrade"}
     return plan.asked_for(scenario, has)
 
 

@@ -25,6 +25,7 @@ def spec_of(scenario: Scenario, folder: Path) -> ClusterSpec:
         nodes=scenario.nodes,
         controllers=scenario.controllers,
         version=scenario.kafka_version,
+        upgrade_to=scenario.upgrade_to,
         image=scenario.image,
         bootstrap=scenario.bootstrap,
         broker_config=scenario.broker_config,

@@ -15,14 +15,18 @@ from harness import swarm
 from harness.catalog import WORKLOADS
 from harness.clients.settings import refuse_impossible
 from harness.cluster.api import UsageError
+from harness.cluster.distribution import line
 from harness.scenario import Isolation, Scenario
 from harness.swarm import SIMULATED
+from nemesis.faults import ALL, UPGRADE
 from workloads.api import Workload
 from workloads.groups import CONSUMER, QUICK_ALLOWED, QUICK_MEMBERS
 
 EXISTING = "existing"
 OURS = ("embedded", SIMULATED)
 """The clusters of our own broker."""
+UPGRADABLE = "jvm"
+"""The cluster whose nodes can run another version."""
 SEED_BITS = 31
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)?")
 _UNIT_S = {None: 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -132,11 +136,31 @@ def _refuse(made: Scenario) -> None:
         raise UsageError(f"--min-isr {made.min_isr} is more than --replication {made.replication}")
     if made.bug and made.cluster not in OURS:
         raise UsageError(f"--bug {made.bug} needs our own broker: --cluster {' or '.join(OURS)}, not {made.cluster}")
+    _refuse_upgrade(made)
     refuse_impossible(made)
     try:
         options_of_scenario(msgspec.to_builtins(made))
     except ValueError as error:
         raise UsageError(f"--topic-config or --broker-config {error}") from error
+
+
+def _refuse_upgrade(made: Scenario) -> None:
+    upgrades, goes_to = UPGRADE in re.split("[,+]", made.nemesis.replace(" ", "")), made.upgrade_to
+    if upgrades and made.cluster == UPGRADABLE and not goes_to:
+        raise UsageError(f"--nemesis {UPGRADE} needs --upgrade-to VERSION, where it goes from --kafka-version")
+    if not goes_to:
+        return
+    if made.cluster != UPGRADABLE:
+        raise UsageError(f"--upgrade-to belongs to --cluster {UPGRADABLE}, not to --cluster {made.cluster}")
+    if not upgrades and made.nemesis != ALL:
+        raise UsageError(f"--upgrade-to {goes_to} needs --nemesis {UPGRADE}: nothing else brings nodes there")
+    line(goes_to)
+    if _numbers(goes_to) <= _numbers(made.kafka_version):
+        raise UsageError(f"--upgrade-to {goes_to} is not newer than --kafka-version {made.kafka_version}")
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in re.findall("[0-9]+", version)]
 
 
 def _one_of(option: str, value: str, allowed: Sequence[str]) -> Literal["all"]:

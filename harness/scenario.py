@@ -57,6 +57,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     fault_interval_s: float = 1.0
     recovery_bound_s: float = 15.0
     kafka_version: str = "4.1.1"
+    upgrade_to: str = ""
+    """The version that `upgrade-rolling` brings brokers to, and back; "": none."""
     nodes: Count = 3
     controllers: int = 0
     """0: every node is broker and controller; else the number of separate controller nodes."""

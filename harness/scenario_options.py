@@ -79,6 +79,7 @@ class Declared:
     nodes: Annotated[int, typer.Option(help="Broker nodes.", min=1, max=20)] = 3
     controllers: Annotated[int, typer.Option(help="Controller nodes of their own; 0: combined.", min=0)] = 0
     kafka_version: Annotated[str, typer.Option(help="Apache Kafka's version (jvm, compose).")] = "4.1.1"
+    upgrade_to: Annotated[str, typer.Option(help="The version that upgrade-rolling goes to, and back (jvm).")] = ""
     image: Annotated[str | None, typer.Option(help="Docker image (compose).")] = None
     links: Annotated[
         bool, typer.Option("--links/--no-links", help="Connections run through links that can be cut (embedded, jvm).")

@@ -17,8 +17,9 @@ from harness import store
 from harness.client import AsyncClients
 from harness.clients.simulated.client import SimulatedClients
 from harness.clients.simulated.probe import SimulatedProbes
-from harness.cluster.api import Cluster, ClusterError, Coordinator, Node, Observer, UsageError
+from harness.cluster.api import Cluster, ClusterError, Node, Observer, UsageError
 from harness.cluster.observer import answer, holds
+from harness.cluster.questions import Coordinator
 from harness.cluster.simulated import SimulatedCluster, SimulatedObserver, VirtualClock
 from harness.generator import SECOND_NS, Generator
 from harness.history import HARNESS, INFO, Op

@@ -40,21 +40,10 @@ from harness.breakable import Breakable
 from harness.clients import topics
 from harness.clients.settings import common
 from harness.cluster.actions import Reassign, Restore, Start
-from harness.cluster.api import (
-    AssignedTo,
-    Carried,
-    Cluster,
-    ClusterError,
-    Condition,
-    Killable,
-    Logged,
-    NodeAnswers,
-    PartitionState,
-    Pausable,
-    UsageError,
-)
+from harness.cluster.api import Carried, Cluster, ClusterError, Killable, Logged, PartitionState, Pausable, UsageError
 from harness.cluster.observer import holds, is_assigned, observer_of, split_key
 from harness.cluster.properties import settings_of
+from harness.cluster.questions import AssignedTo, Condition, NodeAnswers
 from harness.cluster.ready import not_ready
 from harness.judged import Verdict, run
 from harness.process.guardian import guarded

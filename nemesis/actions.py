@@ -1,8 +1,9 @@
 """What is done to nodes: performing an action on a cluster, its inverse, and its form in JSON.
 
 Injuries (`Kill`, `Stop`, `Pause`, `Cut`, `Shape`, ...) have an inverse; the inverses (`Start`, `Resume`, `Join`,
-`Smooth`, `Release`, `Restore`) have none: a cluster that is whole needs no undoing. `undo` performs an inverse only
-where it is still needed, so that it may be done twice, or for an injury that was written down and never done.
+`Smooth`, `Release`, `Restore`) have none: a cluster that is whole needs no undoing, and it is whole with any version
+(`Install`). `undo` performs an inverse only where it is still needed, so that it may be done twice, or for an injury
+that was written down and never done.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from harness.cluster.actions import (
     Blackout,
     Cut,
     Fill,
+    Install,
     Intercept,
     Join,
     Kill,
@@ -45,6 +47,7 @@ from harness.cluster.api import (
     Reassignable,
     Shapeable,
     Stoppable,
+    Upgradable,
 )
 from nemesis.fault import Power
 
@@ -70,6 +73,7 @@ def powers(kind: type[Cluster]) -> frozenset[Power]:
     needed: dict[Power, type] = {
         "kill": Killable,
         "stop": Stoppable,
+        "upgrade": Upgradable,
         "pause": Pausable,
         "partition": Partitionable,
         "shape": Shapeable,
@@ -96,7 +100,7 @@ def inverse(action: Action) -> Action | None:
             return Release(node)
         case Reassign(key, _, before):
             return Restore(key, before)
-        case Start() | Resume() | Join() | Smooth() | Release() | Restore():
+        case Start() | Install() | Resume() | Join() | Smooth() | Release() | Restore():
             return None
         case _:
             assert_never(action)
@@ -116,7 +120,7 @@ def nodes_of(actions: Iterable[Action]) -> tuple[str, ...]:
                 found |= {end: None for end in (source, target) if end != CLIENTS}
             case Kill(node) | Stop(node) | Blackout(node) | Fill(node) | Rot(node):
                 found[node] = None
-            case Start(node) | Pause(node) | Resume(node) | Intercept(node) | Release(node):
+            case Start(node) | Install(node) | Pause(node) | Resume(node) | Intercept(node) | Release(node):
                 found[node] = None
             case Reassign(_, replicas, before):
                 found |= dict.fromkeys((*before, *replicas))
@@ -142,6 +146,8 @@ def perform(action: Action, cluster: Cluster) -> None:  # noqa: C901, PLR0912 - 
             _disked(cluster).rot(node, key)
         case Start(node):
             _killable(cluster).start(node)
+        case Install(node, version):
+            _upgradable(cluster).install(node, version)
         case Pause(node):
             _pausable(cluster).pause(node)
         case Resume(node):
@@ -173,7 +179,19 @@ def undo(action: Action, cluster: Cluster) -> bool:
             needed = _pausable(cluster).paused(node)
         case Join() | Smooth() | Release() | Restore():
             needed = True  # all are safe when not needed, and a cut that has dropped nothing looks like none
-        case Kill() | Stop() | Blackout() | Fill() | Rot() | Pause() | Cut() | Shape() | Intercept() | Reassign():
+        case (
+            Kill()
+            | Stop()
+            | Blackout()
+            | Fill()
+            | Rot()
+            | Install()
+            | Pause()
+            | Cut()
+            | Shape()
+            | Intercept()
+            | Reassign()
+        ):
             raise ValueError(f"{action} undoes nothing")
         case _:
             assert_never(action)
@@ -191,6 +209,12 @@ def _killable(cluster: Cluster) -> Killable:
 def _stoppable(cluster: Cluster) -> Stoppable:
     if not isinstance(cluster, Stoppable):
         raise ClusterError(f"cluster {cluster.name}: its nodes can't be stopped in order")
+    return cluster
+
+
+def _upgradable(cluster: Cluster) -> Upgradable:
+    if not isinstance(cluster, Upgradable):
+        raise ClusterError(f"cluster {cluster.name}: its nodes can't run another version")
     return cluster
 
 
@@ -247,6 +271,8 @@ def to_json(action: Action) -> dict[str, Any]:
             return {"intercept": [node, msgspec.to_builtins(what)]}
         case Rot(node, key):
             return {"rot": [node, key]}
+        case Install(node, version):
+            return {"install": [node, version]}
         case Reassign(key, replicas, before):
             return {"reassign": [key, list(replicas), list(before)]}
         case Restore(key, replicas):
@@ -277,6 +303,8 @@ def from_json(document: dict[str, Any]) -> Action:
             return Intercept(node, _interception(what))
         case (("rot", [str() as node, str() as key]),):
             return Rot(node, key)
+        case (("install", [str() as node, str() as version]),):
+            return Install(node, version)
         case (("reassign", [str() as key, list() as replicas, list() as before]),):
             return Reassign(key, _names(replicas), _names(before))
         case (("restore", [str() as key, list() as replicas]),):

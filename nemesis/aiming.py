@@ -12,15 +12,8 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from harness.cluster.api import (
-    Key,
-    LeaderElected,
-    LeaderOf,
-    NodeAnswers,
-    PartitionState,
-    PreferredElection,
-    Question,
-)
+from harness.cluster.api import Key, PartitionState
+from harness.cluster.questions import LeaderElected, LeaderOf, NodeAnswers, PreferredElection, Question
 from nemesis.fault import Aim, Ask, Injection, Step, Until
 
 AIM_DEADLINE_S = 5.0

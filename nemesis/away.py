@@ -16,7 +16,8 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from harness.cluster.api import FullIsr, LeaderElected, LeaderOf, PartitionState
+from harness.cluster.api import PartitionState
+from harness.cluster.questions import FullIsr, LeaderElected, LeaderOf
 from nemesis.aiming import bitten, elected, leader_moved, led, missed, no_leader
 from nemesis.fault import Aim, Ask, Expects, Heal, Inject, Injection, Power, Step, Until
 from nemesis.kills import kill_nodes, start_again

@@ -14,7 +14,8 @@ from collections.abc import Generator, Iterable
 from typing import Any
 
 from harness.cluster.actions import Cut, Join, Shape, Smooth
-from harness.cluster.api import CLIENTS, Dropped, PacketsDropped, PartitionState, PiecesShaped, Shaped
+from harness.cluster.api import CLIENTS, PartitionState
+from harness.cluster.questions import Dropped, PacketsDropped, PiecesShaped, Shaped
 from nemesis.actions import inverses
 from nemesis.aiming import answers_within, bitten, isr_size, led, missed, no_leader, per_node
 from nemesis.fault import Act, Aim, Ask, Expects, Heal, Inject, Injection, Power, Step, Until

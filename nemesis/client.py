@@ -18,7 +18,8 @@ from typing import Any
 
 from harness.client import Client, Now
 from harness.cluster.actions import Restore
-from harness.cluster.api import Cluster, ClusterError, Coordinator, FullIsr, Key, LeaderElected, LeaderOf, Observer
+from harness.cluster.api import Cluster, ClusterError, Key, Observer
+from harness.cluster.questions import Coordinator, FullIsr, LeaderElected, LeaderOf
 from harness.history import INFO, Op, Process
 from nemesis.fault import Aim, Fault, Heal, Until
 from nemesis.faults import FAULTS

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.cluster.api import Controller, ControllerElected, QuorumLeader
+from harness.cluster.questions import Controller, ControllerElected, QuorumLeader
 from nemesis.aiming import ELECTION_DEADLINE_S, bitten, missed
 from nemesis.fault import Aim, Ask, Expects, Heal, Inject, Injection, Power, Until
 from nemesis.kills import kill_nodes, start_again

@@ -16,7 +16,8 @@ from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from harness.cluster.api import Coordinated, Coordinator, PartitionState
+from harness.cluster.api import PartitionState
+from harness.cluster.questions import Coordinated, Coordinator
 from nemesis.aiming import AIM_DEADLINE_S, bitten, missed
 from nemesis.fault import Aim, Ask, Fault, Heal, Inject, Injection, Step, Until
 

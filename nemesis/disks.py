@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 
 from harness.cluster.actions import Fill, Kill, Rot, Start
-from harness.cluster.api import IsrShrunk, Pid, Rotten
+from harness.cluster.questions import IsrShrunk, Pid, Rotten
 from nemesis.actions import inverses
 from nemesis.aiming import ask_each, bitten, drawn, followers, leader_moved, led, missed, no_leader
 from nemesis.fault import Act, Aim, Ask, Expects, Heal, Inject, Injection, Power, Until

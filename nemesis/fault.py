@@ -16,10 +16,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from harness.cluster.actions import Action
-from harness.cluster.api import Condition, Coordinator, Key, PartitionState, Question
+from harness.cluster.api import Key, PartitionState
+from harness.cluster.questions import Condition, Coordinator, Question
 
 Expects = Literal["progress", "stall"]
-Power = Literal["kill", "stop", "pause", "partition", "shape", "intercept", "power", "disk", "reassign"]
+Power = Literal["kill", "stop", "upgrade", "pause", "partition", "shape", "intercept", "power", "disk", "reassign"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,10 +24,12 @@ from nemesis.pauses import PauseFollowers, PauseLeader
 from nemesis.power import LosePower, LosePowerAll
 from nemesis.reassignment import MoveLeader, Reassign
 from nemesis.requests import LateRequests, LoseAnswers
-from nemesis.rolling import RestartRolling
+from nemesis.rolling import RestartRolling, UpgradeRolling
 
 NONE = "none"
 """The name that asks for no fault at all; it stands alone."""
+
+UPGRADE = UpgradeRolling.name
 
 ALL = "all"
 """The name that asks for every single fault that the cluster supports, but those that stand apart."""
@@ -77,6 +79,7 @@ _KINDS: tuple[Fault, ...] = (
     PartitionMinority(),
     PartitionBridge(),
     PartitionRing(),
+    UpgradeRolling(),
 )
 
 FAULTS: Mapping[str, Fault] = MappingProxyType({fault.name: fault for fault in _KINDS})

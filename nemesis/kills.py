@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from harness.cluster.actions import Action, Kill, Start
-from harness.cluster.api import IsrShrunk, LeaderElected, Pid
+from harness.cluster.questions import IsrShrunk, LeaderElected, Pid
 from nemesis.actions import inverses
 from nemesis.aiming import (
     answers_within,

@@ -14,7 +14,7 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 from harness.cluster.actions import Cut, Join
-from harness.cluster.api import Dropped, PacketsDropped
+from harness.cluster.questions import Dropped, PacketsDropped
 from nemesis.actions import inverses
 from nemesis.aiming import answers_within, bitten, isr_size, leader_moved, led, missed, no_leader, per_node
 from nemesis.fault import Act, Aim, Ask, Expects, Heal, Inject, Injection, Power, Step, Until

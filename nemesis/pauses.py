@@ -15,7 +15,7 @@ from collections.abc import Generator
 from typing import Any
 
 from harness.cluster.actions import Pause, Resume
-from harness.cluster.api import Stopped
+from harness.cluster.questions import Stopped
 from nemesis.actions import inverses
 from nemesis.aiming import (
     answers_within,

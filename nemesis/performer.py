@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar, assert_never
 
 from harness.cluster.actions import Action
-from harness.cluster.api import Cluster, ClusterError, Condition, Key, Observer, Question
+from harness.cluster.api import Cluster, ClusterError, Key, Observer
+from harness.cluster.questions import Condition, Question
 from nemesis.actions import inverses, nodes_of, perform
 from nemesis.fault import Act, Ask, Fault, Injection, Step, Until
 from nemesis.journal import Journal

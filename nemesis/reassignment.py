@@ -21,7 +21,8 @@ from typing import Any
 
 from harness.cluster.actions import Reassign as Move
 from harness.cluster.actions import Restore
-from harness.cluster.api import AssignedTo, Key, LeaderOf, PartitionState, Pid
+from harness.cluster.api import Key, PartitionState
+from harness.cluster.questions import AssignedTo, LeaderOf, Pid
 from nemesis.actions import inverse
 from nemesis.aiming import ask_each, bitten, drawn, elected, led, missed, no_leader
 from nemesis.fault import Act, Aim, Ask, Expects, Heal, Inject, Injection, Power, Step, Until

@@ -16,7 +16,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from harness.cluster.actions import Intercept, Release
-from harness.cluster.api import APIS, Intercepted, Interception, RequestsIntercepted
+from harness.cluster.api import APIS, Interception
+from harness.cluster.questions import Intercepted, RequestsIntercepted
 from nemesis.actions import inverses
 from nemesis.aiming import answers_within, bitten, isr_size, led, no_leader, per_node
 from nemesis.fault import Act, Aim, Ask, Expects, Heal, Inject, Injection, Power, Until

@@ -15,8 +15,9 @@ from typing import Any
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from bench.findings.stage import stage
-from harness.cluster.api import AssignedTo, Condition, LeaderElected, NodeAnswers, PartitionState
+from harness.cluster.api import PartitionState
 from harness.cluster.observer import holds, observer_of
+from harness.cluster.questions import AssignedTo, Condition, LeaderElected, NodeAnswers
 
 KEY = "t/0"
 WITHIN_S = 60.0

@@ -49,7 +49,7 @@ from harness.clients.share.operations import ShareMembers
 from harness.clients.share.wire import Wire
 from harness.clients.topics import keys as keys_of
 from harness.clients.transactions import Transactions, on_purpose
-from harness.cluster.api import Coordinator
+from harness.cluster.questions import Coordinator
 from harness.history import DELETE_RECORDS, FAIL, INFO, OK, Op, OpType, Process
 from harness.outcome import DELIBERATE_CRASH, Failure, outcome, transaction
 from harness.scenario import Isolation, Scenario, group_of

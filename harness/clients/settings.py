@@ -16,7 +16,8 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError
 
-from harness.cluster.api import Coordinator, UsageError
+from harness.cluster.api import UsageError
+from harness.cluster.questions import Coordinator
 from harness.scenario import TRANSACTIONAL, Isolation, Scenario, group_of, groups_of
 
 SOCKET_TIMEOUT_MS: Final = 3000

@@ -1,6 +1,6 @@
 """What is done to a cluster, as data: faults plan it, the fault journal holds it, `nemesis.actions` performs it.
 
-Each action has an inverse, which `harness heal` performs after a crash.
+Each action that injures has an inverse, which `harness heal` performs after a crash.
 """
 
 from __future__ import annotations
@@ -51,6 +51,14 @@ class Start:
     """Start the node again."""
 
     node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Install:
+    """Have the node run that version from its next start on."""
+
+    node: str
+    version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,4 +143,4 @@ class Release:
 
 
 OfLinks = Cut | Join | Shape | Smooth | Intercept | Release
-Action = OfLinks | Kill | Stop | Blackout | Fill | Rot | Start | Pause | Resume | Reassign | Restore
+Action = OfLinks | Kill | Stop | Blackout | Fill | Rot | Start | Install | Pause | Resume | Reassign | Restore

@@ -1,8 +1,9 @@
 """What a cluster under test offers: a small interface that every provider implements, and optional powers.
 
 Faults speak in `Action`s (what is done to nodes), `Question`s (who leads, who coordinates) and `Condition`s (what to
-wait for); they never touch a provider. The nemesis client asks the provider through the Protocols below. Each power is
-a Protocol of its own; a fault that needs one is refused with a clear line on a cluster that lacks it.
+wait for: `harness.cluster.questions`); they never touch a provider. The nemesis client asks the provider through the
+Protocols below. Each power is a Protocol of its own; a fault that needs one is refused with a clear line on a cluster
+that lacks it.
 """
 
 from __future__ import annotations
@@ -97,6 +98,23 @@ class Stoppable(Protocol):
 
     def stop(self, node: str) -> None:
         """Ask the node to stop; returns when it is gone, or after a bound although it is not. Safe when it is dead."""
+        ...
+
+
+@runtime_checkable
+class Upgradable(Protocol):
+    """A cluster whose nodes can run another version from their next start on. `start` as Killable."""
+
+    def versions(self) -> tuple[str, ...]:
+        """Return the version that the nodes began with, and the one that they may go to, if there is one."""
+        ...
+
+    def install(self, node: str, version: str) -> None:
+        """Have the node run one of the versions from its next start on."""
+        ...
+
+    def running_version(self, node: str) -> str | None:
+        """Return the version that the node itself said at its last start; None: it has not said yet."""
         ...
 
 
@@ -297,6 +315,8 @@ class ClusterSpec:
     nodes: int = 3
     controllers: int = 0
     version: str = "4.1.1"
+    upgrade_to: str = ""
+    """The version that nodes may be brought to while it runs; "": none."""
     image: str | None = None
     bootstrap: str | None = None
     broker_config: dict[str, str] = field(default_factory=dict)
@@ -306,174 +326,3 @@ class ClusterSpec:
     """The run's; only a simulated cluster draws from it."""
     bug: str = ""
     """A bug to plant; only providers of our own broker are asked to."""
-
-
-# What a fault asks (answered through an Observer and the powers above), and what it waits for.
-
-
-@dataclass(frozen=True, slots=True)
-class LeaderOf:
-    """Answer: the partition's `PartitionState`, or None while nobody could say."""
-
-    key: Key
-
-
-@dataclass(frozen=True, slots=True)
-class Controller:
-    """Answer: the active controller's node name, or None."""
-
-
-@dataclass(frozen=True, slots=True)
-class QuorumLeader:
-    """Answer: (node, epoch) of who leads the metadata quorum; None: nobody could say."""
-
-
-@dataclass(frozen=True, slots=True)
-class Coordinator:
-    """Answer: the `PartitionState` of what keeps `name`, led by its coordinator, or None: see `Observer`."""
-
-    kind: str
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Pid:
-    """Answer: the node's process id, None when it is not running."""
-
-    node: str
-
-
-@dataclass(frozen=True, slots=True)
-class Rotten:
-    """Answer: how many bytes of the node's disk were changed so far."""
-
-    node: str
-
-
-@dataclass(frozen=True, slots=True)
-class Stopped:
-    """Answer: whether the operating system says that the node's processes are stopped."""
-
-    node: str
-
-
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    """Answer: packets (or bytes) that the cut from source to target has dropped so far."""
-
-    source: str
-    target: str
-
-
-@dataclass(frozen=True, slots=True)
-class PreferredElection:
-    """Ask that the first replicas of a topic's partitions lead. Answer: "" when they do, an error's name, or None."""
-
-    topic: str
-
-
-@dataclass(frozen=True, slots=True)
-class Shaped:
-    """Answer: pieces that the shape from source to target has made late or lost so far."""
-
-    source: str
-    target: str
-
-
-@dataclass(frozen=True, slots=True)
-class Intercepted:
-    """Answer: how many requests to the node had their answers lost, or were held, so far, by API."""
-
-    node: str
-
-
-Roles = LeaderOf | Controller | QuorumLeader | Coordinator
-Question = Roles | Pid | Rotten | Stopped | Dropped | Shaped | Intercepted | PreferredElection
-
-
-@dataclass(frozen=True, slots=True)
-class LeaderElected:
-    """The partition has a leader, and it is none of `other_than`."""
-
-    key: Key
-    other_than: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class ControllerElected:
-    """Somebody leads the metadata quorum, and it is none of `other_than`."""
-
-    other_than: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Coordinated:
-    """The group or transactional id has a coordinator, and it is none of `other_than`."""
-
-    of: Coordinator
-    other_than: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class NodeAnswers:
-    """The node is registered, unfenced and listed by a live broker."""
-
-    node: str
-
-
-@dataclass(frozen=True, slots=True)
-class FullIsr:
-    """Every replica of every partition of the run's topics (and the internal ones) is in its ISR."""
-
-
-@dataclass(frozen=True, slots=True)
-class IsrShrunk:
-    """The partition's ISR holds none of `nodes`."""
-
-    key: Key
-    nodes: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class AssignedTo:
-    """The partition's replicas are these nodes, in this order, and all are in its ISR."""
-
-    key: Key
-    replicas: tuple[str, ...]
-    instead_of: tuple[str, ...] = ()
-    """Where it lay. Given, it is enough that the move has begun: these nodes stand before those that are to go."""
-
-
-@dataclass(frozen=True, slots=True)
-class PacketsDropped:
-    """The cut from source to target has dropped at least one packet."""
-
-    source: str
-    target: str
-
-
-@dataclass(frozen=True, slots=True)
-class PiecesShaped:
-    """The shape from source to target has made at least one piece late, or lost it."""
-
-    source: str
-    target: str
-
-
-@dataclass(frozen=True, slots=True)
-class RequestsIntercepted:
-    """At least one request to the node was answered in vain, or held."""
-
-    node: str
-
-
-@dataclass(frozen=True, slots=True)
-class Stable:
-    """LSO = HW on each of the keys: no transaction is open, none waits for markers."""
-
-    keys: tuple[Key, ...]
-
-
-Elected = LeaderElected | ControllerElected | Coordinated
-Shown = PacketsDropped | PiecesShaped | RequestsIntercepted
-Condition = Elected | NodeAnswers | FullIsr | IsrShrunk | AssignedTo | Shown | Stable

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from harness.cluster import cds, jvm_node, local, ports
-from harness.cluster.api import CLIENTS, ClusterSpec
+from harness.cluster.api import CLIENTS, ClusterError, ClusterSpec
 from harness.cluster.distribution import ensure, find_java, line
 from harness.cluster.local import LocalCluster, address
 from harness.cluster.properties import (
@@ -28,6 +28,7 @@ from harness.cluster.properties import (
     node_properties,
     plan,
     refuse_owned,
+    render,
 )
 from harness.cluster.ready import READY_TIMEOUT_S, await_ready
 from harness.cluster.storage import bootstrap_checkpoint, random_id
@@ -48,6 +49,8 @@ class Handles(local.Handles):
     """A broker has the ports `broker` and, with links, `internal` and `clients`; a controller has `controller`."""
 
     version: str
+    upgrade_to: str = ""
+    """Another version that nodes may be brought to; "": none."""
     links: bool = False
 
 
@@ -61,29 +64,52 @@ class JvmCluster(LocalCluster[Handles]):
     def __init__(self, spec: ClusterSpec) -> None:
         """Plan the cluster: check Java, fetch the jars, reserve the ports. Raises UsageError; nothing runs yet."""
         refuse_owned(spec.broker_config)
-        find_java(spec.version)
-        ensure(spec.version)
+        for version in filter(None, (spec.version, spec.upgrade_to)):
+            find_java(version)
+            ensure(version)
         links = spec.links and links_work()
         roles = {
             member.name: [*sorted(member.roles), *(_LINKED if links and BROKER in member.roles else ())]
             for member in plan(spec.nodes, spec.controllers)
         }
-        self._begin(Handles(**local.claim(spec, random_id(), roles, control=links), version=spec.version, links=links))
+        claimed = local.claim(spec, random_id(), roles, control=links)
+        self._begin(Handles(**claimed, version=spec.version, upgrade_to=spec.upgrade_to, links=links))
 
     def _begin(self, handles: Handles) -> None:
         super()._begin(handles)
-        self._ready_to_launch: jvm_node.Launch | None = None
+        self._ready_to_launch: dict[str, jvm_node.Launch] = {}
+        self._installed = dict.fromkeys(self._members, handles.version)
 
     @property
     def version(self) -> str:
-        """Return the Apache Kafka that runs."""
+        """Return the Apache Kafka that runs, or that it began with."""
         return self._handles.version
+
+    # Upgradable
+
+    def versions(self) -> tuple[str, ...]:
+        """Return the version that the nodes began with, and the one that they may go to, if there is one."""
+        return tuple(filter(None, (self._handles.version, self._handles.upgrade_to)))
+
+    def install(self, node: str, version: str) -> None:
+        """Have the node run one of the versions from its next start on."""
+        if version not in self.versions():
+            raise ClusterError(f"{node} can't run {version}: the cluster has {', '.join(self.versions())}")
+        self._installed[node] = version
+        properties = self._properties(self._members[node])
+        (self._folder_of(node) / jvm_node.PROPERTIES).write_text(render(properties))
+
+    def running_version(self, node: str) -> str | None:
+        """Return the version that the node's log names last."""
+        return jvm_node.said_version(self._folder_of(node))
 
     # Cluster
 
     def up(self) -> None:
         """Start the wires and every node, and wait until the cluster is ready; ClusterError names a node that died."""
-        launch = self._launched()
+        launch = self._launched(self._handles.version)
+        for version in self.versions():
+            self._launched(version)  # what takes long is done before the clients begin
         checkpoint = bootstrap_checkpoint(self._handles.version, launch.jars)
         for member in self._members.values():
             folder, properties = self._folder / member.name, self._properties(member)
@@ -102,14 +128,14 @@ class JvmCluster(LocalCluster[Handles]):
         folder = self._folder_of(name)
         options = [f"-Djdk.net.hosts.file={folder / _HOSTS_FILE}"] if self._handles.links else []
         marked = self.mark(self._handles.cluster_id, name)
-        return jvm_node.start(self._launched(), folder, marked=marked, options=options)
+        return jvm_node.start(self._launched(self._installed[name]), folder, marked=marked, options=options)
 
-    def _launched(self) -> jvm_node.Launch:
-        if self._ready_to_launch is None:
-            java, jars, version = find_java(self._handles.version), ensure(self._handles.version), self._handles.version
+    def _launched(self, version: str) -> jvm_node.Launch:
+        if version not in self._ready_to_launch:
+            java, jars = find_java(version), ensure(version)
             archive = cds.archive(java, jars, version, owner_id=self._handles.cluster_id)
-            self._ready_to_launch = jvm_node.Launch(java.command, jars, version, archive)
-        return self._ready_to_launch
+            self._ready_to_launch[version] = jvm_node.Launch(java.command, jars, version, archive)
+        return self._ready_to_launch[version]
 
     def _port(self, member: Member) -> int:
         own = self._handles.ports[member.name]
@@ -118,7 +144,7 @@ class JvmCluster(LocalCluster[Handles]):
         return own[_CLIENTS] if self._handles.links else own[BROKER]
 
     def _properties(self, member: Member) -> dict[str, str]:
-        own, links = self._handles.ports[member.name], self._handles.links
+        own, links, version = self._handles.ports[member.name], self._handles.links, self._installed[member.name]
         listeners = []
         if BROKER in member.roles:
             if links:
@@ -128,7 +154,7 @@ class JvmCluster(LocalCluster[Handles]):
             listeners.append(Listener(name=_CLIENT_LISTENER, bind=bind, advertised=advertised))
         if CONTROLLER in member.roles:
             # From 3.9 on a new leader of the quorum tells its address: that must be its name too.
-            told = self._quorum_address(member) if links and line(self._handles.version) >= (3, 9) else None
+            told = self._quorum_address(member) if links and line(version) >= (3, 9) else None
             listeners.append(Listener(name=CONTROLLER_LISTENER, bind=address(own[CONTROLLER]), advertised=told))
         return node_properties(
             member,
@@ -136,7 +162,7 @@ class JvmCluster(LocalCluster[Handles]):
             voters={one.id: self._quorum_address(one) for one in self._members.values() if CONTROLLER in one.roles},
             brokers=self._handles.nodes,
             log_dir=str(jvm_node.data_folder(self._folder / member.name)),
-            version=self._handles.version,
+            version=version,
             overrides=self._handles.broker_config,
         )
 

@@ -26,6 +26,8 @@ TAIL_BYTES: Final = 8 * 1024 * 1024
 _THROWN: Final = re.compile(r"(Caused by: )?([\w$]+\.)+[\w$]*(Exception|Error)\b")
 """The first line of a Java exception."""
 LOGS: Final = ("server.log", "console.log")
+PROPERTIES: Final = "server.properties"
+_VERSION: Final = re.compile(rb"Kafka version: (\S+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ def mark(cluster_id: str, name: str) -> str:
 def prepare(folder: Path, properties: Mapping[str, str], *, cluster_id: str, checkpoint: Path) -> None:
     """Write the files of a new node; `properties` name its data folder (see `data_folder`)."""
     (folder / "tmp").mkdir(parents=True)
-    (folder / "server.properties").write_text(render(properties))
+    (folder / PROPERTIES).write_text(render(properties))
     preformat(
         data_folder(folder),
         node_id=int(properties["node.id"]),
@@ -84,7 +86,7 @@ def start(launch: Launch, folder: Path, *, marked: str, options: Sequence[str] =
                 "-cp",
                 class_path(launch.jars),
                 "kafka.Kafka",
-                str(folder / "server.properties"),
+                str(folder / PROPERTIES),
             ],
             stdin=subprocess.DEVNULL,
             stdout=console,
@@ -103,6 +105,12 @@ def last_words(folder: Path) -> str:
             loud = [line for line in lines if " ERROR " in line or " FATAL " in line]
             return f"{(thrown or loud or lines)[-1].strip()[:300]} ({folder / name})"
     return f"it said nothing ({folder / LOGS[0]})"
+
+
+def said_version(folder: Path) -> str | None:
+    """Return the version that the node's log names last: each start begins with it. None: it says nothing of it."""
+    found = _VERSION.findall(tail(folder / LOGS[0]))
+    return found[-1].decode() if found else None
 
 
 def tail(file: Path) -> bytes:

@@ -20,41 +20,18 @@ from typing import Any, Final, TypeVar, assert_never
 
 from broker.core.transaction.transaction_hash import partition_for
 from harness.cluster.api import (
-    AssignedTo,
     Cluster,
-    Condition,
-    Controller,
-    ControllerElected,
-    Coordinated,
-    Coordinator,
     Disked,
-    Dropped,
-    FullIsr,
     Interceptable,
-    Intercepted,
-    IsrShrunk,
     Key,
     Killable,
-    LeaderElected,
-    LeaderOf,
     Node,
-    NodeAnswers,
     Observer,
-    PacketsDropped,
     Partitionable,
     PartitionState,
     Pausable,
-    Pid,
-    PiecesShaped,
-    PreferredElection,
-    Question,
-    QuorumLeader,
-    RequestsIntercepted,
-    Rotten,
     Shapeable,
-    Shaped,
-    Stable,
-    Stopped,
+    Upgradable,
 )
 from harness.cluster.probe import (
     DEFAULT_TIMEOUT_S,
@@ -64,6 +41,34 @@ from harness.cluster.probe import (
     Probe,
     ProbeError,
     split_address,
+)
+from harness.cluster.questions import (
+    AssignedTo,
+    Condition,
+    Controller,
+    ControllerElected,
+    Coordinated,
+    Coordinator,
+    Dropped,
+    FullIsr,
+    Intercepted,
+    IsrShrunk,
+    LeaderElected,
+    LeaderOf,
+    NodeAnswers,
+    PacketsDropped,
+    Pid,
+    PiecesShaped,
+    PreferredElection,
+    Question,
+    QuorumLeader,
+    RequestsIntercepted,
+    Rotten,
+    RunningVersion,
+    Shaped,
+    Stable,
+    Stopped,
+    Versions,
 )
 
 T = TypeVar("T")
@@ -291,7 +296,7 @@ def split_key(key: Key) -> tuple[str, int]:
     return topic, int(index)
 
 
-def answer(question: Question, observer: Observer, cluster: Cluster) -> Any:  # noqa: C901, PLR0911 - a case for each
+def answer(question: Question, observer: Observer, cluster: Cluster) -> Any:  # noqa: C901, PLR0911, PLR0912 - one case each
     """Return the answer to a question; None where nobody could say, or where the cluster lacks the power."""
     match question:
         case LeaderOf(key):
@@ -304,6 +309,10 @@ def answer(question: Question, observer: Observer, cluster: Cluster) -> Any:  # 
             return observer.coordinator(kind, name)
         case Pid(node):
             return cluster.pid(node) if isinstance(cluster, Killable) else None
+        case Versions():
+            return cluster.versions() if isinstance(cluster, Upgradable) else None
+        case RunningVersion(node):
+            return cluster.running_version(node) if isinstance(cluster, Upgradable) else None
         case Rotten(node):
             return cluster.rotten(node) if isinstance(cluster, Disked) else None
         case Stopped(node):

@@ -42,6 +42,7 @@ _FLAGS = {
     "nodes": "--nodes",
     "controllers": "--controllers",
     "kafka_version": "--kafka-version",
+    "upgrade_to": "--upgrade-to",
     "image": "--image",
     "bootstrap": "--bootstrap",
     "bug": "--bug",

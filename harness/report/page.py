@@ -90,6 +90,8 @@ def _configuration(source: Source) -> list[str]:
     if scenario is None:
         return ["a history from elsewhere", *([f"judged as {source.workload}"] if source.workload else [])]
     version = cluster.get("version") or scenario.kafka_version
+    if scenario.upgrade_to:
+        version = f"{version}, brought to {scenario.upgrade_to} and back"
     system = f"Apache Kafka {version}" if scenario.cluster in {"jvm", "compose"} else f"{scenario.cluster} cluster"
     roles = f"{scenario.controllers} controllers" if scenario.controllers else "combined roles"
     parts = [

@@ -25,21 +25,23 @@ from harness.cluster.api import (
     Cluster,
     ClusterError,
     ClusterSpec,
-    Coordinated,
-    Coordinator,
-    FullIsr,
-    IsrShrunk,
     Killable,
-    LeaderElected,
     Logged,
-    NodeAnswers,
-    PacketsDropped,
     Partitionable,
     Pausable,
     UsageError,
 )
 from harness.cluster.observer import ClusterObserver, holds
 from harness.cluster.probe import Probe, ProbeError, split_address
+from harness.cluster.questions import (
+    Coordinated,
+    Coordinator,
+    FullIsr,
+    IsrShrunk,
+    LeaderElected,
+    NodeAnswers,
+    PacketsDropped,
+)
 from harness.cluster.ready import READY_TIMEOUT_S, not_ready
 
 pytestmark = pytest.mark.timeout(300)

@@ -10,7 +10,7 @@ from harness.equipment import RealEquipment
 from harness.launch import own_prefix, refuse_unknown
 from harness.lifetime import spec_of
 from harness.scenario import Scenario
-from nemesis.faults import ALL
+from nemesis.faults import ALL, UPGRADE
 
 OF_LINKS = {"partition-leader", "slow-links", "lossy-links", "cut-clients", "lose-answers", "late-requests"}
 
@@ -26,6 +26,12 @@ def test_all_faults_without_links_are_those_that_need_none():
     names = {name for (name,) in refuse_unknown(Scenario(cluster="embedded", nemesis=ALL, links=False))}
     assert "kill-leader" in names
     assert not names & OF_LINKS
+
+
+def test_only_a_run_that_names_another_version_draws_upgrades():
+    for upgrade_to in ("", "4.2.0"):
+        drawn = refuse_unknown(Scenario(cluster="jvm", nemesis=ALL, upgrade_to=upgrade_to))
+        assert ((UPGRADE,) in drawn) is bool(upgrade_to)
 
 
 def test_a_run_draws_its_faults_from_those_that_were_not_refused(tmp_path):

@@ -37,6 +37,7 @@ GIVEN = {
     "transaction_timeout_s": 10.0,
     "group_protocol": "classic",
     "fault_interval_s": None,
+    "upgrade_to": "",
     "fault_length_s": None,
     "recovery_bound_s": None,
     "nodes": 3,
@@ -92,6 +93,9 @@ def test_a_cluster_that_runs_already_keeps_its_broker_settings():
     assert ours.broker_config["log.cleaner.backoff.ms"] == "200"
 
 
+UPGRADE = {"nemesis": "kill-leader+upgrade-rolling"}
+
+
 @pytest.mark.parametrize(
     ("given", "named"),
     [
@@ -107,11 +111,22 @@ def test_a_cluster_that_runs_already_keeps_its_broker_settings():
         ({"bootstrap": "localhost:9092"}, "--cluster existing"),
         ({"topic_config": ["x"]}, "--topic-config x"),
         ({"broker_config": ["=1"]}, "--broker-config =1"),
+        ({"nemesis": "kill-leader, upgrade-rolling"}, "--nemesis upgrade-rolling needs --upgrade-to VERSION"),
+        ({"upgrade_to": "4.2.0"}, "--upgrade-to 4.2.0 needs --nemesis upgrade-rolling"),
+        ({"upgrade_to": "4.2.0", "cluster": "compose"}, "--upgrade-to belongs to --cluster jvm"),
+        (UPGRADE | {"upgrade_to": "4.1.1"}, "--upgrade-to 4.1.1 is not newer than --kafka-version 4.1.1"),
+        (UPGRADE | {"upgrade_to": "3.9.2"}, "--upgrade-to 3.9.2 is not newer than --kafka-version 4.1.1"),
+        (UPGRADE | {"upgrade_to": "latest"}, "not an Apache Kafka version: 'latest'"),
     ],
 )
 def test_what_cannot_work_is_refused_by_name(given, named):
     with pytest.raises(UsageError, match=named):
         scenario(**GIVEN | given)
+
+
+@pytest.mark.parametrize("nemesis", ["upgrade-rolling", "kill-leader+upgrade-rolling", "all"])
+def test_a_newer_version_is_taken_where_something_upgrades(nemesis):
+    assert scenario(**GIVEN | {"nemesis": nemesis, "upgrade_to": "4.2.0"}).upgrade_to == "4.2.0"
 
 
 def test_pairs_keep_equals_signs_in_values():

@@ -15,7 +15,8 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from harness import store
 from harness.cluster import group
-from harness.cluster.api import ClusterError, FullIsr, UsageError
+from harness.cluster.api import ClusterError, UsageError
+from harness.cluster.questions import FullIsr
 from harness.process import guardian
 from harness.testing import Kafka, run
 from tests.harness.left_running import nothing_runs, processes_of

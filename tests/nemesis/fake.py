@@ -15,29 +15,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, assert_never
 
-from harness.cluster.api import (
-    CLIENTS,
+from harness.cluster.api import CLIENTS, ClusterError, Interception, Key, Node, Observer, PartitionState
+from harness.cluster.observer import answer, is_assigned
+from harness.cluster.questions import (
     AssignedTo,
-    ClusterError,
     Condition,
     ControllerElected,
     Coordinated,
     Coordinator,
     FullIsr,
-    Interception,
     IsrShrunk,
-    Key,
     LeaderElected,
-    Node,
     NodeAnswers,
-    Observer,
     PacketsDropped,
-    PartitionState,
     PiecesShaped,
     RequestsIntercepted,
     Stable,
 )
-from harness.cluster.observer import answer, is_assigned
 from harness.store import JOURNAL
 from nemesis.client import NemesisClient
 from nemesis.journal import Journal
@@ -113,6 +107,10 @@ class FakeCluster:
         """Methods that silently do nothing."""
         self.mute = False
         """Nobody can say who leads."""
+        self.has_versions: tuple[str, ...] = ("3.7.1", "4.1.1")
+        self.installed = dict.fromkeys(names, self.has_versions[0])
+        self.said: dict[str, str | None] = dict(self.installed)
+        """What each node says it runs, since its last start."""
         self.rotted: dict[str, int] = {}
         self.checkpointed: set[Key] = set()
         """Partitions of which nothing is left that a node would check."""
@@ -177,11 +175,24 @@ class FakeCluster:
         if machine.pid is not None:
             raise ClusterError(f"fake: {node} runs already")
         if self._does("start", node):
+            self.said[node] = self.installed[node]
             self._next_pid += 1
             machine.pid, machine.booted_at_s = self._next_pid, self.time_s + BOOT_S
 
     def pid(self, node: str) -> int | None:
         return self.machines[node].pid
+
+    def versions(self) -> tuple[str, ...]:
+        return self.has_versions
+
+    def install(self, node: str, version: str) -> None:
+        if self.machines[node].pid is not None:
+            raise ClusterError(f"fake: {node} runs, and can't be another version")
+        if self._does("install", node, version):
+            self.installed[node] = version
+
+    def running_version(self, node: str) -> str | None:
+        return self.said.get(node)
 
     def pause(self, node: str) -> None:
         if self._does("pause", node):

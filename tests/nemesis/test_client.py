@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from harness.cluster.api import LeaderOf
 from harness.cluster.observer import answer
+from harness.cluster.questions import LeaderOf
 from harness.history import NEMESIS
 from harness.store import JOURNAL
 from nemesis import journal

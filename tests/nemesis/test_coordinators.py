@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.cluster.api import Coordinator
+from harness.cluster.questions import Coordinator
 from nemesis.faults import COORDINATORS
 from tests.contracts.test_fault import AIM, KEY, invoked
 from tests.nemesis.fake import KEEPERS, FakeCluster, nemesis

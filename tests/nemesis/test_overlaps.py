@@ -6,6 +6,8 @@ acknowledged record can be lost is decided by the order and timing of the schedu
 
 from __future__ import annotations
 
+from typing import get_args
+
 import msgspec
 import pytest
 
@@ -13,13 +15,14 @@ from harness.generator import process
 from harness.history import INFO, INVOKE, NEMESIS, Op
 from harness.scenario import Scenario
 from harness.simulate import simulate
+from nemesis.fault import Power
 from nemesis.faults import FAULTS
 from nemesis.plan import FaultPlan, draw, parse
 from nemesis.schedule import Schedule
 from tests.contracts.test_fault import KEY
 from tests.nemesis.fake import TICK_S, FakeCluster, nemesis
 
-EVERY = frozenset({"kill", "stop", "pause", "partition", "shape", "intercept", "power", "disk", "reassign"})
+EVERY = frozenset(get_args(Power))
 SEEDS = range(8)
 S = 1_000_000_000
 

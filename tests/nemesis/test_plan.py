@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import msgspec
 import pytest
 from hypothesis import example, given
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from harness.cluster.api import UsageError
 from harness.options import BY_CLUSTER
 from harness.scenario import Scenario
+from nemesis.fault import Power
 from nemesis.faults import APART, COORDINATORS, FAULTS, summaries
 from nemesis.plan import (
     AT_ONCE_S,
@@ -25,7 +28,7 @@ from nemesis.plan import (
     supported,
 )
 
-EVERY = frozenset({"kill", "stop", "pause", "partition", "shape", "intercept", "power", "disk", "reassign"})
+EVERY = frozenset(get_args(Power))
 KEYS = ("t0/0", "t0/1", "t1/0")
 
 

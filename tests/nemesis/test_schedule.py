@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,11 +11,12 @@ from harness.generator import Context, Emit, process
 from harness.history import INFO, INVOKE, NEMESIS, Op
 from harness.scenario import Scenario
 from harness.simulate import simulate
+from nemesis.fault import Power
 from nemesis.faults import FAULTS
 from nemesis.plan import FaultEntry, FaultPlan, draw, parse
 from nemesis.schedule import QUIET_S, Schedule, quiet_s
 
-EVERY = frozenset({"kill", "stop", "pause", "partition", "shape", "intercept", "power", "disk", "reassign"})
+EVERY = frozenset(get_args(Power))
 S = 1_000_000_000
 
 

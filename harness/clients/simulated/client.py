@@ -43,7 +43,7 @@ from harness.clients.simulated.transactions import Transactions
 from harness.clients.topics import keys as keys_of
 from harness.clients.topics import topic_names
 from harness.clients.transactions import on_purpose
-from harness.cluster.api import Coordinator
+from harness.cluster.questions import Coordinator
 from harness.history import DELETE_RECORDS, FAIL, INFO, OK, Op, OpType, Process
 from harness.outcome import DELIBERATE_CRASH, Failure, Stage, outcome, transaction
 from harness.scenario import Isolation, Scenario, group_of

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from harness.cluster import jvm, jvm_node, pids, ports
-from harness.cluster.api import ClusterError, ClusterSpec, NodeAnswers, UsageError
+from harness.cluster.api import ClusterError, ClusterSpec, UsageError
 from harness.cluster.jvm import JvmCluster
 from harness.cluster.observer import ClusterObserver, holds
 from harness.cluster.probe import Probe, split_address
+from harness.cluster.questions import NodeAnswers
 from tests.harness.left_running import ports_of
 
 pytestmark = [pytest.mark.jvm, pytest.mark.timeout(300)]

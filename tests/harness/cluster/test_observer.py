@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from harness.cluster.api import (
+from harness.cluster.observer import ClusterObserver, answer, holds
+from harness.cluster.questions import (
     Controller,
     Coordinated,
     Coordinator,
@@ -19,7 +20,6 @@ from harness.cluster.api import (
     Stable,
     Stopped,
 )
-from harness.cluster.observer import ClusterObserver, answer, holds
 from tests.harness.cluster.fake_cluster import View, cluster_of
 
 FULL = (1, 2, 3)

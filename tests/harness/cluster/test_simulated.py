@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from harness.cluster import simulated
-from harness.cluster.api import ClusterSpec, Coordinated, Coordinator
+from harness.cluster.api import ClusterSpec
 from harness.cluster.observer import holds
+from harness.cluster.questions import Coordinated, Coordinator
 from harness.cluster.simulated import SimulatedCluster, SimulatedObserver
 from harness.scenario import Scenario
 from harness.simulation import SimulatedEquipment
