@@ -120,6 +120,8 @@ def _of_brokers(asked: Workload | None, given: Mapping[str, Any]) -> dict[str, s
     is_kafka, settings = given["cluster"] not in OURS, dict[str, str]()
     if asked is not None:
         settings |= {**asked.broker_config, **(asked.kafka_config if is_kafka else {})}
+        for fault, needed in asked.fault_config.items():
+            settings |= needed if given["nemesis"].strip() == ALL or fault in _faults(given["nemesis"]) else {}
     if given["group_protocol"] == CONSUMER:
         settings |= {**QUICK_MEMBERS, **(QUICK_ALLOWED if is_kafka else {})}
     return settings
@@ -145,7 +147,7 @@ def _refuse(made: Scenario) -> None:
 
 
 def _refuse_upgrade(made: Scenario) -> None:
-    upgrades, goes_to = UPGRADE in re.split("[,+]", made.nemesis.replace(" ", "")), made.upgrade_to
+    upgrades, goes_to = UPGRADE in _faults(made.nemesis), made.upgrade_to
     if upgrades and made.cluster == UPGRADABLE and not goes_to:
         raise UsageError(f"--nemesis {UPGRADE} needs --upgrade-to VERSION, where it goes from --kafka-version")
     if not goes_to:
@@ -157,6 +159,11 @@ def _refuse_upgrade(made: Scenario) -> None:
     line(goes_to)
     if _numbers(goes_to) <= _numbers(made.kafka_version):
         raise UsageError(f"--upgrade-to {goes_to} is not newer than --kafka-version {made.kafka_version}")
+
+
+def _faults(nemesis: str) -> list[str]:
+    """Return the names in `--nemesis`."""
+    return re.split("[,+]", nemesis.replace(" ", ""))
 
 
 def _numbers(version: str) -> list[int]:

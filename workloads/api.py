@@ -26,6 +26,8 @@ class Workload:
     broker_config: Mapping[str, str] = field(default_factory=dict)
     kafka_config: Mapping[str, str] = field(default_factory=dict)
     """Settings of brokers beside those, which Apache Kafka needs and our own broker does not have."""
+    fault_config: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Settings of brokers beside those, by the fault that comes to nothing without them."""
     shape: Mapping[str, Any] = field(default_factory=dict)
     """Fields of a scenario (`topics`, `partitions`, ...) that the workload chooses where the caller doesn't."""
     generator: Callable[[Scenario, tuple[str, ...]], Generator]

@@ -44,13 +44,14 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
         "segment.ms": "500",
     }
 )
-NODES: Mapping[str, str] = MappingProxyType(
-    {
-        "log.cleaner.backoff.ms": "200",
-        "producer.id.expiration.ms": "3000",
-    }
-)
-"""A producer that is silent for three seconds is forgotten; until then its last batch and marker stay."""
+NODES: Mapping[str, str] = MappingProxyType({"log.cleaner.backoff.ms": "200"})
+AWAY = "replica-away"
+FORGETFUL: Mapping[str, str] = MappingProxyType({"producer.id.expiration.ms": "3000"})
+"""A producer that is silent for three seconds is forgotten; until then its last batch and marker stay.
+
+Only for the fault that waits for that: a request that is sent again after more than three seconds, as it is when a
+leader is paused or cut off, would lawfully be stored twice.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +153,7 @@ COMPACTION = Workload(
     kinds=lambda _: frozenset({"send", "txn", "scan"}),
     topic_config=SETTINGS,
     broker_config=NODES,
+    fault_config={AWAY: FORGETFUL},
     shape={"topics": 1, "partitions": 2},
     generator=_ops,
 )

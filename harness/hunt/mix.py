@@ -14,6 +14,7 @@ from harness import catalog, swarm
 from harness.random import Rng
 from harness.scenario import TRANSACTIONAL, Scenario, is_coordinated
 from nemesis.plan import LEAST_S
+from workloads.compaction import AWAY
 from workloads.groups import CONSUMER, QUICK_MEMBERS
 
 T = TypeVar("T")
@@ -51,9 +52,8 @@ FAULTS = (
     "slow-follower+kill-leaders",
 )
 FORGOTTEN_MS = "120000"
+"""Of compacted topics: producers are forgotten, as they are there, but no retry comes so late."""
 MOST_FAULTS = 2
-AWAY = "replica-away"
-"""Of compacted topics only, and alone: it takes 10 s at least, longer than deletions are remembered there."""
 REPLICATION = ((3, 2), (3, 2), (3, 2), (3, 1), (2, 1), (2, 2))
 """Replicas of a topic's partitions, and how many of them must be in sync."""
 TOPIC: Mapping[str, tuple[str | None, ...]] = {"segment.bytes": (None, "512", "2048", "16384")}
@@ -194,6 +194,7 @@ def scenario(seed: int, bug: str = "", workload: str = "") -> Scenario:
     interval_s = draws.between(0.2, 2)
     replication, min_isr = draws.one_of(*REPLICATION)
     if workload == "compaction" and draws.number() < 1 / 2:
+        # Alone: it takes 10 s at least, longer than deletions are remembered there.
         nemesis, replication, min_isr = AWAY, 3, 2
     if "slow-follower" in nemesis:
         replication = 3  # with two, nobody is left who may lead
@@ -213,7 +214,7 @@ def scenario(seed: int, bug: str = "", workload: str = "") -> Scenario:
         broker |= draws.table(FAR)
     if "lose-power" in nemesis:  # lawful only where everything is synced before it is acknowledged
         broker["log.flush.interval.messages"] = "1"
-    if "producer.id.expiration.ms" in broker:  # shorter, and an old retry may be appended again
+    if workload == "compaction":
         broker["producer.id.expiration.ms"] = FORGOTTEN_MS
     fields |= {
         "replication": replication,

@@ -6,10 +6,12 @@ import pytest
 
 from checkers.options import PATIENCE_MS
 from harness import launch
+from harness.catalog import WORKLOADS
 from harness.cli import guarded
 from harness.cluster.api import UsageError
 from harness.options import duration_s, pairs, scenario, scenario_of
 from harness.scenario import Scenario
+from nemesis.faults import FAULTS
 from nemesis.plan import JITTER
 from workloads.groups import QUICK_ALLOWED, QUICK_MEMBERS
 from workloads.share import SHARE
@@ -127,6 +129,22 @@ def test_what_cannot_work_is_refused_by_name(given, named):
 @pytest.mark.parametrize("nemesis", ["upgrade-rolling", "kill-leader+upgrade-rolling", "all"])
 def test_a_newer_version_is_taken_where_something_upgrades(nemesis):
     assert scenario(**GIVEN | {"nemesis": nemesis, "upgrade_to": "4.2.0"}).upgrade_to == "4.2.0"
+
+
+@pytest.mark.parametrize(
+    ("nemesis", "forgets"),
+    [
+        ("replica-away", True),
+        ("kill-leader, replica-away", True),
+        ("all", True),
+        ("pause-leader", False),
+        ("none", False),
+    ],
+)
+def test_compaction_has_producers_forgotten_only_where_a_replica_is_to_miss_that(nemesis, forgets):
+    made = scenario(**GIVEN | {"workload": "compaction", "nemesis": nemesis})
+    assert ("producer.id.expiration.ms" in made.broker_config) is forgets
+    assert {name for one in WORKLOADS.values() for name in one.fault_config} <= FAULTS.keys()
 
 
 def test_pairs_keep_equals_signs_in_values():
