@@ -224,7 +224,7 @@
         if (!fault) return null;
         const bit = fault.bit === null ? "" : fault.bit ? "it bit" : "it missed";
         return [fault.name, [fault.nodes.join(", "), fault.keys.join(", ")].filter(Boolean).join(" · "),
-          `${seconds(fault.begins)} to ${seconds(fault.heals)}`, bit].filter(Boolean);
+          `begun at ${seconds(fault.aimed)}, held ${seconds(fault.begins)} to ${seconds(fault.heals)}, healed at ${seconds(fault.healed)}`, bit].filter(Boolean);
       }
       if (event.target === leaders.canvas) {
         const seen = leaders.hit(...inside(leaders.canvas));

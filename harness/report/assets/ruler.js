@@ -1,6 +1,7 @@
 "use strict";
 /* The top of the stack, always in sight: ticks of time, the phases of the run, and one block per fault window.
-   A fault that bit is a filled block with a tick mark, one that missed is dashed. Overlapping faults take two lines. */
+   A fault that bit is a filled block with a tick mark, one that missed is dashed. A line leads to the block from where the
+   injection began, and from it to where the cluster was healed. Overlapping faults take two lines. */
 
 const TICKS_HEIGHT = 24;
 const FAULT_HEIGHT = 19;
@@ -86,7 +87,14 @@ class Ruler {
       const from = this.view.x(fault.begins);
       const to = Math.max(this.view.x(fault.heals), from + 2);
       const y = top + fault.line * FAULT_HEIGHT;
-      if (to < GUTTER || from > width) continue;
+      const first = this.view.x(fault.aimed), last = this.view.x(fault.healed);
+      if (last < GUTTER || first > width) continue;
+      c.fillStyle = theme["band-edge"];
+      const middle = Math.round(y + FAULT_HEIGHT / 2 - 2);
+      c.fillRect(first, middle, from - first, 1);
+      c.fillRect(to, middle, last - to, 1);
+      c.fillRect(Math.round(first), middle - 3, 1, 7);
+      c.fillRect(Math.round(last), middle - 3, 1, 7);
       c.fillStyle = theme.band;
       c.strokeStyle = theme["band-edge"];
       c.setLineDash(fault.bit === false ? [3, 3] : []);
@@ -109,10 +117,10 @@ class Ruler {
   /** The fault drawn at a point, or null. */
   hit(x, y) {
     const line = Math.floor((y - TICKS_HEIGHT - 20) / FAULT_HEIGHT);
-    return this.faults.find((fault) => fault.line === line && this.view.x(fault.begins) - 2 <= x && x <= Math.max(this.view.x(fault.heals), this.view.x(fault.begins) + 4)) || null;
+    return this.faults.find((fault) => fault.line === line && this.view.x(fault.aimed) - 2 <= x && x <= Math.max(this.view.x(fault.healed), this.view.x(fault.begins) + 4)) || null;
   }
 
-  /** Shade the fault windows behind a plot of this height. */
+  /** Shade the fault windows behind a plot of this height, and more faintly the time that each injection took. */
   static shade(c, view, faults, top, height) {
     c.save();
     c.beginPath();
@@ -120,7 +128,12 @@ class Ruler {
     c.clip();
     for (const fault of faults) {
       const from = view.x(fault.begins), to = Math.max(view.x(fault.heals), from + 1);
-      if (to < GUTTER || from > view.width) continue;
+      const first = view.x(fault.aimed);
+      if (to < GUTTER || first > view.width) continue;
+      c.globalAlpha = 0.5;
+      c.fillStyle = theme.band;
+      c.fillRect(first, top, from - first, height);
+      c.globalAlpha = 1;
       c.fillStyle = fault.bit === false ? hatch(c, theme.band, 7, 2) : theme.band;
       c.fillRect(from, top, to - from, height);
       c.fillStyle = theme["band-edge"];

@@ -252,6 +252,19 @@ def test_hovering_an_operation_tells_what_it_is(bad_run: Path, visit: Open) -> N
     assert "process" in page.locator("#tip").inner_text()
 
 
+def test_an_injection_shows_before_its_window_and_the_healing_after_it(bad_run: Path, visit: Open) -> None:
+    page = visit(bad_run)
+    page.locator(".jump-time").first.click()
+    settled(page)
+    aimed, begins, heals, healed = page.evaluate(
+        "(f => [f.aimed, f.begins, f.heals, f.healed])(report.facts.faults[0])"
+    )
+    assert aimed < begins < heals < healed
+    for moment in ((aimed + begins) / 2, (begins + heals) / 2, (heals + healed) / 2):
+        at = f"report.ruler.hit(report.view.x({moment}), report.ruler.height() - 10)"
+        assert page.evaluate(f"{at} === report.facts.faults[0]"), moment
+
+
 def test_a_fault_in_the_list_zooms_to_its_window(bad_run: Path, visit: Open) -> None:
     page = visit(bad_run)
     page.locator(".jump-time").nth(1).click()
