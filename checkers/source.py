@@ -63,7 +63,11 @@ def file_of(history: PathLike[str] | str) -> Path:
     path = Path(history)
     if path.is_dir() and path.suffix != archive.SUFFIX:
         own, jepsens = path / HISTORY_FILE, path / JEPSENS_FILE
-        path = own if own.exists() or not jepsens.exists() else jepsens
+        if not own.exists() and not jepsens.exists():
+            raise HistoryError(
+                f"{path}: a folder without {HISTORY_FILE}: no run's, or of one that ended before it began"
+            )
+        path = own if own.exists() else jepsens
     return path
 
 
@@ -93,7 +97,7 @@ def blocks_of_file(path: Path) -> Iterator[bytes]:
         with _open(path) as stream:
             yield from _blocks(stream)
     except (OSError, EOFError, zlib.error) as error:
-        raise HistoryError(f"{path}: can't be read: {error}") from error
+        raise HistoryError(f"{path}: can't be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def edn_ops(path: Path) -> Iterator[tuple[list[dict[str, Any]], list[int]]]:
@@ -101,7 +105,7 @@ def edn_ops(path: Path) -> Iterator[tuple[list[dict[str, Any]], list[int]]]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise HistoryError(f"{path}: can't be read: {error}") from error
+        raise HistoryError(f"{path}: can't be read: {getattr(error, 'strerror', None) or error}") from error
     ops: list[dict[str, Any]] = []
     numbers: list[int] = []
     one_a_line = not text.lstrip().startswith("[")

@@ -28,6 +28,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 cluster_app = typer.Typer(
     help="Start, stop and look at a cluster by hand.", no_args_is_help=True, rich_markup_mode=None
@@ -39,6 +40,26 @@ app.add_typer(history_app, name="history")
 Results = Annotated[Path, typer.Option("--results", help="Where runs are kept.", metavar="DIR")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the verdict as JSON, and nothing else, on stdout.")]
 RESULTS = Path("results")
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        from harness.process.commit import commit
+
+        sys.stdout.write(f"harness {version('kafka-harness')}, commit {commit() or 'unknown'}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _options_of_all(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_say_version)
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
@@ -357,7 +378,9 @@ def _guarded(arguments: list[str]) -> int:
         sys.stderr.write(error.format_message() + "\n")
         return CORRECTABLE
     except click.ClickException as error:
-        return _say(f"{error.format_message()} (see `harness --help`)", CORRECTABLE)
+        told = error.ctx if isinstance(error, click.UsageError) else None
+        where = told.command_path if told is not None else "harness"
+        return _say(f"{error.format_message()} (see `{where} --help`)", CORRECTABLE)
     except BrokenPipeError:
         let_go_of_stdout()
         return BROKEN

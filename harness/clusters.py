@@ -12,8 +12,9 @@ from typing import Any
 from harness import catalog, store
 from harness.cluster.api import Cluster, ClusterSpec, Killable, UsageError
 from harness.cluster.observer import observer_of
-from harness.options import EXISTING
+from harness.options import EXISTING, refuse_ineffective
 from harness.process.exits import BROKEN, VALID
+from harness.scenario import Scenario
 from harness.swarm import SIMULATED
 
 
@@ -27,6 +28,7 @@ def up(provider: str, name: str, results: Path, *, print_bootstrap: bool, **fiel
         raise UsageError("an existing cluster is somebody else's: it can't be started here")
     if provider == SIMULATED:
         catalog.provider(provider).from_handles({})  # refuses: there is nothing that could be left running
+    refuse_ineffective(Scenario(cluster=provider, kafka_version=fields["version"], image=fields["image"]))
     folder = _folder(provider, name, results)
     handles = folder / store.CLUSTER
     if handles.exists():

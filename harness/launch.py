@@ -44,6 +44,10 @@ def run(
     shrink: goes on with the folder of a simulated run that fails, prints a verdict of its own, and returns its status.
     """
     refuse_unknown(scenario)
+    if shrink is not None and scenario.cluster != SIMULATED:
+        raise UsageError(
+            f"--shrink needs --cluster {SIMULATED}: no run on {scenario.cluster} can be repeated step by step"
+        )
     with LiveView(scenario, quiet=as_json) as view:
         try:
             done = perform(scenario, results, name=name, view=view, fail_fast=fail_fast)
@@ -51,7 +55,7 @@ def run(
             sys.stderr.write(f"harness: stopped after healing; the history so far is in {stop.args[0]}\n")
             return STOPPED
     verdict = done.judgement.verdict_json()
-    shrinks = shrink is not None and verdict["valid"] is False and scenario.cluster == SIMULATED
+    shrinks = shrink is not None and verdict["valid"] is False
     if not as_json:
         verdict_table(done.judgement, folder=done.folder, scenario=done.scenario)
     elif not shrinks:
@@ -149,7 +153,8 @@ def heal(folder: Path | None, results: Path) -> int:
         try:
             if not store.is_abandoned(one):
                 if folder is not None:
-                    sys.stdout.write(f"{one}: nothing to heal: it has ended, or it is still running\n")
+                    why = "it has ended" if store.is_finished(one) else "it is still running"
+                    sys.stdout.write(f"{one}: nothing to heal: {why}\n")
                 continue
             done = heal_run(one)
         except store.StoreError as error:

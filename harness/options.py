@@ -44,6 +44,14 @@ be slow ones.
 """
 
 
+ONLY_ON = (
+    ("kafka_version", "--kafka-version", ("jvm", "compose")),
+    ("image", "--image", ("compose",)),
+    ("transaction_protocol", "--transaction-protocol", (SIMULATED,)),
+)
+"""(field, option, the clusters on which it has an effect)."""
+WITHOUT_EFFECT = {"transaction_protocol": 1}
+"""What holds elsewhere anyway, so that it may be said: librdkafka speaks version 1."""
 _OPTIONS = {"fault_interval_s": "--nemesis-interval", "fault_length_s": "--nemesis-length"}
 """Options that have other names than their fields."""
 _NOT_ASKED = frozenset({"scripted", "prefix"})
@@ -87,6 +95,7 @@ def scenario(*, fixed: frozenset[str] | None = None, by_hand: frozenset[str] = f
         own_shape = frozenset(asked.shape if asked else ())
         made = msgspec.structs.replace(made, **swarm.applied(made, fixed | own_shape))
     _refuse(made)
+    refuse_ineffective(made, by_hand)
     return made
 
 
@@ -168,6 +177,20 @@ def _faults(nemesis: str) -> list[str]:
 
 def _numbers(version: str) -> list[int]:
     return [int(part) for part in re.findall("[0-9]+", version)]
+
+
+def refuse_ineffective(made: Scenario, by_hand: frozenset[str] = frozenset()) -> None:
+    """Raise UsageError for what was asked for and would have no effect: the run would be taken for one with it.
+
+    by_hand: the fields that the caller has set; others that are not as by default count as set, too.
+    """
+    for name, option, clusters in ONLY_ON:
+        value = getattr(made, name)
+        asked = name in by_hand or value != getattr(Scenario(), name)
+        if asked and made.cluster not in clusters and value != WITHOUT_EFFECT.get(name):
+            raise UsageError(
+                f"{option} {value} has no effect on --cluster {made.cluster}, only on {' and '.join(clusters)}"
+            )
 
 
 def _one_of(option: str, value: str, allowed: Sequence[str]) -> Literal["all"]:

@@ -25,17 +25,7 @@ if TYPE_CHECKING:
 MARK: Final = "kafka"
 MOST: Final = 2
 """Kinds of shared clusters that are up at once: a node takes some 35 MB, one of Apache Kafka 150 MB."""
-_ARGUMENTS: Final = (
-    "cluster",
-    "nodes",
-    "controllers",
-    "broker_config",
-    "kafka_version",
-    "upgrade_to",
-    "image",
-    "bug",
-    "fresh",
-)
+_ARGUMENTS: Final = ("cluster", "nodes", "controllers", "broker_config", "kafka_version", "image", "bug", "fresh")
 _kafka: Final = pytest.StashKey["Kafka"]()
 
 
@@ -48,7 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME",
         help="what `kafka` and `kafka_run` run on: embedded (our own broker), jvm or compose (Apache Kafka)",
     )
-    group.addoption("--kafka-version", default="4.1.1", metavar="V", help="the version of Apache Kafka (jvm, compose)")
+    group.addoption("--kafka-version", metavar="V", help="the version of Apache Kafka (jvm, compose)")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -154,7 +144,8 @@ def _failing(what: str, *errors: type[Exception]) -> Iterator[None]:
 
 
 def _options(config: pytest.Config) -> dict[str, Any]:
-    return {"cluster": config.getoption("--kafka-cluster"), "kafka_version": config.getoption("--kafka-version")}
+    asked = {"cluster": config.getoption("--kafka-cluster"), "kafka_version": config.getoption("--kafka-version")}
+    return {name: value for name, value in asked.items() if value is not None}
 
 
 def _asked(request: pytest.FixtureRequest) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from harness import store
 from harness.history import HistoryError
 from harness.process.exits import VALID, of_verdict
 
+ALLOWED = {"isolation": ("read_committed", "read_uncommitted"), "sub_via": ("assign", "subscribe")}
+
 
 def check(
     history: Path,
@@ -84,6 +86,11 @@ def _options(history: Path, flags: Mapping[str, Any]) -> CheckOptions:
     base = CheckOptions()
     if history.is_dir() and (history / store.SCENARIO).exists():
         base = _of_scenario(history / store.SCENARIO)
+    for name, allowed in ALLOWED.items():
+        given = flags.get(name, ())
+        for value in (given,) if isinstance(given, str) else given:
+            if value not in allowed:
+                raise HistoryError(f"--{name.replace('_', '-')} {value}: it may be {', '.join(allowed)}")
     try:
         return msgspec.convert(msgspec.to_builtins(base) | flags, CheckOptions)
     except msgspec.ValidationError as error:

@@ -196,9 +196,9 @@ def drive(
 
         def record(op: Op) -> None:
             writer.append(op)
+            view.event(op)
             if op.process == HARNESS and op.f == "phase":
                 view.phase(op.value)
-            view.event(op)
             if watch is not None:
                 watch.take(op)
 

@@ -28,6 +28,10 @@ _FIELDS: Mapping[str, str] = {
 """Options that have other names than their fields of a scenario."""
 
 
+LONGEST_S = 1_000_000
+"""Eleven days: longer than anybody waits, and no clock overflows."""
+
+
 class Declared:
     """Each option: its type, its help and its default."""
 
@@ -37,9 +41,11 @@ class Declared:
         str, typer.Option(help="Faults: `a,b` draws among them, `a+b` overlaps them, `all`, `none`.")
     ] = "none"
     seed: Annotated[int | None, typer.Option(help="Every choice is drawn from it (default: a new one).")] = None
-    time_limit: Annotated[float, typer.Option(help="Seconds of the main phase.", min=1)] = 60.0
+    time_limit: Annotated[float, typer.Option(help="Seconds of the main phase.", min=1, max=LONGEST_S)] = 60.0
     concurrency: Annotated[int, typer.Option(help="Client processes.", min=1, max=1000)] = 10
-    rate: Annotated[float, typer.Option(help="Operations a second of all clients; 0: unpaced.", min=0)] = 100.0
+    rate: Annotated[
+        float, typer.Option(help="Operations a second of all clients; 0: unpaced.", min=0, max=1_000_000)
+    ] = 100.0
     isolation: Annotated[str, typer.Option(help="read_committed or read_uncommitted.")] = "read_committed"
     acks: Annotated[str, typer.Option(help="all, 1 or 0 (1 and 0 need --workload send-poll).")] = "all"
     keep_producers: Annotated[
@@ -60,21 +66,24 @@ class Declared:
     broker_config: Annotated[list[str] | None, typer.Option(metavar="K=V", help="A broker setting.")] = None
     abort_rate: Annotated[float, typer.Option(help="Share of deliberate aborts.", min=0, max=1)] = 0.05
     crash_interval: Annotated[
-        float, typer.Option(help="Mean seconds between crashes of one client; 0: none.", min=0)
+        float, typer.Option(help="Mean seconds between crashes of one client; 0: none.", min=0, max=LONGEST_S)
     ] = 30.0
-    transaction_timeout: Annotated[float, typer.Option(help="transaction.timeout.ms, in seconds.", min=1)] = 10.0
+    transaction_timeout: Annotated[
+        float, typer.Option(help="transaction.timeout.ms, in seconds.", min=1, max=LONGEST_S)
+    ] = 10.0
     transaction_protocol: Annotated[
         int, typer.Option(help="1 as librdkafka, 2 as Java 4 (simulated).", min=1, max=2)
     ] = 2
     group_protocol: Annotated[str, typer.Option(help="classic or consumer (KIP-848) groups.")] = "classic"
     nemesis_interval: Annotated[
-        float | None, typer.Option(help="Mean seconds from fault to fault (default by cluster).", min=0.1)
+        float | None,
+        typer.Option(help="Mean seconds from fault to fault (default by cluster).", min=0.1, max=LONGEST_S),
     ] = None
     nemesis_length: Annotated[
-        float | None, typer.Option(help="Mean seconds that a fault holds (default by cluster).", min=0.1)
+        float | None, typer.Option(help="Mean seconds that a fault holds (default by cluster).", min=0.1, max=LONGEST_S)
     ] = None
     recovery_bound: Annotated[
-        float | None, typer.Option(help="Seconds after healing until it must work again.", min=1)
+        float | None, typer.Option(help="Seconds after healing until it must work again.", min=1, max=LONGEST_S)
     ] = None
     nodes: Annotated[int, typer.Option(help="Broker nodes.", min=1, max=20)] = 3
     controllers: Annotated[int, typer.Option(help="Controller nodes of their own; 0: combined.", min=0)] = 0
@@ -127,4 +136,4 @@ class Asked:
         from harness import options  # noqa: PLC0415  most commands make no runs, and it is long to import
 
         fixed = self._by_hand if self._swarm else None
-        return options.scenario(fixed=fixed, by_hand=self._by_hand, **{**self._given, **axes})
+        return options.scenario(fixed=fixed, by_hand=self._by_hand - axes.keys(), **{**self._given, **axes})

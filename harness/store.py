@@ -107,6 +107,10 @@ def read_as(path: Path, what: type[T]) -> T:
 
 def read_scenario(folder: Path) -> Scenario:
     """Read a run's scenario; raises StoreError."""
+    if not folder.is_dir():
+        raise StoreError(f"{folder}: no such folder")
+    if not (folder / SCENARIO).exists():
+        raise StoreError(f"{folder} is not a run's folder: it has no {SCENARIO}")
     return read_as(folder / SCENARIO, Scenario)
 
 

@@ -39,7 +39,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
         return self.valid is False and bool(self.anomalies)
 
 
-class Line(msgspec.Struct, frozen=True, omit_defaults=True):
+class Line(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """A line of the book: the commit, or an attempt, of what it was one and with which bug or setting."""
 
     commit: str = ""

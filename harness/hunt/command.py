@@ -48,7 +48,7 @@ def score(
     if write is not None:
         hunted.parts(write)  # refused now, not after hours
     folder = runs.new_folder(results, "bugs").resolve()
-    pages = Book(book or folder / "attempts.jsonl")
+    pages = Book((book or folder / "attempts.jsonl").resolve())  # runs are made in processes with other folders
     pages.begin(commit() or "unknown")
     sys.stdout.write(f"hunting in {folder}, attempts in {pages.path}\n")
     done = hunting.score(

@@ -89,14 +89,8 @@ def _configuration(source: Source) -> list[str]:
     scenario, cluster = source.scenario, source.cluster
     if scenario is None:
         return ["a history from elsewhere", *([f"judged as {source.workload}"] if source.workload else [])]
-    version = cluster.get("version") or scenario.kafka_version
-    if scenario.upgrade_to:
-        version = f"{version}, brought to {scenario.upgrade_to} and back"
-    system = f"Apache Kafka {version}" if scenario.cluster in {"jvm", "compose"} else f"{scenario.cluster} cluster"
-    roles = f"{scenario.controllers} controllers" if scenario.controllers else "combined roles"
     parts = [
-        system,
-        f"{scenario.cluster}, {words.counted(scenario.nodes, 'node', 'nodes')}, {roles}",
+        *_system(scenario, cluster),
         f"workload {scenario.workload}",
         f"nemesis {scenario.nemesis}",
         f"{words.counted(scenario.topics, 'topic', 'topics')} of {scenario.partitions} partitions",
@@ -114,6 +108,18 @@ def _configuration(source: Source) -> list[str]:
     if client := cluster.get("client"):
         parts.insert(1, str(client))
     return [*parts, f"seed {scenario.seed}"]
+
+
+def _system(scenario: Scenario, cluster: Mapping[str, Any]) -> list[str]:
+    """Return what is under test; of a cluster that somebody else runs nobody told what it is made of."""
+    if scenario.bootstrap:
+        return [f"the cluster at {scenario.bootstrap}"]
+    version = cluster.get("version") or scenario.kafka_version
+    if scenario.upgrade_to:
+        version = f"{version}, brought to {scenario.upgrade_to} and back"
+    system = f"Apache Kafka {version}" if scenario.cluster in {"jvm", "compose"} else "the harness's own broker"
+    roles = f"{scenario.controllers} controllers" if scenario.controllers else "combined roles"
+    return [system, f"{scenario.cluster}, {words.counted(scenario.nodes, 'node', 'nodes')}, {roles}"]
 
 
 def _figures(source: Source) -> list[dict[str, str]]:
@@ -142,7 +148,7 @@ def _figures(source: Source) -> list[dict[str, str]]:
     lag = source.judged.worst_lag
     if lag.get("lag"):
         note = f"process {lag['process']} on {lag['key']}, at {seconds(int(lag['time']))}"
-        figures.append({"label": "Worst realtime lag", "value": took(int(lag["lag"])), "note": note})
+        figures.append({"label": "Longest that a poll lagged", "value": took(int(lag["lag"])), "note": note})
     if source.end:
         figures.append({"label": "Duration", "value": took(source.end), "note": ""})
     return figures

@@ -2,7 +2,8 @@
 
 `LiveView` has three ways to speak, chosen once: a panel that is redrawn (a terminal), plain lines (anything else: a
 file, a pipe, CI), nothing (`quiet`, for --json). The panel is redrawn `REFRESH_PER_S` times a second by its own thread,
-however many ops are recorded. A view that can't be written to (a closed pipe) falls silent; it never ends a run.
+however many ops are recorded. A simulated run is told by its own clock, as its report is. A view that can't be written
+to (a closed pipe) falls silent; it never ends a run.
 Foreign text (values, errors, node names) is stripped of control characters before it reaches a terminal.
 """
 
@@ -68,14 +69,16 @@ class LiveView:
         self._console = console or Console(highlight=False)
         self._speaks = not quiet
         self._progress = Progress()
+        self._virtual = scenario.cluster == SIMULATED
+        self._event_ns = 0
         self._began_s = time.monotonic()
-        self._phase_began_s = self._began_s
+        self._phase_began_s = 0.0
         self._live: Live | None = None
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        self._began_s = self._phase_began_s = time.monotonic()
+        self._began_s = time.monotonic()
         if not self._speaks:
             return self
         if self._console.is_terminal:
@@ -107,12 +110,13 @@ class LiveView:
     def phase(self, name: str) -> None:
         """Tell of a new phase of the run."""
         self._progress.phase = name
-        self._phase_began_s = time.monotonic()
+        self._phase_began_s = self._now_s()
         if self._live is None:
             self._say(f"{self._clock()}  phase {name}")
 
     def event(self, op: Op) -> None:
         """Take a recorded op; costs about a microsecond."""
+        self._event_ns = op.time
         if self._progress.event(op) and self._live is None and self._speaks:
             self._say(f"{self._clock()}  {self._fault_line(op)}")
         elif op.f == "interrupt" and isinstance(op.value, Mapping) and op.process == HARNESS:
@@ -126,7 +130,10 @@ class LiveView:
                 print(plain(line), file=self._console.file, flush=True)
 
     def _clock(self) -> str:
-        return f"{time.monotonic() - self._began_s:7.1f} s"
+        return f"{self._now_s():7.1f} s"
+
+    def _now_s(self) -> float:
+        return self._event_ns / 1e9 if self._virtual else time.monotonic() - self._began_s
 
     def _title(self) -> str:
         s = self._scenario
@@ -145,7 +152,7 @@ class LiveView:
 
     def _status_lines(self) -> None:
         while not self._ended.wait(LINE_EVERY_S):
-            shot = self._progress.snapshot(time.monotonic())
+            shot = self._progress.snapshot(self._now_s())
             ok, info, failed, open_ = shot.total
             leaderless = [key for key, (_, leader, _) in shot.leaders.items() if leader is None]
             line = f"{self._clock()}  {shot.phase}: {ok:,} ok, {info:,} info, {failed:,} fail, {open_} open"
@@ -157,7 +164,7 @@ class LiveView:
     # the panel
 
     def _panel(self) -> RenderableType:
-        now_s = time.monotonic()
+        now_s = self._now_s()
         shot = self._progress.snapshot(now_s)
         parts: list[RenderableType] = [Text(plain(self._title()), style="bold"), self._head(shot, now_s)]
         if shot.counts:

@@ -117,12 +117,19 @@ class _Screen:
 def bases(clusters: Sequence[str], versions: Sequence[str], images: Sequence[str]) -> list[dict[str, Any]]:
     """Return the fields of each cluster: Apache Kafka in each version, on Compose in each image.
 
-    Raises UsageError where it can't be told which version an image has.
+    Raises UsageError where it can't be told which version an image has, or no cluster has any.
     """
     if images and len(versions) not in {1, len(images)}:
         raise UsageError(
             f"--image names {len(images)}, --kafka-version {len(versions)}: name one for all, or one for each"
         )
+    default = Scenario()
+    for option, asked, takers in (
+        ("--kafka-version", [*versions] != [default.kafka_version], {"jvm", "compose"}),
+        ("--image", bool(images), {"compose"}),
+    ):
+        if asked and not takers & {*clusters}:
+            raise UsageError(f"{option} has no effect on --cluster {','.join(clusters)}")
     found: list[dict[str, Any]] = []
     for cluster in clusters:
         if cluster == "compose" and images:
@@ -132,7 +139,7 @@ def bases(clusters: Sequence[str], versions: Sequence[str], images: Sequence[str
         elif cluster in {"jvm", "compose"}:
             found += [{"cluster": cluster, "image": None, "kafka_version": version} for version in versions]
         else:
-            found.append({"cluster": cluster, "image": None, "kafka_version": versions[0]})
+            found.append({"cluster": cluster, "image": None, "kafka_version": default.kafka_version})
     return found
 
 

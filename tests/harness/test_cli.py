@@ -87,7 +87,7 @@ def test_report_that_can_not_be_written_is_one_line_and_254(tmp_path, capsys):
         (["--consistency-model", "serialisable"], "serialisable"),
         (["--consistency-model", "serializable"], "list-append"),
         (["--sub-via", "asign"], "asign"),
-        (["--sub-via", ""], "sub_via"),
+        (["--sub-via", ""], "--sub-via"),
         (["--isolation", "serializable"], "isolation"),
     ],
 )
@@ -105,7 +105,16 @@ def test_a_name_that_nobody_knows_is_no_valid_check(options, named, tmp_path, ca
         (["check"], "HISTORY"),
         (["chekc"], "chekc"),
         (["check", "--no-such-option", "x"], "--no-such-option"),
-        (["run", "--time-limit", "soon"], "--time-limit"),
+        (["run", "--time-limit", "soon"], "harness run --help"),
+        (["run", "--time-limit", "1e300"], "--time-limit"),
+        (["run", "--shrink"], "--shrink needs --cluster simulated"),
+        (["run", "--kafka-version", "4.1.1"], "--kafka-version 4.1.1 has no effect on --cluster embedded"),
+        (["cluster", "up", "--kafka-version", "3.7.1"], "--kafka-version 3.7.1 has no effect on --cluster embedded"),
+        (["check", "."], ".: a folder without history.jsonl"),
+        (["check", ".", "--isolation", "dirty"], "--isolation dirty: it may be read_committed, read_uncommitted"),
+        (["check", ".", "--sub-via", "assign,guess"], "--sub-via guess"),
+        (["report", "."], ". is not a run's folder"),
+        (["shrink", "no-such-folder"], "no-such-folder: no such folder"),
         (["run", "--cluster", "mainframe"], "mainframe"),
         (["run", "--workload", "bank"], "bank"),
         (["run", "--nemesis", "kill-leadr"], "kill-leader"),
@@ -138,6 +147,13 @@ def test_a_broken_line_is_named_by_file_and_line(tmp_path, capsys):
     path.write_text(json.dumps(VALID[0]) + "\n{oops}\n" + json.dumps(VALID[1]) + "\n")
     assert guarded(["check", str(path)]) == 254
     assert "h.jsonl:2" in capsys.readouterr().err
+
+
+def test_the_version_is_told_and_h_is_help(capsys):
+    assert guarded(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("harness 0.")
+    assert guarded(["run", "-h"]) == 0
+    assert "--nemesis" in capsys.readouterr().out
 
 
 def test_nothing_prints_help_and_exits_254(capsys):
@@ -173,7 +189,7 @@ def test_the_installed_command_answers():
     ("arguments", "named"),
     [
         (["run", "--cluster", "simulated", "--time-limit", "nan"], "--time-limit nan"),
-        (["run", "--cluster", "simulated", "--rate", "inf"], "--rate inf"),
+        (["run", "--cluster", "simulated", "--rate", "inf"], "--rate"),
         (["run", "--cluster", "simulated", "--nemesis-interval", "nan"], "--nemesis-interval nan"),
         (["run", "--cluster", "simulated", "--topic-config", "retention.ms=abc"], "retention.ms=abc"),
         (["run", "--cluster", "simulated", "--broker-config", "log.retention.hours=x"], "log.retention.hours=x"),

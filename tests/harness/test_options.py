@@ -119,6 +119,11 @@ UPGRADE = {"nemesis": "kill-leader+upgrade-rolling"}
         (UPGRADE | {"upgrade_to": "4.1.1"}, "--upgrade-to 4.1.1 is not newer than --kafka-version 4.1.1"),
         (UPGRADE | {"upgrade_to": "3.9.2"}, "--upgrade-to 3.9.2 is not newer than --kafka-version 4.1.1"),
         (UPGRADE | {"upgrade_to": "latest"}, "not an Apache Kafka version: 'latest'"),
+        ({"image": "kafka:mine"}, "--image kafka:mine has no effect on --cluster jvm, only on compose"),
+        (
+            {"cluster": "embedded", "kafka_version": "3.7.1"},
+            "--kafka-version 3.7.1 has no effect on --cluster embedded",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused_by_name(given, named):
@@ -145,6 +150,16 @@ def test_compaction_has_producers_forgotten_only_where_a_replica_is_to_miss_that
     made = scenario(**GIVEN | {"workload": "compaction", "nemesis": nemesis})
     assert ("producer.id.expiration.ms" in made.broker_config) is forgets
     assert {name for one in WORKLOADS.values() for name in one.fault_config} <= FAULTS.keys()
+
+
+def test_what_has_no_effect_is_refused_even_where_it_is_the_default():
+    with pytest.raises(
+        UsageError, match=r"--kafka-version 4\.1\.1 has no effect on --cluster embedded, only on jvm and"
+    ):
+        scenario(by_hand=frozenset({"kafka_version"}), **GIVEN | {"cluster": "embedded"})
+    with pytest.raises(UsageError, match="--transaction-protocol 2 has no effect on --cluster jvm"):
+        scenario(by_hand=frozenset({"transaction_protocol"}), **GIVEN | {"transaction_protocol": 2})
+    assert scenario(by_hand=frozenset({"transaction_protocol"}), **GIVEN | {"transaction_protocol": 1}).seed
 
 
 def test_pairs_keep_equals_signs_in_values():

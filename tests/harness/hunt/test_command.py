@@ -64,3 +64,33 @@ def test_a_score_of_a_workload_that_is_not_in_the_mix_hunts_its_bugs_and_names_i
     said = capsys.readouterr().out
     assert "`harness bugs --score --only share-record-given-to-two --workload share --seeds 1" in said
     assert "| `share-record-given-to-two` |" in said
+
+
+def test_a_book_may_be_named_from_where_the_user_is(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = [
+        "bugs",
+        "--score",
+        "--only",
+        "lso-ignored",
+        "--seeds",
+        "1",
+        "--clean",
+        "0",
+        "--jobs",
+        "1",
+        "--book",
+        "book.jsonl",
+    ]
+    guarded(asked)
+    assert "Found 1 of 1 bugs" in capsys.readouterr().out
+    assert (tmp_path / "book.jsonl").read_bytes().count(b'"attempt"') == 1
+
+
+def test_no_line_is_added_to_what_is_no_book(capsys, tmp_path):
+    history = tmp_path / "history.jsonl"
+    history.write_text('{"process":0,"type":"invoke","f":"txn","value":[]}\n')
+    before = history.read_bytes()
+    assert guarded(["bugs", "--score", "--book", str(history), "--results", str(tmp_path / "results")]) == 254
+    assert "history.jsonl:1: no attempt" in capsys.readouterr().err
+    assert history.read_bytes() == before

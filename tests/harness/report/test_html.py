@@ -84,6 +84,18 @@ def test_the_configuration_line_names_what_a_reader_must_know(bad_run: Path) -> 
         assert part in text
 
 
+def test_what_was_tested_is_told_as_what_it_is(bad_run: Path, tmp_path: Path) -> None:
+    folder = remade(bad_run, tmp_path)
+    scenario = json.loads((folder / "scenario.json").read_text())
+    (folder / "scenario.json").write_text(json.dumps(scenario | {"cluster": "embedded"}))
+    assert "the harness's own broker" in Page(write_report(folder)).text
+    theirs = {"cluster": "existing", "bootstrap": "kafka-1:9092"}
+    (folder / "scenario.json").write_text(json.dumps(scenario | theirs))
+    text = Page(write_report(folder)).text
+    assert "the cluster at kafka-1:9092" in text
+    assert "combined roles" not in text
+
+
 def test_a_card_quotes_the_operations_and_links_to_the_timeline(bad_run: Path) -> None:
     verdict = json.loads((bad_run / "verdict.json").read_text())
     page = Page(bad_run / "report.html")

@@ -6,6 +6,7 @@ import dataclasses
 import io
 import threading
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -78,6 +79,15 @@ def test_a_pipe_gets_a_line_for_each_phase_and_fault() -> None:
     assert lines[1].endswith("phase main")
     assert lines[2].endswith("fault kill-leader n2 t0/1: bit (new-leader n3)")
     assert lines[3].endswith("fault 1 healed")
+
+
+def test_a_simulated_run_is_told_by_its_own_clock() -> None:
+    console, paper = pipe()
+    with LiveView(Scenario(cluster="simulated"), console=console) as view:
+        view.event(msgspec.structs.replace(INJECTED, time=12_300_000_000))
+        view.phase("heal")
+        view.event(msgspec.structs.replace(HEALED, time=20_000_000_000))
+    assert [line.split(" s  ")[0].strip() for line in paper.getvalue().splitlines()[1:]] == ["12.3", "12.3", "20.0"]
 
 
 def test_a_pipe_gets_a_status_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:

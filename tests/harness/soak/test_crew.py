@@ -223,7 +223,7 @@ def test_apache_kafka_is_soaked_in_each_version_and_the_others_once():
     assert [(one["cluster"], one["kafka_version"]) for one in found] == [
         ("jvm", "3.7.1"),
         ("jvm", "4.1.1"),
-        ("simulated", "3.7.1"),
+        ("simulated", "4.1.1"),
         ("compose", "3.7.1"),
         ("compose", "4.1.1"),
     ]
@@ -234,5 +234,9 @@ def test_images_have_the_version_that_is_told_of_them():
     each = bases(["compose"], ["3.7.1", "4.1.1"], ["a:1", "b:2"])
     assert [(base["image"], base["kafka_version"]) for base in one] == [("a:1", "4.1.1"), ("b:2", "4.1.1")]
     assert [(base["image"], base["kafka_version"]) for base in each] == [("a:1", "3.7.1"), ("b:2", "4.1.1")]
+    with pytest.raises(UsageError, match="--kafka-version has no effect on --cluster simulated,embedded"):
+        bases(["simulated", "embedded"], ["3.7.1"], [])
+    with pytest.raises(UsageError, match="--image has no effect on --cluster jvm"):
+        bases(["jvm"], ["3.7.1"], ["a:1"])
     with pytest.raises(UsageError, match="--image names 2, --kafka-version 3"):
         bases(["compose"], ["1", "2", "3"], ["a:1", "b:2"])
