@@ -79,6 +79,12 @@ PROVIDERS: Mapping[str, Provider] = {
         Provider(
             "existing", "a cluster that runs already (--bootstrap)", "harness.cluster.existing", "ExistingCluster"
         ),
+        Provider(
+            "remote",
+            "a cluster that runs already, and that your commands can break (--bootstrap, --commands)",
+            "harness.cluster.remote",
+            "RemoteCluster",
+        ),
     )
 }
 

@@ -12,7 +12,7 @@ from typing import Any
 from harness import catalog, store
 from harness.cluster.api import Cluster, ClusterSpec, Killable, UsageError
 from harness.cluster.observer import observer_of
-from harness.options import EXISTING, refuse_ineffective
+from harness.options import THEIRS, refuse_ineffective
 from harness.process.exits import BROKEN, VALID
 from harness.scenario import Scenario
 from harness.swarm import SIMULATED
@@ -24,8 +24,8 @@ def _folder(provider: str, name: str, results: Path) -> Path:
 
 def up(provider: str, name: str, results: Path, *, print_bootstrap: bool, **fields: Any) -> int:
     """Start a cluster and leave it running; raises UsageError if one of that name is there already."""
-    if provider == EXISTING:
-        raise UsageError("an existing cluster is somebody else's: it can't be started here")
+    if provider in THEIRS:
+        raise UsageError(f"a cluster that is {provider} is somebody else's: it can't be started here")
     if provider == SIMULATED:
         catalog.provider(provider).from_handles({})  # refuses: there is nothing that could be left running
     refuse_ineffective(Scenario(cluster=provider, kafka_version=fields["version"], image=fields["image"]))

@@ -16,9 +16,10 @@ from checkers.options import options_of_scenario
 from harness import catalog, store
 from harness import run as runs
 from harness.cluster.api import Cluster, ClusterError, UsageError
+from harness.cluster.remote import powers_of
 from harness.equipment import RealEquipment
 from harness.lifetime import spec_of
-from harness.options import EXISTING
+from harness.options import REMOTE, THEIRS
 from harness.process.exits import BROKEN, STOPPED, VALID, of_verdict
 from harness.report.html import write_report
 from harness.report.junit import write_junit
@@ -76,6 +77,8 @@ def refuse_unknown(scenario: Scenario) -> plan.Choices:
         has -= {"partition", "shape", "intercept"}
     if not scenario.upgrade_to:
         has -= {"upgrade"}
+    if scenario.commands is not None:
+        has &= powers_of(scenario.commands)
     return plan.asked_for(scenario, has)
 
 
@@ -103,7 +106,7 @@ def perform(
     """
     choices = refuse_unknown(scenario)
     folder = runs.new_folder(results, name or f"{scenario.workload}-{scenario.nemesis}-{scenario.cluster}").resolve()
-    if scenario.cluster == EXISTING:
+    if scenario.cluster in THEIRS:
         scenario = msgspec.structs.replace(scenario, prefix=own_prefix(folder))
     try:
         cluster = catalog.provider(scenario.cluster).create(spec_of(scenario, folder))
@@ -172,17 +175,28 @@ def heal(folder: Path | None, results: Path) -> int:
 
 
 def heal_run(folder: Path) -> list[tuple[str, bool]]:
-    """Return what was done, and whether each thing worked. A cluster of the run's own is removed, faults and all."""
+    """Return what was done, and whether each thing worked.
+
+    A cluster of the run's own is removed, faults and all; of one that stays they are undone one by one, and what could
+    not be undone is left for another try.
+    """
     scenario = store.read_scenario(folder)
     lines: list[tuple[str, bool]] = []
     if (folder / store.CLUSTER).exists():
         provider = catalog.provider(scenario.cluster)
         handles = store.read_json(folder / store.CLUSTER)
         try:
-            provider.remove(handles)
-            lines.append((f"removed its {provider.name} cluster", True))
+            if scenario.cluster == REMOTE:
+                lines += [
+                    (line, ": failed: " not in line) for line in journal.heal(folder, provider.from_handles(handles))
+                ]
+                if not all(well for _, well in lines):
+                    return lines
+            else:
+                provider.remove(handles)
+                lines.append((f"removed its {provider.name} cluster", True))
         except ClusterError as error:
-            return [(f"its {provider.name} cluster could not be removed: {error}", False)]
+            return [*lines, (f"its {provider.name} cluster could not be healed: {error}", False)]
     with ExitStack() as stack:
         if journal.outstanding(folder / store.JOURNAL):
             lines.append(("its faults went with the cluster", True))

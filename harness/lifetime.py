@@ -12,9 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness import store
-from harness.cluster.api import Cluster, ClusterSpec, Logged
+from harness.cluster.api import Cluster, ClusterError, ClusterSpec, Logged
+from harness.cluster.remote import RemoteCluster
 from harness.process.signals import bearing_one_interrupt
 from harness.scenario import Scenario
+from nemesis import journal
 
 
 def spec_of(scenario: Scenario, folder: Path) -> ClusterSpec:
@@ -28,6 +30,7 @@ def spec_of(scenario: Scenario, folder: Path) -> ClusterSpec:
         upgrade_to=scenario.upgrade_to,
         image=scenario.image,
         bootstrap=scenario.bootstrap,
+        commands=scenario.commands,
         broker_config=scenario.broker_config,
         links=scenario.links,
         bug=scenario.bug,
@@ -38,6 +41,8 @@ def spec_of(scenario: Scenario, folder: Path) -> ClusterSpec:
 @contextmanager
 def up(scenario: Scenario, cluster: Cluster, folder: Path, phase: Callable[[str], None]) -> Iterator[None]:
     """Start the cluster; take it down at the end, however that comes. What `down` heals with it needs no other heal.
+
+    Of a cluster that stays, what still holds of faults is undone one by one.
 
     phase is told "setup" and "teardown". One Ctrl-C does not keep the cluster from being taken down.
     """
@@ -56,5 +61,15 @@ def up(scenario: Scenario, cluster: Cluster, folder: Path, phase: Callable[[str]
                 if isinstance(cluster, Logged):
                     cluster.collect(folder / store.NODES)
             finally:
+                _mend(folder, cluster)
                 cluster.down()
                 store.finish(folder)
+
+
+def _mend(folder: Path, cluster: Cluster) -> None:
+    """Undo what still holds on a cluster that stays; ClusterError, and the run is not finished, where that fails."""
+    if not isinstance(cluster, RemoteCluster):
+        return
+    failed = [line for line in journal.heal(folder, cluster) if ": failed: " in line]
+    if failed:
+        raise ClusterError(f"{'; '.join(failed)}; try again: harness heal {folder}")

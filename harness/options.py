@@ -6,6 +6,7 @@ import math
 import re
 import secrets
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 import msgspec
@@ -16,13 +17,15 @@ from harness.catalog import WORKLOADS
 from harness.clients.settings import refuse_impossible
 from harness.cluster.api import UsageError
 from harness.cluster.distribution import line
-from harness.scenario import Isolation, Scenario
+from harness.scenario import Commands, Isolation, Scenario
 from harness.swarm import SIMULATED
 from nemesis.faults import ALL, UPGRADE
 from workloads.api import Workload
 from workloads.groups import CONSUMER, QUICK_ALLOWED, QUICK_MEMBERS
 
-EXISTING = "existing"
+EXISTING, REMOTE = "existing", "remote"
+THEIRS = (EXISTING, REMOTE)
+"""The clusters that somebody else runs."""
 OURS = ("embedded", SIMULATED)
 """The clusters of our own broker."""
 UPGRADABLE = "jvm"
@@ -90,6 +93,7 @@ def scenario(*, fixed: frozenset[str] | None = None, by_hand: frozenset[str] = f
     own = {"topic_config": asked.topic_config if asked else {}, "broker_config": _of_brokers(asked, given)}
     for name, settings in own.items():
         fields[name] = {**settings, **pairs(f"--{name.replace('_', '-')}", given[name])}
+    fields["commands"] = _commands(given["commands"])
     made = Scenario(**fields)
     if fixed is not None and made.cluster == SIMULATED:
         own_shape = frozenset(asked.shape if asked else ())
@@ -124,7 +128,7 @@ def scenario_of(**fields: Any) -> Scenario:
 
 def _of_brokers(asked: Workload | None, given: Mapping[str, Any]) -> dict[str, str]:
     """Return what the workload and the group's protocol want of brokers; those that run already keep their own."""
-    if given["cluster"] == EXISTING:
+    if given["cluster"] in THEIRS:
         return {}
     is_kafka, settings = given["cluster"] not in OURS, dict[str, str]()
     if asked is not None:
@@ -137,11 +141,15 @@ def _of_brokers(asked: Workload | None, given: Mapping[str, Any]) -> dict[str, s
 
 
 def _refuse(made: Scenario) -> None:
-    if made.cluster == EXISTING and not made.bootstrap:
-        raise UsageError("--cluster existing needs --bootstrap host:port")
-    if made.cluster != EXISTING and made.bootstrap:
-        raise UsageError(f"--bootstrap belongs to --cluster existing, not to --cluster {made.cluster}")
-    if made.cluster != EXISTING and made.replication > made.nodes:
+    if made.cluster in THEIRS and not made.bootstrap:
+        raise UsageError(f"--cluster {made.cluster} needs --bootstrap host:port")
+    if made.cluster not in THEIRS and made.bootstrap:
+        raise UsageError(f"--bootstrap belongs to --cluster {' or '.join(THEIRS)}, not to --cluster {made.cluster}")
+    if made.cluster == REMOTE and made.commands is None:
+        raise UsageError(f"--cluster {REMOTE} needs --commands FILE; to break nothing, use --cluster {EXISTING}")
+    if made.cluster != REMOTE and made.commands is not None:
+        raise UsageError(f"--commands belongs to --cluster {REMOTE}, not to --cluster {made.cluster}")
+    if made.cluster not in THEIRS and made.replication > made.nodes:
         raise UsageError(f"--replication {made.replication} is impossible with {made.nodes} nodes (see --nodes)")
     if made.min_isr > made.replication:
         raise UsageError(f"--min-isr {made.min_isr} is more than --replication {made.replication}")
@@ -153,6 +161,24 @@ def _refuse(made: Scenario) -> None:
         options_of_scenario(msgspec.to_builtins(made))
     except ValueError as error:
         raise UsageError(f"--topic-config or --broker-config {error}") from error
+
+
+def _commands(given: str | Mapping[str, Any] | None) -> Commands | None:
+    """Return the commands in a TOML file, or in what a scenario holds; raises UsageError naming file and key."""
+    if given is None or isinstance(given, Mapping):
+        return msgspec.convert(given, Commands | None)
+    try:
+        read = msgspec.toml.decode(Path(given).read_bytes(), type=Commands)
+    except OSError as error:
+        raise UsageError(f"--commands {given}: {error.strerror}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+        raise UsageError(f"--commands {given}: {error}") from error
+    for name, other in (("kill", "start"), ("stop", "start"), ("pause", "resume"), ("cut", "join"), ("cut", "dropped")):
+        if getattr(read, name) and not getattr(read, other):
+            raise UsageError(f"--commands {given}: {name} needs {other}")
+    if not any((read.kill, read.stop, read.pause, read.cut)):
+        raise UsageError(f"--commands {given}: nothing in it breaks anything: kill, stop, pause or cut")
+    return msgspec.structs.replace(read, file=given)
 
 
 def _refuse_upgrade(made: Scenario) -> None:

@@ -18,6 +18,30 @@ POLLING: Final = frozenset({"txn", "send-poll", "groups", "copy"})
 """The workloads whose processes are members of a group where they subscribe."""
 
 
+class Commands(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Shell commands that break and mend the nodes and links of a cluster that somebody else runs: `remote`.
+
+    See `harness.cluster.remote`, which also says what may stand in braces.
+    """
+
+    kill: str = ""
+    start: str = ""
+    stop: str = ""
+    running: str = ""
+    pause: str = ""
+    resume: str = ""
+    paused: str = ""
+    cut: str = ""
+    join: str = ""
+    dropped: str = ""
+    timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 60.0
+    """For one command."""
+    hosts: dict[str, str] = {}
+    """By node id: {host}, where it is not the one that the broker advertises."""
+    file: str = ""
+    """Where they were read from."""
+
+
 class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The plan of one run. Times are seconds; names are those of `harness list`."""
 
@@ -70,9 +94,11 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     scripted: bool = False
     """Operations and faults are those of script.json beside this file, whatever the fields above say of them."""
     prefix: str = ""
-    """Put before the names of topics, groups and transactional ids, so that runs can share an `existing` cluster."""
+    """Put before the names of topics, groups and transactional ids, so that runs can share somebody else's cluster."""
     bootstrap: str | None = None
-    """Only for `existing`: host:port of a cluster that somebody else runs."""
+    """Only for `existing` and `remote`: host:port of a cluster that somebody else runs."""
+    commands: Commands | None = None
+    """Only for `remote`."""
 
 
 def group_of(scenario: Scenario) -> str:

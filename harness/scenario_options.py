@@ -93,7 +93,10 @@ class Declared:
     links: Annotated[
         bool, typer.Option("--links/--no-links", help="Connections run through links that can be cut (embedded, jvm).")
     ] = True
-    bootstrap: Annotated[str | None, typer.Option(help="host:port of a running cluster (existing).")] = None
+    bootstrap: Annotated[str | None, typer.Option(help="host:port of a running cluster (existing, remote).")] = None
+    commands: Annotated[
+        str | None, typer.Option(metavar="FILE", help="TOML with the commands that break a running cluster (remote).")
+    ] = None
     bug: Annotated[str, typer.Option(help="Plant a bug in our own broker: see `harness bugs`.")] = ""
     swarm: Annotated[
         bool, typer.Option("--swarm/--no-swarm", help="Draw what is not given from the seed (simulated).")

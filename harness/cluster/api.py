@@ -14,6 +14,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Protocol, runtime_checkable
 
+from harness.scenario import Commands
+
 CLIENTS = "clients"
 """The name of all clients together, as an end of a link."""
 
@@ -319,6 +321,8 @@ class ClusterSpec:
     """The version that nodes may be brought to while it runs; "": none."""
     image: str | None = None
     bootstrap: str | None = None
+    commands: Commands | None = None
+    """What breaks and mends a cluster that somebody else runs."""
     broker_config: dict[str, str] = field(default_factory=dict)
     links: bool = True
     """Whether the connections of an embedded or a jvm cluster run through links that can be cut."""

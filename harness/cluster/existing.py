@@ -30,6 +30,8 @@ LOOK_EVERY_S: Final = 1.0
 class ExistingCluster:
     """Satisfies Cluster, and nothing else: faults are refused."""
 
+    provider = PROVIDER
+
     def __init__(self, spec: ClusterSpec) -> None:
         """Check the bootstrap's form; nothing is asked yet."""
         if not spec.bootstrap:
@@ -97,7 +99,7 @@ class ExistingCluster:
     def describe(self) -> dict[str, Any]:
         """Return the handles."""
         return {
-            "provider": PROVIDER,
+            "provider": self.provider,
             "name": self.name,
             "version": None,
             "cluster-id": self._cluster_id,

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from harness import swarm
-from harness.scenario import Scenario
+from harness.scenario import Commands, Scenario
 
 _FLAGS = {
     "workload": "--workload",
@@ -45,6 +45,7 @@ _FLAGS = {
     "upgrade_to": "--upgrade-to",
     "image": "--image",
     "bootstrap": "--bootstrap",
+    "commands": "--commands",
     "bug": "--bug",
 }
 _ALWAYS = frozenset({"cluster", "nemesis"})
@@ -85,6 +86,8 @@ def repeat_parts(scenario: Scenario, folder: Path | None = None) -> list[str]:
 
 
 def _options(flag: str, value: Any) -> list[list[str]]:
+    if isinstance(value, Commands):
+        return [[flag, value.file]]
     if isinstance(value, dict):
         return [[flag, f"{key}={setting}"] for key, setting in value.items()]
     if isinstance(value, tuple):

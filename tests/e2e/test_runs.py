@@ -109,6 +109,55 @@ def test_our_own_broker_is_the_default_and_survives_leader_kills(tmp_path: Path)
 
 
 @pytest.mark.embedded
+def test_a_cluster_that_somebody_else_runs_is_broken_and_mended_by_commands(tmp_path: Path):
+    theirs = tmp_path / "theirs"
+    up = subprocess.run(
+        command("cluster", "up", "--results", str(theirs), "--name", "theirs", "--print-bootstrap"),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    try:
+        reach = f"{sys.executable} -m tests.harness.cluster.reach {theirs}/clusters/embedded-theirs/cluster.json"
+        file = tmp_path / "commands.toml"
+        file.write_text(
+            "".join(f"{name} = '{reach} {name} {{node}}'\n" for name in ("kill", "start", "pause", "resume", "paused"))
+            + f"running = '{reach} pid {{node}}'\n"
+        )
+        remote = ("--cluster", "remote", "--bootstrap", up.stdout.strip(), "--commands", str(file))
+        timing = ("--nemesis-interval", "2", "--nemesis-length", "4", "--time-limit", "25", "--seed", "64")
+        status, folder = run(tmp_path, *remote, "--nemesis", "kill-leader,pause-leader", *timing)
+        assert status in {0, 2}, verdict(folder)  # as above
+        assert verdict(folder)["anomalies"] == {}
+        done = [op for op in ops(folder) if op.process == NEMESIS and op.type == "info" and (op.value or {}).get("bit")]
+        assert {op.f for op in done} == {"kill-leader", "pause-leader"}
+
+        killed = tmp_path / "killed"
+        arguments = ("--results", str(killed), "--name", "e2e", *remote, "--nemesis", "kill-leader", *timing[:2])
+        with subprocess.Popen(
+            command("run", *arguments, "--nemesis-length", "60"), stdout=subprocess.DEVNULL
+        ) as harness:
+            journal = killed / "e2e" / "latest" / store.JOURNAL
+            assert until(lambda: journal.exists() and b"kill" in journal.read_bytes())
+            harness.kill()
+        assert until(lambda: b"stopped" in told(theirs))
+        healed = subprocess.run(
+            command("heal", "--results", str(killed)), stdout=subprocess.PIPE, text=True, check=True
+        )
+        assert "kill-leader (fault 1): start n" in healed.stdout
+        assert until(lambda: b"stopped" not in told(theirs))
+    finally:
+        down = command("cluster", "down", "--results", str(theirs), "--name", "theirs")
+        subprocess.run(down, check=True, timeout=120)
+
+
+def told(results: Path) -> bytes:
+    status = command("cluster", "status", "--results", str(results), "--name", "theirs")
+    return subprocess.run(status, stdout=subprocess.PIPE, check=False, timeout=60).stdout
+
+
+@pytest.mark.embedded
 def test_our_own_broker_loses_nothing_when_faults_take_turns(tmp_path: Path):
     faults = "kill-all,pause-leader,partition-leader"
     arguments = ("--nemesis", faults, "--recovery-bound", "60", "--time-limit", "30", "--seed", "48")

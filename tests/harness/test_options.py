@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from checkers.options import PATIENCE_MS
@@ -10,7 +11,8 @@ from harness.catalog import WORKLOADS
 from harness.cli import guarded
 from harness.cluster.api import UsageError
 from harness.options import duration_s, pairs, scenario, scenario_of
-from harness.scenario import Scenario
+from harness.report.command import repeat_command
+from harness.scenario import Commands, Scenario
 from nemesis.faults import FAULTS
 from nemesis.plan import JITTER
 from workloads.groups import QUICK_ALLOWED, QUICK_MEMBERS
@@ -40,6 +42,7 @@ GIVEN = {
     "group_protocol": "classic",
     "fault_interval_s": None,
     "upgrade_to": "",
+    "commands": None,
     "fault_length_s": None,
     "recovery_bound_s": None,
     "nodes": 3,
@@ -129,6 +132,49 @@ UPGRADE = {"nemesis": "kill-leader+upgrade-rolling"}
 def test_what_cannot_work_is_refused_by_name(given, named):
     with pytest.raises(UsageError, match=named):
         scenario(**GIVEN | given)
+
+
+REMOTE = {"cluster": "remote", "bootstrap": "localhost:9092"}
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("", "nothing in it breaks anything: kill, stop, pause or cut"),
+        ("kill = 'k'", "kill needs start"),
+        ("stop = 's'", "stop needs start"),
+        ("pause = 'p'", "pause needs resume"),
+        ("cut = 'c'\njoin = 'j'", "cut needs dropped"),
+        ("kil = 'k'", "unknown field `kil`"),
+        ("kill = 7", "Expected `str`, got `int` - at `\\$.kill`"),
+        ("timeout_s = 0", "timeout_s"),
+        ("kill = ", "Invalid value"),
+    ],
+)
+def test_a_file_of_commands_that_says_nothing_useful_is_refused_by_name(text, named, tmp_path):
+    file = tmp_path / "commands.toml"
+    file.write_text(text)
+    with pytest.raises(UsageError, match=f"--commands {file}: .*{named}"):
+        scenario(**GIVEN | REMOTE | {"commands": str(file)})
+
+
+def test_commands_are_read_into_the_scenario_and_belong_to_one_cluster(tmp_path):
+    file = tmp_path / "commands.toml"
+    file.write_text("kill = 'k {id}'\nstart = 's {id}'\n[hosts]\n1 = 'one'\n")
+    made = scenario(**GIVEN | REMOTE | {"commands": str(file)})
+    assert made.commands == Commands(kill="k {id}", start="s {id}", hosts={"1": "one"}, file=str(file))
+    assert f"--commands {file}" in repeat_command(made)
+    assert ("kill-leader",) in launch.refuse_unknown(msgspec.structs.replace(made, nemesis="all"))
+    with pytest.raises(UsageError, match=r"--nemesis pause-leader needs the power to pause, not on cluster remote"):
+        launch.refuse_unknown(msgspec.structs.replace(made, nemesis="pause-leader"))
+    with pytest.raises(UsageError, match="--commands belongs to --cluster remote, not to --cluster jvm"):
+        scenario(**GIVEN | {"commands": str(file)})
+    with pytest.raises(
+        UsageError, match="--cluster remote needs --commands FILE; to break nothing, use --cluster exist"
+    ):
+        scenario(**GIVEN | REMOTE)
+    with pytest.raises(UsageError, match=r"--commands no-such.toml: No such file"):
+        scenario(**GIVEN | REMOTE | {"commands": "no-such.toml"})
 
 
 @pytest.mark.parametrize("nemesis", ["upgrade-rolling", "kill-leader+upgrade-rolling", "all"])
