@@ -13,9 +13,10 @@ stays until it has seen all partitions assigned, and leaves.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from broker.wire.errors import error_name
+from broker.wire.messages.api_versions import ApiVersionsRequest
 from broker.wire.messages.incremental_alter_configs import (
     AlterableConfig,
     AlterConfigsResource,
@@ -56,6 +57,8 @@ def prepare(scenario: Scenario, topics: Sequence[str], now_ms: Callable[[], floa
     """
     if is_ours:
         yield from _done(UpdateFeaturesRequest(timeout_ms=TIMEOUT_MS, feature_updates=(FEATURE,)))
+    else:
+        yield from _see_feature()
     settings = {"share.auto.offset.reset": "earliest", "share.isolation.level": scenario.isolation}
     group = AlterConfigsResource(
         resource_type=GROUP,
@@ -84,8 +87,17 @@ def _assigned(scenario: Scenario, topics: Sequence[str], now_ms: Callable[[], fl
     yield from member.leave()
 
 
-def _done(request: UpdateFeaturesRequest | IncrementalAlterConfigsRequest) -> Steps[None]:
-    """Ask until it is done: both say what holds, so that to ask twice changes nothing."""
+def _see_feature() -> Steps[None]:
+    """Raise RefusedError where the cluster says that the feature is off: its nodes hang up on members, for ever."""
+    said = yield from _done(ApiVersionsRequest(client_software_name="kafka-harness", client_software_version="1"))
+    level = max((one.max_version_level for one in said.finalized_features if one.name == FEATURE.feature), default=0)
+    if level < FEATURE.max_version_level:
+        wanted = f"{FEATURE.feature}={FEATURE.max_version_level}"
+        raise RefusedError(f"it is {level} there; `kafka-features.sh upgrade --feature {wanted}` raises it")
+
+
+def _done(request: ApiVersionsRequest | UpdateFeaturesRequest | IncrementalAlterConfigsRequest) -> Steps[Any]:
+    """Ask until it is done, and return the answer: all say what holds, so that to ask twice changes nothing."""
     why = ""
     for _ in range(TRIES):
         try:
@@ -96,7 +108,7 @@ def _done(request: UpdateFeaturesRequest | IncrementalAlterConfigsRequest) -> St
             errors = [answer, *getattr(answer, "results", ()), *getattr(answer, "responses", ())]
             failed = next((one for one in errors if getattr(one, "error_code", 0)), None)
             if failed is None:
-                return
+                return answer
             why = f"{error_name(failed.error_code)}: {failed.error_message}"
         yield Wait(PAUSE_MS)
     raise RefusedError(f"{request.api.name}: {why}")

@@ -6,6 +6,7 @@ import itertools
 import time
 from typing import Any, Final, TypeVar
 
+from broker.wire.messages.api_versions import ApiVersionsResponse
 from broker.wire.messages.find_coordinator import FindCoordinatorResponse
 from broker.wire.messages.incremental_alter_configs import IncrementalAlterConfigsResponse
 from broker.wire.messages.metadata import MetadataResponse
@@ -21,6 +22,7 @@ T = TypeVar("T")
 ANSWERS: Final = {
     kind.api: kind
     for kind in (
+        ApiVersionsResponse,
         FindCoordinatorResponse,
         IncrementalAlterConfigsResponse,
         MetadataResponse,

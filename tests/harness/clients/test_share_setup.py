@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from broker.wire.apis import Api
+from broker.wire.messages.api_versions import ApiVersionsResponse, FinalizedFeatureKey
 from broker.wire.messages.find_coordinator import Coordinator, FindCoordinatorResponse
 from broker.wire.messages.incremental_alter_configs import IncrementalAlterConfigsResponse
 from broker.wire.messages.share_group_heartbeat import Assignment, ShareGroupHeartbeatResponse, TopicPartitions
@@ -25,7 +26,8 @@ def beat(*partitions, code=0):
 class Cluster:
     """Answers with `beats` in turn, the last one again and again; all else goes well at once."""
 
-    def __init__(self, *beats, features=None):
+    def __init__(self, *beats, features=None, level=1):
+        self.level = level
         self.beats, self.features, self.asked, self.now_ms = list(beats), features or UpdateFeaturesResponse(), [], 0.0
 
     def prepare(self, *, is_ours=True):
@@ -46,6 +48,9 @@ class Cluster:
     def answer(self, request):
         if request.api is Api.FIND_COORDINATOR:
             return FindCoordinatorResponse(coordinators=(Coordinator(node_id=1),))
+        if request.api is Api.API_VERSIONS:
+            known = (FinalizedFeatureKey(name="share.version", max_version_level=self.level),)
+            return ApiVersionsResponse(finalized_features=known if self.level else ())
         if request.api is Api.UPDATE_FEATURES:
             return self.features
         if request.api is Api.INCREMENTAL_ALTER_CONFIGS:
@@ -75,6 +80,13 @@ def test_features_of_a_cluster_that_is_not_ours_are_left_alone():
     cluster = Cluster(beat(0, 1, 2))
     cluster.prepare(is_ours=False)
     assert Api.UPDATE_FEATURES not in {request.api for request in cluster.asked}
+
+
+def test_a_cluster_that_is_not_ours_and_has_the_feature_off_is_refused_at_once():
+    cluster = Cluster(beat(0, 1, 2), level=0)
+    with pytest.raises(RefusedError, match="it is 0 there; `kafka-features"):
+        cluster.prepare(is_ours=False)
+    assert (cluster.epochs(), cluster.now_ms) == ([], 0.0)
 
 
 def test_a_cluster_that_can_not_have_share_groups_is_refused():
