@@ -83,7 +83,7 @@ _ALWAYS_ALLOWED = frozenset(
 )
 EXCUSED = " (excused)"
 """So end the names under which is kept what of a class is allowed, where something else of it is not."""
-_WITH_SUBSCRIBE = frozenset({f"poll-skip{EXCUSED}", "nonmonotonic-poll"})
+_WITH_SUBSCRIBE = frozenset({f"poll-skip{EXCUSED}", f"nonmonotonic-poll{EXCUSED}"})
 _WITH_WW_DEPS = frozenset({"G1c", "G1c-process", "G1c-realtime", "PL-2-cycle-exists", "strong-PL-2-cycle-exists"})
 
 _LOSS = ("lost-write", "unseen", "inconsistent-offsets", "torn-transaction", "rolled-back-offset")

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from checkers.catalog import allowed, place
+from checkers.catalog import EXCUSED, allowed, place
 from checkers.options import KAFKA, CheckOptions
 from harness.history import DELETE_RECORDS, FAIL, INFO, INVOKE, OK, Op
 
@@ -66,7 +66,7 @@ class Online:
         judged here: where they will end is not known yet.
         """
         self._options = options
-        self._ignored = allowed(options)
+        self._ignored = frozenset(name.removesuffix(EXCUSED) for name in allowed(options))
         self._orders = not (options.compacted or logs_are_trimmed)
         self._facts: dict[_Named, _Fact] = {}
         self._old_facts: dict[_Named, _Fact] = {}

@@ -6,7 +6,8 @@ Contiguity is judged on places in the version order, never on offsets: gaps are 
 A *segment* is what one call polled from (or sent to) one key. Inside a segment neighbours are compared; between
 segments the first value now is compared with the last value of the last ok segment (polls) or the last ok or info
 segment (sends; one that was not acknowledged may land later) of that process and key, unless an assign or subscribe
-without that key lies between, or (polls) a rebalance of the group dealt with that key.
+without that key lies between, or (polls) a rebalance of the group dealt with that key. In a run of ours a process that
+assigns by hand begins at the beginning: what it reads first of a key has the first place.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from checkers.catalog import EXCUSED
 from checkers.columns import Bools, Ints, rank, same_as_before
 from checkers.findings import Findings, shorten
 from checkers.log_view import READS, TYPE_FAIL, TYPE_OK
-from checkers.ownership import dealt, subscribers
+from checkers.ownership import Dealt, dealt, subscribers
 from checkers.placement import NOWHERE
 
 
@@ -62,12 +63,14 @@ def polls(case: Case, findings: Findings) -> None:
     delta = _inner_delta(rows)
     if len(view.rebalanced_call):
         keys = len(view.keys)
-        exempt = np.isin(rows.call * keys + rows.key, view.rebalanced_call * keys + view.rebalanced_key)
-        delta[exempt] = 1
+        moved = np.setdiff1d(view.rebalanced_call * keys + view.rebalanced_key, _taken_up(case))
+        delta[np.isin(rows.call * keys + rows.key, moved)] = 1
     _inner(case, findings, rows, delta, skip="int-poll-skip", back="int-nonmonotonic-poll", verb="polled")
     segments = _segments(case, rows, None)
     counts = rows.over[segments.last]
     _outer(case, findings, rows, segments, counts, skip="poll-skip", back="nonmonotonic-poll", verb="polled")
+    if case.phases.ours:
+        _beginnings(case, findings, rows, segments, counts)
 
 
 def sends(case: Case, findings: Findings) -> None:
@@ -153,15 +156,9 @@ def _outer(
     verb: str,
 ) -> None:
     """Compare each segment with the last counting segment of its process and key."""
-    size = len(segments.first)
-    if not size:
+    if not len(segments.first):
         return
-    process = segments.process[rows.call[segments.first]]
-    key = rows.key[segments.first]
-    same = same_as_before(process, key)
-    start = np.maximum.accumulate(np.where(same, 0, np.arange(size)))
-    latest = np.maximum.accumulate(np.where(counts, np.arange(size), -1))
-    before = np.concatenate((np.array([-1]), latest[:-1]))
+    before, start = _befores(rows, segments, counts)
     here = np.flatnonzero(before >= start)
     there = before[here]
     old, new = segments.last[there], segments.first[here]
@@ -173,13 +170,42 @@ def _outer(
     if skip:
         kept &= ~_dealt_with(case, rows, old[wrong], new[wrong])
     wrong = wrong[kept]
-    far, near = wrong[delta[wrong] > 1], wrong[delta[wrong] < 1]
-    excused = np.zeros(len(far), np.bool_)
+    excused = np.zeros(len(wrong), np.bool_)
     if skip and "subscribe" in case.options.sub_via:
-        excused = ~_is_held(case, rows, old[far], new[far], (here - there)[known][far] == 1)
-    for name, found in ((skip, far[~excused]), (f"{skip}{EXCUSED}", far[excused]), (back, near)):
-        if name is None or not len(found):
-            continue
+        back_again = delta[wrong] < 1
+        at_once = (here - there)[known][wrong] == 1
+        excused = ~_is_held(case, rows, (old[wrong], new[wrong]), at_once, back_again)
+        excused |= back_again & (not case.phases.ours)
+    for class_, kind in ((skip, delta[wrong] > 1), (back, delta[wrong] < 1)):
+        if class_ is not None:
+            _tell_steps(case, findings, rows, (old, new, delta), wrong[kind & ~excused], name=class_, verb=verb)
+            _tell_steps(
+                case, findings, rows, (old, new, delta), wrong[kind & excused], name=class_ + EXCUSED, verb=verb
+            )
+
+
+def _befores(rows: _Rows, segments: _Segments, counts: Bools) -> tuple[Ints, Ints]:
+    """Return per segment the last counting one before it, and the first one of its process and key."""
+    size = len(segments.first)
+    same = same_as_before(segments.process[rows.call[segments.first]], rows.key[segments.first])
+    start = np.maximum.accumulate(np.where(same, 0, np.arange(size)))
+    latest = np.maximum.accumulate(np.where(counts, np.arange(size), -1))
+    return np.concatenate((np.array([-1]), latest[:-1])), start
+
+
+def _tell_steps(
+    case: Case,
+    findings: Findings,
+    rows: _Rows,
+    steps: tuple[Ints, Ints, Ints],
+    found: Ints,
+    *,
+    name: str,
+    verb: str,
+) -> None:
+    """Report steps (row before, row after, distance), the largest first."""
+    old, new, delta = steps
+    if len(found):
         worst = found[np.argsort(-np.abs(delta[found]), kind="stable")][: findings.room(name)]
         for place in worst:
             then, now = int(old[place]), int(new[place])
@@ -196,6 +222,57 @@ def _outer(
                 **_skipped(case, rows, then, now, int(delta[place])),
             )
         findings.count(name, len(found) - len(worst))
+
+
+def _beginnings(case: Case, findings: Findings, rows: _Rows, segments: _Segments, counts: Bools) -> None:
+    """Report what processes that hold their keys by hand read first of a key, where others were shown something before.
+
+    What came to nothing was read by who was then set back to it: all until the first ok read begin at the beginning.
+    """
+    if not len(segments.first):
+        return
+    before, start = _befores(rows, segments, counts)
+    new = segments.first[(before < start) & (rows.place[segments.first] > 0)]
+    assigns, calls, assign = case.view.assigns, case.view.calls, case.view.kinds.get("assign")
+    for row in new[case.log_start[rows.key[new]] == 0].tolist():
+        call = int(rows.call[row])
+        mine = assigns.call[(calls.process[assigns.call] == calls.process[call]) & (assigns.call < call)]
+        if not len(mine) or (calls.f[mine] != assign).any() or (calls.type[mine] != TYPE_OK).any():
+            continue
+        alike = (rows.key == rows.key[row]) & (rows.rc == rows.rc[row])
+        earlier = np.flatnonzero(alike & (rows.place >= 0) & (rows.place < rows.place[row]))
+        if len(earlier):
+            first = int(earlier[np.argmin(rows.place[earlier])])
+            values = [case.vid_value(int(rows.vid[first])), case.vid_value(int(rows.vid[row]))]
+            findings.add(
+                "poll-skip",
+                [case.view.op(int(mine[-1])), case.view.op(call)],
+                f"{case.name(int(mine[-1]))} was to read {case.key(rows.key[row])} from its beginning; "
+                f"{case.name(call)} polled {values[1]!r} of it first, passing over {values[0]!r}, which others saw.",
+                key=case.key(rows.key[row]),
+                values=values,
+                delta=int(rows.place[row] - rows.place[first]) + 1,
+            )
+
+
+def _taken_up(case: Case) -> Ints:
+    """Return codes (call, key) where a member was dealt a key that it did not have, and nothing else moved it.
+
+    All that such a call polled of the key was polled after that, one record after the other.
+    """
+    calls, keys = case.view.calls, case.view.keys
+    members: dict[int, list[Dealt]] = {}
+    for event in dealt(case):
+        members.setdefault(event.process, []).append(event)
+    codes = []
+    for call, key in zip(case.view.rebalanced_call.tolist(), case.view.rebalanced_key.tolist(), strict=True):
+        begun, done = int(calls.invoke_row[call]), int(calls.done_row[call])
+        mine = [event for event in members.get(int(calls.process[call]), ()) if keys.get(event.key) == key]
+        inside = [event for event in mine if begun < event.row < done]
+        earlier = [event for event in mine if event.row < begun]
+        if len(inside) == 1 and inside[0].given and not (earlier and earlier[-1].given):
+            codes.append(call * len(keys) + key)
+    return np.array(codes, np.int64)
 
 
 def _forgotten(case: Case, process: Ints, rows: _Rows, old: Ints, new: Ints) -> Bools:
@@ -241,12 +318,13 @@ def _dealt_with(case: Case, rows: _Rows, old: Ints, new: Ints) -> Bools:
     return np.asarray(np.searchsorted(code, group + ended) > np.searchsorted(code, group + np.maximum(begun, 0)))
 
 
-def _is_held(case: Case, rows: _Rows, old: Ints, new: Ints, at_once: Bools) -> Bools:
+def _is_held(case: Case, rows: _Rows, steps: tuple[Ints, Ints], at_once: Bools, back: Bools) -> Bools:
     """Return where nothing but what the history tells can have moved the process from one row to the other.
 
     at_once: it polled nothing of the key in between, by an operation that came to nothing; a consumer that subscribes
-    can't always be set back behind that.
+    can't always be set back behind that. back: to an earlier place, where who subscribed and then assigns begins.
     """
+    old, new = steps
     told = {event.process for event in dealt(case)} if len(old) else set[int]()
     assigns, calls, assign = case.view.assigns, case.view.calls, case.view.kinds.get("assign")
     held = np.zeros(len(old), np.bool_)
@@ -255,7 +333,8 @@ def _is_held(case: Case, rows: _Rows, old: Ints, new: Ints, at_once: Bools) -> B
         mine = assigns.call[(calls.process[assigns.call] == process) & (assigns.call < now)]
         since = mine[max(0, int(np.searchsorted(mine, before)) - 1) :]
         by_hand = len(since) > 0 and since[0] < before and bool((calls.f[since] == assign).all())
-        held[at] = case.phases.ours if by_hand else bool(at_once[at]) and process in told
+        is_member = bool(at_once[at]) and process in told and not (back[at] and len(since) > 1)
+        held[at] = case.phases.ours if by_hand else is_member
     return held
 
 

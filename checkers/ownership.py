@@ -9,10 +9,11 @@ process that crashed owns nothing; members with one group.instance.id are one me
 
 A member that was dealt a key goes on where the group committed. Several offsets may be the committed one (undecided and
 concurrent commits); the first record polled must be the first visible one from one of them on. Without a commit that
-is certainly done before, the reset policy decides and nothing is judged; nor where the operation that held the callback
-polled the key itself, unless its process subscribed and never had the key before (else it may have been polled before
-the callback); nor for read_uncommitted members of groups whose offsets go with transactions (they may be told the
-offset before the last transaction: its markers come after its answer).
+is certainly done before, the reset policy decides: in a run of ours that is the log's beginning, else nothing is
+judged. Nor is it where the operation that held the callback polled the key itself, unless its process subscribed and
+never had the key before (else it may have been polled before the callback); nor for read_uncommitted members of groups
+whose offsets go with transactions (they may be told the offset before the last transaction: its markers come after its
+answer); nor while a call that never came home may have committed what nobody knows.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from checkers.log_view import (
     COMMIT_NEVER,
     COMMIT_UNKNOWN,
     COMMITS,
+    NONE,
     READ_COMMITTED,
     TYPE_FAIL,
     TYPE_INFO,
@@ -258,9 +260,8 @@ def _judge_resumption(case: Case, findings: Findings, event: Dealt, row: int) ->
     view, records = case.view, case.view.records
     table, calls = view.group_offsets, view.calls
     call, key, offset = int(records.call[row]), int(records.key[row]), int(records.offset[row])
-    group = view.groups.get(event.group)
-    if group is None:
-        return
+    known = view.groups.get(event.group)
+    group = NONE if known is None else known
     mine = np.flatnonzero((table.role != ANSWERED) & (table.key == key) & ((table.group == group) | (table.group < 0)))
     by = table.call[mine]
     if calls.isolation[call] != READ_COMMITTED and (calls.commit_time[by] != COMMIT_UNKNOWN).any():
@@ -268,29 +269,35 @@ def _judge_resumption(case: Case, findings: Findings, event: Dealt, row: int) ->
     type_ = calls.type[by]
     sure = (table.role[mine] == COMMITS) & (type_ == TYPE_OK) & (calls.done_row[by] >= 0)
     before = sure & (calls.done_row[by] < event.row) & (table.offset[mine] >= 0)
-    if not before.any():
+    if not before.any() and not case.phases.ours:
         return
-    latest = int(calls.invoke_row[by[before]].max())
+    if ((calls.done_row < 0) & (calls.invoke_row < calls.done_row[call]) & (calls.f != view.kinds.get("send"))).any():
+        return
+    latest = int(calls.invoke_row[by[before]].max(initial=-1))
     current = before & ((calls.done_row[by] >= latest) | resent(case)[by])
     refused = (type_ == TYPE_FAIL) & (table.role[mine] == COMMITS)
     refused |= (type_ == TYPE_INFO) & (calls.commit_time[by] == COMMIT_NEVER)
     possible = ~refused & ~before & (calls.invoke_row[by] < calls.done_row[call])
     offsets = np.unique(table.offset[mine[current | possible]])
     offsets = offsets[offsets >= 0]
+    if not before.any():
+        offsets = np.unique(np.append(offsets, 0))
     skipped = None
     for candidate in offsets[offsets <= offset][::-1]:
         skipped = _visible(case, call, key, int(candidate), offset)
         if skipped is None:
             return
-    commit = int(by[np.flatnonzero(current)[-1]])
-    stored = int(table.offset[mine[np.flatnonzero(current)[-1]]])
     passed = (
         f"although {case.vid_value(skipped)!r} lies between" if skipped is not None else "which lies before all of them"
     )
+    commit = int(by[np.flatnonzero(current)[-1]]) if current.any() else None
+    stored = 0 if commit is None else int(table.offset[mine[np.flatnonzero(current)[-1]]])
+    had = "nothing" if commit is None else f"{stored}"
+    told = "" if commit is None else f" ({case.name(commit)})"
     findings.add(
         "resume-gap",
-        [case.view.op(commit), event.op, case.view.op(call)],
-        f"Group {event.group} had committed {stored} for {event.key} ({case.name(commit)}); process {event.process} "
+        [*([] if commit is None else [case.view.op(commit)]), event.op, case.view.op(call)],
+        f"Group {event.group} had certainly committed {had} for {event.key}{told}; process {event.process} "
         f"was dealt it in op {event.op} and went on at offset {offset} ({case.name(call)}), {passed}.",
         key=event.key,
         group=event.group,

@@ -88,11 +88,36 @@ def test_member_that_polled_in_vain_in_between_need_not_have_been_set_back():
     assert found(story) == (set(), {"poll-skip"})
 
 
-def test_step_back_of_a_member_is_allowed_as_ever():
-    story = member()
+@pytest.mark.parametrize("ours", [True, False])
+def test_step_back_of_a_member_without_a_rebalance_is_allowed_in_foreign_histories(ours):
+    story = by_hand(ours=ours)
+    joins(story)
     polled(story, 0, 1, 2)
     polled(story, 2, 3)
-    assert found(story) == (set(), {"nonmonotonic-poll"})
+    back = {"nonmonotonic-poll"}
+    assert found(story) == ((back, set()) if ours else (set(), back))
+
+
+def test_step_back_after_a_rebalance_or_a_poll_that_came_to_nothing_or_an_assign_is_allowed():
+    story = by_hand(ours=True)
+    joins(story)
+    polled(story, 0, 1, 2)
+    rebalance(story, 1, 1, revoked=["x"])
+    rebalance(story, 1, 2, assigned=["x"])
+    polled(story, 0, 1, 2, 3)
+    assert found(story) == (set(), set())
+    for between in (lambda story: polled(story, 3, type_="fail"), lambda story: story.ok(1, "assign", ["x"])):
+        story = by_hand(ours=True)
+        joins(story)
+        polled(story, 0, 1, 2)
+        between(story)
+        polled(story, 2, 3)
+        assert found(story, BOTH) == (set(), {"nonmonotonic-poll"})
+
+
+def joins(story):
+    story.ok(1, "subscribe", ["x"])
+    rebalance(story, 1, 1, assigned=["x"])
 
 
 def by_hand(*, ours):
@@ -103,6 +128,77 @@ def by_hand(*, ours):
         story.ops += [op.at(op.index + 1, op.time) for op in four().ops]
         story.now = story.ops[-1].time
     return story
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_consumer_that_holds_its_keys_by_hand_begins_at_the_beginning_in_a_run_of_ours(ours):
+    story = by_hand(ours=ours)
+    story.ok(1, "assign", ["x"])
+    polled(story, 2, 3)
+    assert found(story, ("assign",)) == ({"poll-skip"} if ours else set(), set())
+
+
+def test_consumer_that_came_to_nothing_at_the_beginning_begins_there_again():
+    for again, expected in (((0, 1), set()), ((1, 2), {"poll-skip"})):
+        story = by_hand(ours=True)
+        story.ok(1, "assign", ["x"])
+        polled(story, 0, type_="fail")
+        polled(story, *again)
+        assert found(story, ("assign",)) == (expected, set())
+
+
+def test_consumer_that_ever_subscribed_may_begin_anywhere():
+    story = by_hand(ours=True)
+    story.ok(1, "subscribe", ["x"])
+    story.ok(1, "assign", ["x"])
+    polled(story, 2, 3)
+    assert found(story, BOTH) == (set(), set())
+
+
+def test_consumer_may_begin_behind_what_no_reader_like_it_was_shown():
+    story = Story()
+    story.phase("main")
+    aborted = {"txn_id": "t", "commit_time": None}
+    story.fail(0, "txn", [send("x", 1, 0)], **aborted)
+    story.ok(0, "send", [send("x", 2, 2)])
+    story.ok(8, "assign", ["x"], isolation="read_uncommitted")
+    polled(story, 0, 1, process=8, type_="info")
+    story.ok(9, "assign", ["x"])
+    story.ok(9, "poll", [poll(("x", [[2, 2]]))])
+    assert "poll-skip" not in found(story, ("assign",))[0]
+
+
+def test_member_that_nobody_committed_for_begins_at_the_beginning_in_a_run_of_ours():
+    for ours, stored, expected in ((True, False, {"resume-gap"}), (True, True, set()), (False, False, set())):
+        story = by_hand(ours=ours)
+        if stored:
+            story.info(7, "commit", [["x", 2]], group="g")
+        joins(story)
+        polled(story, 2, 3)
+        assert found(story) == (expected, set())
+    story = by_hand(ours=True)
+    story.begin(7, "poll", [["poll"]])  # it never came home: nobody knows what it has committed
+    joins(story)
+    polled(story, 2, 3)
+    assert found(story) == (set(), set())
+
+
+def first_keys(story, *offsets, held=False):
+    story.ok(1, "subscribe", ["x"])
+    if held:
+        rebalance(story, 1, 1, assigned=["x"])
+    story.begin(1, "poll", [["poll"]])
+    rebalance(story, 1, 2, assigned=["x"])
+    records = [[offset, offset + 1] for offset in offsets]
+    story.event(1, "ok", "poll", [poll(("x", records))], rebalance_log=[{"keys": ["x"]}])
+    return found(story)
+
+
+def test_poll_that_was_dealt_its_first_keys_excuses_no_skip_in_itself():
+    assert first_keys(by_hand(ours=True), 0, 1, 2) == (set(), set())
+    assert first_keys(by_hand(ours=True), 0, 2) == ({"int-poll-skip"}, set())
+    assert first_keys(by_hand(ours=True), 0, 1, 1) == ({"int-nonmonotonic-poll"}, set())
+    assert first_keys(by_hand(ours=True), 0, 2, held=True) == (set(), set())
 
 
 @pytest.mark.parametrize("ours", [True, False])

@@ -44,6 +44,40 @@ def member_passes_over_a_record(ops, rng):
     return None
 
 
+@mutation("nonmonotonic-poll", **MEMBERS)
+def member_reads_a_record_again(ops, rng):
+    members, dealt = _members(ops), list(_dealt(ops))
+    if not any(op.process == HARNESS for op in ops):
+        return None
+    before = {}
+    for place, op, key, records in polls(ops, ok=False):
+        start, last = before.get((op.process, key), (None, None))
+        moved = start is None or any(
+            start < at < place and who == op.process and what == key for at, who, what in dealt
+        )
+        if op.process in members and op.type == "ok" and not moved:
+            records.insert(0, list(last))
+            return ops
+        begun = next(at for at in range(place - 1, -1, -1) if ops[at].process == op.process)
+        before[op.process, key] = (begun, records[-1]) if op.type == "ok" else (None, None)
+    return None
+
+
+@mutation("int-poll-skip", **MEMBERS)
+def first_poll_of_a_member_passes_over_a_record(ops, rng):
+    known, dealt = _acknowledged(ops), list(_dealt(ops))
+    if not any(op.process == HARNESS for op in ops):
+        return None
+    for place, op, key, records in polls(ops, ok=False):
+        begun = next((at for at in range(place - 1, -1, -1) if ops[at].process == op.process), place)
+        mine = [at for at, who, what in dealt if who == op.process and what == key]
+        is_first = len(mine) > 0 and begun < mine[0] < place and (len(mine) == 1 or mine[1] > place)
+        if is_first and op.rebalance_log and len(records) > 2 and (key, records[1][1]) in known:
+            del records[1]
+            return ops
+    return None
+
+
 @mutation("resume-gap", **MEMBERS)
 def first_poll_of_a_member_begins_late(ops, rng):
     known, dealt = _acknowledged(ops), list(_dealt(ops))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.history import Op
+from harness.history import HARNESS, Op
 from tests.checkers.mutating import change, mutation, polls, sends
 
 
@@ -62,6 +62,25 @@ def _next_poll(ops, ok_first=True):
 def consumer_passes_over_a_record_between_polls(ops, rng):
     for _, records in _next_poll(ops):
         if len(records) > 1 and sum(records[0] in rs for _, _, _, rs in polls(ops, ok=False)) > 1:
+            del records[0]
+            return ops
+    return None
+
+
+@mutation("poll-skip")
+def consumer_does_not_begin_at_the_beginning(ops, rng):
+    if not any(op.process == HARNESS for op in ops):
+        return None
+    first, by_hand = (
+        {},
+        {op.process for op in ops if op.f == "assign"} - {op.process for op in ops if op.f == "subscribe"},
+    )
+    for _, op, key, records in polls(ops, ok=False):
+        if (op.process, key) in first:
+            continue
+        first[op.process, key] = records
+        others = sum(records[0] in rs for _, _, k, rs in polls(ops, ok=False) if k == key)
+        if op.process in by_hand and op.type == "ok" and len(records) > 1 and records[0] != records[1] and others > 1:
             del records[0]
             return ops
     return None
