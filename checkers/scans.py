@@ -7,6 +7,8 @@ before its first poll that is not ok or saw a rebalance.
 * A read_committed scan must hold every committed value that a read_uncommitted reader saw in what it covers; a
   read_uncommitted scan every value that a read_committed reader saw there. Whoever read past an offset had the last
   stable offset behind it, so that nothing there can still change.
+* Where the final reading of a run of ours by read_uncommitted processes came less far than the read_committed one, the
+  verdict is at best unknown: the rest was not held against anything.
 * With `--fresh`, a scan must hold every value whose acks=all send had been acknowledged when its assign was invoked.
 
 Places below a log start that was seen count for nobody; compacted topics are not judged.
@@ -25,6 +27,8 @@ from checkers.log_view import READ_COMMITTED, READ_UNCOMMITTED, TYPE_INFO, TYPE_
 from checkers.placement import NOWHERE
 
 ISOLATION, STALE = "isolation-mismatch", "stale-poll"
+MOST_NAMED = 8
+"""Keys that a sentence names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,7 @@ def isolation_mismatches(case: Case, findings: Findings) -> None:
     if case.options.forgets or committed.all() or not committed.any():
         findings.not_checked.append(ISOLATION)
         return
+    _second_readings(case, findings)
     scans = scans_of(case)
     rc_scan = calls.isolation[scans.assign] == READ_COMMITTED
     seen = {}
@@ -115,6 +120,26 @@ def isolation_mismatches(case: Case, findings: Findings) -> None:
     ):
         for scan, slot in _lacking(case, scans, np.flatnonzero(mine), expected):
             _tell_mismatch(case, findings, scans, scan, (slot, _reader_of(case, slot, other)))
+
+
+def _second_readings(case: Case, findings: Findings) -> None:
+    """Say of which keys the final reading by read_uncommitted processes came less far than the read_committed one."""
+    view = case.view
+    last = np.full((2, len(view.keys)), NOWHERE, np.int64)
+    for isolation in (READ_COMMITTED, READ_UNCOMMITTED):
+        readers = case.final_reader & (view.calls.isolation == isolation)
+        if not readers.any():
+            return
+        rows = readers[view.records.call]
+        np.maximum.at(last[isolation], view.records.key[rows], view.records.offset[rows])
+    short = np.flatnonzero(last[READ_UNCOMMITTED] < last[READ_COMMITTED])
+    if len(short):
+        some = ", ".join(str(case.key(code)) for code in short[:MOST_NAMED])
+        others = " and others" if len(short) > MOST_NAMED else ""
+        findings.reasons.append(
+            f"The final reads by read_uncommitted consumers of {some}{others} did not come as far as those by "
+            "read_committed ones: what lies beyond was not held against them."
+        )
 
 
 def stale_scans(case: Case, findings: Findings) -> bool:

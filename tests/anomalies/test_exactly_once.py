@@ -308,6 +308,20 @@ def test_transactions_of_sessions_and_isolation(name):
     PLANTS.check(name)
 
 
+@pytest.mark.parametrize(("uncommitted", "validity"), [((1, 2), "VALID"), ((1,), "UNKNOWN"), ((), "UNKNOWN")])
+def test_second_reading_that_stops_before_the_first_one_is_told(uncommitted, validity):
+    story = Story()
+    story.phase("main")
+    for value in (1, 2):
+        story.ok(0, "txn", [send("x", value, value)], txn_id="t", commit_time=story.now)
+    story.ok(0, "txn", [poll(("x", [[1, 1]]))], isolation=RC)
+    story.phase("drain")
+    scan(story, 1, RC, (1, 1), (2, 2))
+    story.drain("x", 3)
+    scan(story, 2, RU, *((value, value) for value in uncommitted))
+    assert judge(story.ops).validity.name == validity
+
+
 def test_group_whose_end_is_unknown_is_not_judged():
     names = {"eos-loss", "eos-duplicate", "eos-reorder"}
     assert not names & set(PLANTS.check("every_input_is_copied_once").not_checked)
