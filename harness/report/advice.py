@@ -33,7 +33,8 @@ def advice(reasons: Sequence[str], faults: Faults, scenario: Scenario) -> str:
     told = " ".join(reasons)
     found: list[str] = []
     if _IDLE.search(told):
-        found.append("clients got nothing done: raise --time-limit, and look for the errors in history.jsonl")
+        calmer = ", or --nemesis-interval for longer calm between faults" if faults else ""
+        found.append(f"clients got nothing done: raise --time-limit{calmer}; their errors are in history.jsonl")
     if _MISSING.search(told):
         found.append(
             f"the {scenario.time_limit_s:g} s of the main phase were over first ({len(faults)} faults had their turn): "

@@ -20,6 +20,7 @@ from checkers.judgement import Judgement
 from checkers.options import KAFKA, CheckOptions, options_of_scenario
 from harness import store
 from harness.history import HistoryError
+from harness.report.advice import advice
 from harness.scenario import Scenario
 
 MAX_LAST_WORDS = 400
@@ -37,6 +38,8 @@ class Judged:
     """Per fault-id and kind: seconds from the heal to the first ok; None: never."""
     worst_lag: Mapping[str, Any] = field(default_factory=dict)
     """{time, process, key, lag} in ns of the poll that lagged most behind what was known to exist (realtime-lag)."""
+    faults: Sequence[Mapping[str, Any]] = ()
+    """As `checkers.judgement.Judgement` has them."""
     notes: Sequence[str] = ()
 
     @property
@@ -58,6 +61,12 @@ class Judged:
     def reasons(self) -> Sequence[str]:
         """Return why it is vacuous or unknown."""
         return [str(reason) for reason in self.verdict.get("reasons") or ()]
+
+    def advice(self, scenario: Scenario | None) -> str:
+        """Return what to do about a vacuous run; empty where there is nothing to say."""
+        if scenario is None or self.valid != "vacuous":
+            return ""
+        return advice(self.reasons, self.faults, scenario)
 
     @property
     def not_checked(self) -> Sequence[str]:
@@ -90,6 +99,7 @@ def from_judgement(judgement: Judgement) -> Judged:
         availability=judgement.availability,
         recovery={fault.get("fault-id"): fault.get("first-ok-after-s") or {} for fault in judgement.faults},
         worst_lag=judgement.extra.get("worst-realtime-lag") or {},
+        faults=judgement.faults,
         notes=judgement.warnings,
     )
 
@@ -108,6 +118,7 @@ def from_folder(folder: Path, scenario: Scenario | None) -> Judged:
         availability=facts.availability,
         recovery=facts.recovery,
         worst_lag=facts.worst_lag,
+        faults=facts.faults,
         notes=facts.notes,
     )
 

@@ -61,6 +61,7 @@ def content(source: Source) -> dict[str, Any]:
         "word": word,
         "sentence": sentence,
         "reasons": judged.reasons if judged.verdict else judged.notes,
+        "advice": judged.advice(scenario),
         "config": _configuration(source),
         "figures": _figures(source),
         "cards": cards(judged, source.evidence, source.locator),

@@ -263,6 +263,8 @@ def verdict_table(
     if word == "invalid" or len(judged.reasons) > 1:
         for reason in judged.reasons if word == "invalid" else judged.reasons[1:]:
             out.print(Text(f"  {plain(reason)}"), width=width)
+    if tip := judged.advice(scenario):
+        out.print(Text(f"  What to do: {plain(tip)}."), width=width)
     if judged.anomalies:
         out.print()
         out.print(_anomalies(judged), width=width)

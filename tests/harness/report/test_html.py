@@ -257,6 +257,14 @@ def test_each_verdict_is_told_in_its_own_words(tmp_path: Path, valid: object, wo
         assert reason in page.text
 
 
+def test_a_vacuous_run_is_told_what_to_do(tmp_path: Path) -> None:
+    make_run(tmp_path, Plan(ops=150, faults=1))
+    verdict = json.loads((tmp_path / "verdict.json").read_text())
+    verdict |= {"valid": "vacuous", "reasons": ["The fault kill-leader never bit."]}
+    (tmp_path / "verdict.json").write_text(json.dumps(verdict))
+    assert "What to do: each injection of kill-leader missed" in Page(write_report(tmp_path)).text
+
+
 def test_what_the_configuration_permits_is_marked(tmp_path: Path) -> None:
     make_run(tmp_path, Plan(ops=600, faults=1, lost=1), permitted="acks=1")
     text = Page(write_report(tmp_path)).text

@@ -16,6 +16,7 @@ from harness.report import terminal
 from harness.report.progress import Progress
 from harness.report.terminal import LiveView, plain, verdict_table
 from harness.scenario import Scenario
+from tests.checkers.test_vacuity import quiet
 
 DEADLINE_S = 10
 
@@ -228,3 +229,9 @@ def test_what_is_permitted_is_said_beside_the_anomaly() -> None:
     assert "permitted by acks=1" in text
     assert "operations 3, 7" in text
     assert "\x1b" not in text
+
+
+def test_a_vacuous_run_is_told_what_to_do() -> None:
+    console, paper = pipe()
+    verdict_table(quiet(written=False, read=False), scenario=Scenario(time_limit_s=30), console=console)
+    assert "What to do: clients got nothing done: raise --time-limit" in " ".join(paper.getvalue().split())
