@@ -10,6 +10,7 @@ tried for long enough.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,12 @@ from checkers.columns import Ints
 from checkers.findings import Findings
 from checkers.log_view import DATA_KINDS, ON_PURPOSE, READS, TYPE_FAIL, TYPE_INFO, TYPE_OK
 from checkers.options import ALL_FAULTS
-from checkers.phases import Fault
+from checkers.phases import Fault, Windows
 from checkers.sessions import taken_over
 from harness.history import DELETE_RECORDS, SHARE_LEAVE
 
 SECOND_NS = 1_000_000_000
+_NEVER = int(np.iinfo(np.int64).max)
 MOST_NAMED = 8
 """Keys that a sentence names."""
 NEVER_OK = frozenset({"crash", "debug-topic-partitions"})
@@ -58,9 +60,8 @@ def availability(case: Case) -> dict[str, dict[str, Any]]:
     start, end = span
     answer: dict[str, dict[str, Any]] = {}
     for name in _progress_kinds(case):
-        done = _ok_times(case, name)
-        done = done[(done >= start) & (done <= end)]
-        edges = np.concatenate((np.array([start]), np.sort(done), np.array([end])))
+        done = _within(case.ok_times[name], start, end)
+        edges = np.concatenate((np.array([start]), done, np.array([end])))
         gaps = np.diff(edges)
         worst = int(np.argmax(gaps))
         answer[name] = {
@@ -74,7 +75,8 @@ def availability(case: Case) -> dict[str, dict[str, Any]]:
 
 def faults(case: Case) -> list[dict[str, Any]]:
     """Return each injection with its window, its evidence and how the operations fared in it and after it."""
-    return [_fault(case, fault) for fault in case.phases.faults]
+    kinds = _progress_kinds(case)
+    return [_fault(case, fault, kinds) for fault in case.phases.faults]
 
 
 ONLY_OF_RUNS = ("broken-invariant", "hung-transaction", "unavailable")
@@ -86,14 +88,17 @@ def recovery(case: Case, findings: Findings) -> None:
     span = _main_span(case)
     if span is None or not case.phases.ours:
         return
-    bound = int(case.options.recovery_bound_s * SECOND_NS)
+    bound, holding = int(case.options.recovery_bound_s * SECOND_NS), _holding(case.phases.faults)
+    kinds = {name: _Attempts(case, name) for name in _progress_kinds(case)}
     for fault in case.phases.faults:
         healed = fault.healed_ns
-        if not fault.bit or healed is None or healed + bound > span[1] or _holds(case, fault, healed, healed + bound):
+        if not fault.bit or healed is None or healed + bound > span[1] or holding.meet(healed + 1, healed + bound - 1):
             continue
-        for name in _progress_kinds(case):
-            attempts, done, proven = _attempts(case, name, healed, healed + bound)
-            if proven and not len(done):
+        for name, tried in kinds.items():
+            if len(_within(case.ok_times[name], healed, healed + bound)):
+                continue
+            attempts = tried.within(healed, healed + bound)
+            if tried.fill(attempts, healed, healed + bound):
                 first = int(attempts[0])
                 assert fault.healed is not None
                 why = (
@@ -175,6 +180,7 @@ def vacuity(case: Case, findings: Findings) -> None:
         findings.vacuous.append("Faults were asked for, but none was ever injected.")
     requested = dict.fromkeys((*case.options.faults, *sorted(happened)))
     requested.pop(ALL_FAULTS, None)
+    stalls = _holding(fault for fault in case.phases.faults if fault.expects == "stall")
     for name in requested:
         injections = [fault for fault in case.phases.faults if fault.name == name]
         if not any(fault.bit for fault in injections):
@@ -186,7 +192,7 @@ def vacuity(case: Case, findings: Findings) -> None:
         for missed in injections:
             if not missed.bit:
                 findings.notes.append(f"The injection of {name} in op {missed.injected} missed.")
-        free = [f for f in injections if f.bit and f.expects == "progress" and not _is_stalled(case, f)]
+        free = [f for f in injections if f.bit and f.expects == "progress" and not _is_stalled(case, stalls, f)]
         _window_progress(case, findings, name, free)
 
 
@@ -220,37 +226,30 @@ def _traffic(case: Case, findings: Findings) -> None:
         findings.vacuous.append("No record was read before the final reads.")
 
 
-def _is_stalled(case: Case, window: Fault) -> bool:
+def _is_stalled(case: Case, stalls: Windows, window: Fault) -> bool:
     """Return whether a fault that is expected to stall everything held in the window, too: then it says nothing."""
     end = _last_time(case) if window.end_ns is None else window.end_ns
-    return any(
-        other.bit
-        and other.expects == "stall"
-        and other.begin_ns < end
-        and (other.healed_ns is None or other.healed_ns > window.begin_ns)
-        for other in case.phases.faults
-    )
+    return stalls.meet(window.begin_ns + 1, end - 1)
 
 
 def _window_progress(case: Case, findings: Findings, name: str, windows: list[Fault]) -> None:
     """A kind of fault that lets the majority live must have let every kind of operation through in some window."""
     spans = [(w.begin_ns, w.end_ns if w.end_ns is not None else _last_time(case)) for w in windows]
     for kind in _progress_kinds(case) if spans else ():
-        done = _ok_times(case, kind)
-        if not any(((done >= begin) & (done <= end)).any() for begin, end in spans):
+        if not any(len(_within(case.ok_times[kind], begin, end)) for begin, end in spans):
             where = f"any of the {len(spans)} windows" if len(spans) > 1 else "the only window"
             findings.vacuous.append(f"No {kind} succeeded inside {where} of {name}.")
 
 
-def _fault(case: Case, fault: Fault) -> dict[str, Any]:
+def _fault(case: Case, fault: Fault, kinds: list[str]) -> dict[str, Any]:
     end = fault.end_ns
     inside: dict[str, int] = {}
     recovered: dict[str, float | None] = {}
-    for kind in _progress_kinds(case):
-        done = _ok_times(case, kind)
-        inside[kind] = int(((done >= fault.begin_ns) & (done <= (_last_time(case) if end is None else end))).sum())
-        after = done[done >= end] if end is not None else done[:0]
-        recovered[kind] = None if end is None or not len(after) else round((int(after.min()) - end) / SECOND_NS, 3)
+    for kind in kinds:
+        done = case.ok_times[kind]
+        inside[kind] = len(_within(done, fault.begin_ns, _last_time(case) if end is None else end))
+        after = done[:0] if end is None else done[np.searchsorted(done, end) :]
+        recovered[kind] = None if end is None or not len(after) else round((int(after[0]) - end) / SECOND_NS, 3)
     return {
         "fault-id": fault.fault_id,
         "name": fault.name,
@@ -268,15 +267,14 @@ def _fault(case: Case, fault: Fault) -> dict[str, Any]:
     }
 
 
-def _holds(case: Case, healed: Fault, begin: int, end: int) -> bool:
-    """Return whether another fault holds (or is being injected or healed) at some time between begin and end."""
-    return any(
-        other is not healed
-        and other.bit
-        and other.begin_ns < end
-        and (other.healed_ns is None or other.healed_ns > begin)
-        for other in case.phases.faults
-    )
+def _holding(faults: Iterable[Fault]) -> Windows:
+    """Return when faults that bit held, or were being injected or healed."""
+    return Windows((f.begin_ns, _NEVER if f.healed_ns is None else f.healed_ns) for f in faults if f.bit)
+
+
+def _within(times: Ints, begin: int, end: int) -> Ints:
+    """Return those of rising times that lie in [begin, end]."""
+    return times[np.searchsorted(times, begin) : np.searchsorted(times, end, side="right")]
 
 
 def _progress_kinds(case: Case) -> list[str]:
@@ -293,28 +291,32 @@ def _progress_kinds(case: Case) -> list[str]:
     return sorted(names, key=lambda name: (name not in DATA_KINDS, name))
 
 
-def _ok_times(case: Case, kind: str) -> Ints:
-    calls = case.view.calls
-    chosen = (calls.f == case.view.kinds.get(kind)) & (calls.type == TYPE_OK)
-    return np.asarray(case.view.time[calls.done_row[chosen]])
-
-
-def _attempts(case: Case, kind: str, begin: int, end: int) -> tuple[Ints, Ints, bool]:
-    """Return (calls of a kind invoked in the span, ok calls completed in it, whether attempts fill the span).
+class _Attempts:
+    """The calls of a kind that were meant to succeed, in order of their invocations.
 
     A transaction that was to come to nothing is no attempt. Who tried in the first moments only, or in the last, shows
     nothing of what lies between: some attempt has to fail in the second half of the span, or to lie open for a quarter.
     """
-    calls = case.view.calls
-    chosen = calls.f == case.view.kinds.get(kind)
-    meant = chosen.copy()
-    meant[[call for call, said in case.view.call_extras.items() if said.get(ON_PURPOSE)]] = False
-    begun, done = case.view.invoke_time(), case.view.done_time()
-    tried = meant & (begun >= begin) & (begun <= end)
-    succeeded = chosen & (calls.type == TYPE_OK) & (done >= begin) & (done <= end)
-    failed = (done >= (begin + end) // 2) & (done <= end)
-    hung = (done > end) & (end - begun >= (end - begin) // 4)
-    return np.flatnonzero(tried), np.flatnonzero(succeeded), bool((tried & (failed | hung)).any())
+
+    def __init__(self, case: Case, kind: str) -> None:
+        meant = case.view.calls.f == case.view.kinds.get(kind)
+        meant[[call for call, said in case.view.call_extras.items() if said.get(ON_PURPOSE)]] = False
+        self._begun, self._done = case.view.invoke_time(), case.view.done_time()
+        calls = np.flatnonzero(meant)
+        self._calls = calls[np.argsort(self._begun[calls], kind="stable")]
+        self._times = self._begun[self._calls]
+
+    def within(self, begin: int, end: int) -> Ints:
+        """Return the calls that were invoked in a span, rising."""
+        low, high = np.searchsorted(self._times, begin), np.searchsorted(self._times, end, side="right")
+        return np.sort(self._calls[low:high])
+
+    def fill(self, attempts: Ints, begin: int, end: int) -> bool:
+        """Return whether attempts of a span show something of all of it."""
+        begun, done = self._begun[attempts], self._done[attempts]
+        failed = (done >= (begin + end) // 2) & (done <= end)
+        hung = (done > end) & (end - begun >= (end - begin) // 4)
+        return bool((failed | hung).any())
 
 
 def _main_span(case: Case) -> tuple[int, int] | None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from checkers.columns import Bools, Ints
-from checkers.log_view import READ_COMMITTED, TYPE_FAIL, TYPE_NAMES, TYPE_OK, LogView
+from checkers.columns import Bools, Groups, Ints
+from checkers.log_view import NONE, READ_COMMITTED, TYPE_FAIL, TYPE_NAMES, TYPE_OK, LogView
 from checkers.options import CheckOptions
 from checkers.phases import Phases
 from checkers.placement import Placement
@@ -63,6 +63,50 @@ class Case:
         return beside_records(self.view)
 
     @cached_property
+    def ok_times(self) -> dict[str, Ints]:
+        """Per operation kind: the times of its ok completions, rising."""
+        calls = self.view.calls
+        is_ok = calls.type == TYPE_OK
+        return {
+            name: np.sort(self.view.time[calls.done_row[is_ok & (calls.f == code)]])
+            for code, name in enumerate(self.view.kinds.names)
+        }
+
+    @cached_property
+    def sends_of_call(self) -> Groups:
+        """The rows of sends, by call."""
+        return Groups(self.view.sends.call)
+
+    @cached_property
+    def records_of_vid(self) -> Groups:
+        """The rows of records, by vid."""
+        return Groups(self.placement.record_vid)
+
+    @cached_property
+    def records_of_slot(self) -> Groups:
+        """The rows of records, by slot (NOWHERE where the offset is unknown)."""
+        return Groups(self.placement.record_slot)
+
+    @cached_property
+    def records_of_key(self) -> Groups:
+        """The rows of records, by key."""
+        return Groups(self.view.records.key)
+
+    @cached_property
+    def _offsets_by_place(self) -> Groups:
+        table = self.view.group_offsets
+        return Groups((table.group - NONE) * len(self.view.keys) + table.key)
+
+    def group_offsets_of(self, group: int, key: int) -> Ints:
+        """Return the rows of `group_offsets` about a group's offset of a key, rising; they may not name the group."""
+        keys = len(self.view.keys)
+        unnamed = self._offsets_by_place.rows(key)
+        if group == NONE:
+            return unnamed
+        named = self._offsets_by_place.rows((group - NONE) * keys + key)
+        return np.sort(np.concatenate((unnamed, named))) if len(unnamed) else named
+
+    @cached_property
     def transactional(self) -> Bools:
         """Per call: it is a transaction."""
         return self.view.transactional()
@@ -76,6 +120,13 @@ class Case:
     def reader_is_rc(self) -> Bools:
         """Per record row: the polling process is read_committed."""
         return np.asarray((self.view.calls.isolation == READ_COMMITTED)[self.view.records.call])
+
+    @cached_property
+    def polled_something(self) -> Bools:
+        """Per call: it polled a record."""
+        polled = np.zeros(self.view.calls.size, np.bool_)
+        polled[self.view.records.call] = True
+        return polled
 
     @cached_property
     def beside(self) -> Bools:

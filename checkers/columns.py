@@ -1,14 +1,15 @@
-"""Growing int64 columns and the ranking of pairs, the two tools that every table of the checkers is made of.
+"""Growing int64 columns, the ranking of pairs and the rows of each code: what the tables of the checkers are made of.
 
 A `Column` takes Python integers in chunks and hands out one NumPy array. A *rank* replaces values by dense integers in
 sorted order: where the values are dense already (offsets of a partition, counters as record values) it is one scatter
-and one running sum, else a sort; both give the same answer.
+and one running sum, else a sort; both give the same answer. Whoever asks about many codes asks `Groups`, so that no
+question looks at all rows.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -164,3 +165,34 @@ def same_as_before(*columns: Ints) -> Bools:
         for column in columns:
             same[1:] &= column[1:] == column[:-1]
     return same
+
+
+class Groups:
+    """The rows of each code of a column, in order: one sort, then two searches a question."""
+
+    __slots__ = ("_codes", "_order")
+
+    def __init__(self, code: Ints) -> None:
+        self._order = np.argsort(code, kind="stable")
+        self._codes = code[self._order]
+
+    def rows(self, code: int) -> Ints:
+        """Return the rows of a code, rising."""
+        low, high = np.searchsorted(self._codes, (code, code + 1))
+        return self._order[low:high]
+
+
+LOOKED_AT_FIRST = 64
+"""Rows that `last_where` looks at first: where there is something to find, it mostly lies there."""
+
+
+def last_where(holds: Callable[[slice], Bools], low: int, high: int) -> int | None:
+    """Return the last row of [low, high) for which something holds, None if there is none; it looks from the end."""
+    size = LOOKED_AT_FIRST
+    while high > low:
+        start = max(low, high - size)
+        found = np.flatnonzero(holds(slice(start, high)))
+        if len(found):
+            return start + int(found[-1])
+        high, size = start, 2 * size
+    return None

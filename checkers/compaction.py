@@ -25,16 +25,21 @@ read_uncommitted processes are not judged: they show what is undecided.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
 from checkers.case import Case
-from checkers.columns import Ints
+from checkers.columns import Groups, Ints
 from checkers.findings import Findings
 from checkers.log_view import READ_COMMITTED, SCAN, TYPE_FAIL, TYPE_INFO, TYPE_OK
+from checkers.options import CheckOptions
 from harness.history import NEMESIS
 
 LOST, RESURRECTED, REORDERED, EARLY = (
@@ -47,6 +52,7 @@ CLASSES = (LOST, REORDERED, EARLY, RESURRECTED)
 SHORT_WITNESSES = 2
 LONG_WITNESSES = 4
 _MS = 1_000_000
+_NEVER = int(np.iinfo(np.int64).max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +83,8 @@ class Scan:
     end: int
     begin_ns: int
     done_ns: int
-    shown: dict[str, Shown]
-    """Per record key the last record."""
+    rows: Ints
+    """Of the records that it found."""
     offsets: Ints
 
     @property
@@ -89,24 +95,23 @@ class Scan:
 
 def compaction(case: Case, findings: Findings) -> None:
     """Report what scans of compacted topics show and must not."""
-    scans = scans_of(case)
-    writes = _writes(case)
-    if not scans or not writes:
-        findings.not_checked.extend(CLASSES)
-        return
-    if not case.options.compacted:
+    scans = list(scans_of(case)) if case.options.compacted else []
+    writes = _writes(case) if scans else {}
+    if not writes:
         findings.not_checked.extend(CLASSES)
         return
     judge = _Judge(case, findings)
+    tables = {key: _Table(case, of_key) for key, of_key in writes.items()}
     for scan in scans:
-        judge.scan(scan, writes[scan.key])
+        judge.scan(scan, tables.get(scan.key))
     judge.finish()
 
 
 def losses_unjudged(case: Case, findings: Findings) -> None:
     """Say that nothing was judged of what was lost, where topics drop records by themselves and no scan shows them."""
     options = case.options
-    if options.forgets and case.placement.vids.size and not scans_of(case, by_all=not options.compacted):
+    scans = scans_of(case, by_all=not options.compacted)
+    if options.forgets and case.placement.vids.size and next(scans, None) is None:
         by = " by a read_committed process" if options.compacted else ""
         findings.reasons.append(
             f"The topics drop records by themselves, and no whole read of one (`scan`){by} was complete: what may have "
@@ -114,51 +119,50 @@ def losses_unjudged(case: Case, findings: Findings) -> None:
         )
 
 
-def scans_of(case: Case, *, by_all: bool = False) -> list[Scan]:
-    """Return the complete scans by read_committed processes, or by all, in order of completion."""
+def scans_of(case: Case, *, by_all: bool = False) -> Iterator[Scan]:
+    """Yield the complete scans by read_committed processes, or by all, in order of completion."""
     view = case.view
     code = view.kinds.get(SCAN)
     if code is None:
-        return []
+        return
     calls, records = view.calls, view.records
     chosen = (calls.f == code) & (calls.type == TYPE_OK) & (by_all | (calls.isolation == READ_COMMITTED))
     begins, ends = view.invoke_time(), view.done_time()
     timed = dict(zip(view.micro_times.call.tolist(), view.micro_times.start.tolist(), strict=True))
-    rows_of: dict[int, list[int]] = defaultdict(list)
-    for number in np.flatnonzero(chosen[records.call]).tolist():
-        rows_of[int(records.call[number])].append(number)
-    found = []
+    shown = np.flatnonzero(chosen[records.call])
+    rows_of = Groups(records.call[shown])
     for call in np.flatnonzero(chosen).tolist():
-        rows, said = rows_of.get(call, []), view.call_extras.get(call, {})
-        if not isinstance(said.get("end"), int):
-            continue
+        rows, said = shown[rows_of.rows(call)], view.call_extras.get(call, {})
         key = _key_of(case, call, rows)
-        if key is None:
-            continue
-        shown: dict[str, Shown] = {}
-        for row in rows:
-            seen = records.extras.get(row, {})
-            name = seen.get("record-key")
-            if name is not None:
-                offset, value = int(records.offset[row]), view.values.value(int(records.value[row]))
-                shown[name] = Shown(offset, value, bool(seen.get("tombstone")))
-        found.append(
-            Scan(
+        if key is not None and isinstance(said.get("end"), int):
+            yield Scan(
                 call=call,
                 key=key,
                 end=said["end"],
                 begin_ns=timed.get(call, int(begins[call])),
                 done_ns=int(ends[call]),
-                shown=shown,
+                rows=rows,
                 offsets=records.offset[rows],
             )
-        )
-    return found
 
 
-def _key_of(case: Case, call: int, rows: list[int]) -> int | None:
+def _shown(case: Case, scan: Scan) -> dict[str, Shown]:
+    """Return per record key the last record that a scan found."""
+    records, value_of = case.view.records, case.view.values.value
+    shown: dict[str, Shown] = {}
+    for row, offset, value in zip(
+        scan.rows.tolist(), scan.offsets.tolist(), records.value[scan.rows].tolist(), strict=True
+    ):
+        seen = records.extras.get(row, {})
+        name = seen.get("record-key")
+        if name is not None:
+            shown[name] = Shown(offset, value_of(value), bool(seen.get("tombstone")))
+    return shown
+
+
+def _key_of(case: Case, call: int, rows: Ints) -> int | None:
     """Return the key that a scan read: that of its records, or, where there are none, the one that it names."""
-    if rows:
+    if len(rows):
         return int(case.view.records.key[rows[0]])
     named: Any = case.view.call_extras.get(call, {}).get("key")
     return None if named is None else case.view.keys.get(named)
@@ -181,6 +185,88 @@ def _writes(case: Case) -> dict[int, dict[str, list[Write]]]:
     return found
 
 
+class _Written:
+    """The writes of one record key, in the orders in which scans ask for them."""
+
+    def __init__(self, case: Case, writes: list[Write]) -> None:
+        begin, done = case.view.invoke_time(), case.view.done_time()
+        self._begin = {write.row: int(begin[write.call]) for write in writes}
+        certain = (write for write in writes if case.placement.acknowledged[write.row] and write.offset >= 0)
+        self._certain = sorted(certain, key=lambda write: int(done[write.call]))
+        self._done = [int(done[write.call]) for write in self._certain]
+        self._last = list(accumulate(self._certain, _further))
+        by_offset = sorted((write for write in writes if write.offset >= 0), key=lambda write: write.offset)
+        self._offsets = [write.offset for write in by_offset]
+        self._soonest = list(accumulate((self._begin[write.row] for write in reversed(by_offset)), min))[::-1]
+        self._unplaced = min((self._begin[write.row] for write in writes if write.offset < 0), default=_NEVER)
+
+    def last(self, scan: Scan) -> Write | None:
+        """Return the write of the highest offset that was certain before a scan, and that lies below its end."""
+        before = bisect_left(self._done, scan.begin_ns)
+        if before and self._last[before - 1].offset < scan.end:
+            return self._last[before - 1]
+        below = [write for write in self._certain[:before] if write.offset < scan.end]
+        return reduce(_further, below) if below else None
+
+    def since(self, scan: Scan, limit_ms: int) -> list[Write]:
+        """Return what was certain before a scan, lies below its end, and is younger than a limit at its end."""
+        since = scan.done_ns - limit_ms * _MS
+        young = self._certain[bisect_right(self._done, since) : bisect_left(self._done, scan.begin_ns)]
+        return [write for write in young if self._begin[write.row] > since and write.offset < scan.end]
+
+    def is_followed(self, last: Write, done_ns: int) -> bool:
+        """Return whether another write, begun before a time, may lie behind one."""
+        behind = bisect_right(self._offsets, last.offset)
+        return min(self._unplaced, self._soonest[behind] if behind < len(self._soonest) else _NEVER) < done_ns
+
+
+def _further(one: Write, other: Write) -> Write:
+    return other if other.offset > one.offset else one
+
+
+class _Table:
+    """The writes to one partition as columns, sorted by record key and offset: most say nothing against a scan."""
+
+    def __init__(self, case: Case, writes: dict[str, list[Write]]) -> None:
+        self._case, self._writes, self._names = case, writes, list(writes)
+        self._written: dict[str, _Written] = {}
+        rows = [
+            (place, write.offset, write.call, write.tombstone)
+            for place, of_key in enumerate(writes.values())
+            for write in of_key
+            if case.placement.acknowledged[write.row] and write.offset >= 0
+        ]
+        self._place, self._offset, call, tombstone = np.array(sorted(rows), np.int64).reshape(-1, 4).T
+        self._tombstone = tombstone > 0
+        self._begin, self._done = case.view.invoke_time()[call], case.view.done_time()[call]
+
+    def written(self, record_key: str) -> _Written:
+        """Return the writes of a record key."""
+        if record_key not in self._written:
+            self._written[record_key] = _Written(self._case, self._writes[record_key])
+        return self._written[record_key]
+
+    def doubtful(self, scan: Scan, shown: dict[str, Shown], options: CheckOptions, deleted: int) -> list[str]:
+        """Return the record keys that have to be judged: a record is missing that may not simply be gone."""
+        before = np.flatnonzero((self._done < scan.begin_ns) & (self._offset < scan.end))
+        age = scan.done_ns - self._begin[before]
+        place, offset = self._place[before], self._offset[before]
+        stays = offset >= deleted
+        if options.retention_ms is not None:
+            stays &= age < options.retention_ms * _MS
+        ends = np.flatnonzero(np.append(place[1:] != place[:-1], np.ones(min(1, len(place)), np.bool_)))
+        last = offset == offset[ends][np.searchsorted(place[ends], place)]
+        found = np.array([shown[name].offset if name in shown else -1 for name in self._names], np.int64)[place]
+        lagging, tombstone = last & (found < offset), self._tombstone[before]
+        doubtful = lagging & np.where(tombstone, found >= 0, stays)
+        if options.min_compaction_lag_ms:
+            young = stays & (age < options.min_compaction_lag_ms * _MS)
+            doubtful |= young & ~np.isin(offset, scan.offsets)
+        else:
+            doubtful |= lagging & tombstone & stays & (age < options.delete_retention_ms * _MS)
+        return [self._names[at] for at in np.unique(place[doubtful]).tolist()]
+
+
 class _Judge:
     """Judges scans against the writes; finds the faults that explain."""
 
@@ -194,14 +280,18 @@ class _Judge:
         """Per key: below which offset somebody asked to delete."""
         for _, key, offset in case.deletions:
             self._deleted[key] = max(self._deleted[key], offset)
+        self._led = list(_led_again(case))
         self._witnesses: dict[tuple[int, str, Write], list[tuple[Scan, Shown]]] = defaultdict(list)
 
-    def scan(self, scan: Scan, writes: dict[str, list[Write]]) -> None:
-        """Judge one scan: its order, and each record key."""
+    def scan(self, scan: Scan, table: _Table | None) -> None:
+        """Judge one scan: its order, and each record key that was written to its partition."""
         self._order(scan)
+        if table is None:
+            return
         self._present = frozenset(scan.offsets.tolist()) if self._case.options.min_compaction_lag_ms else frozenset()
-        for record_key, found in writes.items():
-            self._key(scan, record_key, found)
+        shown = _shown(self._case, scan)
+        for record_key in table.doubtful(scan, shown, self._case.options, self._deleted[scan.key]):
+            self._key(scan, record_key, table.written(record_key), shown.get(record_key))
 
     def _order(self, scan: Scan) -> None:
         """Offsets rise."""
@@ -217,22 +307,13 @@ class _Judge:
                 offset=other,
             )
 
-    def _key(self, scan: Scan, record_key: str, writes: list[Write]) -> None:
+    def _key(self, scan: Scan, record_key: str, written: _Written, shown: Shown | None) -> None:
         """Judge one record key in one scan."""
-        before = [
-            w for w in writes if self._is_certain(w) and self._done[w.call] < scan.begin_ns and w.offset < scan.end
-        ]
-        if not before:
+        last = written.last(scan)
+        if last is None:
             return
-        last = max(before, key=lambda write: write.offset)
-        shown = scan.shown.get(record_key)
-        self._early(scan, record_key, [write for write in before if not self._may_go(scan, write)], last)
-        if any(
-            other.row != last.row
-            and self._begin[other.call] < scan.done_ns
-            and (other.offset < 0 or other.offset > last.offset)
-            for other in writes
-        ):
+        self._early(scan, record_key, written, last, shown)
+        if written.is_followed(last, scan.done_ns):
             return
         if shown is not None and shown.offset >= last.offset:
             return
@@ -257,23 +338,17 @@ class _Judge:
                     self._resurrected(scans[:enough], record_key, last)
                     break
 
-    def _is_certain(self, write: Write) -> bool:
-        return bool(self._case.placement.acknowledged[write.row]) and write.offset >= 0
-
-    def _early(self, scan: Scan, record_key: str, before: list[Write], last: Write) -> None:
-        options = self._case.options
-        for write in before:
+    def _early(self, scan: Scan, record_key: str, written: _Written, last: Write, shown: Shown | None) -> None:
+        options, case = self._case.options, self._case
+        limit, name = options.delete_retention_ms, "delete.retention.ms"
+        is_gone = last.tombstone and (shown is None or shown.offset < last.offset)
+        missing = [last] if is_gone else []
+        if options.min_compaction_lag_ms:
+            limit, name = options.min_compaction_lag_ms, "min.compaction.lag.ms"
+            missing = [write for write in written.since(scan, limit) if write.offset not in self._present]
+        for write in missing:
             age_ms = (scan.done_ns - int(self._begin[write.call])) / _MS
-            if options.min_compaction_lag_ms:
-                early = age_ms < options.min_compaction_lag_ms and write.offset not in self._present
-                limit, name = options.min_compaction_lag_ms, "min.compaction.lag.ms"
-            else:
-                shown = scan.shown.get(record_key)
-                is_gone = write is last and write.tombstone and (shown is None or shown.offset < write.offset)
-                early = is_gone and age_ms < options.delete_retention_ms
-                limit, name = options.delete_retention_ms, "delete.retention.ms"
-            if early:
-                case = self._case
+            if age_ms < limit and not self._may_go(scan, write):
                 what = "tombstone" if write.tombstone else "record"
                 self._findings.add(
                     EARLY,
@@ -321,14 +396,16 @@ class _Judge:
 
     def _under(self, scan: Scan) -> str:
         """Return which node a fault had made the leader before the scan, in words."""
-        led = ""
-        for _, time, line in self._case.view.marks:
-            if time > scan.begin_ns:
-                break
-            evidence = line.value.get("evidence") if isinstance(line.value, dict) else None
-            if line.process == NEMESIS and isinstance(evidence, dict) and evidence.get("led-again"):
-                led = f"; {evidence['led-again']}, which had been away, was made the leader before"
-        return led
+        at = bisect_right(self._led, scan.begin_ns, key=lambda each: each[0])
+        return f"; {self._led[at - 1][1]}, which had been away, was made the leader before" if at else ""
+
+
+def _led_again(case: Case) -> Iterator[tuple[int, Any]]:
+    """Yield when a fault had made a node the leader that had been away, and its name; times rise."""
+    for _, time, line in case.view.marks:
+        evidence = line.value.get("evidence") if isinstance(line.value, dict) else None
+        if line.process == NEMESIS and isinstance(evidence, dict) and evidence.get("led-again"):
+            yield time, evidence["led-again"]
 
 
 def _in_turn(found: list[tuple[Scan, Shown]]) -> list[tuple[Scan, Shown]]:

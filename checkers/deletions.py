@@ -12,7 +12,10 @@ may go back. Who did not die has it in memory.)
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from itertools import accumulate
+from typing import Any
 
 from checkers.case import Case
 from checkers.findings import Findings
@@ -34,13 +37,15 @@ def deletions(case: Case, findings: Findings) -> None:
     done = [(call, key, offset) for call, key, offset in case.deletions if case.view.calls.type[call] == TYPE_OK]
     if not done:
         return
-    samples = case.samples
+    about: dict[Any, list[Sample]] = {}
+    for sample in case.samples:
+        about.setdefault(sample.value.get("key"), []).append(sample)
+    told = {key: _Told(samples) for key, samples in about.items() if len({sample.place for sample in samples}) == 1}
     for call, code, offset in done:
         key = case.key(code)
-        about = [sample for sample in samples if sample.value.get("key") == key]
-        if len({sample.place for sample in about}) > 1:
-            continue  # a topic that was made anew begins anew
-        for sample in _below(case, call, offset, about):
+        if key not in told:
+            continue  # nobody answered, or it was made anew, and begins anew
+        for sample in _below(case, call, offset, told[key]):
             findings.add(
                 CLASS,
                 [case.view.op(call), sample.index],
@@ -52,20 +57,47 @@ def deletions(case: Case, findings: Findings) -> None:
             )
 
 
-def _below(case: Case, call: int, offset: int, about: list[Sample]) -> Iterator[Sample]:
+class _Told:
+    """The answers about one key, in order of their answers."""
+
+    def __init__(self, samples: list[Sample]) -> None:
+        self.in_sync = [sample for sample in samples if sample.value.get("api") == METADATA and "isr" in sample.value]
+        self._soonest = list(accumulate((sample.begun for sample in reversed(self.in_sync)), min))[::-1]
+        self._starts = [
+            sample
+            for sample in samples
+            if sample.value.get("api") == LATEST and isinstance(sample.value.get("log-start"), int)
+        ]
+        lowest = accumulate((sample.value["log-start"] for sample in reversed(self._starts)), min)
+        self._lowest = list(lowest)[::-1]
+
+    def is_in_sync(self, sample: Sample, since: int) -> bool:
+        """Whether every answer from a place in `in_sync` on that was asked for by then names the sample's node."""
+        until = bisect_right(self._soonest, sample.ended)
+        return all(
+            sample.node in other.value["isr"] for other in self.in_sync[since:until] if other.begun <= sample.ended
+        )
+
+    def below(self, offset: int, asked: int) -> Iterator[Sample]:
+        """Yield the answers, asked for from a row on, that begin below an offset."""
+        at = bisect_left(self._starts, asked, key=lambda sample: sample.ended)
+        while at < len(self._starts) and self._lowest[at] < offset:
+            if self._starts[at].value["log-start"] < offset and self._starts[at].begun >= asked:
+                yield self._starts[at]
+            at += 1
+
+
+def _below(case: Case, call: int, offset: int, about: _Told) -> Iterator[Sample]:
     """Yield the first answer of each node that is held to the deletion, and begins below it."""
     view = case.view
     asked, acked = int(view.calls.invoke_row[call]), int(view.calls.done_row[call])
     begun_ns, told = int(view.time[asked]), set[str]()
-    known = [sample for sample in about if sample.value.get("api") == METADATA and "isr" in sample.value]
-    recent = [sample for sample in known if int(view.time[sample.ended]) >= begun_ns - int(IN_SYNC_S * _SECOND_NS)]
-    if not any(sample.ended < asked for sample in recent):
+    since_ns = begun_ns - int(IN_SYNC_S * _SECOND_NS)
+    since = bisect_left(about.in_sync, since_ns, key=lambda sample: int(view.time[sample.ended]))
+    if since == len(about.in_sync) or about.in_sync[since].ended >= asked:
         return
-    for sample in about:
-        start = sample.value.get("log-start")
-        if sample.value.get("api") != LATEST or not isinstance(start, int) or start >= offset or sample.begun < acked:
-            continue
-        if sample.node in told or not _in_sync(sample, recent):
+    for sample in about.below(offset, acked):
+        if sample.node in told or not about.is_in_sync(sample, since):
             continue
         if case.phases.unknown_ns is not None and case.phases.unknown_ns <= int(view.time[sample.ended]):
             continue
@@ -73,11 +105,6 @@ def _below(case: Case, call: int, offset: int, about: list[Sample]) -> Iterator[
         if not any(_concerns(fault, sample.node, since, int(view.time[sample.ended])) for fault in case.phases.faults):
             told.add(sample.node)
             yield sample
-
-
-def _in_sync(sample: Sample, known: list[Sample]) -> bool:
-    """Whether every answer that was asked for by then names the sample's node in the ISR."""
-    return all(sample.node in other.value["isr"] for other in known if other.begun <= sample.ended)
 
 
 def _concerns(fault: Fault, node: str, since_ns: int, until_ns: int) -> bool:

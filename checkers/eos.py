@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 
 from checkers.case import Case
-from checkers.columns import Bools, Ints
+from checkers.columns import Bools, Groups, Ints
 from checkers.findings import Findings
 from checkers.log_view import ANSWERED, COMMIT_NEVER, COMMITS, READ_COMMITTED, TYPE_FAIL, TYPE_INFO, TYPE_OK
 from checkers.loss import rc_ok_reads
+from checkers.placement import writes_of_type
 from checkers.sessions import READ_COMMITTED_NAME
 
 SOURCE_SIZE = 2
@@ -51,23 +52,25 @@ def exactly_once(case: Case, findings: Findings) -> None:
         findings.not_checked.extend(CLASSES)
         return
     complete = _complete(case, findings)
-    for group in np.unique(outputs.group):
-        for key in np.unique(outputs.source_key[outputs.group == group]):
-            mine = np.flatnonzero((outputs.group == group) & (outputs.source_key == key))
-            span = _span(case, int(group), int(key))
-            if span is None:
-                findings.not_checked.extend(CLASSES)
-                if case.phases.ours and group >= 0:
-                    findings.reasons.append(
-                        f"What group {case.view.groups.names[int(group)]} had committed of {case.key(key)} at the end "
-                        "is not known: whether it was copied exactly once was not judged."
-                    )
-                continue
-            inside = mine[(outputs.source_offset[mine] >= span[0]) & (outputs.source_offset[mine] < span[1])]
-            _duplicates(case, findings, outputs, inside)
-            _reorders(case, findings, outputs, inside)
-            if complete:
-                _losses(case, findings, outputs.source_offset[mine], int(group), int(key), span)
+    places = outputs.group * len(case.view.keys) + outputs.source_key
+    order = np.argsort(places, kind="stable")
+    starts, failed = _first_polled(case), writes_of_type(case.view, case.placement, TYPE_FAIL)
+    for mine in np.split(order, np.flatnonzero(np.diff(places[order])) + 1):
+        group, key = int(outputs.group[mine[0]]), int(outputs.source_key[mine[0]])
+        span = _span(case, group, key, starts.get((group, key)))
+        if span is None:
+            findings.not_checked.extend(CLASSES)
+            if case.phases.ours and group >= 0:
+                findings.reasons.append(
+                    f"What group {case.view.groups.names[group]} had committed of {case.key(key)} at the end "
+                    "is not known: whether it was copied exactly once was not judged."
+                )
+            continue
+        inside = mine[(outputs.source_offset[mine] >= span[0]) & (outputs.source_offset[mine] < span[1])]
+        _duplicates(case, findings, outputs, inside)
+        _reorders(case, findings, outputs, inside)
+        if complete:
+            _losses(case, findings, outputs.source_offset[mine], failed, (group, key), span)
 
 
 def _outputs(case: Case) -> _Outputs:
@@ -89,30 +92,38 @@ def _outputs(case: Case) -> _Outputs:
     return _Outputs(slot, record, view.calls.group[writer], key_of, offset)
 
 
-def _span(case: Case, group: int, key: int) -> tuple[int, int] | None:
+def _first_polled(case: Case) -> dict[tuple[int, int], int]:
+    """Return by group and key the lowest offset that the group polled."""
+    records, keys = case.view.records, len(case.view.keys)
+    group = case.view.calls.group[records.call]
+    rows = np.flatnonzero((group >= 0) & (records.offset >= 0))
+    places, place = np.unique(group[rows] * keys + records.key[rows], return_inverse=True)
+    lowest = np.full(len(places), np.iinfo(np.int64).max)
+    np.minimum.at(lowest, place, records.offset[rows])
+    return {divmod(at, keys): offset for at, offset in zip(places.tolist(), lowest.tolist(), strict=True)}
+
+
+def _span(case: Case, group: int, key: int, start: int | None) -> tuple[int, int] | None:
     """Return [first input polled by the group, its committed offset at the end); None where the end can't be told."""
-    view = case.view
-    table, calls, records = view.group_offsets, view.calls, view.records
-    mine = (table.key == key) & ((table.group == group) | (table.group < 0))
-    by = table.call
-    answered = np.flatnonzero(mine & (table.role == ANSWERED) & (table.group == group))
-    polled = (records.key == key) & (calls.group[records.call] == group) & (records.offset >= 0)
-    if group < 0 or not polled.any():
+    if start is None:
         return None
-    start = int(records.offset[polled].min())
-    sure = mine & (table.role == COMMITS) & (calls.type[by] == TYPE_OK) & (calls.done_row[by] >= 0)
+    table, calls = case.view.group_offsets, case.view.calls
+    rows = case.group_offsets_of(group, key)
+    by, role, offset = table.call[rows], table.role[rows], table.offset[rows]
+    answered = np.flatnonzero((role == ANSWERED) & (table.group[rows] == group))
+    sure = (role == COMMITS) & (calls.type[by] == TYPE_OK) & (calls.done_row[by] >= 0)
     refused = (calls.type[by] == TYPE_FAIL) | ((calls.type[by] == TYPE_INFO) & (calls.commit_time[by] == COMMIT_NEVER))
-    maybe = mine & (table.role != ANSWERED) & ~refused
-    if _taken_back(case, np.flatnonzero(sure), np.flatnonzero(maybe & ~case.transactional[by])):
+    maybe = (role != ANSWERED) & ~refused
+    if _taken_back(case, rows[sure], rows[maybe & ~case.transactional[by]]):
         return None
     if len(answered):
         last = answered[np.argmax(calls.invoke_row[by[answered]])]
         over = (calls.done_row[by] >= 0) & (calls.done_row[by] < calls.invoke_row[by[last]])
         if (maybe & ~over).any():
             return None  # a commit may have come after the last answer
-        return start, int(table.offset[last])
-    offsets = table.offset[sure][np.argsort(calls.done_row[by[sure]])]
-    if not len(offsets) or (np.diff(offsets) < 0).any() or (table.offset[maybe & ~sure] < offsets[-1]).any():
+        return start, int(offset[last])
+    offsets = offset[sure][np.argsort(calls.done_row[by[sure]])]
+    if not len(offsets) or (np.diff(offsets) < 0).any() or (offset[maybe & ~sure] < offsets[-1]).any():
         return None
     return start, int(offsets[-1])
 
@@ -145,8 +156,9 @@ def _complete(case: Case, findings: Findings) -> bool:
 
 def _duplicates(case: Case, findings: Findings, outputs: _Outputs, rows: Ints) -> None:
     offsets, first, count = np.unique(outputs.source_offset[rows], return_index=True, return_counts=True)
+    by_offset = Groups(outputs.source_offset[rows])
     for at in np.flatnonzero(count > 1):
-        twice = rows[outputs.source_offset[rows] == offsets[at]][:4]
+        twice = rows[by_offset.rows(offsets[at])][:4]
         source = f"{case.key(outputs.source_key[rows[first[at]]])}@{int(offsets[at])}"
         told = ", ".join(_told(case, outputs, int(row)) for row in twice)
         findings.add(
@@ -166,8 +178,9 @@ def _reorders(case: Case, findings: Findings, outputs: _Outputs, rows: Ints) -> 
     for key in np.unique(out):
         here = rows[out == key]
         top = np.maximum.accumulate(outputs.source_offset[here])
+        highest = np.maximum.accumulate(np.where(outputs.source_offset[here] == top, np.arange(len(here)), 0))
         for at in np.flatnonzero(outputs.source_offset[here] < top):
-            ahead = int(here[np.flatnonzero(outputs.source_offset[here[: at + 1]] == top[at])[0]])
+            ahead = int(here[highest[at]])
             row = int(here[at])
             findings.add(
                 "eos-reorder",
@@ -181,12 +194,14 @@ def _reorders(case: Case, findings: Findings, outputs: _Outputs, rows: Ints) -> 
 
 
 def _losses(  # noqa: PLR0917  the outputs of one group and input key
-    case: Case, findings: Findings, made: Ints, group: int, key: int, span: tuple[int, int]
+    case: Case, findings: Findings, made: Ints, failed: Bools, place: tuple[int, int], span: tuple[int, int]
 ) -> None:
+    """Report inputs without an output; `failed`, per vid: what an aborted read showed is no input."""
+    group, key = place
     placement, records = case.placement, case.view.records
-    seen = case.reader_is_rc & (records.key == key) & (records.offset >= span[0]) & (records.offset < span[1])
-    seen &= (placement.record_slot >= 0) & ~_unsure(case)[placement.record_vid]
-    rows = np.flatnonzero(seen)
+    rows = case.records_of_key.rows(key)
+    rows = rows[case.reader_is_rc[rows] & (records.offset[rows] >= span[0]) & (records.offset[rows] < span[1])]
+    rows = rows[(placement.record_slot[rows] >= 0) & ~failed[placement.record_vid[rows]]]
     rows = rows[~case.gone[placement.record_slot[rows]]]
     inputs, first = np.unique(records.offset[rows], return_index=True)
     lost = np.flatnonzero(~np.isin(inputs, made))
@@ -206,18 +221,11 @@ def _losses(  # noqa: PLR0917  the outputs of one group and input key
     findings.count("eos-loss", max(0, len(lost) - findings.examples("eos-loss")))
 
 
-def _unsure(case: Case) -> Bools:
-    """Return per vid whether its send certainly failed: what an aborted read showed is no input."""
-    view = case.view
-    failed = np.zeros(case.placement.vids.size, np.bool_)
-    failed[case.placement.send_vid[view.calls.type[view.sends.call] == TYPE_FAIL]] = True
-    return failed
-
-
 def _commit_past(case: Case, group: int, key: int, offset: int) -> int | None:
     table, calls = case.view.group_offsets, case.view.calls
-    past = (table.role == COMMITS) & (table.key == key) & (table.group == group) & (table.offset > offset)
-    rows = np.flatnonzero(past & (calls.type[table.call] == TYPE_OK))
+    rows = case.group_offsets_of(group, key)
+    rows = rows[(table.role[rows] == COMMITS) & (table.group[rows] == group) & (table.offset[rows] > offset)]
+    rows = rows[calls.type[table.call[rows]] == TYPE_OK]
     return int(table.call[rows[0]]) if len(rows) else None
 
 

@@ -19,14 +19,14 @@ Evidence: the leader epoch of a record's batch (`epoch` in a record's or an ackn
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
 
 from checkers.case import Case
-from checkers.columns import Ints, same_as_before
+from checkers.columns import Groups, Ints, same_as_before
 from checkers.findings import Findings
 from checkers.samples import Sample
 from checkers.scans import stale_scans
@@ -111,12 +111,12 @@ def _acknowledged(case: Case, rows: Ints, epochs: Ints) -> dict[int, int]:
 
 
 def _deposed(
-    case: Case, findings: Findings, acked: dict[int, int], epochs: tuple[Ints, Ints], ends: list[Sample]
+    case: Case, findings: Findings, acked: dict[int, int], known: tuple[Ints, Ints], ends: list[Sample]
 ) -> None:
     torn = set(case.placement.inconsistent.tolist())
-    rows, of_row = epochs
+    rows, of_row = known
     inside = np.isin(case.placement.record_slot[rows], case.placement.inconsistent)
-    epochs = rows[inside], of_row[inside]
+    epochs = rows[inside], of_row[inside], Groups(case.placement.record_slot[rows[inside]])
     lowest = _lowest_ends(ends)
     for send, epoch in acked.items() if torn or ends else ():
         witness = _replaced(case, send, epoch, epochs) if int(case.placement.send_slot[send]) in torn else None
@@ -136,11 +136,11 @@ def _deposed(
         )
 
 
-def _replaced(case: Case, send: int, epoch: int, epochs: tuple[Ints, Ints]) -> tuple[int, str] | None:
+def _replaced(case: Case, send: int, epoch: int, epochs: tuple[Ints, Ints, Groups]) -> tuple[int, str] | None:
     """Return (op, what it shows) of a poll that found another record of a later epoch at the offset."""
-    rows, of_row = epochs
+    rows, of_row, by_slot = epochs
     placement = case.placement
-    here = np.flatnonzero(placement.record_slot[rows] == placement.send_slot[send])
+    here = by_slot.rows(int(placement.send_slot[send]))
     later = here[(of_row[here] > epoch) & (placement.record_vid[rows[here]] != placement.send_vid[send])]
     if not len(later):
         return None
@@ -197,24 +197,43 @@ def _stale(case: Case, findings: Findings, acked: dict[int, int], samples: list[
     epochs = np.array([acked[send] for send in sends.tolist()], np.int64)
     key, offset, call = view.sends.key[sends], view.sends.offset[sends], view.sends.call[sends]
     done = view.calls.done_row[call]
+    by_key = Groups(key)
+    over = {code: _Over(offset, epochs, done, by_key.rows(code)) for code in set(key.tolist())}
     for sample in latest:
-        named, answered, end = sample.value.get("key"), sample.value["epoch"], sample.value["hw"]
-        above = np.flatnonzero((key == view.keys.get(named)) & (offset >= end) & (done >= 0) & (done < sample.begun))
-        above = above[epochs[above] <= answered]
-        if len(above):
-            first = int(above[0])
+        named = sample.value.get("key")
+        code = view.keys.get(named)
+        first = over[code].first(sample) if code in over else None
+        if first is not None:
             findings.add(
                 STALE,
                 [view.op(int(call[first])), sample.index],
                 f"{case.name(int(call[first]))} was acknowledged offset {int(offset[first])} of {named} in epoch "
-                f"{int(epochs[first])}; {sample.node}, asked later and leading in epoch {answered}, answered that the "
-                f"log ends at {end} (op {sample.index}).",
+                f"{int(epochs[first])}; {sample.node}, asked later and leading in epoch {sample.value['epoch']}, "
+                f"answered that the log ends at {sample.value['hw']} (op {sample.index}).",
                 key=named,
                 offset=int(offset[first]),
             )
     checked = bool(latest and len(sends))
     if not stale_scans(case, findings) and not checked:
         findings.not_checked.append(STALE)
+
+
+class _Over:
+    """Acknowledged sends of one key that are over, in the order in which they were."""
+
+    def __init__(self, offset: Ints, epochs: Ints, done: Ints, rows: Ints) -> None:
+        rows = rows[done[rows] >= 0]
+        self._rows = rows[np.argsort(done[rows], kind="stable")]
+        self._offset, self._epoch, self._done = offset[self._rows], epochs[self._rows], done[self._rows]
+        self._highest = np.maximum.accumulate(self._offset)
+
+    def first(self, sample: Sample) -> int | None:
+        """Return the first send that an answer should have known and that lies behind the end that it names."""
+        before, end = int(np.searchsorted(self._done, sample.begun)), sample.value["hw"]
+        since = int(np.searchsorted(self._highest[:before], end))
+        part = slice(since, before)
+        above = self._rows[part][(self._offset[part] >= end) & (self._epoch[part] <= sample.value["epoch"])]
+        return int(above.min()) if len(above) else None
 
 
 def _min_isr(case: Case, findings: Findings, samples: list[Sample]) -> None:
@@ -234,10 +253,10 @@ def _min_isr(case: Case, findings: Findings, samples: list[Sample]) -> None:
     for (key, _), answers in by_place.items():
         code = view.keys.get(key)
         mine = ok[sends.key[ok] == code] if code is not None else ok[:0]
+        done = calls.done_row[sends.call[mine]]
         for before, after in _unchanged(answers, least):
-            inside = mine[
-                (calls.invoke_row[sends.call[mine]] > before.ended) & (calls.done_row[sends.call[mine]] < after.begun)
-            ]
+            low, high = np.searchsorted(done, (before.ended, after.begun))
+            inside = mine[low:high][calls.invoke_row[sends.call[mine[low:high]]] > before.ended]
             for send in inside[:1]:
                 call = int(sends.call[send])
                 findings.add(
@@ -253,19 +272,30 @@ def _min_isr(case: Case, findings: Findings, samples: list[Sample]) -> None:
 
 def _unchanged(answers: list[Sample], least: int) -> list[tuple[Sample, Sample]]:
     """Return pairs of neighbouring answers with one partition epoch and a too small in-sync set around a time."""
-    found = []
+    found, latest = [], _latest_epochs(answers)
     for first, second in pairwise(answers):
         epoch = first.value["partition-epoch"]
         if second.value["partition-epoch"] != epoch or second.begun < first.ended or len(first.value["isr"]) >= least:
             continue
         if first.node != first.value.get("leader") and first.value["isr"] != [first.node]:
             continue
+        until = second.ended + METADATA_LAG_ROWS
         doubtful = any(
-            other.value["partition-epoch"] > epoch
-            and other.begun < second.ended + METADATA_LAG_ROWS
-            and other.node != second.node
-            for other in answers
+            (at := bisect_left(begun, until)) and epochs[at - 1] > epoch
+            for node, (begun, epochs) in latest.items()
+            if node != second.node
         )
         if not doubtful:
             found.append((first, second))
     return found
+
+
+def _latest_epochs(answers: list[Sample]) -> dict[str, tuple[list[int], list[int]]]:
+    """Return by node when it was asked (rows, rising), and the latest partition epoch that it named until then."""
+    by_node: dict[str, list[Sample]] = {}
+    for sample in sorted(answers, key=lambda sample: sample.begun):
+        by_node.setdefault(sample.node, []).append(sample)
+    return {
+        node: ([s.begun for s in of], list(accumulate((s.value["partition-epoch"] for s in of), max)))
+        for node, of in by_node.items()
+    }

@@ -12,6 +12,9 @@ from checkers.columns import Ints
 from checkers.findings import Findings, shorten
 from checkers.log_view import READ_UNCOMMITTED
 
+WITNESSES = 4
+"""Values at one offset, or offsets of one value, of which is told who saw them."""
+
 
 def inconsistent_offsets(case: Case, findings: Findings) -> None:
     """Report every offset at which two values were seen, by acknowledgement or by poll."""
@@ -22,11 +25,11 @@ def inconsistent_offsets(case: Case, findings: Findings) -> None:
         key, offset = case.key(placement.slots.first[slot]), case.slot_offset(slot)
         told = ", ".join(
             f"{case.name(call)} {'read' if read else 'was acknowledged'} {value!r}"
-            for call, read, value in list(zip(witnesses, polled, values, strict=True))[:4]
+            for call, read, value in zip(witnesses, polled, values, strict=False)
         )
         findings.add(
             "inconsistent-offsets",
-            [case.view.op(call) for call in witnesses[:4]],
+            [case.view.op(call) for call in witnesses],
             f"Offset {offset} of {key} holds {len(values)} different values: {told}.",
             key=key,
             offset=offset,
@@ -44,16 +47,15 @@ def duplicates(case: Case, findings: Findings) -> None:
     for vid in placement.duplicated[: findings.room("duplicate")]:
         rows = np.flatnonzero(placement.entry_vid == vid)
         slots, first = np.unique(placement.entry_slot[rows], return_index=True)
-        witnesses = [_entry_call(case, int(rows[row])) for row in first]
+        witnesses = [_entry_call(case, int(rows[row])) for row in first[:WITNESSES]]
         key, value = case.vid_key(vid), case.vid_value(vid)
         offsets = [case.slot_offset(slot) for slot in slots]
         told = ", ".join(
-            f"at offset {offset} by {case.name(call)}"
-            for offset, call in list(zip(offsets, witnesses, strict=True))[:4]
+            f"at offset {offset} by {case.name(call)}" for offset, call in zip(offsets, witnesses, strict=False)
         )
         findings.add(
             "duplicate",
-            [case.view.op(call) for call in witnesses[:4]],
+            [case.view.op(call) for call in witnesses],
             f"{value!r} was sent once to {key} but lies there {len(offsets)} times: seen {told}.",
             key=key,
             value=value,
@@ -71,7 +73,8 @@ def rolled_back_offsets(case: Case, findings: Findings) -> None:
     told = 0
     for row in moved:
         vid = int(placement.send_vid[row])
-        seen = np.flatnonzero((placement.record_vid == vid) & (records.offset >= 0))
+        seen = case.records_of_vid.rows(vid)
+        seen = seen[records.offset[seen] >= 0]
         if not len(seen) or (records.offset[seen] == sends.offset[row]).any():
             continue
         told += 1
@@ -104,10 +107,10 @@ def reads_disagree(case: Case) -> bool:
 
 
 def _seen_at(case: Case, slot: int) -> tuple[list[int], list[int], list[bool]]:
-    """Return the distinct vids at a slot, for each the first call that saw it, and whether that was a poll."""
+    """Return the distinct vids at a slot, and for WITNESSES of them the first call that saw it, and if that polled."""
     rows = np.flatnonzero(case.placement.entry_slot == slot)
     vids, first = np.unique(case.placement.entry_vid[rows], return_index=True)
-    entries = [int(rows[row]) for row in first]
+    entries = [int(rows[row]) for row in first[:WITNESSES]]
     sends = _send_entries(case)
     return (
         [int(vid) for vid in vids],

@@ -12,6 +12,7 @@ assigns by hand begins at the beginning: what it reads first of a key has the fi
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from typing import Any
 
@@ -233,26 +234,52 @@ def _beginnings(case: Case, findings: Findings, rows: _Rows, segments: _Segments
         return
     before, start = _befores(rows, segments, counts)
     new = segments.first[(before < start) & (rows.place[segments.first] > 0)]
-    assigns, calls, assign = case.view.assigns, case.view.calls, case.view.kinds.get("assign")
+    lowest, held = _lowest(rows), _Held(case)
     for row in new[case.log_start[rows.key[new]] == 0].tolist():
-        call = int(rows.call[row])
-        mine = assigns.call[(calls.process[assigns.call] == calls.process[call]) & (assigns.call < call)]
-        if not len(mine) or (calls.f[mine] != assign).any() or (calls.type[mine] != TYPE_OK).any():
+        call, first = int(rows.call[row]), lowest.get((int(rows.key[row]), bool(rows.rc[row])))
+        assigned = held.since(call)
+        if assigned is None or first is None or rows.place[first] >= rows.place[row]:
             continue
-        alike = (rows.key == rows.key[row]) & (rows.rc == rows.rc[row])
-        earlier = np.flatnonzero(alike & (rows.place >= 0) & (rows.place < rows.place[row]))
-        if len(earlier):
-            first = int(earlier[np.argmin(rows.place[earlier])])
-            values = [case.vid_value(int(rows.vid[first])), case.vid_value(int(rows.vid[row]))]
-            findings.add(
-                "poll-skip",
-                [case.view.op(int(mine[-1])), case.view.op(call)],
-                f"{case.name(int(mine[-1]))} was to read {case.key(rows.key[row])} from its beginning; "
-                f"{case.name(call)} polled {values[1]!r} of it first, passing over {values[0]!r}, which others saw.",
-                key=case.key(rows.key[row]),
-                values=values,
-                delta=int(rows.place[row] - rows.place[first]) + 1,
-            )
+        values = [case.vid_value(int(rows.vid[first])), case.vid_value(int(rows.vid[row]))]
+        findings.add(
+            "poll-skip",
+            [case.view.op(assigned), case.view.op(call)],
+            f"{case.name(assigned)} was to read {case.key(rows.key[row])} from its beginning; "
+            f"{case.name(call)} polled {values[1]!r} of it first, passing over {values[0]!r}, which others saw.",
+            key=case.key(rows.key[row]),
+            values=values,
+            delta=int(rows.place[row] - rows.place[first]) + 1,
+        )
+
+
+def _lowest(rows: _Rows) -> dict[tuple[int, bool], int]:
+    """Return by key and version order the first row of the lowest place that is known."""
+    known = np.flatnonzero(rows.place >= 0)
+    code = rows.key[known] * 2 + rows.rc[known]
+    known = known[np.lexsort((rows.place[known], code))]
+    heads = known[~same_as_before(rows.key[known], rows.rc[known].astype(np.int64))]
+    return {(int(rows.key[row]), bool(rows.rc[row])): row for row in heads.tolist()}
+
+
+class _Held:
+    """Which processes hold their keys by hand, and since which call."""
+
+    def __init__(self, case: Case) -> None:
+        self._calls, assign = case.view.calls, case.view.kinds.get("assign")
+        self._assigns: dict[int, list[int]] = {}
+        self._until: dict[int, int] = {}
+        for call in case.view.assigns.call.tolist():
+            process = int(self._calls.process[call])
+            self._assigns.setdefault(process, []).append(call)
+            if self._calls.f[call] != assign or self._calls.type[call] != TYPE_OK:
+                self._until.setdefault(process, call)
+
+    def since(self, call: int) -> int | None:
+        """Return the last assign of a call's process before it; None where there is none, or not by hand alone."""
+        process = int(self._calls.process[call])
+        assigns = self._assigns.get(process, [])
+        before = bisect_left(assigns, call)
+        return assigns[before - 1] if before and self._until.get(process, call) >= call else None
 
 
 def _taken_up(case: Case) -> Ints:
@@ -261,18 +288,22 @@ def _taken_up(case: Case) -> Ints:
     All that such a call polled of the key was polled after that, one record after the other.
     """
     calls, keys = case.view.calls, case.view.keys
-    members: dict[int, list[Dealt]] = {}
+    by_key: dict[tuple[int, int | None], list[Dealt]] = {}
     for event in dealt(case):
-        members.setdefault(event.process, []).append(event)
+        by_key.setdefault((event.process, keys.get(event.key)), []).append(event)
     codes = []
     for call, key in zip(case.view.rebalanced_call.tolist(), case.view.rebalanced_key.tolist(), strict=True):
-        begun, done = int(calls.invoke_row[call]), int(calls.done_row[call])
-        mine = [event for event in members.get(int(calls.process[call]), ()) if keys.get(event.key) == key]
-        inside = [event for event in mine if begun < event.row < done]
-        earlier = [event for event in mine if event.row < begun]
-        if len(inside) == 1 and inside[0].given and not (earlier and earlier[-1].given):
+        mine = by_key.get((int(calls.process[call]), key), [])
+        earlier = bisect_left(mine, int(calls.invoke_row[call]), key=_row)
+        since = bisect_right(mine, int(calls.invoke_row[call]), key=_row)
+        inside = mine[since : bisect_left(mine, int(calls.done_row[call]), key=_row)]
+        if len(inside) == 1 and inside[0].given and not (earlier and mine[earlier - 1].given):
             codes.append(call * len(keys) + key)
     return np.array(codes, np.int64)
+
+
+def _row(event: Dealt) -> int:
+    return event.row
 
 
 def _forgotten(case: Case, process: Ints, rows: _Rows, old: Ints, new: Ints) -> Bools:
@@ -326,16 +357,17 @@ def _is_held(case: Case, rows: _Rows, steps: tuple[Ints, Ints], at_once: Bools, 
     """
     old, new = steps
     told = {event.process for event in dealt(case)} if len(old) else set[int]()
-    assigns, calls, assign = case.view.assigns, case.view.calls, case.view.kinds.get("assign")
-    held = np.zeros(len(old), np.bool_)
-    for at in range(len(old) if told or case.phases.ours else 0):
-        process, before, now = int(calls.process[rows.call[new[at]]]), rows.call[old[at]], rows.call[new[at]]
-        mine = assigns.call[(calls.process[assigns.call] == process) & (assigns.call < now)]
-        since = mine[max(0, int(np.searchsorted(mine, before)) - 1) :]
-        by_hand = len(since) > 0 and since[0] < before and bool((calls.f[since] == assign).all())
-        is_member = bool(at_once[at]) and process in told and not (back[at] and len(since) > 1)
-        held[at] = case.phases.ours if by_hand else is_member
-    return held
+    if not told and not case.phases.ours:
+        return np.zeros(len(old), np.bool_)
+    assigns, calls, assign = case.view.assigns.call, case.view.calls, case.view.kinds.get("assign")
+    span, process = calls.size + 1, calls.process[rows.call[new]]
+    code = np.sort(calls.process[assigns] * span + assigns)
+    by_others = np.concatenate((np.zeros(1, np.int64), np.cumsum(calls.f[code % span] != assign)))
+    begin, before, now = (np.searchsorted(code, process * span + call) for call in (0, rows.call[old], rows.call[new]))
+    since = np.maximum(begin, before - 1)
+    by_hand = (before > begin) & (by_others[now] == by_others[since])
+    is_member = at_once & np.isin(process, list(told)) & ~(back & (now - since > 1))
+    return np.where(by_hand, case.phases.ours, is_member)
 
 
 def _between(case: Case, rows: _Rows, old: int, new: int) -> list[int]:

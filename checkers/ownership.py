@@ -18,13 +18,14 @@ answer); nor while a call that never came home may have committed what nobody kn
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from checkers.case import Case
-from checkers.columns import Ints, same_as_before
+from checkers.columns import Bools, Ints, same_as_before
 from checkers.findings import Findings
 from checkers.groups import resent
 from checkers.log_view import (
@@ -42,6 +43,7 @@ from checkers.log_view import (
 GROUP = "group"
 REBALANCE = "rebalance"
 CLASSIC = "classic"
+_NEVER = int(np.iinfo(np.int64).max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,8 @@ class _Lives:
         for call in np.flatnonzero((given_up | moved) & members):
             row = int(calls.invoke_row[call] if calls.invoke_row[call] >= 0 else calls.done_row[call])
             self._ends.setdefault(int(calls.process[call]), []).append(row)
+        for rows in self._ends.values():
+            rows.sort()
         self._taken: dict[tuple[int, Any], list[int]] = {}
         for event in events:
             self._taken.setdefault((event.process, event.key), []).append(event.row)
@@ -132,14 +136,19 @@ class _Lives:
 
     def until(self, event: Dealt) -> int:
         """Return the row at which the member stopped owning what the event gave it."""
-        later = [row for row in self._ends.get(event.process, ()) if row > event.row]
-        later += [row for row in self._taken[event.process, event.key] if row > event.row]
-        return min(later, default=int(np.iinfo(np.int64).max))
+        ends, taken = self._ends.get(event.process, []), self._taken[event.process, event.key]
+        return min(_first_after(ends, event.row), _first_after(taken, event.row))
+
+
+def _first_after(rows: list[int], row: int) -> int:
+    """Return the first of the rising rows that is above a row, _NEVER if none is."""
+    at = bisect_right(rows, row)
+    return rows[at] if at < len(rows) else _NEVER
 
 
 def _owners(case: Case, findings: Findings, events: list[Dealt], lives: _Lives) -> None:
     owners: dict[tuple[str, Any], list[tuple[Dealt, int]]] = {}
-    overlaps = 0
+    overlaps, accepted = 0, _Accepted(case)
     for event in events:
         place = (event.group, event.key)
         if not event.given:
@@ -162,7 +171,7 @@ def _owners(case: Case, findings: Findings, events: list[Dealt], lives: _Lives) 
                     generation=event.generation,
                 )
             else:
-                _both_committed(case, findings, (other, other_until), (event, until))
+                _both_committed(case, findings, accepted, (other, other_until), (event, until))
         owners[place] = [*((o, u) for o, u in held if o.process != event.process), (event, until)]
     if overlaps:
         findings.notes.append(
@@ -171,10 +180,35 @@ def _owners(case: Case, findings: Findings, events: list[Dealt], lives: _Lives) 
         )
 
 
-def _both_committed(case: Case, findings: Findings, old: tuple[Dealt, int], new: tuple[Dealt, int]) -> None:
+class _Accepted:
+    """The commits that were accepted of each process, of one key in one group."""
+
+    def __init__(self, case: Case) -> None:
+        table, calls = case.view.group_offsets, case.view.calls
+        self._keys, self._groups = case.view.keys, case.view.groups
+        rows = np.flatnonzero((table.role == COMMITS) & (calls.type[table.call] == TYPE_OK))
+        columns = (table.group[rows], table.key[rows], calls.process[table.call[rows]], table.call[rows])
+        self._calls: dict[tuple[int, int, int], list[int]] = {}
+        for group, key, process, call in zip(*(column.tolist() for column in columns), strict=True):
+            self._calls.setdefault((group, key, process), []).append(call)
+        self._begun, self._done = calls.invoke_row, calls.done_row
+
+    def first(self, owner: Dealt, since: int, until: int) -> int | None:
+        """Return the first ok call of the owner that committed the key, within the rows since to until."""
+        key, group = self._keys.get(owner.key), self._groups.get(owner.group)
+        if key is None or group is None:
+            return None
+        mine = self._calls.get((group, key, owner.process), [])
+        at = bisect_right(mine, since, key=lambda call: int(self._begun[call]))
+        return mine[at] if at < len(mine) and self._done[mine[at]] < until else None
+
+
+def _both_committed(
+    case: Case, findings: Findings, accepted: _Accepted, old: tuple[Dealt, int], new: tuple[Dealt, int]
+) -> None:
     """Report if both owners had a commit accepted that was begun after the new one's callback."""
     since = new[0].row
-    first, second = (_accepted(case, event, since, until) for event, until in (old, new))
+    first, second = (accepted.first(event, since, until) for event, until in (old, new))
     if first is None or second is None:
         return
     findings.add(
@@ -186,20 +220,6 @@ def _both_committed(case: Case, findings: Findings, old: tuple[Dealt, int], new:
         key=new[0].key,
         group=new[0].group,
     )
-
-
-def _accepted(case: Case, owner: Dealt, since: int, until: int) -> int | None:
-    """Return an ok call of the owner that committed the key, within the rows since to until."""
-    table, calls = case.view.group_offsets, case.view.calls
-    key, group = case.view.keys.get(owner.key), case.view.groups.get(owner.group)
-    if key is None or group is None:
-        return None
-    call = table.call
-    found = (table.role == COMMITS) & (table.key == key) & (table.group == group)
-    found &= (calls.type[call] == TYPE_OK) & (calls.process[call] == owner.process)
-    found &= (calls.invoke_row[call] > since) & (calls.done_row[call] < until)
-    rows = np.flatnonzero(found)
-    return int(call[rows[0]]) if len(rows) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,11 +244,18 @@ def _firsts(case: Case) -> _Firsts:
 
 
 def _resumptions(case: Case, findings: Findings, events: list[Dealt], lives: _Lives) -> None:
-    firsts = _firsts(case)
+    firsts, late, told = _firsts(case), resent(case), dict[tuple[int, int], _Stored]()
+    calls, records = case.view.calls, case.view.records
+    hung = calls.invoke_row[(calls.done_row < 0) & (calls.f != case.view.kinds.get("send"))].min(initial=_NEVER)
     for event in events:
         row = _first_read(case, firsts, event, lives) if event.given else None
-        if row is not None:
-            _judge_resumption(case, findings, event, row)
+        if row is None or hung < calls.done_row[records.call[row]]:
+            continue
+        known, key = case.view.groups.get(event.group), int(records.key[row])
+        group = NONE if known is None else known
+        if (group, key) not in told:
+            told[group, key] = _Stored(case, group, key, late)
+        _judge_resumption(case, findings, event, row, told[group, key])
 
 
 def _first_read(case: Case, firsts: _Firsts, event: Dealt, lives: _Lives) -> int | None:
@@ -256,43 +283,64 @@ def _first_read(case: Case, firsts: _Firsts, event: Dealt, lives: _Lives) -> int
     return row
 
 
-def _judge_resumption(case: Case, findings: Findings, event: Dealt, row: int) -> None:
+class _Stored:
+    """What may be stored of one group's offset of one key: rows of `group_offsets`, in order of completion."""
+
+    def __init__(self, case: Case, group: int, key: int, late: Bools) -> None:
+        table, calls = case.view.group_offsets, case.view.calls
+        rows = case.group_offsets_of(group, key)
+        rows = rows[table.role[rows] != ANSWERED]
+        by = table.call[rows]
+        type_, commits = calls.type[by], table.role[rows] == COMMITS
+        sure = commits & (type_ == TYPE_OK) & (calls.done_row[by] >= 0)
+        refused = (commits & (type_ == TYPE_FAIL)) | ((type_ == TYPE_INFO) & (calls.commit_time[by] == COMMIT_NEVER))
+        self.by_transactions = bool((calls.commit_time[by] != COMMIT_UNKNOWN).any())
+        self.sure = rows[sure & (table.offset[rows] >= 0)]
+        by = table.call[self.sure]
+        self._offset, self._done, self._begun, self._late = (
+            column for column in (table.offset[self.sure], calls.done_row[by], calls.invoke_row[by], late[by])
+        )
+        self._latest = np.maximum.accumulate(self._begun)
+        self._soonest = np.minimum.accumulate(self._begun[::-1])[::-1]
+        rest = rows[~sure & ~refused & (table.offset[rows] >= 0)]
+        self._unsure, self._tried = table.offset[rest], calls.invoke_row[table.call[rest]]
+
+    def before(self, row: int) -> int:
+        """Return how many commits were certainly done before a row of the history."""
+        return int(np.searchsorted(self._done, row))
+
+    def offsets(self, since: int, until: int) -> Ints:
+        """Return what may be stored between two rows of the history, rising; 0 where no commit was before."""
+        before = self.before(since)
+        current = int(np.searchsorted(self._done[:before], self._latest[before - 1])) if before else 0
+        resent_ = self._offset[:current][self._late[:current]]
+        after = slice(before, int(np.searchsorted(self._soonest, until)))
+        concurrent = self._offset[after][self._begun[after] < until]
+        undecided = self._unsure[self._tried < until]
+        beginning = np.zeros(0 if before else 1, np.int64)
+        return np.unique(np.concatenate((self._offset[current:before], resent_, concurrent, undecided, beginning)))
+
+
+def _judge_resumption(case: Case, findings: Findings, event: Dealt, row: int, stored: _Stored) -> None:
     view, records = case.view, case.view.records
     table, calls = view.group_offsets, view.calls
     call, key, offset = int(records.call[row]), int(records.key[row]), int(records.offset[row])
-    known = view.groups.get(event.group)
-    group = NONE if known is None else known
-    mine = np.flatnonzero((table.role != ANSWERED) & (table.key == key) & ((table.group == group) | (table.group < 0)))
-    by = table.call[mine]
-    if calls.isolation[call] != READ_COMMITTED and (calls.commit_time[by] != COMMIT_UNKNOWN).any():
+    before = stored.before(event.row)
+    if (calls.isolation[call] != READ_COMMITTED and stored.by_transactions) or not (before or case.phases.ours):
         return
-    type_ = calls.type[by]
-    sure = (table.role[mine] == COMMITS) & (type_ == TYPE_OK) & (calls.done_row[by] >= 0)
-    before = sure & (calls.done_row[by] < event.row) & (table.offset[mine] >= 0)
-    if not before.any() and not case.phases.ours:
-        return
-    if ((calls.done_row < 0) & (calls.invoke_row < calls.done_row[call]) & (calls.f != view.kinds.get("send"))).any():
-        return
-    latest = int(calls.invoke_row[by[before]].max(initial=-1))
-    current = before & ((calls.done_row[by] >= latest) | resent(case)[by])
-    refused = (type_ == TYPE_FAIL) & (table.role[mine] == COMMITS)
-    refused |= (type_ == TYPE_INFO) & (calls.commit_time[by] == COMMIT_NEVER)
-    possible = ~refused & ~before & (calls.invoke_row[by] < calls.done_row[call])
-    offsets = np.unique(table.offset[mine[current | possible]])
-    offsets = offsets[offsets >= 0]
-    if not before.any():
-        offsets = np.unique(np.append(offsets, 0))
+    offsets = stored.offsets(event.row, int(calls.done_row[call]))
+    below = offsets[offsets <= offset]
     skipped = None
-    for candidate in offsets[offsets <= offset][::-1]:
-        skipped = _visible(case, call, key, int(candidate), offset)
-        if skipped is None:
+    if len(below):
+        if _visible(case, call, key, int(below[-1]), offset) is None:
             return
+        skipped = _visible(case, call, key, int(below[0]), offset)
     passed = (
         f"although {case.vid_value(skipped)!r} lies between" if skipped is not None else "which lies before all of them"
     )
-    commit = int(by[np.flatnonzero(current)[-1]]) if current.any() else None
-    stored = 0 if commit is None else int(table.offset[mine[np.flatnonzero(current)[-1]]])
-    had = "nothing" if commit is None else f"{stored}"
+    last = int(stored.sure[before - 1]) if before else None
+    commit, committed = (None, 0) if last is None else (int(table.call[last]), int(table.offset[last]))
+    had = "nothing" if commit is None else f"{committed}"
     told = "" if commit is None else f" ({case.name(commit)})"
     findings.add(
         "resume-gap",
@@ -301,7 +349,7 @@ def _judge_resumption(case: Case, findings: Findings, event: Dealt, row: int) ->
         f"was dealt it in op {event.op} and went on at offset {offset} ({case.name(call)}), {passed}.",
         key=event.key,
         group=event.group,
-        offsets=[stored, offset],
+        offsets=[committed, offset],
         committed=[int(one) for one in offsets[:8]],
     )
 
@@ -312,8 +360,7 @@ def _visible(case: Case, call: int, key: int, low: int, high: int) -> int | None
     rc = case.view.calls.isolation[call] == READ_COMMITTED
     places = placement.rc_place if rc else placement.place
     slots = placement.slots
-    first, last = np.searchsorted(slots.first, [key, key + 1])
-    inside = np.arange(first, last)
-    inside = inside[(slots.second[inside] >= low) & (slots.second[inside] < high)]
-    inside = inside[(places[inside] >= 0) & ~case.gone[inside]]
-    return int(placement.slot_vid[inside[0]]) if len(inside) else None
+    first, last = np.searchsorted(slots.first, (key, key + 1))
+    begin, end = first + np.searchsorted(slots.second[first:last], (low, high))
+    inside = np.flatnonzero((places[begin:end] >= 0) & ~case.gone[begin:end])
+    return int(placement.slot_vid[begin + inside[0]]) if len(inside) else None

@@ -5,7 +5,10 @@ HISTORY.md, "Events that are not a client's". A history without `phase` events i
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import accumulate
 from types import NoneType
 from typing import Any
 
@@ -78,6 +81,23 @@ class Phases:
     def row(self, name: str) -> int | None:
         """Return the row at which a phase began."""
         return next((row for phase, row, _ in self.starts if phase == name), None)
+
+
+class Windows:
+    """Spans of anything that rises; tells in two steps whether one of them meets another span."""
+
+    __slots__ = ("_begins", "_ends")
+
+    def __init__(self, spans: Iterable[tuple[int, int]]) -> None:
+        """Take spans, each from its first up to and including its last."""
+        ordered = sorted(spans)
+        self._begins = [begin for begin, _ in ordered]
+        self._ends = list(accumulate((end for _, end in ordered), max))
+
+    def meet(self, begin: int, end: int) -> bool:
+        """Return whether one of the spans and the span from begin up to and including end have something in common."""
+        before = bisect_right(self._begins, end)
+        return before > 0 and self._ends[before - 1] >= begin
 
 
 def phases_of(view: LogView) -> Phases:

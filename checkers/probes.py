@@ -14,6 +14,8 @@ epoch. Our own broker looks once, and is held to what it names.
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from itertools import accumulate
 from typing import Any
 
 from checkers.case import Case
@@ -55,7 +57,7 @@ def _regressions(samples: list[Sample], field: str, name: str, findings: Finding
     zombies = 0
     for (key, _), answers in by_place.items():
         best: dict[tuple[int, str], Sample] = {}
-        ended = 0
+        ended, newest, highest = 0, -1, -1
         by_end = sorted(answers, key=lambda s: s.ended)
         for sample in sorted(answers, key=lambda s: s.begun):
             while ended < len(by_end) and by_end[ended].ended < sample.begun:
@@ -63,9 +65,12 @@ def _regressions(samples: list[Sample], field: str, name: str, findings: Finding
                 group = (int(done.value["epoch"]), done.node)
                 if group not in best or done.value[field] > best[group].value[field]:
                     best[group] = done
+                newest, highest = max(newest, group[0]), max(highest, done.value[field])
                 ended += 1
             epoch = int(sample.value["epoch"])
-            zombies += any(other > epoch for other, _ in best)
+            zombies += newest > epoch
+            if sample.value[field] >= highest:
+                continue  # what most answers are
             before = [
                 earlier
                 for (other, node), earlier in best.items()
@@ -147,12 +152,13 @@ def _leaders(samples: list[Sample], nodes: set[str], findings: Findings) -> None
 
 def _past_high_watermark(fetches: list[Sample], latest: list[Sample], findings: Findings, *, at_once: bool) -> None:
     """No Fetch answer reaches the watermark of its time (RC: the LSO); at_once: that is the one which it names."""
+    answers = {name: _Answers(latest, name) for name in ("hw", "lso")}
     for sample in fetches:
         name = "lso" if sample.value.get("isolation") == "read_committed" else "hw"
         bound, last = sample.value.get(name), sample.value.get("last-offset")
         if not isinstance(bound, int) or not isinstance(last, int) or last < bound:
             continue
-        proof = sample if at_once else _not_there_yet(sample, latest, name, last)
+        proof = sample if at_once else _not_there_yet(sample, answers[name], last)
         if proof is not None:
             later = "" if at_once else f"; asked later (op {proof.index}), it had not come past {last}"
             findings.add(
@@ -164,14 +170,35 @@ def _past_high_watermark(fetches: list[Sample], latest: list[Sample], findings: 
             )
 
 
-def _not_there_yet(fetch: Sample, latest: list[Sample], name: str, last: int) -> Sample | None:
+class _Answers:
+    """What leaders said of a watermark, by node, partition and epoch, in order of their answers."""
+
+    def __init__(self, samples: list[Sample], name: str) -> None:
+        self._name = name
+        by_leader: dict[tuple[Any, ...], list[Sample]] = {}
+        for sample in samples:
+            if isinstance(sample.value.get(name), int):
+                by_leader.setdefault((sample.node, *sample.place, sample.value["epoch"]), []).append(sample)
+        self._by_leader = {
+            leader: (of, list(accumulate((s.value[name] for s in reversed(of)), min))[::-1])
+            for leader, of in by_leader.items()
+        }
+
+    def first(self, fetch: Sample, last: int) -> Sample | None:
+        """Return the first answer of who answered a fetch, asked for after that, that had not passed an offset."""
+        leader = fetch.node, *fetch.place, fetch.value.get("epoch")
+        answers, lowest = self._by_leader.get(leader, ([], []))
+        at = bisect_right(answers, fetch.ended, key=lambda sample: sample.ended)
+        while at < len(answers) and lowest[at] <= last:
+            if answers[at].begun > fetch.ended and answers[at].value[self._name] <= last:
+                return answers[at]
+            at += 1
+        return None
+
+
+def _not_there_yet(fetch: Sample, answers: _Answers, last: int) -> Sample | None:
     """Return a later answer of the node by which the watermark had not passed an offset. None where there is none."""
     again, epoch = fetch.value.get("again"), fetch.value.get("epoch")
     if isinstance(again, int) and again <= last:
         return fetch
-    for sample in latest if isinstance(epoch, int) else ():
-        reached = sample.value.get(name)
-        same = sample.node == fetch.node and sample.place == fetch.place and sample.value["epoch"] == epoch
-        if same and fetch.ended < sample.begun and isinstance(reached, int) and reached <= last:
-            return sample
-    return None
+    return answers.first(fetch, last) if isinstance(epoch, int) else None

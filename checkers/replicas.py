@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from checkers.case import Case
-from checkers.columns import Bools, Ints
+from checkers.columns import Groups, Ints
 from checkers.findings import Findings
 from checkers.samples import Sample
 from harness.history import NEMESIS
@@ -34,6 +34,7 @@ REPLICAS, METADATA, TIMES = "replica-divergence", "metadata-divergence", "time-i
 METADATA_LOG = "__cluster_metadata"
 COMPACTED = ("__consumer_offsets", "__transaction_state", "__share_group_state")
 """Kafka's own topics with cleanup.policy=compact."""
+_NEVER = int(np.iinfo(np.int64).max)
 Batches = dict[int, tuple[int, Any]]
 """Base offset -> (last offset, checksum)."""
 
@@ -96,7 +97,11 @@ def _differ(one: Sample, other: Sample) -> int | None:
 def _committed(findings: Findings, samples: list[Sample]) -> None:
     """Report a high watermark of the quorum that fell; a deposed leader may answer."""
     known = [s for s in samples if isinstance(s.value.get("hw"), int) and isinstance(s.value.get("epoch"), int)]
+    ends, tops = [s.ended for s in known], list(accumulate((s.value["hw"] for s in known), max))
+    fell = {s.value["epoch"] for s in known if (at := bisect_left(ends, s.begun)) and s.value["hw"] < tops[at - 1]}
     for epoch in dict.fromkeys(s.value["epoch"] for s in known):
+        if epoch not in fell:
+            continue
         earlier = [s for s in known if s.value["epoch"] <= epoch]  # in order of their answers
         highest = list(accumulate(earlier, _higher))
         ended = [s.ended for s in earlier]
@@ -180,6 +185,7 @@ def _times(case: Case, findings: Findings, samples: list[Sample]) -> None:
         findings.not_checked.append(TIMES)
         return
     view, records = case.view, case.view.records
+    by_key, seen, timed = Groups(records.key[rows]), _Seen(case), dict[int, _Timed]()
     for sample in samples:
         key, wanted, answer = (
             view.keys.get(sample.value.get("key")),
@@ -188,18 +194,17 @@ def _times(case: Case, findings: Findings, samples: list[Sample]) -> None:
         )
         if key is None or not isinstance(wanted, int) or wanted < 0:
             continue
-        mine = records.key[rows] == key
-        at = np.flatnonzero(mine & (records.offset[rows] == (-1 if answer is None else answer)) & (stamps < wanted))
-        before = np.iinfo(np.int64).max if answer is None or answer < 0 else answer
-        again = view.calls.invoke_row[records.call[rows]] > sample.ended
-        fits = np.flatnonzero(mine & (stamps >= wanted) & (records.offset[rows] < before) & again)
-        fits = fits[_existed(case, rows[fits], sample)]
-        if not len(at) and not len(fits):
+        if key not in timed:
+            mine = by_key.rows(key)
+            timed[key] = _Timed(case, rows[mine], stamps[mine], seen)
+        at, fits = timed[key].older(answer, wanted), timed[key].fitting(sample, wanted)
+        found = fits if at is None else at
+        if found is None:
             continue
-        row = int(rows[at[0] if len(at) else fits[np.argmin(records.offset[rows[fits]])]])
-        call, stamp = int(records.call[row]), int(stamps[at[0]] if len(at) else stamps[np.flatnonzero(rows == row)[0]])
+        row, stamp = found
+        call = int(records.call[row])
         told = "none" if answer is None or answer < 0 else str(answer)
-        rest = "is older" if len(at) else "is retained, lies before it and fits"
+        rest = "is older" if at is not None else "is retained, lies before it and fits"
         findings.add(
             TIMES,
             [sample.index, view.op(call)],
@@ -211,23 +216,68 @@ def _times(case: Case, findings: Findings, samples: list[Sample]) -> None:
         )
 
 
-def _existed(case: Case, rows: Ints, sample: Sample) -> Bools:
-    """Return which records the answering leader must have known.
+class _Seen:
+    """Per slot: the row at which the first poll was over that showed it, of all readers and of committed ones."""
 
-    Somebody (of the asked isolation) had read them before the question. A leader that answers a later offset has all
-    before it; one that answers none may be deposed, unless its epoch is not below that of the record.
-    """
-    placement, calls, records = case.placement, case.view.calls, case.view.records
-    done = calls.done_row[records.call]
-    early = (done >= 0) & (done < sample.begun) & (placement.record_slot >= 0)
-    if sample.value.get("isolation") == "read_committed":
-        early &= case.reader_is_rc
-    seen = np.zeros(placement.slots.size, np.bool_)
-    seen[placement.record_slot[early]] = True
-    known = np.asarray(seen[placement.record_slot[rows]])
-    answer = sample.value.get("offset")
-    if answer is None or answer < 0:
-        epoch = sample.value.get("epoch")
-        led = [records.extras[int(row)].get("epoch") for row in rows]
-        known &= np.array([isinstance(e, int) and isinstance(epoch, int) and e <= epoch for e in led], np.bool_)
-    return known
+    def __init__(self, case: Case) -> None:
+        records, slots = case.view.records, case.placement.record_slot
+        done = case.view.calls.done_row[records.call]
+        known = (done >= 0) & (slots >= 0)
+        self.by_all, self.by_committed = (np.full(case.placement.slots.size, _NEVER) for _ in range(2))
+        for first, shown in ((self.by_all, known), (self.by_committed, known & case.reader_is_rc)):
+            np.minimum.at(first, slots[shown], done[shown])
+
+
+class _Timed:
+    """The records of one key that tell their time."""
+
+    def __init__(self, case: Case, rows: Ints, stamps: Ints, seen: _Seen) -> None:
+        records = case.view.records
+        self._rows, self._stamps, self._seen, self._extras = rows, stamps, seen, records.extras
+        self._offset, self._slot = records.offset[rows], case.placement.record_slot[rows]
+        self._asked = case.view.calls.invoke_row[records.call[rows]]
+        self._order = np.argsort(self._offset, kind="stable")
+        self._offsets = self._offset[self._order]
+        self._latest = np.maximum.accumulate(stamps[self._order])
+        """Along the offsets the latest time so far."""
+        placed = self._slot >= 0
+        slots, at = np.unique(self._slot[placed], return_inverse=True)
+        latest = np.full(len(slots), -1)
+        np.maximum.at(latest, at, stamps[placed])
+        first = seen.by_all[slots]
+        order = np.argsort(first)
+        self._first_seen, self._latest_seen = first[order], np.maximum.accumulate(latest[order])
+
+    def older(self, answer: int | None, wanted: int) -> tuple[int, int] | None:
+        """Return a record at the answer that is older than what was asked for, and its time."""
+        offset = -1 if answer is None else answer
+        low, high = np.searchsorted(self._offsets, (offset, offset + 1))
+        here = self._order[low:high]
+        here = here[self._stamps[here] < wanted]
+        return (int(self._rows[here[0]]), int(self._stamps[here[0]])) if len(here) else None
+
+    def fitting(self, sample: Sample, wanted: int) -> tuple[int, int] | None:
+        """Return the first record before the answer that fits, that was there and was read again, and its time.
+
+        Somebody (of the asked isolation) had read it before the question. A leader that answers a later offset has all
+        before it; one that answers none may be deposed, unless its epoch is not below that of the record.
+        """
+        answer = sample.value.get("offset")
+        nothing = answer is None or answer < 0
+        before = int(np.searchsorted(self._offsets, _NEVER if answer is None or answer < 0 else answer))
+        known = int(np.searchsorted(self._first_seen, sample.begun))
+        if not before or not known or min(self._latest[before - 1], self._latest_seen[known - 1]) < wanted:
+            return None
+        rows = self._order[int(np.searchsorted(self._latest[:before], wanted)) : before]
+        rows = rows[(self._stamps[rows] >= wanted) & (self._asked[rows] > sample.ended) & (self._slot[rows] >= 0)]
+        committed = sample.value.get("isolation") == "read_committed"
+        seen = self._seen.by_committed if committed else self._seen.by_all
+        for row in rows[seen[self._slot[rows]] < sample.begun].tolist():
+            if not nothing or self._led(int(self._rows[row]), sample.value.get("epoch")):
+                return int(self._rows[row]), int(self._stamps[row])
+        return None
+
+    def _led(self, row: int, epoch: Any) -> bool:
+        """Return whether a record is of an epoch, or of one before it."""
+        of_record = self._extras[row].get("epoch")
+        return isinstance(of_record, int) and isinstance(epoch, int) and of_record <= epoch

@@ -15,9 +15,14 @@ may be a marker, or have a newer value.
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import defaultdict
+from itertools import accumulate
+
 import numpy as np
 
 from checkers.case import Case
+from checkers.columns import Ints
 from checkers.compaction import scans_of
 from checkers.findings import Findings
 from checkers.log_view import COMMIT_UNKNOWN, READ_AT, TYPE_OK
@@ -29,34 +34,29 @@ _MS = 1_000_000
 def premature_deletions(case: Case, findings: Findings) -> None:
     """Report scans that lack what is too young to be deleted."""
     limit_ms, view = case.options.retention_ms, case.view
-    scans = scans_of(case, by_all=True)
-    if limit_ms is None or not scans or case.options.compacted:
+    scans = [] if limit_ms is None or case.options.compacted else list(scans_of(case, by_all=True))
+    if limit_ms is None or not scans:
         findings.not_checked.append(PREMATURE)
         return
     sends, calls = view.sends, view.calls
     rows = np.flatnonzero(case.placement.acknowledged & (sends.offset >= 0))
-    plain = calls.commit_time[sends.call[rows]] == COMMIT_UNKNOWN
-    asks = view.invoke_time()
-    begins, dones = asks[sends.call[rows]], view.done_time()[sends.call[rows]]
+    plain = calls.commit_time[sends.call] == COMMIT_UNKNOWN
+    begins, dones = view.invoke_time(), view.done_time()
+    sent, asked = _Sent(rows, sends.key[rows], begins[sends.call[rows]]), _Asked(case)
     for scan in scans:
         first, last = (int(scan.offsets[0]), int(scan.offsets.max())) if len(scan.offsets) else (scan.end, -1)
-        young = scan.done_ns - begins < limit_ms * _MS
-        asked = max(
-            (offset for call, key, offset in case.deletions if key == scan.key and asks[call] < scan.done_ns), default=0
-        )
-        missing = rows[
-            (sends.key[rows] == scan.key)
-            & young
-            & (dones < scan.begin_ns)
-            & (sends.offset[rows] >= asked)
-            & (sends.offset[rows] < np.where(plain, scan.end, last))
-            & ~np.isin(sends.offset[rows], scan.offsets)
+        young = sent.between(scan.key, scan.done_ns - limit_ms * _MS, scan.begin_ns)
+        missing = young[
+            (dones[sends.call[young]] < scan.begin_ns)
+            & (sends.offset[young] >= asked.before(scan.key, scan.done_ns))
+            & (sends.offset[young] < np.where(plain[young], scan.end, last))
         ]
+        missing = missing[~np.isin(sends.offset[missing], scan.offsets)]
         if not len(missing):
             continue
         row = int(missing[np.argmax(sends.offset[missing])])
         offset, call = int(sends.offset[row]), int(sends.call[row])
-        age_ms = (scan.done_ns - int(view.invoke_time()[call])) / _MS
+        age_ms = (scan.done_ns - int(begins[call])) / _MS
         findings.add(
             PREMATURE,
             [view.op(call), view.op(scan.call)],
@@ -66,6 +66,42 @@ def premature_deletions(case: Case, findings: Findings) -> None:
             key=case.key(scan.key),
             offset=offset,
         )
+
+
+class _Sent:
+    """Rows of sends by key, in order of the times at which they were asked for."""
+
+    def __init__(self, rows: Ints, key: Ints, begin: Ints) -> None:
+        order = np.lexsort((begin, key))
+        self._rows, self._begin = rows[order], begin[order]
+        self._starts = np.searchsorted(key[order], np.arange(int(key.max(initial=-1)) + 2))
+
+    def between(self, key: int, after: int, before: int) -> Ints:
+        """Return the rows of a key that were asked for between two times, rising."""
+        if key + 1 >= len(self._starts):
+            return self._rows[:0]
+        start, end = self._starts[key : key + 2].tolist()
+        low = np.searchsorted(self._begin[start:end], after, side="right")
+        high = np.searchsorted(self._begin[start:end], before)
+        return np.sort(self._rows[start + low : start + high])
+
+
+class _Asked:
+    """Below which offset somebody had asked to delete, by key and time."""
+
+    def __init__(self, case: Case) -> None:
+        asked, by_key = case.view.invoke_time(), defaultdict[int, list[tuple[int, int]]](list)
+        for call, key, offset in case.deletions:
+            by_key[key].append((int(asked[call]), offset))
+        self._times = {key: [time for time, _ in sorted(of_key)] for key, of_key in by_key.items()}
+        self._offsets = {
+            key: list(accumulate((offset for _, offset in sorted(of_key)), max)) for key, of_key in by_key.items()
+        }
+
+    def before(self, key: int, time: int) -> int:
+        """Return the highest offset that was asked for before a time, 0 if none was."""
+        at = bisect_left(self._times.get(key, []), time)
+        return max(0, self._offsets[key][at - 1]) if at else 0
 
 
 def silent_resets(case: Case, findings: Findings) -> None:

@@ -118,8 +118,13 @@ def isolation_mismatches(case: Case, findings: Findings) -> None:
         (rc_scan, expected_rc, READ_UNCOMMITTED),
         (~rc_scan, seen[READ_COMMITTED], READ_COMMITTED),
     ):
-        for scan, slot in _lacking(case, scans, np.flatnonzero(mine), expected):
-            _tell_mismatch(case, findings, scans, scan, (slot, _reader_of(case, slot, other)))
+        for scan in np.flatnonzero(mine).tolist():
+            covered = _covered(case, scans, scan)
+            slot = _lacking(case, scans, scan, covered, expected[covered])
+            if slot is not None and findings.room(ISOLATION):
+                _tell_mismatch(case, findings, scans, scan, (slot, _reader_of(case, slot, other)))
+            elif slot is not None:
+                findings.count(ISOLATION, 1)
 
 
 def _second_readings(case: Case, findings: Findings) -> None:
@@ -152,11 +157,15 @@ def stale_scans(case: Case, findings: Findings) -> bool:
     acked = np.full(case.placement.slots.size, np.iinfo(np.int64).max)
     rows = np.flatnonzero(case.placement.acknowledged & (case.placement.send_slot >= 0))
     np.minimum.at(acked, case.placement.send_slot[rows], view.calls.done_row[sends.call[rows]])
-    for scan in np.flatnonzero(uncommitted):
+    for scan in np.flatnonzero(uncommitted).tolist():
         begun = int(view.calls.invoke_row[scans.assign[scan]])
-        for _, slot in _lacking(case, scans, np.array([scan]), acked < begun):
+        inside = _covered(case, scans, scan)
+        slot = _lacking(case, scans, scan, inside, acked[inside] < begun)
+        if slot is None:
+            continue
+        if findings.room(STALE):
             writer = int(sends.call[rows[np.flatnonzero(case.placement.send_slot[rows] == slot)[0]]])
-            reader, assign = _last_reader(case, scans, int(scan)), int(scans.assign[scan])
+            reader, assign = _last_reader(case, scans, scan), int(scans.assign[scan])
             offset = case.slot_offset(slot)
             key = case.key(scans.key[scan])
             findings.add(
@@ -168,27 +177,25 @@ def stale_scans(case: Case, findings: Findings) -> bool:
                 key=key,
                 offset=offset,
             )
+        else:
+            findings.count(STALE, 1)
     return bool(uncommitted.any())
 
 
-def _lacking(case: Case, scans: Scans, which: Ints, expected: Bools) -> list[tuple[int, int]]:
-    """Return (scan, its first expected slot that it did not read) of the scans that lack one."""
-    placement = case.placement
-    expected = expected & ~case.gone
-    total = np.concatenate((np.zeros(1, np.int64), np.cumsum(expected)))
-    found: list[tuple[int, int]] = []
-    size = max(1, placement.slots.size)
-    for scan in which:
-        key = int(scans.key[scan])
-        first, last = np.searchsorted(placement.slots.first, [key, key + 1])
-        end = first + int(np.searchsorted(placement.slots.second[first:last], scans.last[scan], side="right"))
-        low, high = np.searchsorted(scans.slot, [scan * size, (scan + 1) * size])
-        read = scans.slot[low:high] - scan * size
-        if total[end] - total[first] <= int(expected[read].sum()):
-            continue
-        lacking = np.setdiff1d(np.flatnonzero(expected[first:end]) + first, read)
-        found.append((int(scan), int(lacking[0])))
-    return found
+def _covered(case: Case, scans: Scans, scan: int) -> slice:
+    """Return the slots that a scan came by: those of its key up to the last that it read."""
+    slots, key = case.placement.slots, int(scans.key[scan])
+    first, last = np.searchsorted(slots.first, (key, key + 1)).tolist()
+    return slice(first, first + int(np.searchsorted(slots.second[first:last], scans.last[scan], side="right")))
+
+
+def _lacking(case: Case, scans: Scans, scan: int, covered: slice, expected: Bools) -> int | None:
+    """Return the first slot that a scan did not read of those that are expected among the ones that it covers."""
+    size = max(1, case.placement.slots.size)
+    low, high = np.searchsorted(scans.slot, (scan * size, (scan + 1) * size))
+    lacking = expected & ~case.gone[covered]
+    lacking[scans.slot[low:high] - scan * size - covered.start] = False
+    return covered.start + int(np.argmax(lacking)) if lacking.any() else None
 
 
 def _certainly_committed(case: Case) -> Bools:

@@ -41,11 +41,11 @@ def zombie_commits(case: Case, findings: Findings) -> None:
     suspects = known[fenced]
     suspects = suspects[calls.commit_time[suspects] > init[successor[suspects]]]
     visible = _visible(case)
-    for call in suspects:
-        rows = np.flatnonzero(view.sends.call == call)
+    for call in suspects.tolist():
+        rows = case.sends_of_call.rows(call)
         seen = rows[visible[case.placement.send_vid[rows]]]
         if len(seen):
-            _tell_zombie(case, findings, int(call), int(successor[call]), int(init[successor[call]]), int(seen[0]))
+            _tell_zombie(case, findings, call, int(successor[call]), int(init[successor[call]]), int(seen[0]))
 
 
 def taken_over(view: LogView) -> Bools:
@@ -70,16 +70,18 @@ def _sessions(view: LogView) -> tuple[Ints, Ints]:
 def _successors(txn_id: Ints, init: Ints, invoked: Ints, known: Ints) -> Ints:
     """Return per call the first call of the session that was the first to be initialized after the call's own."""
     successor = np.full(len(init), NONE, np.int64)
-    for each in np.unique(txn_id[known]):
-        mine = known[txn_id[known] == each]
-        firsts: dict[int, int] = {}
-        for call in mine[np.argsort(invoked[mine], kind="stable")].tolist():
-            firsts.setdefault(int(init[call]), call)
-        sessions = np.array(sorted(firsts.values(), key=lambda call: init[call]), np.int64)
-        for place, session in enumerate(sessions.tolist()):
-            later = np.flatnonzero(invoked[sessions[place + 1 :]] > init[session])
-            if len(later):
-                successor[mine[init[mine] == init[session]]] = sessions[place + 1 + later[0]]
+    calls_of: dict[tuple[int, int], list[int]] = {}
+    for call in known[np.argsort(invoked[known], kind="stable")].tolist():
+        calls_of.setdefault((int(txn_id[call]), int(init[call])), []).append(call)
+    sessions = sorted(calls_of)
+    for place, (each, begun) in enumerate(sessions):
+        for later in range(place + 1, len(sessions)):  # sessions that overlap are few: it ends soon
+            if sessions[later][0] != each:
+                break
+            first = calls_of[sessions[later]][0]
+            if invoked[first] > begun:
+                successor[calls_of[each, begun]] = first
+                break
     return successor
 
 
@@ -89,8 +91,8 @@ def _tell_zombie(  # noqa: PLR0917  the transaction, what fenced it, when, and w
     view = case.view
     vid = int(case.placement.send_vid[send])
     records = view.records
-    rows = np.flatnonzero((case.placement.record_vid == vid) & case.reader_is_rc)
-    reader = int(records.call[rows[0]])
+    rows = case.records_of_vid.rows(vid)
+    reader = int(records.call[rows[case.reader_is_rc[rows]][0]])
     txn_id = view.txn_ids.names[int(view.calls.txn_id[call])]
     findings.add(
         ZOMBIE,
@@ -124,7 +126,7 @@ def cross_transactions(case: Case, findings: Findings) -> None:
     missing = _missing(case) if proven else np.zeros_like(visible)
     for call in suspects.tolist():
         earlier = int(before[call])
-        rows = np.flatnonzero(view.sends.call == call)
+        rows = case.sends_of_call.rows(call)
         vids = case.placement.send_vid[rows]
         aborted = calls.type[call] == TYPE_FAIL or (calls.type[call] == TYPE_INFO and calls.commit_time[call] == -1)
         committed = calls.type[call] == TYPE_OK

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from checkers.case import Case
-from checkers.columns import Ints, same_as_before
+from checkers.columns import Groups, Ints, same_as_before
 from checkers.findings import Findings
 from checkers.log_view import READ_COMMITTED, TYPE_OK
+from checkers.phases import Fault
 
 CLASS = "stuck-consumer"
 SECOND_NS = 1_000_000_000
@@ -57,13 +58,31 @@ def stuck_consumers(case: Case, findings: Findings) -> None:
     same = same_as_before(places.process, places.key)[1:]
     until[:-1][same] = np.minimum(until[:-1], invoked[places.call[1:]])[same]
     long = (until - done[places.call] >= bound) & (places.position != UNKNOWN)
-    for row in np.flatnonzero(long):
+    highest = np.full(len(view.keys), BEGINNING)
+    np.maximum.at(highest, view.records.key[case.reader_is_ok], view.records.offset[case.reader_is_ok])
+    long &= highest[places.key] > places.position  # else nobody read past it
+    of_process, faults = Groups(calls.process), sorted(case.phases.faults, key=lambda one: one.begin_ns)
+    is_move = np.zeros(calls.size, np.bool_)
+    is_move[view.assigns.call] = True
+    for row in np.flatnonzero(long).tolist():
         end = int(places.call[row + 1]) if row + 1 < len(places.call) and same[row] else calls.size
-        mine = np.flatnonzero((calls.process == places.process[row]) & (np.arange(calls.size) > places.call[row]))
-        mine = mine[mine < end]
-        moved = mine[np.isin(mine, view.assigns.call)]
+        mine = of_process.rows(int(places.process[row]))
+        mine = mine[np.searchsorted(mine, places.call[row], side="right") : np.searchsorted(mine, end)]
+        moved = mine[is_move[mine]]
         polls = mine[polling[mine] & (mine < (moved[0] if len(moved) else calls.size))]
-        _judge(case, findings, places, int(row), polls, bound)
+        _judge(case, findings, places, row, _Standing(polls, invoked[polls], done, faults, bound))
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """The polls of a process while it stood at a place, with what they are judged by."""
+
+    polls: Ints
+    invoked: Ints
+    done: Ints
+    """Per call."""
+    faults: list[Fault]
+    bound: int
 
 
 def _places(case: Case) -> _Places:
@@ -92,25 +111,24 @@ def _places(case: Case) -> _Places:
     return _Places(calls.process[call][final], key[final], call[final], position[final])
 
 
-def _judge(  # noqa: PLR0917  one process's place on a key, and its polls
-    case: Case, findings: Findings, places: _Places, row: int, polls: Ints, bound: int
-) -> None:
-    view = case.view
-    records, done, invoked = view.records, view.done_time(), view.invoke_time()
+def _judge(case: Case, findings: Findings, places: _Places, row: int, standing: _Standing) -> None:
+    view, polls, done, bound = case.view, standing.polls, standing.done, standing.bound
+    records = view.records
     key, position, call = int(places.key[row]), int(places.position[row]), int(places.call[row])
-    past = case.reader_is_ok & (records.key == key) & (view.calls.process[records.call] != places.process[row])
-    past &= (records.offset > position) & ~case.vid_gone[case.placement.record_vid]
+    ahead = case.records_of_key.rows(key)
+    ahead = ahead[case.reader_is_ok[ahead] & (records.offset[ahead] > position)]
+    ahead = ahead[view.calls.process[records.call[ahead]] != places.process[row]]
+    ahead = ahead[~case.vid_gone[case.placement.record_vid[ahead]]]
     if len(polls) and view.calls.isolation[polls[0]] == READ_COMMITTED:
-        past &= case.reader_is_rc
-    ahead = np.flatnonzero(past)
+        ahead = ahead[case.reader_is_rc[ahead]]
     if not len(polls) or not len(ahead):
         return
     witness = int(ahead[np.argmin(done[records.call[ahead]])])
-    begin = _quiet(case, max(int(done[call]), int(done[records.call[witness]])), bound)
-    inside = polls[invoked[polls] >= begin]
-    if not len(inside) or done[inside[-1]] - begin < bound or invoked[inside[0]] - begin > bound // 2:
+    begin = _quiet(standing.faults, max(int(done[call]), int(done[records.call[witness]])), bound)
+    inside, invoked = polls[standing.invoked >= begin], standing.invoked[standing.invoked >= begin]
+    if not len(inside) or done[inside[-1]] - begin < bound or invoked[0] - begin > bound // 2:
         return
-    if (~np.isin(inside, records.call)).sum() < EMPTY_POLLS or _disturbed(case, begin, int(done[inside[-1]])):
+    if int((~case.polled_something[inside]).sum()) < EMPTY_POLLS or _disturbed(case, begin, int(done[inside[-1]])):
         return
     reader = int(records.call[witness])
     findings.add(
@@ -125,9 +143,9 @@ def _judge(  # noqa: PLR0917  one process's place on a key, and its polls
     )
 
 
-def _quiet(case: Case, begin: int, bound: int) -> int:
-    """Return the first time from `begin` on from which no fault holds for the bound."""
-    for fault in sorted(case.phases.faults, key=lambda one: one.begin_ns):
+def _quiet(faults: list[Fault], begin: int, bound: int) -> int:
+    """Return the first time from `begin` on from which no fault holds for the bound; faults are in order."""
+    for fault in faults:
         healed = np.iinfo(np.int64).max // 2 if fault.healed_ns is None else fault.healed_ns
         if fault.bit and fault.begin_ns < begin + bound and healed > begin:
             begin = int(healed)

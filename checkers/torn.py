@@ -102,10 +102,10 @@ def _offset_members(case: Case, counts: Bools) -> tuple[dict[int, _Member], dict
     drain = case.phases.row("drain")
     reads = np.flatnonzero((table.role == ANSWERED) & (table.group != NONE))
     for key, group in sorted(set(zip(table.key[reads].tolist(), table.group[reads].tolist(), strict=True))):
-        mine = reads[(table.key[reads] == key) & (table.group[reads] == group)]
+        about = case.group_offsets_of(group, key)
+        mine = about[(table.role[about] == ANSWERED) & (table.group[about] == group)]
         read = int(mine[np.argmax(calls.invoke_row[by[mine]])])
-        others = (table.key == key) & ((table.group == group) | (table.group == NONE))
-        rows = np.flatnonzero(others & (table.role != ANSWERED) & ~refused)
+        rows = about[(table.role[about] != ANSWERED) & ~refused[about]]
         done = np.where(calls.done_row[by[rows]] < 0, _HIGHEST, calls.done_row[by[rows]])
         begun = calls.invoke_row[by[rows]]
         if not len(rows) or begun.min() < 0 or calls.invoke_row[by[read]] < 0:

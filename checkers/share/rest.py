@@ -20,7 +20,7 @@ from typing import Any
 from checkers.case import Case
 from checkers.findings import Findings
 from checkers.log_view import TYPE_FAIL
-from checkers.share.table import FINAL, MS_NS, Fetch, Group, Place, groups_of
+from checkers.share.table import FINAL, MS_NS, NEVER, Fetch, Group, Place, groups_of
 
 LOST = "share-lost"
 SETTLED_NS = 12_000 * MS_NS
@@ -95,7 +95,8 @@ def _judge(
     if any(ack.kind in FINAL and ack.type != TYPE_FAIL for ack in acks):
         return
     used = max((one.count for one in given), default=0)
-    if used + _unseen(group, key) >= limit:
+    unseen = group.hiding(key).before(NEVER)  # so many may have been used up without a member that was shown the record
+    if used + unseen >= limit:
         return
     ops = [case.view.op(reader)]
     if not given:
@@ -113,8 +114,3 @@ def _judge(
         offset=offset,
         value=value,
     )
-
-
-def _unseen(group: Group, key: Any) -> int:
-    """Return how many deliveries may have been used up without a member that was shown the record, at most."""
-    return sum(fetch.may_hide(key) for fetch in group.fetches)

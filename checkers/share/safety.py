@@ -43,7 +43,6 @@ from checkers.findings import Findings
 from checkers.log_view import COMMIT_NEVER, TYPE_FAIL, TYPE_INFO, TYPE_OK
 from checkers.share.table import (
     FINAL,
-    MS_NS,
     NEVER,
     RELEASE,
     Ack,
@@ -57,10 +56,6 @@ from checkers.share.table import (
 REDELIVERY, DOUBLE, COUNT = "share-redelivery", "share-double-acquisition", "share-delivery-count"
 UNCOMMITTED, PHANTOM = "share-uncommitted-read", "share-phantom"
 CLASSES = (REDELIVERY, DOUBLE, COUNT, UNCOMMITTED, PHANTOM)
-RECOVERED_NS = 10_000 * MS_NS
-"""So long after a fault a deposed leader may not have heard of it."""
-DEADLY = ("kill", "lose-power")
-"""So begin the names of faults that leave no process behind."""
 
 
 def deliveries(case: Case, findings: Findings) -> None:
@@ -93,20 +88,10 @@ def _must_know(case: Case, group: Group, place: Place, given: Delivery, before: 
     """Return whether who gave the record must know of an acknowledgement that was answered before."""
     if before.node is not None and given.fetch.said.node == before.node:
         return True
-    drains = case.phases.drains.values()
-    if drains and case.view.index[given.span.begin_row] > max(drain.op for drain in drains):
+    if case.view.index[given.span.begin_row] > group.drained:
         return True
     taken = [ack.span.done_ns for ack, about in group.in_time(place) if about is given]
-    return bool(taken) and case.phases.ours and not _may_be_deposed(case, before.span.begin_ns, min(taken))
-
-
-def _may_be_deposed(case: Case, begin_ns: int, end_ns: int) -> bool:
-    """Return whether a leader that was deposed may have been alive at some time in between."""
-    return any(
-        fault.asked_ns <= end_ns and begin_ns <= (NEVER if fault.healed_ns is None else fault.healed_ns) + RECOVERED_NS
-        for fault in case.phases.faults
-        if not all(part.startswith(DEADLY) for part in fault.name.split("+"))
-    )
+    return bool(taken) and case.phases.ours and not group.deposed.meet(before.span.begin_ns, min(taken))
 
 
 # Classes.
@@ -149,10 +134,7 @@ def _doubles(case: Case, findings: Findings, group: Group, place: Place, given: 
     """Report what another member got, or acknowledged, between a delivery and its acknowledgement within the lock."""
     for ack, first in group.in_time(place):
         held = _Holding(place, first, ack)
-        if any(
-            one.span.process == ack.span.process and one.may_hide(place[0]) and held.overlaps(one.span)
-            for one in group.fetches
-        ):
+        if group.hiding(place[0]).of_process(ack.span.process, first.span.begin_row, ack.span.done_row):
             continue
         said = [one for one in group.acks[place] if one is not ack and one.span.begin_row < ack.span.done_row]
         finished = [one for one in said if one.kind in FINAL and one.type != TYPE_FAIL]
@@ -185,17 +167,12 @@ def _unaware(case: Case, group: Group, held: _Holding, one: Delivery) -> bool:
     node, begin_ns, end_ns = one.fetch.said.node, held.first.span.begin_ns, held.ack.span.done_ns
     if node is not None and node == held.first.fetch.said.node:
         return False
-    if case.phases.ours and not _may_be_deposed(case, begin_ns, end_ns):
+    if case.phases.ours and not group.deposed.meet(begin_ns, end_ns):
         return False
     key, given_row = held.place[0], held.first.span.done_row
-    served = {fetch.said.node for fetch in group.fetches if fetch.asked(key) and fetch.span.begin_row < given_row}
-    served |= {
-        ack.node
-        for place, acks in group.acks.items()
-        for ack in acks
-        if place[0] == key and ack.span.begin_row < given_row
-    }
-    return node is None or held.first.fetch.said.node is None or not served.isdisjoint({node, None})
+    served = group.served(key)
+    is_former = any(served.get(each, NEVER) < given_row for each in (node, None))
+    return node is None or held.first.fetch.said.node is None or is_former
 
 
 def _taken_between(case: Case, findings: Findings, group: Group, held: _Holding, other: Ack) -> None:
@@ -205,7 +182,7 @@ def _taken_between(case: Case, findings: Findings, group: Group, held: _Holding,
     is_taken = other.type == TYPE_OK and other.gives_up and held.encloses(other.span)
     is_same = node is not None and node == other.node == held.ack.node
     begin_ns, end_ns = held.first.span.begin_ns, held.ack.span.done_ns
-    if is_former and is_taken and is_same and case.phases.ours and not _may_be_deposed(case, begin_ns, end_ns):
+    if is_former and is_taken and is_same and case.phases.ours and not group.deposed.meet(begin_ns, end_ns):
         what = f"{case.name(other.span.call)} said {other.kind} of it for a former holder, and was answered"
         _double(case, findings, held, other.span, what)
 
@@ -268,7 +245,7 @@ def _unexplained(group: Group, place: Place, one: Delivery) -> list[Delivery] | 
     over, or its session is not known to have gone on.
     """
     end, acks = one.span.done_row, group.acks.get(place, ())
-    hidden = sum(fetch.may_hide(place[0]) and fetch.span.begin_row < end for fetch in group.fetches)
+    hidden = group.hiding(place[0]).before(end)
     others = [other for other in group.deliveries[place] if other is not one and other.span.begin_row < end]
     gone = sum(
         group.held_until_ns(place, other, end) <= one.span.done_ns
@@ -300,7 +277,7 @@ def _holder(case: Case, group: Group, place: Place, one: Delivery) -> Delivery |
             )
             and not _elsewhere(group, place, other, one)
             and case.phases.ours
-            and not _may_be_deposed(case, other.span.begin_ns, one.span.done_ns)
+            and not group.deposed.meet(other.span.begin_ns, one.span.done_ns)
         ):
             return other
     return None
@@ -308,12 +285,10 @@ def _holder(case: Case, group: Group, place: Place, one: Delivery) -> Delivery |
 
 def _elsewhere(group: Group, place: Place, first: Delivery, last: Delivery) -> bool:
     """Return whether somebody may have been given the record by another node during two deliveries."""
-    return any(
-        fetch.said.node != first.fetch.said.node
-        and (fetch.may_hide(place[0]) or any(one.fetch is fetch for one in group.deliveries[place]))
-        and first.span.begin_row < fetch.span.done_row
-        and fetch.span.begin_row < last.span.done_row
-        for fetch in group.fetches
+    node, begin, end = first.fetch.said.node, first.span.begin_row, last.span.done_row
+    return group.hiding(place[0]).elsewhere(node, begin, end) or any(
+        one.fetch.said.node != node and begin < one.span.done_row and one.span.begin_row < end
+        for one in group.deliveries[place]
     )
 
 

@@ -6,8 +6,12 @@ locks are measured by them. What never completed ends at NEVER.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
@@ -15,11 +19,16 @@ import numpy as np
 
 from checkers.case import Case
 from checkers.log_view import NONE, TYPE_FAIL, TYPE_INFO, TYPE_OK
+from checkers.phases import Windows
 from checkers.share.vocabulary import KINDS, Acknowledged, Fetched
 from harness.history import SHARE_ACKNOWLEDGE, SHARE_FETCH, SHARE_LEAVE
 
 NEVER = 1 << 62
 MS_NS = 1_000_000
+RECOVERED_NS = 10_000 * MS_NS
+"""So long after a fault a deposed leader may not have heard of it."""
+DEADLY = ("kill", "lose-power")
+"""So begin the names of faults that leave no process behind."""
 SLACK_NS = 50 * MS_NS
 """Brokers count milliseconds."""
 ACCEPT, RELEASE, REJECT, RENEW = "accept", "release", "reject", "renew"
@@ -93,11 +102,46 @@ Place = tuple[Any, int]
 """A key and an offset."""
 
 
-@dataclass(slots=True)
+class Hiding:
+    """The fetches by which records of one key may have been acquired that nobody was shown."""
+
+    def __init__(self, fetches: Iterable[Fetch]) -> None:
+        by_process, by_node = defaultdict[int, list[Span]](list), defaultdict[str | None, list[Span]](list)
+        for fetch in fetches:
+            by_process[fetch.span.process].append(fetch.span)
+            by_node[fetch.said.node].append(fetch.span)
+        self._by_process = {process: _windows(spans) for process, spans in by_process.items()}
+        self._by_node = {node: _windows(spans) for node, spans in by_node.items()}
+        self._begins = sorted(span.begin_row for spans in by_process.values() for span in spans)
+
+    def before(self, row: int) -> int:
+        """Return how many began before a row."""
+        return bisect_left(self._begins, row)
+
+    def of_process(self, process: int, begin_row: int, end_row: int) -> bool:
+        """Return whether one of a process was under way between two rows."""
+        return process in self._by_process and self._by_process[process].meet(begin_row + 1, end_row - 1)
+
+    def elsewhere(self, node: str | None, begin_row: int, end_row: int) -> bool:
+        """Return whether one that was not answered by a node was under way between two rows."""
+        return any(
+            other != node and windows.meet(begin_row + 1, end_row - 1) for other, windows in self._by_node.items()
+        )
+
+
+def _windows(spans: Iterable[Span]) -> Windows:
+    return Windows((span.begin_row, span.done_row) for span in spans)
+
+
+@dataclass
 class Group:
     """What one share group did. Lists are in the order in which the calls ended."""
 
     name: str
+    deposed: Windows
+    """When leaders that were deposed may have been alive."""
+    drained: int
+    """The index of the last event that tells of a final read; NEVER if there is none."""
     fetches: list[Fetch] = field(default_factory=list)
     deliveries: dict[Place, list[Delivery]] = field(default_factory=lambda: defaultdict(list))
     acks: dict[Place, list[Ack]] = field(default_factory=lambda: defaultdict(list))
@@ -105,6 +149,30 @@ class Group:
     """Calls with which members left or died."""
     lasted: dict[tuple[int, int], int] = field(default_factory=dict)
     """By process and session the row in which the last request began that was answered in it."""
+    _hiding: dict[Any, Hiding] = field(default_factory=dict)
+    _served: dict[Any, dict[str | None, int]] = field(default_factory=dict)
+    _in_time: dict[Place, list[tuple[Ack, Delivery]]] = field(default_factory=dict)
+
+    @cached_property
+    def _unshown(self) -> list[Fetch]:
+        return [fetch for fetch in self.fetches if not fetch.is_ok or fetch.said.refused]
+
+    def hiding(self, key: Any) -> Hiding:
+        """Return the fetches that may hide records of a key."""
+        if key not in self._hiding:
+            self._hiding[key] = Hiding(fetch for fetch in self._unshown if fetch.may_hide(key))
+        return self._hiding[key]
+
+    def served(self, key: Any) -> dict[str | None, int]:
+        """Return by node (None: it is not told) the row from which on it had been asked for a key, or told of it."""
+        if key not in self._served:
+            asked = ((fetch.said.node, fetch.span.begin_row) for fetch in self.fetches if fetch.asked(key))
+            told = ((ack.node, ack.span.begin_row) for place, of in self.acks.items() if place[0] == key for ack in of)
+            since: dict[str | None, int] = {}
+            for node, row in chain(asked, told):
+                since[node] = min(row, since.get(node, NEVER))
+            self._served[key] = since
+        return self._served[key]
 
     def went_on(self, one: Delivery, row: int) -> bool:
         """Return whether the session of a delivery is known to have gone on behind a row: nothing was given back."""
@@ -147,7 +215,9 @@ class Group:
         written yet) is skipped without an error. So are those by another node than the one that gave the record: that
         one's lock went with its lead. Renewals are not written, so even a deposed leader takes them.
         """
-        found = []
+        if place in self._in_time:
+            return self._in_time[place]
+        found = self._in_time[place] = []
         for ack in self.acks.get(place, ()):
             one = self.about(place, ack) if ack.type == TYPE_OK and ack.gives_up else None
             if one is None or self.held_until_ns(place, one, ack.span.begin_row) <= ack.span.done_ns:
@@ -164,6 +234,12 @@ def groups_of(case: Case) -> list[Group]:
     if not any(kind in KINDS for kind in codes.values()):
         return []
     begins, dones = view.invoke_time(), view.done_time()
+    deposed = Windows(
+        (fault.asked_ns, NEVER if fault.healed_ns is None else fault.healed_ns + RECOVERED_NS)
+        for fault in case.phases.faults
+        if not all(part.startswith(DEADLY) for part in fault.name.split("+"))
+    )
+    drained = max((drain.op for drain in case.phases.drains.values()), default=NEVER)
     groups: dict[int, Group] = {}
     member_of: dict[int, int] = {}
     for call in np.flatnonzero(np.isin(calls.f, list(codes))).tolist():
@@ -184,7 +260,13 @@ def groups_of(case: Case) -> list[Group]:
             continue
         code = member_of[process]
         name = "" if code == NONE else view.groups.names[code]
-        _take(groups.setdefault(code, Group(name)), kind, span, int(calls.type[call]), view.call_extras.get(call, {}))
+        _take(
+            groups.setdefault(code, Group(name, deposed, drained)),
+            kind,
+            span,
+            int(calls.type[call]),
+            view.call_extras.get(call, {}),
+        )
     return list(groups.values())
 
 
