@@ -29,6 +29,7 @@ from checkers.graph import (
     edges_of,
     is_ordered,
     joined,
+    leaving,
     process_edges,
     realtime_chain,
     shortest_cycle,
@@ -199,8 +200,9 @@ def _core(edges: Edges, nodes: int) -> Edges:
 
 def _best_cycle(edges: Edges, required: int, operations: int, needs: frozenset[int]) -> list[int] | None:
     best: list[int] | None = None
+    by_source = leaving(edges)
     for row in np.flatnonzero(edges.kind == required)[:EDGES_TRIED]:
-        found = shortest_cycle(edges, int(row), operations, needs)
+        found = shortest_cycle(edges, by_source, int(row), operations, needs)
         if found is not None and (best is None or len(found) < len(best)):
             best = found
     return best

@@ -146,17 +146,27 @@ def components(nodes: int, edges: Edges) -> Ints:
     return labels
 
 
-def shortest_cycle(edges: Edges, through: int, operations: int, needs: frozenset[int]) -> list[int] | None:
+def leaving(edges: Edges) -> dict[int, list[tuple[int, int, int]]]:
+    """Return by node (row, target, kind) of the edges that leave it."""
+    found: dict[int, list[tuple[int, int, int]]] = {}
+    columns = (edges.source.tolist(), edges.target.tolist(), edges.kind.tolist())
+    for row, (source, target, kind) in enumerate(zip(*columns, strict=True)):
+        found.setdefault(source, []).append((row, target, kind))
+    return found
+
+
+def shortest_cycle(
+    edges: Edges, by_source: dict[int, list[tuple[int, int, int]]], through: int, operations: int, needs: frozenset[int]
+) -> list[int] | None:
     """Return the edge rows of a short cycle through edge `through` that has an edge of every kind in `needs`.
+
+    by_source: what `leaving` says of the edges.
 
     Nodes from `operations` on are time nodes: passing along them costs nothing. None if there is none.
     """
     wanted = sorted(needs - {int(edges.kind[through])})
     bit = {kind: 1 << place for place, kind in enumerate(wanted)}
     full = (1 << len(wanted)) - 1
-    leaving: dict[int, list[int]] = {}
-    for row, node in enumerate(edges.source.tolist()):
-        leaving.setdefault(node, []).append(row)
     start, goal = (int(edges.target[through]), 0), int(edges.source[through])
     before: dict[tuple[int, int], tuple[tuple[int, int], int] | None] = {start: None}
     queue = deque([start])
@@ -165,9 +175,8 @@ def shortest_cycle(edges: Edges, through: int, operations: int, needs: frozenset
         node, have = state
         if node == goal and have == full:
             return [through, *_trace(before, state)]
-        for row in leaving.get(node, ()):
-            target = int(edges.target[row])
-            following = (target, have | bit.get(int(edges.kind[row]), 0))
+        for row, target, kind in by_source.get(node, ()):
+            following = (target, have | bit.get(kind, 0))
             if following not in before:
                 before[following] = (state, row)
                 free = target >= operations
