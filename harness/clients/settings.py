@@ -71,6 +71,11 @@ def op_bound_s(scenario: Scenario) -> float:
     return scenario.transaction_timeout_s + OP_GRACE_S
 
 
+MAX_TRANSACTION = "transaction.max.timeout.ms"
+MAX_TRANSACTION_MS = 15 * 60 * 1000
+"""Kafka's default (TransactionStateManagerConfig)."""
+
+
 def refuse_impossible(scenario: Scenario) -> None:
     """Raise UsageError, one line, for what can't work together; needs no cluster."""
     acks, workload = scenario.acks, scenario.workload
@@ -88,12 +93,23 @@ def refuse_impossible(scenario: Scenario) -> None:
     if scenario.transaction_timeout_s * 1000 < SOCKET_TIMEOUT_MS:
         least_s = SOCKET_TIMEOUT_MS / 1000
         raise UsageError(f"a transaction time-out of {scenario.transaction_timeout_s} s: {least_s} s at least")
+    _refuse_too_long(scenario)
     if scenario.topics < 1 or scenario.partitions < 1:
         raise UsageError(f"--topics {scenario.topics} and --partitions {scenario.partitions} must be at least 1")
     if not 1 <= scenario.min_isr <= scenario.replication:
         raise UsageError(f"--min-isr {scenario.min_isr} must be between 1 and --replication {scenario.replication}")
     if scenario.bootstrap is None and scenario.replication > scenario.nodes:
         raise UsageError(f"--replication {scenario.replication}: the cluster has only {scenario.nodes} nodes")
+
+
+def _refuse_too_long(scenario: Scenario) -> None:
+    """Refuse what brokers would refuse to each producer; what those of somebody else's cluster allow nobody knows."""
+    allowed_ms = scenario.broker_config.get(MAX_TRANSACTION, str(MAX_TRANSACTION_MS))
+    if scenario.bootstrap is None and allowed_ms.isdigit() and scenario.transaction_timeout_s * 1000 > int(allowed_ms):
+        raise UsageError(
+            f"--transaction-timeout {scenario.transaction_timeout_s:g} is more than brokers allow: "
+            f"{MAX_TRANSACTION}={allowed_ms} (see --broker-config)"
+        )
 
 
 def _refuse_impossible_shape(scenario: Scenario) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness.cluster import local
-from harness.cluster.api import CLIENTS, ClusterSpec
+from harness.cluster.api import CLIENTS, ClusterError, ClusterSpec, UsageError
 from harness.cluster.distribution import cache_folder
 from harness.cluster.local import LocalCluster, address
 from harness.cluster.properties import (
@@ -48,6 +48,7 @@ _READY_POLL_S: Final = 0.02
 """A look takes a few milliseconds; the whole start is less than a second."""
 _NO_BYTECODE: Final = "PYTHONDONTWRITEBYTECODE"
 _LOG: Final = "server.log"
+_IMPOSSIBLE: Final = re.compile(r"ERROR (?P<name>[\w.]+)=(?P<why>.*?)(?: \(\S+\))?$")
 _INEFFECTIVE: Final = re.compile(r"the property (\S+) has no effect here")
 
 TIMINGS: Final = {
@@ -114,15 +115,27 @@ class EmbeddedCluster(LocalCluster[Handles]):
             self.start(name)
         if self._wires is not None and self._carrier is not None:
             self._wires.await_answers(self._carrier, self._folder / FOLDER)
-        await_ready(
-            self.nodes(),
-            self._handles.cluster_id,
-            check_alive=self._group.check_alive,
-            timeout_s=READY_TIMEOUT_S,
-            poll_s=_READY_POLL_S,
-        )
+        try:
+            await_ready(
+                self.nodes(),
+                self._handles.cluster_id,
+                check_alive=self._group.check_alive,
+                timeout_s=READY_TIMEOUT_S,
+                poll_s=_READY_POLL_S,
+            )
+        except ClusterError as error:
+            if (theirs := self._theirs(str(error))) is not None:
+                raise theirs from error
+            raise
         self._was_ready = True
         self._refuse_ineffective()
+
+    def _theirs(self, said: str) -> UsageError | None:
+        """Return what is wrong with a setting of the user's, where a node has ended for that."""
+        told = _IMPOSSIBLE.search(said)
+        if told is None or told["name"] not in self._handles.broker_config:
+            return None
+        return UsageError(f"--broker-config {told['name']}={told['why']}")
 
     def _refuse_ineffective(self) -> None:
         """Raise UsageError for a broker setting of the user's that the nodes say they don't know."""

@@ -232,6 +232,14 @@ def test_a_broker_setting_without_effect_is_refused_before_anything_is_judged_by
     assert line.count("\n") == 1
 
 
+def test_a_broker_setting_that_can_not_be_is_the_callers_to_correct(tmp_path, capsys):
+    asked = ["--broker-config", "num.io.threads=x", "--time-limit", "1", "--results", str(tmp_path)]
+    assert guarded(["run", *asked]) == 254
+    line = capsys.readouterr().err
+    assert "num.io.threads=x: it must be a whole number\n" in line
+    assert line.count("\n") == 1
+
+
 def test_a_payload_as_a_value_does_not_flood_the_terminal(tmp_path, capsys):
     payload = "a" * 1_000_000
     sent = [{**LOST[0], "value": [["send", "t0/0", payload]]}, {**LOST[1], "value": [["send", "t0/0", [0, payload]]]}]

@@ -122,6 +122,14 @@ UPGRADE = {"nemesis": "kill-leader+upgrade-rolling"}
         (UPGRADE | {"upgrade_to": "4.1.1"}, "--upgrade-to 4.1.1 is not newer than --kafka-version 4.1.1"),
         (UPGRADE | {"upgrade_to": "3.9.2"}, "--upgrade-to 3.9.2 is not newer than --kafka-version 4.1.1"),
         (UPGRADE | {"upgrade_to": "latest"}, "not an Apache Kafka version: 'latest'"),
+        (
+            {"transaction_timeout_s": 901.0},
+            "--transaction-timeout 901 is more than brokers allow: transaction.max.timeout.ms=900000",
+        ),
+        (
+            {"transaction_timeout_s": 9.0, "broker_config": ["transaction.max.timeout.ms=8000"]},
+            "--transaction-timeout 9 is more than brokers allow: transaction.max.timeout.ms=8000",
+        ),
         ({"image": "kafka:mine"}, "--image kafka:mine has no effect on --cluster jvm, only on compose"),
         (
             {"cluster": "embedded", "kafka_version": "3.7.1"},
@@ -206,6 +214,11 @@ def test_what_has_no_effect_is_refused_even_where_it_is_the_default():
     with pytest.raises(UsageError, match="--transaction-protocol 2 has no effect on --cluster jvm"):
         scenario(by_hand=frozenset({"transaction_protocol"}), **GIVEN | {"transaction_protocol": 2})
     assert scenario(by_hand=frozenset({"transaction_protocol"}), **GIVEN | {"transaction_protocol": 1}).seed
+
+
+def test_a_long_transaction_may_be_allowed():
+    given = GIVEN | {"transaction_timeout_s": 901.0, "broker_config": ["transaction.max.timeout.ms=1000000"]}
+    assert scenario(**given).transaction_timeout_s == 901.0
 
 
 def test_pairs_keep_equals_signs_in_values():
