@@ -4,9 +4,9 @@
 less than `retention.ms` have passed; the scan went past its offset, and does not show it, be it at the log's begin or
 in its midst. (A record's timestamp is taken after its send was invoked, a segment expires with its youngest record, and
 whoever deleted it did so before the scan's end: all on one host. What expires while a scan reads on leaves a hole in
-it, but none of young records.) What somebody asked to delete (`delete-records`) may be gone. A record of a transaction
-counts where the scan shows a later one: then its last stable offset had passed it. Readers of either isolation are to
-be shown such records.
+it, but none of young records.) The complete final reads of a run of ours are scans, too. What somebody asked to delete
+(`delete-records`) may be gone. A record of a transaction counts where the scan shows a later one: then its last stable
+offset had passed it. Readers of either isolation are to be shown such records.
 
 `offset-reset-silent`: a consumer that is never moved by itself asked for an offset that had been acknowledged; it was
 given a later record, and no word. Offsets of transactions and of compacted topics are not judged: what is missing there
@@ -22,8 +22,12 @@ from itertools import accumulate
 import numpy as np
 
 from checkers.case import Case
+<<<<<<< HEAD
 from checkers.columns import Ints
 from checkers.compaction import scans_of
+=======
+from checkers.compaction import final_scans, scans_of
+>>>>>>> bcbe159 (checkers: final reads of topics that forget are judged as scans; a share group's record twice in one answer, or elsewhere)
 from checkers.findings import Findings
 from checkers.log_view import COMMIT_UNKNOWN, READ_AT, TYPE_OK
 
@@ -34,7 +38,12 @@ _MS = 1_000_000
 def premature_deletions(case: Case, findings: Findings) -> None:
     """Report scans that lack what is too young to be deleted."""
     limit_ms, view = case.options.retention_ms, case.view
+<<<<<<< HEAD
     scans = [] if limit_ms is None or case.options.compacted else list(scans_of(case, by_all=True))
+=======
+    expires = limit_ms is not None and not case.options.compacted
+    scans = [*scans_of(case, by_all=True), *final_scans(case, by_all=True)] if expires else []
+>>>>>>> bcbe159 (checkers: final reads of topics that forget are judged as scans; a share group's record twice in one answer, or elsewhere)
     if limit_ms is None or not scans:
         findings.not_checked.append(PREMATURE)
         return

@@ -3,8 +3,8 @@
 `share-redelivery`          an accepted or rejected record is given to somebody again. An acknowledgement is answered
                             when it is written to the share coordinator, and every later leader reads it there
                             (SharePartition.acknowledge, .maybeInitialize)
-`share-double-acquisition`  a record is given to somebody while it is somebody else's, or an acknowledgement is taken of
-                            who has it no more (SharePartition.acknowledgeBatchRecords, which asks whose it is)
+`share-double-acquisition`  a record is given to somebody while it is somebody else's, or twice in one answer, or an
+                            acknowledgement is taken of who has it no more (SharePartition.acknowledgeBatchRecords)
 `share-delivery-count`      a count below one, above the limit, that no number of deliveries explains, or that did not
                             rise although the record was released (InFlightState.tryUpdateState)
 `share-uncommitted-read`    a read_committed group is given a record of a transaction that was aborted, or that nobody
@@ -36,6 +36,7 @@ says that something is given twice has to show that both leaders knew of one ano
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from checkers.case import Case
@@ -71,6 +72,7 @@ def deliveries(case: Case, findings: Findings) -> None:
     if case.phases.ours and not any(drain is None or row < drain for row in begun):
         findings.vacuous.append("No record was given to a share group before the final reads.")
     values = _values_read(case)
+    where = {(place[0], value): place for place, (value, _) in values.items()}
     senders = _senders(case)
     for group in groups:
         for place, given in group.deliveries.items():
@@ -78,7 +80,7 @@ def deliveries(case: Case, findings: Findings) -> None:
                 _redeliveries(case, findings, group, place, given)
                 _doubles(case, findings, group, place, given)
                 _counts(case, findings, group, place, given)
-            _contents(case, findings, place, given, senders, values)
+            _contents(case, findings, place, given, senders, values, where)
 
 
 # Who must know.
@@ -131,7 +133,20 @@ class _Holding(NamedTuple):
 
 
 def _doubles(case: Case, findings: Findings, group: Group, place: Place, given: list[Delivery]) -> None:
-    """Report what another member got, or acknowledged, between a delivery and its acknowledgement within the lock."""
+    """Report what another member got, or acknowledged, between a delivery and its acknowledgement within the lock.
+
+    And what one answer holds twice: it is acquired when the first of the two is.
+    """
+    for one, again in pairwise(given):
+        if one.fetch is again.fetch:
+            findings.add(
+                DOUBLE,
+                [case.view.op(one.span.call)],
+                f"{_gave(case, place, one)} twice in one answer, as deliveries {one.count} and {again.count}.",
+                key=place[0],
+                offset=place[1],
+                count=again.count,
+            )
     for ack, first in group.in_time(place):
         held = _Holding(place, first, ack)
         if group.hiding(place[0]).of_process(ack.span.process, first.span.begin_row, ack.span.done_row):
@@ -310,6 +325,7 @@ def _contents(  # noqa: PLR0917  a record against what is known of it
     given: list[Delivery],
     senders: dict[tuple[Any, int], list[int]],
     values: dict[Place, tuple[int, int]],
+    where: dict[Place, Place],
 ) -> None:
     view = case.view
     for one in given:
@@ -322,6 +338,16 @@ def _contents(  # noqa: PLR0917  a record against what is known of it
                 [view.op(known[1]), view.op(one.span.call)],
                 f"{_gave(case, place, one)}: {one.value!r}. {case.name(known[1])} read "
                 f"{view.values.value(known[0])!r} there.",
+                key=place[0],
+                offset=place[1],
+                value=one.value,
+            )
+        elif known is None and _is_read_over(case, place) and (elsewhere := where.get((place[0], value))) is not None:
+            findings.add(
+                PHANTOM,
+                [view.op(values[elsewhere][1]), view.op(one.span.call)],
+                f"{_gave(case, place, one)}: {one.value!r}. {case.name(values[elsewhere][1])} read it at offset "
+                f"{elsewhere[1]}, and nobody read anything at {place[1]} in the end.",
                 key=place[0],
                 offset=place[1],
                 value=one.value,
@@ -344,6 +370,12 @@ def _contents(  # noqa: PLR0917  a record against what is known of it
                 offset=place[1],
                 value=one.value,
             )
+
+
+def _is_read_over(case: Case, place: Place) -> bool:
+    """Return whether the complete final read came past a place; what it did not show there is not there."""
+    drain = case.phases.drains.get(place[0])
+    return drain is not None and drain.complete and place[1] < (drain.end or 0) and not case.options.forgets
 
 
 def _why_uncommitted(case: Case, one: Delivery, calls: list[int]) -> str:

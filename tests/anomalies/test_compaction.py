@@ -113,6 +113,44 @@ def a_deleted_key_comes_back(story):
     scan(story, record(0, 10), end=2)
 
 
+def finally_read(story, *records, end, isolation="read_committed"):
+    story.phase("drain")
+    story.ok(7, "assign", ["x"], seek_to_beginning=True, isolation=isolation)
+    for one in (*records, None):
+        story.ok(7, "poll", [["poll", [["x", [one]]] if one else []]], isolation=isolation)
+    story.drain("x", end)
+
+
+@planted("compaction-lost-latest")
+def the_final_read_lacks_a_last_value(story):
+    story.phase("main")
+    put(story, 1, 0, 10)
+    put(story, 1, 1, 11, key="b")
+    put(story, 1, 2, 12, key="b")
+    scan(story, record(0, 10), record(2, 12, "b"), end=3)
+    finally_read(story, record(0, 10), end=3)
+
+
+@planted("tombstone-resurrected")
+def a_deleted_key_comes_back_in_the_end(story):
+    story.phase("main")
+    put(story, 1, 0, 10)
+    delete(story, 1, 1, 11)
+    story.wait(2)
+    scan(story, record(0, 10), end=2)
+    finally_read(story, record(0, 10), end=2)
+
+
+@golden()
+def the_final_read_shows_what_is_left(story):
+    story.phase("main")
+    put(story, 1, 0, 10)
+    put(story, 1, 1, 11)
+    put(story, 1, 2, 12, key="b")
+    scan(story, record(0, 10), record(1, 11), record(2, 12, "b"), end=3)
+    finally_read(story, record(1, 11), record(2, 12, "b"), end=4)
+
+
 @golden()
 def a_scan_that_changed_leaders_may_show_it_once(story):
     put(story, 1, 0, 10)

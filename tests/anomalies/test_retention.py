@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from checkers.judge import judge
+from checkers.options import CheckOptions
+from checkers.verdict import Validity
 from tests.anomalies.planting import Plants
-from tests.checkers.story import poll, send
+from tests.checkers.story import Story, poll, send
 
 PLANTS = Plants()
 
@@ -63,6 +66,54 @@ def a_young_record_is_gone(story):
 def all_young_records_are_gone(story):
     sent(story, 0, 1)
     scan(story, end=2)
+
+
+def finally_read(story, *offsets, end, complete=True, ages_s=0.0, type_="ok"):
+    """The final read of a run of ours, by two polls; what was polled before it counts for nothing."""
+    story.phase("drain")
+    story.ok(7, "assign", ["x"], seek_to_beginning=True, isolation="read_committed")
+    story.wait(ages_s)
+    story.call(7, type_, "poll", [poll(("x", [[offset, 10 + offset] for offset in offsets[:1]]))])
+    story.ok(7, "poll", [poll(("x", [[offset, 10 + offset] for offset in offsets[1:]]))])
+    story.drain("x", end, complete=complete)
+
+
+def of_ours(story, *offsets):
+    story.phase("main")
+    sent(story, *offsets)
+    scan(story, *offsets, end=len(offsets))
+
+
+@planted("premature-deletion")
+def a_young_record_is_gone_from_the_final_read(story):
+    of_ours(story, 0, 1, 2)
+    finally_read(story, 1, 2, end=3)
+
+
+@planted("premature-deletion")
+def a_young_record_is_gone_from_the_midst_of_the_final_read(story):
+    of_ours(story, 0, 1, 2)
+    finally_read(story, 0, 2, end=3)
+
+
+@golden()
+def an_old_record_is_gone_from_the_final_read(story):
+    of_ours(story, 0, 1)
+    story.wait(2)
+    sent(story, 2)
+    finally_read(story, 2, end=3)
+
+
+@golden()
+def a_record_expires_while_the_final_read_goes_on(story):
+    of_ours(story, 0, 1, 2)
+    finally_read(story, 2, end=3, ages_s=2)
+
+
+@golden()
+def a_poll_of_the_final_read_came_to_nothing(story):
+    of_ours(story, 0, 1, 2)
+    finally_read(story, 0, 2, end=3, type_="fail")
 
 
 @planted("premature-deletion")
@@ -153,3 +204,12 @@ def polls_may_pass_what_expired(story):
 @pytest.mark.parametrize("name", list(PLANTS.table))
 def test_what_is_planted_is_found_and_nothing_else(name):
     PLANTS.check(name)
+
+
+def test_final_read_that_is_not_complete_lacks_nothing():
+    story = Story()
+    of_ours(story, 0, 1, 2)
+    finally_read(story, 0, end=3, complete=False)
+    judgement = judge(story.ops, CheckOptions(retention_ms=1000))
+    assert judgement.anomalies == ()
+    assert judgement.validity is Validity.UNKNOWN

@@ -108,6 +108,13 @@ def a_record_is_given_to_somebody_while_its_holder_can_still_accept_it(story):
 
 
 @planted("share-double-acquisition")
+def one_answer_gives_a_record_twice(story):
+    sent(story, 0)
+    fetch(story, 2, (0, 1), (0, 1))
+    ack(story, 2, 0)
+
+
+@planted("share-double-acquisition")
 def a_record_is_given_for_the_second_time_within_the_lock_of_the_first(story):
     sent(story, 0)
     fetch(story, 2, (0, 1))
@@ -262,6 +269,16 @@ def another_record_than_consumers_read(story):
     story.ok(5, "assign", ["x"])
     story.ok(5, "poll", [poll(("x", [[0, 10]]))])
     fetch(story, 2, (0, 1, 11))
+
+
+@planted("share-phantom")
+def a_record_is_given_at_an_offset_at_which_nobody_reads_it(story):
+    story.phase("main")
+    sent(story, 0, 2)
+    fetch(story, 2, (0, 1), (1, 1, 12), (2, 1))
+    ack(story, 2, 0)
+    ack(story, 2, 2)
+    finish(story, 0, 2)
 
 
 # What is left
