@@ -91,6 +91,8 @@ _AFTER_LOSS = ("nonmonotonic-send", "int-nonmonotonic-send", "hung-transaction")
 _ELECTED = ("deposed-leader-ack", "isolation-mismatch", "resume-gap", "stale-poll", "replica-divergence")
 _REWRITTEN = ("nonmonotonic-poll", "poll-skip", "int-poll-skip", "epoch-regression", "G1a", "aborted-read")
 """Offsets are written anew in a later epoch, and the marker that ended a transaction may be among what was lost."""
+_SCANNED = ("compaction-lost-latest", "tombstone-resurrected", "compaction-too-early", "premature-deletion")
+"""What was cut off is missing from whole reads, values and tombstones."""
 _WATERMARKS = ("hw-regression", "lso-regression")
 _COPIES = ("eos-loss", "eos-duplicate", "eos-reorder")
 _DECIDED_OTHERWISE = ("cross-transaction",)
@@ -124,6 +126,7 @@ _ENDED_BY_ANOTHER = (
     "G1c-process",
     "G1c-realtime",
     *_COPIES,
+    *_SCANNED,
 )
 """What is left where the late end of one transaction has ended the next."""
 _RETRIES = (
@@ -180,7 +183,8 @@ def _permitted_by_brokers(options: CheckOptions) -> dict[str, str]:
     if options.late_ends:
         settings.update(dict.fromkeys(_ENDED_BY_ANOTHER, "protocol v1"))
     of_shares = (*_SHARES, *_SHOWN)
-    cut_off = (*_LOSS, *_AFTER_LOSS, *_ELECTED, *_REWRITTEN, *_WATERMARKS, *_COPIES, *_DECIDED_OTHERWISE, *of_shares)
+    seen_by_readers = (*_LOSS, *_AFTER_LOSS, *_REWRITTEN, *_COPIES, *_SCANNED)
+    cut_off = (*seen_by_readers, *_ELECTED, *_WATERMARKS, *_DECIDED_OTHERWISE, *of_shares)
     if options.unsynced_loss:
         settings.update(dict.fromkeys((*cut_off, *_FORGOTTEN), "unsynced loss"))
     if options.rotten_loss:

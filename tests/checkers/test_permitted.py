@@ -10,10 +10,19 @@ from checkers.options import CheckOptions, options_of_scenario
 from tests.checkers.story import Story, poll, send
 
 
-@pytest.mark.parametrize("name", ["lost-write", "G1a", "aborted-read", "int-poll-skip", "epoch-regression"])
+@pytest.mark.parametrize(
+    "name", ["lost-write", "G1a", "aborted-read", "int-poll-skip", "epoch-regression", "compaction-lost-latest"]
+)
 def test_an_unclean_election_permits_what_a_log_that_was_cut_off_shows(name):
     assert permitted(CheckOptions(unclean_election=True), reads_disagree=False)[name] == "unclean election"
     assert name not in permitted(CheckOptions(), reads_disagree=False)
+
+
+def test_what_scans_lack_is_permitted_where_a_log_may_be_cut_off_or_a_transaction_ended_by_another():
+    names = {"compaction-lost-latest", "tombstone-resurrected", "compaction-too-early", "premature-deletion"}
+    for allowed_by in ({"unsynced_loss": True}, {"rotten_loss": True}, {"unclean_election": True}, {"late_ends": True}):
+        assert names <= permitted(CheckOptions(**allowed_by), reads_disagree=False).keys()
+    assert not names & permitted(CheckOptions(), reads_disagree=False).keys()
 
 
 def test_an_unclean_election_permits_no_duplicate_and_no_read_of_what_nobody_sent():
