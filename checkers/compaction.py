@@ -96,11 +96,7 @@ class Scan:
 
 def compaction(case: Case, findings: Findings) -> None:
     """Report what scans of compacted topics show and must not."""
-<<<<<<< HEAD
-    scans = list(scans_of(case)) if case.options.compacted else []
-=======
     scans = [*scans_of(case), *final_scans(case)] if case.options.compacted else []
->>>>>>> bcbe159 (checkers: final reads of topics that forget are judged as scans; a share group's record twice in one answer, or elsewhere)
     writes = _writes(case) if scans else {}
     if not writes:
         findings.not_checked.extend(CLASSES)
@@ -132,14 +128,13 @@ def scans_of(case: Case, *, by_all: bool = False) -> Iterator[Scan]:
         return
     calls, records = view.calls, view.records
     chosen = (calls.f == code) & (calls.type == TYPE_OK) & (by_all | (calls.isolation == READ_COMMITTED))
-    begins = view.invoke_time()
+    begins, ends = view.invoke_time(), view.done_time()
     timed = dict(zip(view.micro_times.call.tolist(), view.micro_times.start.tolist(), strict=True))
     shown = np.flatnonzero(chosen[records.call])
     rows_of = Groups(records.call[shown])
     for call in np.flatnonzero(chosen).tolist():
         rows, said = shown[rows_of.rows(call)], view.call_extras.get(call, {})
         key = _key_of(case, call, rows)
-<<<<<<< HEAD
         if key is not None and isinstance(said.get("end"), int):
             yield Scan(
                 call=call,
@@ -149,6 +144,44 @@ def scans_of(case: Case, *, by_all: bool = False) -> Iterator[Scan]:
                 done_ns=int(ends[call]),
                 rows=rows,
                 offsets=records.offset[rows],
+            )
+
+
+def final_scans(case: Case, *, by_all: bool = False) -> Iterator[Scan]:
+    """Yield the complete final reads of keys as scans: by read_committed processes, or by all.
+
+    One is what a process was shown of a key from its assign on, if none of its polls failed, up to the `drain` event.
+    """
+    view, drain = case.view, case.phases.row("drain")
+    if drain is None:
+        return
+    calls, records, assigns, reads = view.calls, view.records, view.assigns, case.phases.drains
+    rows = np.flatnonzero(np.isin(view.index, [read.op for read in reads.values()]))
+    told_at = dict(zip(view.index[rows].tolist(), rows.tolist(), strict=True))
+    is_late = calls.invoke_row > drain
+    late, shown = np.flatnonzero(is_late), np.flatnonzero(is_late[records.call])
+    is_begin = is_late & (calls.type == TYPE_OK) & np.isin(np.arange(calls.size), assigns.call[assigns.seeks])
+    begins, dones = view.invoke_time(), view.done_time()
+    for name, read in reads.items():
+        key, told = view.keys.get(name), told_at[read.op]
+        naming = assigns.member_call[assigns.member_key == key]
+        naming = naming[is_begin[naming] & (calls.done_row[naming] < told)]
+        if not read.complete or read.end is None or key is None or not len(naming):
+            continue
+        assign = int(naming[-1])
+        polls = late[(calls.process[late] == calls.process[assign]) & (calls.invoke_row[late] < told)]
+        polls = polls[calls.invoke_row[polls] > calls.done_row[assign]]
+        is_over = (calls.type[polls] == TYPE_OK) & (calls.done_row[polls] < told)
+        if len(polls) and is_over.all() and (by_all or (calls.isolation[polls] == READ_COMMITTED).all()):
+            found = shown[np.isin(records.call[shown], polls) & (records.key[shown] == key)]
+            yield Scan(
+                call=int(polls[-1]),
+                key=key,
+                end=read.end,
+                begin_ns=int(begins[assign]),
+                done_ns=int(dones[polls[-1]]),
+                rows=found,
+                offsets=records.offset[found],
             )
 
 
@@ -167,66 +200,6 @@ def _shown(case: Case, scan: Scan) -> dict[str, Shown]:
 
 
 def _key_of(case: Case, call: int, rows: Ints) -> int | None:
-=======
-        if key is None:
-            continue
-        begin_ns = timed.get(call, int(begins[call]))
-        found.append(_scan(case, call, key, said["end"], np.array(rows, np.int64), begin_ns))
-    return found
-
-
-def final_scans(case: Case, *, by_all: bool = False) -> list[Scan]:
-    """Return the complete final reads of keys as scans: by read_committed processes, or by all.
-
-    One is what a process was shown of a key from its assign on, if none of its polls failed, up to the `drain` event.
-    """
-    view, found = case.view, list[Scan]()
-    calls, records, assigns = view.calls, view.records, view.assigns
-    drain = case.phases.row("drain")
-    index = {int(number): row for row, number in enumerate(view.index.tolist())} if drain is not None else {}
-    for name, read in case.phases.drains.items():
-        key, told = view.keys.get(name), index.get(read.op)
-        if drain is None or key is None or told is None or not read.complete or read.end is None:
-            continue
-        naming = assigns.member_call[assigns.member_key == key]
-        naming = naming[(calls.invoke_row[naming] > drain) & (calls.done_row[naming] < told)]
-        naming = naming[(calls.type[naming] == TYPE_OK) & np.isin(naming, assigns.call[assigns.seeks])]
-        if not len(naming):
-            continue
-        assign = int(naming[-1])
-        after = (calls.process == calls.process[assign]) & (calls.invoke_row > calls.done_row[assign])
-        polls = np.flatnonzero(after & (calls.invoke_row < told))
-        done = polls[(calls.done_row[polls] < told) & (calls.done_row[polls] >= 0)]
-        if not len(done) or len(done) != len(polls) or (calls.type[done] != TYPE_OK).any():
-            continue
-        if not by_all and (calls.isolation[done] != READ_COMMITTED).any():
-            continue
-        rows = np.flatnonzero(np.isin(records.call, done) & (records.key == key))
-        found.append(_scan(case, int(done[-1]), key, read.end, rows, int(view.invoke_time()[assign])))
-    return found
-
-
-def _scan(case: Case, call: int, key: int, end: int, rows: Ints, begin_ns: int) -> Scan:  # noqa: PLR0917  its parts
-    records, shown = case.view.records, dict[str, Shown]()
-    for row in rows.tolist():
-        seen = records.extras.get(row, {})
-        name = seen.get("record-key")
-        if name is not None:
-            offset, value = int(records.offset[row]), case.view.values.value(int(records.value[row]))
-            shown[name] = Shown(offset, value, bool(seen.get("tombstone")))
-    return Scan(
-        call=call,
-        key=key,
-        end=end,
-        begin_ns=begin_ns,
-        done_ns=int(case.view.done_time()[call]),
-        shown=shown,
-        offsets=records.offset[rows],
-    )
-
-
-def _key_of(case: Case, call: int, rows: list[int]) -> int | None:
->>>>>>> bcbe159 (checkers: final reads of topics that forget are judged as scans; a share group's record twice in one answer, or elsewhere)
     """Return the key that a scan read: that of its records, or, where there are none, the one that it names."""
     if len(rows):
         return int(case.view.records.key[rows[0]])

@@ -22,12 +22,8 @@ from itertools import accumulate
 import numpy as np
 
 from checkers.case import Case
-<<<<<<< HEAD
 from checkers.columns import Ints
-from checkers.compaction import scans_of
-=======
 from checkers.compaction import final_scans, scans_of
->>>>>>> bcbe159 (checkers: final reads of topics that forget are judged as scans; a share group's record twice in one answer, or elsewhere)
 from checkers.findings import Findings
 from checkers.log_view import COMMIT_UNKNOWN, READ_AT, TYPE_OK
 
@@ -38,12 +34,8 @@ _MS = 1_000_000
 def premature_deletions(case: Case, findings: Findings) -> None:
     """Report scans that lack what is too young to be deleted."""
     limit_ms, view = case.options.retention_ms, case.view
-<<<<<<< HEAD
-    scans = [] if limit_ms is None or case.options.compacted else list(scans_of(case, by_all=True))
-=======
     expires = limit_ms is not None and not case.options.compacted
     scans = [*scans_of(case, by_all=True), *final_scans(case, by_all=True)] if expires else []
->>>>>>> bcbe159 (checkers: final reads of topics that forget are judged as scans; a share group's record twice in one answer, or elsewhere)
     if limit_ms is None or not scans:
         findings.not_checked.append(PREMATURE)
         return
