@@ -6,6 +6,7 @@ Everything a reader sees without JavaScript is made here; what the charts draw i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +27,8 @@ from harness.scenario import Scenario
 
 MAX_VALUE_CHARS = 2_000_000
 """Text of values that travel for the timeline, before compression."""
+_OPTION = re.compile(r"(--[a-z-]+(?: \d+)?)")
+"""An option with its value: no line ends within it. The split of a text has them at odd places."""
 NOBODY_LEADS, NOT_KNOWN = -1, -2
 
 
@@ -61,7 +64,7 @@ def content(source: Source) -> dict[str, Any]:
         "word": word,
         "sentence": sentence,
         "reasons": judged.reasons if judged.verdict else judged.notes,
-        "advice": judged.advice(scenario),
+        "advice": _OPTION.split(judged.advice(scenario)),
         "config": _configuration(source),
         "figures": _figures(source),
         "cards": cards(judged, source.evidence, source.locator),

@@ -262,7 +262,9 @@ def test_a_vacuous_run_is_told_what_to_do(tmp_path: Path) -> None:
     verdict = json.loads((tmp_path / "verdict.json").read_text())
     verdict |= {"valid": "vacuous", "reasons": ["The fault kill-leader never bit."]}
     (tmp_path / "verdict.json").write_text(json.dumps(verdict))
-    assert "What to do: each injection of kill-leader missed" in Page(write_report(tmp_path)).text
+    page = Page(write_report(tmp_path))
+    assert "What to do: each injection of kill-leader missed" in page.text
+    assert [one for one in page.all("span") if one.get("class") == "option"], "an option may be broken at its hyphens"
 
 
 def test_what_the_configuration_permits_is_marked(tmp_path: Path) -> None:
