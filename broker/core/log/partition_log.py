@@ -342,6 +342,7 @@ class PartitionLog:
         self.high_watermark = min(self.high_watermark, self.end)
         self.recovery_point = min(self.recovery_point, self.end)
         self.cut_cleaned()
+        self.cut_horizon()
         self.rebuild_producers()
 
     def restart_at(self, offset: int, horizon: int = 0) -> None:
@@ -397,6 +398,14 @@ class PartitionLog:
             sync = cleaned.horizon != self.cleaned.horizon
             self.cleaned = cleaned
             self._out.writes.append(Save(cleaning_file(self.name), msgspec.json.encode(cleaned), sync=sync))
+
+    def cut_horizon(self) -> None:
+        """Of what comes from the log's end on nothing was forgotten, whatever stood there before.
+
+        Not where the log is a copy that has not come so far: then what is still to come lacks what its source forgot.
+        """
+        if self.cleaned.horizon > self.end:
+            self.note_cleaned(msgspec.structs.replace(self.cleaned, horizon=self.end))
 
     def cut_cleaned(self) -> None:
         """What comes from the log's end on was never compacted, whatever stood there before."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import random
 
+import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from broker.core.cleaning.compaction import dirt
 from broker.core.config import CleanupConfig
+from broker.core.metadata.records import PartitionState
 from broker.core.ready import DropSegment, Remove
+from broker.core.replication.leader import Leader
 from broker.wire import batch
 from tests.broker.core.keyed_log import DELETE_RETENTION_MS, NAME, KeyedLog
 
@@ -244,6 +247,55 @@ def test_a_log_that_changes_under_a_compaction_ends_it():
     log.flush()
     assert compaction.is_over
     assert keys_of(log) == [(b"a", str(number).encode()) for number in range(3)]
+
+
+def forgetful():
+    """A log that has forgotten a tombstone at offset 1, and has records up to 7 behind it."""
+    log = KeyedLog()
+    log.send((b"a", b"1"))
+    log.send((b"a", None))
+    log.roll()
+    passes(log, 2)
+    for number in range(4):
+        log.send((b"b%d" % number, b"1"))
+    log.flush()
+    assert (log.log.cleaned.horizon, log.log.end) == (2, 8)
+    return log
+
+
+def test_of_what_was_cut_off_nothing_is_forgotten_any_more():
+    log = forgetful()
+    log.log.truncate(4)
+    assert log.log.cleaned.horizon == 2, "it lies below the end"
+    log.log.truncate(0)
+    log.flush()
+    assert (log.log.cleaned.horizon, log.log.end) == (0, 0)
+    log.restart()
+    assert log.log.cleaned.horizon == 0
+
+
+def test_a_leader_whose_log_ends_below_what_it_had_forgotten_takes_followers_that_have_all_of_it():
+    """After unsynced records were lost: who is in sync must not begin anew, or the last copies go as well."""
+    log = forgetful()
+    log.log.note_cleaned(msgspec.structs.replace(log.log.cleaned, horizon=100))
+    state = PartitionState(
+        topic_id="t", index=0, replicas=(1, 2), isr=(1, 2), leader=1, leader_epoch=7, partition_epoch=1
+    )
+    leader = Leader(1, state, log.log, 0)
+    assert log.log.cleaned.horizon == log.log.end
+    assert leader.can_follow(2, log.log.end, is_empty=False)
+    assert not leader.can_follow(2, log.log.end - 1, is_empty=False)
+
+
+def test_a_copy_that_was_interrupted_knows_what_its_source_had_forgotten():
+    log = KeyedLog()
+    log.log.take_horizon(9)
+    log.send((b"a", b"1"))
+    log.flush()
+    log.restart()
+    assert (log.log.cleaned.horizon, log.log.end) == (9, 1)
+    log.log.truncate(1)
+    assert log.log.cleaned.horizon == 9, "nothing was cut off"
 
 
 def test_what_compaction_has_forgotten_is_known_after_a_power_loss():
