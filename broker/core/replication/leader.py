@@ -49,7 +49,7 @@ class Leader:
         self.wish: Wish | None = None
         self._node_id, self._log = node_id, log
         self.followers = {r: Follower(caught_up_ms=now_ms) for r in state.replicas if r != node_id}
-        log.cut_horizon()  # it ends above that, but where acknowledged records were lost: then it is the log that there is
+        log.cut_horizon()  # the log ends above that, but where acknowledged records were lost
         log.start_epoch(self.epoch)
 
     @property
