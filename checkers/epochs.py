@@ -63,6 +63,7 @@ def _along_the_log(case: Case, findings: Findings, rows: Ints, epochs: Ints) -> 
     rows, epochs, slot = rows[order], epochs[order], slot[order]
     first = np.flatnonzero(~same_as_before(slot))
     last = np.append(first[1:], len(slot)) - 1
+    _two_epochs(case, findings, rows, epochs)
     span = int(epochs.max()) + 1
     key = case.placement.slots.first[slot]
     top = np.maximum.accumulate(key[last] * span + epochs[last])
@@ -85,6 +86,27 @@ def _along_the_log(case: Case, findings: Findings, rows: Ints, epochs: Ints) -> 
             offsets=[int(records.offset[one]), int(records.offset[other])],
         )
     findings.count(REGRESSION, len(fell) - min(len(fell), told))
+
+
+def _two_epochs(case: Case, findings: Findings, rows: Ints, epochs: Ints) -> None:
+    """Report records that lie at one offset in two epochs; a batch keeps the epoch in which it was appended."""
+    vid, slot, records = case.placement.record_vid[rows], case.placement.record_slot[rows], case.view.records
+    order = np.lexsort((epochs, vid, slot))
+    first = np.flatnonzero(~same_as_before(slot[order], vid[order]))
+    last = np.append(first[1:], len(order)) - 1
+    low, high = order[first], order[last]
+    for at in np.flatnonzero(epochs[low] != epochs[high]).tolist():
+        one, other = int(rows[low[at]]), int(rows[high[at]])
+        calls = int(records.call[one]), int(records.call[other])
+        findings.add(
+            REGRESSION,
+            [case.view.op(call) for call in calls],
+            f"{case.name(calls[0])} read {case.vid_value(int(vid[low[at]]))!r} at offset {int(records.offset[one])} of "
+            f"{case.key(records.key[one])} in leader epoch {int(epochs[low[at]])}, {case.name(calls[1])} in epoch "
+            f"{int(epochs[high[at]])}.",
+            key=case.key(records.key[one]),
+            offsets=[int(records.offset[one])],
+        )
 
 
 def _acknowledged(case: Case, rows: Ints, epochs: Ints) -> dict[int, int]:

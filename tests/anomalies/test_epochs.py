@@ -34,6 +34,13 @@ def epoch_falls_along_the_log(story):
     seen(story, (1, 0, 4), (2, 1, 3))
 
 
+@planted("epoch-regression")
+def one_record_has_two_epochs(story):
+    story.ok(0, "send", [["send", "x", [0, 1]], ["send", "x", [1, 2]]])
+    for process, epoch in ((1, 3), (2, 4)):
+        story.ok(process, "poll", [poll(("x", [[0, 1, {"epoch": 3}], [1, 2, {"epoch": epoch}]]))])
+
+
 @golden()
 def epochs_rise_along_the_log(story):
     sent(story, (1, 0, 3), (2, 1, 3), (3, 4, 5))

@@ -76,13 +76,14 @@ def mismatches(done, level):
 
 
 def falls(done):
-    """Count offsets whose lowest epoch is below one seen at a lower offset."""
-    epochs = defaultdict(lambda: defaultdict(set))
+    """Count offsets whose lowest epoch is below one seen at a lower offset, and records that are seen in several."""
+    epochs, of_record = defaultdict(lambda: defaultdict(set)), defaultdict(set)
     for op in done:
-        for key, offset, _, extra in seen_by(op):
+        for key, offset, value, extra in seen_by(op):
             if "epoch" in extra:
                 epochs[key][offset].add(extra["epoch"])
-    count = 0
+                of_record[key, offset, value].add(extra["epoch"])
+    count = sum(len(several) > 1 for several in of_record.values())
     for by_offset in epochs.values():
         for offset, here in by_offset.items():
             before = [epoch for other, there in by_offset.items() if other < offset for epoch in there]
