@@ -30,6 +30,7 @@ def spec_of(scenario: Scenario, folder: Path) -> ClusterSpec:
         upgrade_to=scenario.upgrade_to,
         image=scenario.image,
         bootstrap=scenario.bootstrap,
+        client_config=scenario.client_config,
         commands=scenario.commands,
         broker_config=scenario.broker_config,
         links=scenario.links,

@@ -17,6 +17,7 @@ from harness.catalog import WORKLOADS
 from harness.clients.settings import refuse_impossible
 from harness.cluster.api import UsageError
 from harness.cluster.distribution import line
+from harness.credentials import Credentials
 from harness.scenario import Commands, Isolation, Scenario
 from harness.swarm import SIMULATED
 from nemesis.faults import ALL, UPGRADE
@@ -93,6 +94,7 @@ def scenario(*, fixed: frozenset[str] | None = None, by_hand: frozenset[str] = f
     own = {"topic_config": asked.topic_config if asked else {}, "broker_config": _of_brokers(asked, given)}
     for name, settings in own.items():
         fields[name] = {**settings, **pairs(f"--{name.replace('_', '-')}", given[name])}
+    fields["client_config"] = _client_config(given["client_config"])
     fields["commands"] = _commands(given["commands"])
     made = Scenario(**fields)
     if fixed is not None and made.cluster == SIMULATED:
@@ -120,7 +122,7 @@ def scenario_of(**fields: Any) -> Scenario:
     """
     given = msgspec.to_builtins(of_fields(**fields))
     given |= {name: None for name in (*BY_CLUSTER["kafka"], "seed") if name not in fields}
-    for name in ("topic_config", "broker_config"):
+    for name in ("topic_config", "broker_config", "client_config"):
         given[name] = [f"{key}={value}" for key, value in given[name].items()]
     given["sub_via"] = ",".join(given["sub_via"])
     return scenario(fixed=frozenset(fields), by_hand=frozenset(fields), **given)
@@ -145,6 +147,9 @@ def _refuse(made: Scenario) -> None:
         raise UsageError(f"--cluster {made.cluster} needs --bootstrap host:port")
     if made.cluster not in THEIRS and made.bootstrap:
         raise UsageError(f"--bootstrap belongs to --cluster {' or '.join(THEIRS)}, not to --cluster {made.cluster}")
+    if made.cluster not in THEIRS and made.client_config:
+        raise UsageError(f"--client-config belongs to --cluster {' or '.join(THEIRS)}, not to --cluster {made.cluster}")
+    Credentials.of(made.client_config).refuse()
     if made.cluster == REMOTE and made.commands is None:
         raise UsageError(f"--cluster {REMOTE} needs --commands FILE; to break nothing, use --cluster {EXISTING}")
     if made.cluster != REMOTE and made.commands is not None:
@@ -161,6 +166,16 @@ def _refuse(made: Scenario) -> None:
         options_of_scenario(msgspec.to_builtins(made))
     except ValueError as error:
         raise UsageError(f"--topic-config or --broker-config {error}") from error
+
+
+def _client_config(given: Sequence[str]) -> dict[str, str]:
+    """Return {K: V}; what is told of a mistake repeats no value: it might be a secret."""
+    if any(not text.partition("=")[1] for text in given):
+        raise UsageError("--client-config must be K=V")
+    read = pairs("--client-config", given)
+    if len(read) < len(given):
+        raise UsageError("--client-config: one name was given twice")
+    return read
 
 
 def _commands(given: str | Mapping[str, Any] | None) -> Commands | None:

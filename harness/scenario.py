@@ -97,6 +97,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Put before the names of topics, groups and transactional ids, so that runs can share somebody else's cluster."""
     bootstrap: str | None = None
     """Only for `existing` and `remote`: host:port of a cluster that somebody else runs."""
+    client_config: dict[str, str] = {}
+    """Only for `existing` and `remote`: how clients get in, secrets as `env:NAME` (`harness.credentials`)."""
     commands: Commands | None = None
     """Only for `remote`."""
 

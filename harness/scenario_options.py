@@ -94,6 +94,10 @@ class Declared:
         bool, typer.Option("--links/--no-links", help="Connections run through links that can be cut (embedded, jvm).")
     ] = True
     bootstrap: Annotated[str | None, typer.Option(help="host:port of a running cluster (existing, remote).")] = None
+    client_config: Annotated[
+        list[str] | None,
+        typer.Option(metavar="K=V", help="librdkafka's settings of TLS and SASL; env:NAME as V (existing, remote)."),
+    ] = None
     commands: Annotated[
         str | None, typer.Option(metavar="FILE", help="TOML with the commands that break a running cluster (remote).")
     ] = None
@@ -131,7 +135,7 @@ class Asked:
         )
         self._given = {_FIELDS.get(name, name): value for name, value in given.items()}
         self._swarm = self._given.pop("swarm")
-        for name in ("topic_config", "broker_config"):
+        for name in ("topic_config", "broker_config", "client_config"):
             self._given[name] = self._given[name] or []
 
     def scenario(self, **axes: Any) -> Scenario:

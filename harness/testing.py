@@ -408,4 +408,4 @@ class Kafka(Breakable):
             time.sleep(POLL_S)
 
     def _admin(self) -> AdminClient:
-        return AdminClient(common(self.bootstrap, _CLIENT))
+        return AdminClient(common(self.scenario, self.bootstrap, _CLIENT))

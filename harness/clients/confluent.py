@@ -50,6 +50,7 @@ from harness.clients.share.wire import Wire
 from harness.clients.topics import keys as keys_of
 from harness.clients.transactions import Transactions, on_purpose
 from harness.cluster.questions import Coordinator
+from harness.credentials import Credentials
 from harness.history import DELETE_RECORDS, FAIL, INFO, OK, Op, OpType, Process
 from harness.outcome import DELIBERATE_CRASH, Failure, outcome, transaction
 from harness.scenario import Isolation, Scenario, group_of
@@ -158,7 +159,7 @@ class ConfluentClient:
             **dict.fromkeys(SHARE_KINDS, self._share),
         }
         self._members: ShareMembers | None = None
-        self._wire = Wire(clients.bootstrap)
+        self._wire = Wire(clients.bootstrap, Credentials.of(clients.scenario.client_config))
         """The share group's member's connections: none before it has something to do."""
 
     def invoke(self, op: Op) -> Op:
@@ -300,7 +301,7 @@ class ConfluentClient:
 
     def _delete_records(self, op: Op, deadline: Deadline) -> Op:
         clients, (key, offset) = self._clients, op.value
-        config = settings.common(clients.bootstrap, f"{clients.run_id}-{self._process}-admin")
+        config = settings.common(clients.scenario, clients.bootstrap, f"{clients.run_id}-{self._process}-admin")
         try:
             low = delete_records(config, key, offset, deadline)
         except FailedError as failed:

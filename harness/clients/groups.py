@@ -20,6 +20,7 @@ from harness.clients.membership import key_of
 from harness.clients.patience import Deadline, let_go
 from harness.clients.sender import split
 from harness.cluster.probe import Probe, ProbeError, split_address
+from harness.credentials import Credentials
 from harness.outcome import Failure, Stage
 
 MOVING: Final = frozenset(
@@ -34,10 +35,9 @@ MAX_QUESTIONS: Final = 100
 
 def of_one_coordinator(config: Mapping[str, Any], keys: Sequence[str], deadline: Deadline) -> dict[str, int | None]:
     """Return what `committed_offsets` does; FailedError (NOT_COORDINATOR) where a deposed one may have answered."""
-    nodes, group = str(config["bootstrap.servers"]).split(","), str(config["group.id"])
-    before = _named(nodes, group, deadline)
+    before = _named(config, deadline)
     offsets = committed_offsets(config, keys, deadline) if _is_sure(before) else {}
-    if not _is_sure(before) or _named(nodes, group, deadline) != before:
+    if not _is_sure(before) or _named(config, deadline) != before:
         message = "the nodes do not agree on the coordinator: a deposed one may have answered"
         raise FailedError(Failure(stage=Stage.COMMITTED, name=DEPOSED, message=message, retriable=True))
     return offsets
@@ -47,13 +47,15 @@ def _is_sure(named: set[int | None]) -> bool:
     return len(named) == 1 and None not in named
 
 
-def _named(nodes: Sequence[str], group: str, deadline: Deadline) -> set[int | None]:
+def _named(config: Mapping[str, Any], deadline: Deadline) -> set[int | None]:
     """Return whom the nodes call the group's coordinator; None among them for a node that is there and says nothing."""
     named: set[int | None] = set()
-    for node in nodes:
+    credentials = Credentials.among(config)
+    for node in str(config["bootstrap.servers"]).split(","):
+        within_s = min(SAYS_WITHIN_S, deadline.left_s())
         try:
-            with Probe(*split_address(node), timeout_s=min(SAYS_WITHIN_S, deadline.left_s())) as probe:
-                named.add(probe.find_coordinator("group", group))
+            with Probe(*split_address(node), within_s, credentials=credentials) as probe:
+                named.add(probe.find_coordinator("group", str(config["group.id"])))
         except ProbeError as error:
             if not isinstance(error.__cause__, ConnectionRefusedError):  # nobody listens: it is dead, and tells nothing
                 named.add(None)

@@ -14,6 +14,7 @@ from harness.client import Client, Now
 from harness.clients.questions import QUESTIONS, Asking, Fields, UnansweredError
 from harness.cluster.api import Cluster, Node
 from harness.cluster.probe import Probe, ProbeError, split_address
+from harness.credentials import NO_CREDENTIALS, Credentials, credentials_of
 from harness.history import FAIL, OK, Op, Process
 
 TIMEOUT_S: Final = 1.0
@@ -23,10 +24,16 @@ TIMEOUT_S: Final = 1.0
 class ProbeClient:
     """Asks one node, over one connection."""
 
-    def __init__(self, node: Node, names: Mapping[int, str], probe: Probe | None = None) -> None:
+    def __init__(
+        self,
+        node: Node,
+        names: Mapping[int, str],
+        probe: Probe | None = None,
+        credentials: Credentials = NO_CREDENTIALS,
+    ) -> None:
         """Connect later. names: node names by Kafka's node id; probe: another way to ask the node."""
         self._names = names
-        self._probe = probe or Probe(*split_address(node.address), timeout_s=TIMEOUT_S)
+        self._probe = probe or Probe(*split_address(node.address), TIMEOUT_S, credentials=credentials)
 
     def invoke(self, op: Op) -> Op:
         """Ask; ok with the answer's fields added to the value, or fail."""
@@ -66,7 +73,8 @@ class ProbeClients:
 
     def open(self, process: Process, now: Now) -> Client:  # noqa: ARG002  what `Clients` asks for
         """Return a client for the node."""
-        return ProbeClient(self._node, {node.id: node.name for node in self._cluster.nodes()})
+        names = {node.id: node.name for node in self._cluster.nodes()}
+        return ProbeClient(self._node, names, credentials=credentials_of(self._cluster))
 
 
 def unanswered(name: str, message: str) -> dict[str, Any]:

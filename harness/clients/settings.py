@@ -18,6 +18,7 @@ from confluent_kafka import KafkaError
 
 from harness.cluster.api import UsageError
 from harness.cluster.questions import Coordinator
+from harness.credentials import Credentials
 from harness.scenario import TRANSACTIONAL, Isolation, Scenario, group_of, groups_of
 
 SOCKET_TIMEOUT_MS: Final = 3000
@@ -131,7 +132,7 @@ def coordinated(scenario: Scenario, transactional_id: Callable[[int], str]) -> t
     return (*groups, *(Coordinator("transaction", name) for name in ids))
 
 
-def common(bootstrap: str, client_id: str) -> dict[str, Any]:
+def common(scenario: Scenario, bootstrap: str, client_id: str) -> dict[str, Any]:
     """Return what every client object is made with."""
     return {
         "bootstrap.servers": bootstrap,
@@ -148,13 +149,14 @@ def common(bootstrap: str, client_id: str) -> dict[str, Any]:
         "topic.metadata.refresh.interval.ms": METADATA_INTERVAL_MS,
         "topic.metadata.refresh.fast.interval.ms": 50,
         "enable.metrics.push": False,
+        **dict(Credentials.of(scenario.client_config).settings),
     }
 
 
 def producer(scenario: Scenario, bootstrap: str, client_id: str, transactional_id: str | None) -> dict[str, Any]:
     """Return a producer's settings: transactional where an id is given, else by the scenario's acks and idempotence."""
     timeout_ms = int(scenario.transaction_timeout_s * 1000)
-    config = common(bootstrap, client_id) | {
+    config = common(scenario, bootstrap, client_id) | {
         "linger.ms": 0,
         "allow.auto.create.topics": False,
         "message.timeout.ms": timeout_ms,
@@ -177,7 +179,7 @@ def consumer(scenario: Scenario, bootstrap: str, client_id: str, isolation: Isol
     if scenario.group_protocol != "classic":
         membership = {"group.protocol": scenario.group_protocol}  # the brokers set the times
     return (
-        common(bootstrap, client_id)
+        common(scenario, bootstrap, client_id)
         | membership
         | {
             "group.id": group_of(scenario),

@@ -20,6 +20,7 @@ from harness.clients import settings
 from harness.clients.share.setup import SHARE, RefusedError, UnassignedError, prepare
 from harness.clients.share.wire import Wire
 from harness.cluster.api import ClusterError, UsageError
+from harness.credentials import Credentials
 from harness.scenario import Scenario
 
 CREATE_S: Final = 30.0
@@ -83,7 +84,9 @@ def create_topics(bootstrap: str, scenario: Scenario, admin: TopicAdmin | None =
     """
     settings.refuse_impossible(scenario)
     if admin is None:
-        admin = cast("TopicAdmin", AdminClient(settings.common(bootstrap, f"{scenario.prefix}harness-topics")))
+        admin = cast(
+            "TopicAdmin", AdminClient(settings.common(scenario, bootstrap, f"{scenario.prefix}harness-topics"))
+        )
     config = {"min.insync.replicas": str(scenario.min_isr), **scenario.topic_config}
     wanted = [
         NewTopic(name, num_partitions=scenario.partitions, replication_factor=scenario.replication, config=dict(config))
@@ -130,7 +133,7 @@ def _prepare_shares(bootstrap: str, scenario: Scenario) -> None:
     steps = prepare(
         scenario, topic_names(scenario), lambda: time.monotonic() * 1000, is_ours=scenario.bootstrap is None
     )
-    with closing(Wire(bootstrap)) as wire:
+    with closing(Wire(bootstrap, Credentials.of(scenario.client_config))) as wire:
         try:
             wire.perform(steps)
         except UnassignedError as error:

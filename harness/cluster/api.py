@@ -321,6 +321,8 @@ class ClusterSpec:
     """The version that nodes may be brought to while it runs; "": none."""
     image: str | None = None
     bootstrap: str | None = None
+    client_config: dict[str, str] = field(default_factory=dict)
+    """How clients get into a cluster that somebody else runs (`harness.credentials`)."""
     commands: Commands | None = None
     """What breaks and mends a cluster that somebody else runs."""
     broker_config: dict[str, str] = field(default_factory=dict)

@@ -4,6 +4,9 @@
 address that it advertises (a cluster behind a wrong `advertised.listeners` would only time out later). Whatever is
 wrong there is the caller's to correct, so it is a `UsageError`, in bounded time. A broker that was away then, or has
 been added since, is found when it is there: it may lead by the time when somebody asks who does.
+
+Its listeners may want TLS or SASL (`harness.credentials`): whoever connects to its nodes asks for its `credentials`.
+Its handles name the environment variables that hold secrets, and never what is in them.
 """
 
 from __future__ import annotations
@@ -16,7 +19,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness.cluster.api import ClusterError, ClusterSpec, Node, UsageError
-from harness.cluster.probe import MetadataResponse, Probe, ProbeError, split_address
+from harness.cluster.probe import AccessError, MetadataResponse, Probe, ProbeError, is_shut, split_address
+from harness.credentials import Credentials
 
 PROVIDER: Final = "existing"
 TIMEOUT_S: Final = 3.0
@@ -28,7 +32,7 @@ LOOK_EVERY_S: Final = 1.0
 
 
 class ExistingCluster:
-    """Satisfies Cluster, and nothing else: faults are refused."""
+    """Satisfies Cluster and Guarded, and nothing else: faults are refused."""
 
     provider = PROVIDER
 
@@ -44,6 +48,9 @@ class ExistingCluster:
             raise UsageError("--broker-config needs a cluster of ours: this one runs already")
         self.name = spec.name
         self._bootstrap = spec.bootstrap
+        self._client_config = dict(spec.client_config)
+        self._credentials = Credentials.of(spec.client_config)
+        self._credentials.refuse()
         self._cluster_id: str | None = None
         self._nodes: tuple[Node, ...] = ()
         self._look_at_s = math.inf
@@ -96,6 +103,10 @@ class ExistingCluster:
         """Return the addresses as given."""
         return self._bootstrap
 
+    def credentials(self) -> Credentials:
+        """Return what clients get in with."""
+        return self._credentials
+
     def describe(self) -> dict[str, Any]:
         """Return the handles."""
         return {
@@ -105,19 +116,31 @@ class ExistingCluster:
             "cluster-id": self._cluster_id,
             "nodes": {node.name: {"id": node.id, "roles": sorted(node.roles)} for node in self._nodes},
             "bootstrap": self._bootstrap,
+            "client-config": self._client_config,
         }
 
+    def _probe(self, host: str, port: int, timeout_s: float = TIMEOUT_S) -> Probe:
+        return Probe(host, port, timeout_s, credentials=self._credentials)
+
     def _first_answer(self, deadline: float) -> MetadataResponse:
-        reasons = []
+        errors: list[ProbeError] = []
         for host, port in self._addresses:
             left = deadline - time.monotonic()
             if left > 0:
                 try:
-                    with Probe(host, port, timeout_s=min(TIMEOUT_S, left)) as probe:
+                    with self._probe(host, port, min(TIMEOUT_S, left)) as probe:
                         return probe.metadata(())
                 except ProbeError as error:
-                    reasons.append(str(error))
-        raise UsageError(f"no Kafka answers at --bootstrap {self._bootstrap}: {'; '.join(reasons)}")
+                    errors.append(error)
+        reasons = "; ".join(map(str, errors))
+        if any(isinstance(error, AccessError) for error in errors):
+            raise UsageError(f"--bootstrap {self._bootstrap} does not let us in: {reasons}")
+        hint = ""
+        if self._credentials.sasl is None and any(is_shut(error) for error in errors):
+            hint = " (does it want SASL? see --client-config)"
+            if not self._credentials.is_encrypted:
+                hint = " (does it want TLS or SASL? see --client-config)"
+        raise UsageError(f"no Kafka answers at --bootstrap {self._bootstrap}: {reasons}{hint}")
 
     def _check_advertised(self, brokers: Sequence[Node], deadline: float) -> None:
         reasons = []
@@ -125,7 +148,7 @@ class ExistingCluster:
             left = deadline - time.monotonic()
             if left > 0:
                 try:
-                    with Probe(*split_address(node.address), timeout_s=min(TIMEOUT_S, left)) as probe:
+                    with self._probe(*split_address(node.address), min(TIMEOUT_S, left)) as probe:
                         probe.api_versions()
                 except ProbeError as error:
                     reasons.append(str(error))
@@ -139,7 +162,7 @@ class ExistingCluster:
         """Return the voters that are no brokers now: clients can't reach them. A broker that is away keeps its name."""
         host, port = self._addresses[0]
         try:
-            with Probe(host, port) as probe:
+            with self._probe(host, port) as probe:
                 voters = probe.describe_quorum().current_voters
         except ProbeError:  # older than KRaft, or not allowed: nobody can say who controls
             return []
@@ -147,10 +170,20 @@ class ExistingCluster:
         return [Node(f"n{one}", one, "", frozenset({"controller"})) for one in ids]
 
 
+def spec_of(handles: Mapping[str, Any]) -> ClusterSpec:
+    """Return the spec of the cluster that `describe` told about, without commands."""
+    return ClusterSpec(
+        name=handles["name"],
+        folder=Path(),
+        bootstrap=handles["bootstrap"],
+        client_config=handles.get("client-config", {}),
+    )
+
+
 def from_handles(handles: Mapping[str, Any]) -> ExistingCluster:
     """Return the cluster that `describe` told about, looked at again."""
-    cluster = ExistingCluster(ClusterSpec(name=handles["name"], folder=Path(), bootstrap=handles["bootstrap"]))
     try:
+        cluster = ExistingCluster(spec_of(handles))
         cluster.up()
     except UsageError as error:
         raise ClusterError(str(error)) from error

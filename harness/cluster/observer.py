@@ -70,6 +70,7 @@ from harness.cluster.questions import (
     Stopped,
     Versions,
 )
+from harness.credentials import credentials_of
 
 T = TypeVar("T")
 
@@ -98,6 +99,7 @@ class ClusterObserver:
     def __init__(self, cluster: Cluster, topics: Sequence[str] = (), timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
         """Watch the cluster; `topics` are the run's, empty for all but the internal ones."""
         self._cluster, self._topics, self._timeout_s = cluster, frozenset(topics), timeout_s
+        self._credentials = credentials_of(cluster)
 
     def partitions(self, keys: Sequence[Key]) -> Sequence[PartitionState]:
         """Return the partitions' states, sorted by key; all of the run's topics for an empty sequence."""
@@ -232,7 +234,7 @@ class ClusterObserver:
 
         def ask(node: Node) -> T | None:
             try:
-                with Probe(*split_address(node.address), timeout_s=self._timeout_s) as probe:
+                with Probe(*split_address(node.address), self._timeout_s, credentials=self._credentials) as probe:
                     return question(probe, node)
             except ProbeError:
                 return None

@@ -5,6 +5,9 @@ ends within `timeout_s`, connecting included: the deadline is one for the whole 
 names API and address; it closes the connection, and the next call opens another. A connection that the node closed
 between two calls (it was restarted) is replaced once, silently, within the same deadline.
 
+With credentials a connection begins with what they ask for: the handshake of TLS, SaslHandshake and the mechanism's
+messages in SaslAuthenticate (KIP-152). A node that is there and does not let us in is an `AccessError`.
+
 A probe belongs to one thread at a time.
 """
 
@@ -12,6 +15,7 @@ from __future__ import annotations
 
 import itertools
 import socket
+import ssl
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Self, TypeVar
@@ -51,6 +55,10 @@ from broker.wire.messages.list_offsets import (
 )
 from broker.wire.messages.metadata import MetadataRequest, MetadataRequestTopic, MetadataResponse
 from broker.wire.messages.offset_for_leader_epoch import OffsetForLeaderEpochResponse
+from broker.wire.messages.sasl_authenticate import SaslAuthenticateRequest, SaslAuthenticateResponse
+from broker.wire.messages.sasl_handshake import SaslHandshakeRequest, SaslHandshakeResponse
+from harness.cluster.sasl import SaslError, conversation
+from harness.credentials import NO_CREDENTIALS, Credentials, said
 
 __all__ = [
     "EARLIEST",
@@ -76,6 +84,8 @@ MAX_RESPONSE_BYTES: Final = 16 * 1024 * 1024
 """Metadata of some ten thousand partitions; more is not an answer that a probe asks for."""
 FIRST_VERSION: Final = 3
 """Of ApiVersions, the one request whose version can't be negotiated; since Kafka 2.4."""
+SASL_HANDSHAKE_VERSION, SASL_AUTHENTICATE_VERSION = 1, 0
+"""Since Kafka 1.0. Later ones serve who authenticates again (KIP-368); a probe's connection is replaced instead."""
 ELECTION_NOT_NEEDED: Final = 84
 """The replica leads already."""
 COORDINATOR_KINDS: Final = {"group": GROUP, "transaction": TRANSACTION}
@@ -98,6 +108,10 @@ class ProbeError(Exception):
     """The node did not answer, or not with what was asked for."""
 
 
+class AccessError(ProbeError):
+    """The node is there, but TLS or SASL did not come about."""
+
+
 class UnsentError(ProbeError):
     """Nothing was sent: there was no connection, or the node does not offer what was to be asked."""
 
@@ -105,11 +119,19 @@ class UnsentError(ProbeError):
 class Probe:
     """Asks one node. Every method raises ProbeError when there is no answer within the time-out."""
 
-    def __init__(self, host: str, port: int, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        *,
+        credentials: Credentials = NO_CREDENTIALS,
+    ) -> None:
         """Connect later, when something is asked."""
         codec.prepare()
         self.address = f"{host}:{port}"
         self._host, self._port, self._timeout_s = host, port, timeout_s
+        self._credentials = credentials
         self._socket: socket.socket | None = None
         self._versions: dict[int, tuple[int, int]] = {}
         self._ids = itertools.count(1)
@@ -238,7 +260,9 @@ class Probe:
         version = FIRST_VERSION
         if request.api is not Api.API_VERSIONS:
             _, version = self._negotiated(request.api, deadline)
-        connection = self._connected(deadline)
+        return self._answer(self._connected(deadline), request, kind, version, deadline)
+
+    def _answer(self, connection: socket.socket, request: Request, kind: type[R], version: int, deadline: float) -> R:
         correlation_id = next(self._ids)
         payload = codec.encode_request(request, version, correlation_id=correlation_id, client_id=CLIENT_ID)
         connection.settimeout(_left(deadline))
@@ -269,7 +293,63 @@ class Probe:
         if self._socket is None:
             self._socket = socket.create_connection((self._host, self._port), timeout=_left(deadline))
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            try:
+                if self._credentials.is_encrypted:
+                    self._socket = self._encrypted(self._socket, deadline)
+                if self._credentials.sasl is not None:
+                    self._authenticate(self._socket, self._credentials.sasl, deadline)
+            except AccessError:
+                self.close()
+                raise
         return self._socket
+
+    def _encrypted(self, connection: socket.socket, deadline: float) -> ssl.SSLSocket:
+        secure = self._credentials.tls().wrap_socket(
+            connection, server_hostname=self._host, do_handshake_on_connect=False
+        )
+        try:
+            secure.settimeout(_left(deadline))
+            secure.do_handshake()
+        except ssl.SSLCertVerificationError as error:
+            secure.close()
+            raise AccessError(f"{self.address}: its certificate is not trusted: {said(error)}") from error
+        except OSError as error:
+            secure.close()
+            raise self._shut("TLS", error) from error
+        return secure
+
+    def _authenticate(self, connection: socket.socket, sasl: tuple[str, str, str], deadline: float) -> None:
+        mechanism, user, password = sasl
+        what = f"SASL {mechanism} as {user}"
+        try:
+            first = SaslHandshakeRequest(mechanism=mechanism)
+            offer = self._answer(connection, first, SaslHandshakeResponse, SASL_HANDSHAKE_VERSION, deadline)
+            if offer.error_code:
+                offered = f", it takes {', '.join(offer.mechanisms)}" if offer.mechanisms else ""
+                raise AccessError(f"{self.address}: {what}: {error_name(offer.error_code)}{offered}")
+            talk = conversation(mechanism, user, password)
+            message = next(talk)
+            while True:
+                request = SaslAuthenticateRequest(auth_bytes=message)
+                answer = self._answer(
+                    connection, request, SaslAuthenticateResponse, SASL_AUTHENTICATE_VERSION, deadline
+                )
+                if answer.error_code:
+                    told = f": {answer.error_message}" if answer.error_message else ""
+                    raise AccessError(f"{self.address}: {what}: {error_name(answer.error_code)}{told}")
+                message = talk.send(answer.auth_bytes)
+        except StopIteration:
+            return
+        except SaslError as error:
+            raise AccessError(f"{self.address}: {what}: {error}") from error
+        except (OSError, WireError) as error:
+            raise self._shut(what, error) from error
+
+    def _shut(self, what: str, error: OSError | WireError) -> AccessError:
+        told = said(error) if isinstance(error, OSError) else str(error)
+        if isinstance(error, TimeoutError):
+            told = f"no answer within {self._timeout_s:g} s"
+        return AccessError(f"{self.address}: {what}: {told}; is that what its listener speaks?")
 
     def _refuse(self, code: int, message: str | None, api: Api) -> None:
         if code != 0:
@@ -279,10 +359,18 @@ class Probe:
     def _failed(self, api: Api, error: Exception) -> ProbeError:
         if isinstance(error, TimeoutError):
             return ProbeError(f"{api.name} to {self.address}: no answer within {self._timeout_s:g} s")
+        if isinstance(error, ssl.SSLError):  # with TLS 1.3 a client learns only now that its certificate is refused
+            return AccessError(f"{api.name} to {self.address}: TLS: {said(error)}")
         return ProbeError(f"{api.name} to {self.address}: {error}")
 
 
 _SOFTWARE: Final = {"client_software_name": CLIENT_ID, "client_software_version": "1"}
+
+
+def is_shut(error: ProbeError) -> bool:
+    """Return whether somebody listens there who does not understand us."""
+    cause = error.__cause__
+    return isinstance(cause, ConnectionError | WireError) and not isinstance(cause, ConnectionRefusedError)
 
 
 def split_address(address: str) -> tuple[str, int]:

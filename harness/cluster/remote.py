@@ -14,18 +14,18 @@ many and a command by SSH takes its time. States of a node: runs -> down (killed
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import socket
 import subprocess
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from harness.cluster.api import ClusterError, ClusterSpec, Node, UsageError
-from harness.cluster.existing import ExistingCluster
+from harness.cluster.existing import ExistingCluster, spec_of
 from harness.cluster.probe import split_address
 from harness.scenario import Commands
 
@@ -219,9 +219,10 @@ def powers_of(commands: Commands) -> frozenset[str]:
 def from_handles(handles: Mapping[str, Any]) -> RemoteCluster:
     """Return the cluster that `describe` told about, as it was told: its brokers may all be down."""
     commands = msgspec.convert(handles["commands"], Commands)
-    cluster = RemoteCluster(
-        ClusterSpec(name=handles["name"], folder=Path(), bootstrap=handles["bootstrap"], commands=commands)
-    )
+    try:
+        cluster = RemoteCluster(dataclasses.replace(spec_of(handles), commands=commands))
+    except UsageError as error:
+        raise ClusterError(str(error)) from error
     cluster._cluster_id = handles["cluster-id"]
     cluster._nodes = tuple(
         Node(name, told["id"], told["address"], frozenset(told["roles"])) for name, told in handles["nodes"].items()

@@ -45,6 +45,7 @@ _FLAGS = {
     "upgrade_to": "--upgrade-to",
     "image": "--image",
     "bootstrap": "--bootstrap",
+    "client_config": "--client-config",
     "commands": "--commands",
     "bug": "--bug",
 }

@@ -43,6 +43,7 @@ GIVEN = {
     "fault_interval_s": None,
     "upgrade_to": "",
     "commands": None,
+    "client_config": [],
     "fault_length_s": None,
     "recovery_bound_s": None,
     "nodes": 3,

@@ -16,6 +16,7 @@ from broker.wire.messages.share_group_heartbeat import ShareGroupHeartbeatRespon
 from broker.wire.messages.update_features import UpdateFeaturesResponse
 from harness.clients.share.asking import Ask, LostError, Steps, Wait
 from harness.cluster.probe import Probe, ProbeError, UnsentError, split_address
+from harness.credentials import Credentials
 
 T = TypeVar("T")
 
@@ -37,8 +38,9 @@ ANSWERS: Final = {
 class Wire:
     """See the module. It belongs to one thread at a time."""
 
-    def __init__(self, bootstrap: str) -> None:
+    def __init__(self, bootstrap: str, credentials: Credentials) -> None:
         """Prepare; bootstrap: host:port, with commas between several."""
+        self._credentials = credentials
         self._first = [split_address(address) for address in bootstrap.split(",")]
         self._turn = itertools.count()
         self._addresses: dict[int, tuple[str, int]] = {}
@@ -70,7 +72,7 @@ class Wire:
             raise self._unknown(step)
         probe = self._probes.get(address)
         if probe is None:
-            probe = self._probes[address] = Probe(*address)
+            probe = self._probes[address] = Probe(*address, credentials=self._credentials)
         answer = probe.ask_once(step.request, ANSWERS[step.request.api], step.timeout_ms / 1000)
         if isinstance(answer, MetadataResponse):
             self._addresses = {broker.node_id: (broker.host, broker.port) for broker in answer.brokers}

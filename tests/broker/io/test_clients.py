@@ -21,6 +21,7 @@ from harness.clients.errors import FailedError
 from harness.clients.membership import leave
 from harness.clients.patience import Deadline
 from harness.cluster.probe import Probe
+from harness.scenario import Scenario
 from tests.broker.io.process import NodeProcess
 
 WITHIN_S = 60.0
@@ -108,7 +109,7 @@ def test_deleted_records_raise_the_start(node, admin):
     place = TopicPartition("short", 0, 4)
     (answer,) = done(admin.delete_records([place])).values()
     assert answer.low_watermark == 4
-    config = settings.common(node.address, "deleting")
+    config = settings.common(Scenario(), node.address, "deleting")
     assert deleted(config, "short/0", 3) == 4, "a start never goes back"
     with pytest.raises(FailedError, match="delete-records: OFFSET_OUT_OF_RANGE"):
         deleted(config, "short/0", COUNT + 1)

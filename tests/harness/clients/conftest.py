@@ -21,7 +21,7 @@ WAIT_S = 20.0
 @pytest.fixture
 def mock(monkeypatch: pytest.MonkeyPatch) -> Iterator[MockKafka]:
     # The probe can't ask a mock broker: its answer to ApiVersions 3 is longer than Kafka says.
-    monkeypatch.setattr(groups, "_named", lambda nodes, group, deadline: {1})
+    monkeypatch.setattr(groups, "_named", lambda config, deadline: {1})
     with MockKafka() as mock:
         yield mock
 

@@ -156,10 +156,14 @@ def test_generation_and_member_are_read_from_librdkafkas_own_bytes():
 )
 def test_committed_counts_only_while_all_nodes_name_one_coordinator(client, monkeypatch, told, type_):
     answers = iter(told)
-    monkeypatch.setattr(groups, "_named", lambda nodes, group, deadline: next(answers))
+    monkeypatch.setattr(groups, "_named", lambda config, deadline: next(answers))
     done = client.invoke(op("committed", {"group": "harness"}))
     assert (done.type, (done.error or {}).get("name")) == (type_, None if type_ == "ok" else "NOT_COORDINATOR")
     assert next(answers, None) is None, "a read that can't count is not made"
+
+
+def config(bootstrap):
+    return {"bootstrap.servers": bootstrap, "group.id": "harness"}
 
 
 def test_a_dead_node_has_no_say_and_a_silent_one_casts_doubt():
@@ -169,5 +173,5 @@ def test_a_dead_node_has_no_say_and_a_silent_one_casts_doubt():
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         gone, mute = (f"127.0.0.1:{one.getsockname()[1]}" for one in (dead, silent))
-        assert groups._named([gone], "harness", Deadline(5)) == set()
-        assert groups._named([gone, mute], "harness", Deadline(0.2)) == {None}
+        assert groups._named(config(gone), Deadline(5)) == set()
+        assert groups._named(config(f"{gone},{mute}"), Deadline(0.2)) == {None}
