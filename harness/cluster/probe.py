@@ -325,8 +325,8 @@ class Probe:
             first = SaslHandshakeRequest(mechanism=mechanism)
             offer = self._answer(connection, first, SaslHandshakeResponse, SASL_HANDSHAKE_VERSION, deadline)
             if offer.error_code:
-                offered = f", it takes {', '.join(offer.mechanisms)}" if offer.mechanisms else ""
-                raise AccessError(f"{self.address}: {what}: {error_name(offer.error_code)}{offered}")
+                offered = f"it takes {', '.join(offer.mechanisms)}" if offer.mechanisms else "it takes no SASL"
+                raise AccessError(f"{self.address}: {what}: {error_name(offer.error_code)}, {offered}")
             talk = conversation(mechanism, user, password)
             message = next(talk)
             while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -16,12 +17,15 @@ from broker.wire.apis import Api
 from broker.wire.messages.update_features import FeatureUpdateKey, UpdateFeaturesRequest, UpdateFeaturesResponse
 from harness import store
 from harness.cli import guarded
+from harness.cluster import remote
 from harness.cluster.api import ClusterError, ClusterSpec, UsageError
 from harness.cluster.existing import ExistingCluster, from_handles
 from harness.cluster.observer import observer_of
 from harness.cluster.probe import Probe
+from harness.cluster.remote import RemoteCluster
 from harness.credentials import Credentials
 from harness.history import OK, read_lines
+from harness.scenario import Commands
 from tests.broker.io.certificates import Authority
 from tests.broker.io.process import NodeProcess, until
 from tests.broker.io.test_security import Guarded
@@ -174,6 +178,15 @@ def test_a_probe_gets_in_by_certificate(with_tls, authority):
     come_up(with_tls, by_certificate(authority))
 
 
+def test_who_heals_a_cluster_that_commands_break_gets_in_by_its_handles(with_sasl, authority):
+    spec = ClusterSpec("theirs", Path(), bootstrap=with_sasl.address, client_config=by_sasl(authority))
+    broken = RemoteCluster(dataclasses.replace(spec, commands=Commands(kill="true", start="true")))
+    broken.up()
+    found = remote.from_handles(json.loads(json.dumps(broken.describe())))
+    with Probe("127.0.0.1", with_sasl.port, WITHIN_S, credentials=found.credentials()) as probe:
+        assert probe.metadata(()).brokers
+
+
 def test_a_connection_that_is_replaced_proves_itself_again(with_sasl, authority):
     host, port = "127.0.0.1", with_sasl.port
     with Probe(host, port, WITHIN_S, credentials=Credentials.of(by_sasl(authority))) as probe:
@@ -246,7 +259,7 @@ def test_tls_to_plain_text_is_one_line(plain, authority, tmp_path, capsys):
 def test_sasl_where_there_is_none_is_one_line(plain, authority, tmp_path, capsys):
     given = by_sasl(authority) | {"security.protocol": "SASL_PLAINTEXT"}
     del given["ssl.ca.location"]
-    assert "ILLEGAL_SASL_STATE" in refused(plain, given, tmp_path, capsys)
+    assert "ILLEGAL_SASL_STATE, it takes no SASL" in refused(plain, given, tmp_path, capsys)
 
 
 def test_a_mechanism_that_is_off_is_told_with_those_that_are_on(authority, tmp_path, capsys):
