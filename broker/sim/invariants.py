@@ -74,7 +74,7 @@ class Invariants:
         self._newest: tuple[int, Image] = (-1, Image())
         self._damaged: set[tuple[str, str]] = set()
         self._dark: set[tuple[int, Key]] = set()
-        """Who lost power with all others that might lead, until its next life."""
+        """Replicas of what all who might lead have lost power with, until they say again what is committed."""
         self._replays: dict[tuple[bytes, ...], tuple[Producers, set[_Aborted]]] = {}
         """What the same bytes on several replicas add up to; forgotten after each look."""
 
@@ -294,7 +294,7 @@ class Invariants:
             able = {*state.isr, *state.elr}
             if key in self._ghosts and able and able <= set(lost):
                 self._ghosts[key].cut(min(_held_to(self._nodes[node], names[key]) for node in able))
-                self._dark |= {(node, key) for node in able}
+                self._dark |= {(node, key) for node in state.replicas}
 
     def _log_names(self) -> Iterator[tuple[Key, str]]:
         image = self._newest[1]

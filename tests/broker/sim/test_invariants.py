@@ -220,6 +220,33 @@ def test_a_high_watermark_that_one_of_them_saved_before_the_power_loss_of_all_pr
     assert not scene.world.violations
 
 
+def save_all_of(scene, node):
+    """Let the node's disk hold its log and its high watermark."""
+    disk = scene.world.cluster.nodes[node].disk
+    disk.sync(disk.logs())
+    disk.write(Save("checkpoint", disk.load("checkpoint"), sync=True))
+
+
+def test_nor_does_one_that_a_replica_outside_the_isr_saved(scene):
+    """Seed 660 of `--nemesis all`: it came back first, and said what it had heard before the others lost it."""
+    for _ in range(30):
+        scene.produce("unsynced")
+    scene.later(6)
+    away = scene.follower
+    save_all_of(scene, away)
+    scene.world.cluster.nodes[away].kill()
+    scene.later(10)
+    assert away not in scene.replica(scene.leader).leader.state.isr
+    scene.world.lose_power("n1", "n2", "n3")
+    held = {node.id: _held_to(node, "t-0") for node in scene.world.nodes.values()}
+    assert held[away] > min(held.values())
+    for node in sorted(scene.world.nodes.values(), key=lambda node: node.id != away):
+        node.start()
+        scene.later(1)
+    scene.later(10)
+    assert not scene.world.violations
+
+
 def test_what_a_member_of_the_isr_holds_that_did_not_lose_power_stays_promised(scene):
     scene.produce("unsynced")
     key = scene.replica(scene.leader).key
