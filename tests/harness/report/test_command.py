@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import cli, launch
+from harness.options import ONLY_ON
 from harness.report.command import repeat_command, settings
 from harness.scenario import Scenario
 from workloads.groups import QUICK_MEMBERS
@@ -36,8 +37,16 @@ def read_back(command: str) -> Scenario:
 
 names = st.text("abcdefgh.-", min_size=1, max_size=12)
 config = st.dictionaries(names, st.text("abc 0123'\"$;", max_size=8).map(str.strip), max_size=3)
+def effective(scenario: Scenario) -> Scenario:
+    """Leave out what the scenario's cluster refuses, since it would have no effect there."""
+    defaults = Scenario()
+    idle = {name: getattr(defaults, name) for name, _, clusters in ONLY_ON if scenario.cluster not in clusters}
+    return msgspec.structs.replace(scenario, **idle)
+
+
 scenarios = st.builds(
     Scenario,
+    cluster=st.sampled_from(["embedded", "jvm", "compose"]),
     workload=st.just("send-poll"),
     nemesis=st.sampled_from(["none", "kill-leader", "a,b", "pause-followers+kill-leader", "all"]),
     seed=st.integers(0, 2**31),
@@ -66,7 +75,7 @@ scenarios = st.builds(
     kafka_version=st.sampled_from(["4.1.1", "3.7.1"]),
     image=st.sampled_from([None, "apache/kafka:4.1.1"]),
     links=st.booleans(),
-)
+).map(effective)
 
 
 @given(scenarios)
