@@ -37,6 +37,8 @@ def read_back(command: str) -> Scenario:
 
 names = st.text("abcdefgh.-", min_size=1, max_size=12)
 config = st.dictionaries(names, st.text("abc 0123'\"$;", max_size=8).map(str.strip), max_size=3)
+
+
 def effective(scenario: Scenario) -> Scenario:
     """Leave out what the scenario's cluster refuses, since it would have no effect there."""
     defaults = Scenario()
