@@ -45,7 +45,7 @@ def run_all(proofs, grace_s) -> dict[tuple, Future]:
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(AT_ONCE) as pool:
         patch.setattr(settings, "SOCKET_TIMEOUT_MS", 1000)
         patch.setattr(settings, "OP_GRACE_S", grace_s)
-        patch.setattr(groups, "_named", lambda nodes, group, deadline: {1})  # see the clients' conftest
+        patch.setattr(groups, "_named", lambda config, deadline: {1})  # see the clients' conftest
         return {key: pool.submit(run, proof, key) for key, proof in proofs.items()}
 
 

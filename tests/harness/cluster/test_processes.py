@@ -177,9 +177,9 @@ def test_what_a_harness_killed_in_mid_start_leaves_is_removed_by_its_handles(tmp
     assert ports_of(tmp_path / "cluster") == set()
 
 
-def test_a_start_that_failed_keeps_the_logs_that_its_error_names(made, tmp_path):
+def test_a_start_that_failed_keeps_the_logs(made, tmp_path):
     cluster = made(nodes=1, broker_config={"broker.session.timeout.ms": "soon"})
-    with pytest.raises(ClusterError, match=r"n1 died: .*broker\.session\.timeout\.ms=soon.*n1/server\.log"):
+    with pytest.raises(UsageError, match=r"--broker-config broker\.session\.timeout\.ms=soon: it must be a whole"):
         cluster.up()
     cluster.down()
     assert (tmp_path / "cluster0" / "n1" / "server.log").is_file()
