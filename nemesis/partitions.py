@@ -10,6 +10,7 @@ Bit: the cuts dropped packets; and where the leader should lose its office, anot
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Sequence
 from typing import Any
 
@@ -48,7 +49,7 @@ class _Parting:
         return {"dropped": dropped, "answers_after_ms": per_node(answers)} | (yield from isr_size(injection))
 
 
-class _LeaderParting(_Parting):
+class _LeaderParting(_Parting, ABC):
     """Of those that aim at the aimed partition's leader."""
 
     deposes = True
@@ -76,8 +77,9 @@ class _LeaderParting(_Parting):
 
     name: str
 
+    @abstractmethod
     def _cuts(self, leader: str, others: Sequence[str]) -> tuple[Cuts, dict[str, Any]]:
-        raise NotImplementedError
+        """Return what to cut, none where there are too few nodes, and the evidence of how; `others` as drawn."""
 
 
 class PartitionLeader(_LeaderParting):
@@ -132,7 +134,7 @@ class PartitionBridge(_LeaderParting):
         return _both_ways(*sides), {"bridge": bridge, "sides": [sorted(side) for side in sides]}
 
 
-class _Drawn(_Parting):
+class _Drawn(_Parting, ABC):
     """Of those that part all nodes but those to spare, whoever leads."""
 
     name: str
@@ -147,8 +149,9 @@ class _Drawn(_Parting):
         injection = Injection(nodes=tuple(sorted(hit)), keys=aim.keys, evidence=told, bit=True, undo=inverses(cuts))
         return bitten(injection, (yield from _packets(cuts)))
 
+    @abstractmethod
     def _parted(self, nodes: Sequence[str]) -> tuple[Sequence[str], Cuts, dict[str, Any]]:
-        raise NotImplementedError
+        """Return whom it strikes, what to cut, none where there are too few nodes, and the evidence of how."""
 
 
 class PartitionMinority(_Drawn):

@@ -75,7 +75,7 @@ class RemoteCluster(ExistingCluster):
         self._down.discard(node)
 
     def pid(self, node: str) -> int | None:
-        """Return the process id (0 where none is told), None when the node does not run."""
+        """Return the process id (0 where none is told), None when the node does not run, or may not: see `_end`."""
         if self._is_certain:
             return None if node in self._down else UNKNOWN_ID
         return self._runs(node)
@@ -90,8 +90,8 @@ class RemoteCluster(ExistingCluster):
 
     def pause(self, node: str) -> None:
         """Run `pause`; ClusterError where `paused` does not say so then."""
+        self._paused.add(node)  # before: a command that failed may have done it all the same
         self._of_node("pause", node)
-        self._paused.add(node)
         if self._commands.paused and self._said("paused", node) is None:
             raise ClusterError(f"{node} is not paused, says `{self._commands.paused}`")
 
@@ -129,15 +129,16 @@ class RemoteCluster(ExistingCluster):
     # Commands
 
     def _end(self, what: str, node: str, *, demanded: bool) -> None:
+        self._down.add(node)  # before: after a command that failed it may be dead, and is to be started
         self._of_node(what, node)
         deadline = time.monotonic() + GONE_S
         while self._runs(node) is not None:
             if time.monotonic() > deadline:
                 if demanded:
                     raise ClusterError(f"{node} still runs {GONE_S:g} s after `{getattr(self._commands, what)}`")
+                self._down.discard(node)
                 return
             time.sleep(LOOK_EVERY_S)
-        self._down.add(node)
 
     def _runs(self, node: str) -> int | None:
         if self._commands.running:

@@ -175,7 +175,7 @@ def test_a_probe_gets_in_by_each_mechanism(with_sasl, authority, mechanism, user
 
 
 def test_a_probe_gets_in_by_certificate(with_tls, authority):
-    come_up(with_tls, by_certificate(authority))
+    assert come_up(with_tls, by_certificate(authority)).nodes()
 
 
 def test_who_heals_a_cluster_that_commands_break_gets_in_by_its_handles(with_sasl, authority):

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from harness.cluster import remote
+from harness.cluster.actions import Resume, Start
 from harness.cluster.api import (
     ClusterError,
     ClusterSpec,
@@ -20,6 +21,7 @@ from harness.cluster.api import (
 )
 from harness.cluster.remote import RemoteCluster, from_handles, powers_of
 from harness.scenario import Commands
+from nemesis.actions import undo
 from tests.harness.cluster.fake_cluster import View, cluster_of
 
 HERE = "127.0.0.1"
@@ -135,6 +137,8 @@ def test_a_command_that_fails_is_told_with_what_it_said(kill, told, tmp_path):
     cluster = up(tmp_path, kill=kill, timeout_s=0.2)
     with pytest.raises(ClusterError, match=told):
         cluster.kill("n1")
+    assert cluster.pid("n1") is None, "it may be dead: who heals starts it"
+    assert undo(Start("n1"), cluster)
     assert cluster.pid("n1") is not None
 
 
@@ -142,6 +146,17 @@ def test_whether_a_node_runs_is_unknown_where_the_command_can_not_say(tmp_path):
     cluster = up(tmp_path, running="echo connection refused >&2; exit 255")
     with pytest.raises(ClusterError, match=r"running: .* ended with status 255: connection refused"):
         cluster.kill("n1")
+    assert not (tmp_path / "n1").exists()
+    assert undo(Start("n1"), cluster), "it is dead, though nobody could say so"
+    assert (tmp_path / "n1").exists()
+
+
+def test_a_node_whose_pause_failed_is_resumed_all_the_same(tmp_path):
+    cluster = up(tmp_path, pause=f"touch {tmp_path}/{{node}}.paused; exit 3")
+    with pytest.raises(ClusterError, match="ended with status 3"):
+        cluster.pause("n1")
+    assert undo(Resume("n1"), cluster)
+    assert not (tmp_path / "n1.paused").exists()
 
 
 def test_other_words_in_braces_are_the_shells(tmp_path, log):
