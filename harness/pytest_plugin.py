@@ -25,7 +25,17 @@ if TYPE_CHECKING:
 MARK: Final = "kafka"
 MOST: Final = 2
 """Kinds of shared clusters that are up at once: a node takes some 35 MB, one of Apache Kafka 150 MB."""
-_ARGUMENTS: Final = ("cluster", "nodes", "controllers", "broker_config", "kafka_version", "image", "bug", "fresh")
+_ARGUMENTS: Final = (
+    "cluster",
+    "nodes",
+    "controllers",
+    "broker_config",
+    "kafka_version",
+    "upgrade_to",
+    "image",
+    "bug",
+    "fresh",
+)
 _kafka: Final = pytest.StashKey["Kafka"]()
 
 

@@ -39,8 +39,18 @@ from harness import catalog, lifetime, options, store
 from harness.breakable import Breakable
 from harness.clients import topics
 from harness.clients.settings import common
-from harness.cluster.actions import Reassign, Restore, Start
-from harness.cluster.api import Carried, Cluster, ClusterError, Killable, Logged, PartitionState, Pausable, UsageError
+from harness.cluster.actions import Install, Reassign, Restore, Start
+from harness.cluster.api import (
+    Carried,
+    Cluster,
+    ClusterError,
+    Killable,
+    Logged,
+    PartitionState,
+    Pausable,
+    Upgradable,
+    UsageError,
+)
 from harness.cluster.observer import holds, is_assigned, observer_of, split_key
 from harness.cluster.properties import settings_of
 from harness.cluster.questions import AssignedTo, Condition, NodeAnswers
@@ -76,6 +86,7 @@ class Kafka(Breakable):
         controllers: int = 0,
         broker_config: Mapping[str, object] | None = None,
         kafka_version: str = "4.1.1",
+        upgrade_to: str = "",
         image: str | None = None,
         bug: str = "",
         folder: Path | None = None,
@@ -83,6 +94,7 @@ class Kafka(Breakable):
         """Plan it: our own broker (`embedded`), or Apache Kafka (`jvm`, `compose`), as in docs/clusters.md.
 
         controllers: nodes that are controllers alone; 0: every node is both. kafka_version, image: of Apache Kafka.
+        upgrade_to: another version that `upgrade` brings nodes to (`jvm`).
         bug: one that our own broker shall have (`harness bugs`), to see whether a test notices. folder: a new one, for
         logs and data; by default a temporary one, which is kept only when the block raises. Raises UsageError.
         """
@@ -90,12 +102,15 @@ class Kafka(Breakable):
             raise UsageError(f"no cluster {cluster!r} to test on: there are {', '.join(CLUSTERS)}")
         if bug:
             catalog.bug(bug)
+        if upgrade_to and cluster != options.UPGRADABLE:
+            raise UsageError(f"upgrade_to={upgrade_to!r} needs a cluster of {options.UPGRADABLE}, not of {cluster}")
         self.scenario: Final[Scenario] = options.of_fields(
             cluster=cluster,
             nodes=nodes,
             controllers=controllers,
             broker_config=settings_of(broker_config),
             kafka_version=kafka_version,
+            upgrade_to=upgrade_to,
             image=image,
             bug=bug,
         )
@@ -195,7 +210,7 @@ class Kafka(Breakable):
         return split_key(self._kept(kind, name, (), START_S)[0])
 
     def wait_until(self, condition: Condition, timeout_s: float = START_S) -> None:
-        """Return when a condition of `harness.cluster.api` is seen to hold, such as `FullIsr()`; TimeoutError."""
+        """Return when a condition of `harness.cluster.questions` is seen to hold, such as `FullIsr()`; TimeoutError."""
 
         def look() -> str | None:
             try:
@@ -272,6 +287,21 @@ class Kafka(Breakable):
         if wait:
             self.wait_until(NodeAnswers(node))
 
+    def upgrade(self, node: str, *, to: str | None = None, wait: bool = True) -> None:
+        """Stop the node in order and start it with another version; wait until it is in service, if `wait`.
+
+        to: `upgrade_to` by default, or `kafka_version`, to go back. `heal` leaves it, `reset` goes back. The level of
+        the cluster's features stays what it was. Raises UsageError if the cluster can't, TimeoutError.
+        """
+        versions = self.cluster.versions() if isinstance(self.cluster, Upgradable) else ()
+        version = to or "".join(versions[1:])
+        if version not in versions:
+            known = ", ".join(versions) or self.scenario.cluster
+            raise UsageError(f"{node} can't be brought to {to or 'another version'}: there is {known} (see upgrade_to)")
+        self.stop(node)
+        self._do(Install(node, version))
+        self.start(node, wait=wait)
+
     def move_leader(self, topic: str, partition: int = 0, *, to: str | None = None) -> str:
         """Have another replica lead the partition, in order, as an operator does; return it when it leads.
 
@@ -316,6 +346,7 @@ class Kafka(Breakable):
     def reset(self, timeout_s: float = WHOLE_S) -> None:
         """Do what `heal` does, and delete the topics that `create_topic` made: the cluster is as new for the next."""
         self._undo()
+        self._downgrade()
         self._await(self._not_ready, "the cluster's being ready", timeout_s)
         self.delete_topics()
         self._await(self._not_whole, "the cluster's being whole", timeout_s)
@@ -347,6 +378,17 @@ class Kafka(Breakable):
         if isinstance(self.cluster, Killable):
             for node in self.nodes:
                 undo(Start(node), self.cluster)
+
+    def _downgrade(self) -> None:
+        """Bring nodes that run another version back to the one that they began with, one after the other."""
+        if not isinstance(self.cluster, Upgradable):
+            return
+        first = self.cluster.versions()[0]
+        for node in self.nodes:
+            if self.cluster.running_version(node) not in {first, None}:
+                self._await(self._not_whole, "the cluster's being whole", WHOLE_S)
+                self.upgrade(node, to=first)
+        self._done.clear()
 
     def _runs(self, node: str) -> bool:
         if isinstance(self.cluster, Killable) and self.cluster.pid(node) is None:

@@ -75,6 +75,9 @@ class NodeGroup:
         with self._lock:
             if self.process(name) is not None:
                 return
+            ended = self._children.pop(name, None)
+            if ended is not None:
+                ended.wait(pids.GONE_TIMEOUT_S)  # it may have ended since it was polled
             child = self._launch(name)
             self._children[name] = child
             process = pids.identify(child.pid)

@@ -11,11 +11,12 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from harness import store
 from harness.cluster import group
 from harness.cluster.api import ClusterError, UsageError
+from harness.cluster.jvm import JvmCluster
 from harness.cluster.questions import FullIsr
 from harness.process import guardian
 from harness.testing import Kafka, run
@@ -219,11 +220,47 @@ def test_topics_whose_deletion_fails_on_the_way_are_deleted_again(
         ({"cluster": "existing"}, "no cluster 'existing' to test on: there are embedded, jvm, compose"),
         ({"nodes": 0}, r"nodes"),
         ({"bug": "no-such"}, "unknown bug 'no-such'"),
+        ({"upgrade_to": "4.2.0"}, "upgrade_to='4.2.0' needs a cluster of jvm, not of embedded"),
     ],
 )
 def test_a_cluster_that_cannot_be_is_refused(asked: dict[str, object], told: str) -> None:
     with pytest.raises(UsageError, match=told):
         Kafka(**asked)  # type: ignore[arg-type]
+
+
+@pytest.mark.embedded
+def test_a_cluster_of_one_version_cannot_be_upgraded(kafka: Kafka) -> None:
+    with pytest.raises(UsageError, match="n1 can't be brought to another version: there is embedded"):
+        kafka.upgrade("n1")
+    assert kafka.faults() == ()
+
+
+@pytest.mark.jvm
+def test_a_node_is_upgraded_keeps_its_records_and_is_taken_back_for_the_next_test(tmp_path: Path) -> None:
+    def records() -> int:
+        consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": "any"})
+        try:
+            return consumer.get_watermark_offsets(TopicPartition(topic, 0), WITHIN_S)[1]
+        finally:
+            consumer.close()
+
+    with Kafka("jvm", nodes=1, kafka_version="3.7.1", upgrade_to="4.1.1", folder=tmp_path / "kafka") as kafka:
+        assert isinstance(kafka.cluster, JvmCluster)
+        topic = kafka.create_topic(exact=True)
+        producer = Producer({"bootstrap.servers": kafka.bootstrap})
+        for number, version in enumerate(("3.7.1", "4.1.1", "3.7.1", "4.1.1")):
+            if number:
+                kafka.upgrade("n1", to=version)
+            assert kafka.cluster.running_version("n1") == version
+            producer.produce(topic, b"v", partition=0)
+            assert producer.flush(WITHIN_S) == 0
+            assert records() == number + 1
+        with pytest.raises(UsageError, match=r"n1 can't be brought to 9.9.9: there is 3.7.1, 4.1.1"):
+            kafka.upgrade("n1", to="9.9.9")
+        assert "install n1 4.1.1" in kafka.faults()[-1]
+        kafka.reset()
+        assert kafka.cluster.running_version("n1") == "3.7.1"
+        assert kafka.faults() == ()
 
 
 @pytest.mark.embedded
