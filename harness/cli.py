@@ -18,7 +18,7 @@ import click
 import typer
 
 from harness.process.exits import BROKEN, CORRECTABLE, STOPPED, let_go_of_stdout
-from harness.process.signals import count_as_interrupts
+from harness.process.signals import count_as_interrupts, raising_interrupts
 from harness.scenario_options import Asked, takes_scenario_options
 
 app = typer.Typer(
@@ -368,8 +368,8 @@ def guarded(arguments: list[str]) -> int:
 def _guarded(arguments: list[str]) -> int:
     command = typer.main.get_command(app)
     try:
-        with command.make_context("harness", arguments) as context:  # typer's own main would swallow Ctrl-C in silence
-            return int(command.invoke(context) or 0)
+        with raising_interrupts(), command.make_context("harness", arguments) as context:
+            return int(command.invoke(context) or 0)  # typer's own main would swallow Ctrl-C in silence
     except typer.Exit as stop:
         return stop.exit_code
     except (KeyboardInterrupt, typer.Abort):
@@ -413,7 +413,3 @@ def _failed(error: Exception) -> int:
 def _say(line: str, status: int) -> int:
     sys.stderr.write(f"harness: {' '.join(line.split())}\n")
     return status
-
-
-if __name__ == "__main__":
-    main()

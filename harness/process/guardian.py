@@ -54,7 +54,7 @@ def watch(parent: int, log: str, heal: list[str]) -> None:
     with open(log, "ab") as out:  # noqa: PTH123 - a descriptor that outlives the exec is wanted, nothing else
         os.dup2(out.fileno(), sys.stdout.fileno())
         os.dup2(out.fileno(), sys.stderr.fileno())
-    os.execv(sys.executable, [sys.executable, "-m", "harness.cli", "heal", *heal])  # noqa: S606 - as above
+    os.execv(sys.executable, [sys.executable, "-m", "harness", "heal", *heal])  # noqa: S606 - as above
 
 
 if __name__ == "__main__":

@@ -31,6 +31,20 @@ def as_a_child() -> None:
 
 
 @contextmanager
+def raising_interrupts() -> Iterator[None]:
+    """Have Ctrl-C raise KeyboardInterrupt in here, and do afterwards what it did before; where it is ignored, it is."""
+    before = signal.getsignal(signal.SIGINT)
+    if before == signal.SIG_IGN or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
 def bearing_one_interrupt() -> Iterator[Callable[[], bool]]:
     """Go on after one Ctrl-C: what is under way ends as it is. Gives what says whether it came; a second one stops.
 

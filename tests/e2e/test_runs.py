@@ -31,7 +31,7 @@ on_each_cluster = pytest.mark.parametrize("cluster", [pytest.param("embedded", m
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "harness.cli", *arguments]
+    return [sys.executable, "-m", "harness", *arguments]
 
 
 def run(folder: Path, *arguments: str) -> tuple[int, Path]:

@@ -180,7 +180,7 @@ def test_list_names_everything_that_can_be_chosen(capsys):
 
 
 def test_the_installed_command_answers():
-    done = subprocess.run([sys.executable, "-m", "harness.cli", "--help"], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-m", "harness", "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert "check" in done.stdout
 
@@ -250,7 +250,7 @@ def test_a_payload_as_a_value_does_not_flood_the_terminal(tmp_path, capsys):
 
 
 def test_a_terminal_without_unicode_loses_no_verdict(tmp_path):
-    call = [sys.executable, "-m", "harness.cli", "check", written(tmp_path / "h.jsonl", LOST)]
+    call = [sys.executable, "-m", "harness", "check", written(tmp_path / "h.jsonl", LOST)]
     plain = {**os.environ, "PYTHONIOENCODING": "ascii"}
     done = subprocess.run(call, env=plain, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (1, "")
@@ -298,7 +298,7 @@ def test_a_reader_that_went_away_makes_no_valid_history_invalid(tmp_path, option
     os.close(read)
     history = written(tmp_path / "h.jsonl", VALID)
     try:
-        call = [sys.executable, "-m", "harness.cli", "check", history, *options]
+        call = [sys.executable, "-m", "harness", "check", history, *options]
         done = subprocess.run(call, stdout=write, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
     finally:
         os.close(write)

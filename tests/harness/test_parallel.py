@@ -131,7 +131,7 @@ def test_what_takes_a_connection_and_is_no_scheduler_is_not_waited_for(monkeypat
 def test_an_address_that_is_none_is_one_line_to_the_end_of_the_process(tmp_path, address):
     pytest.importorskip("distributed")
     write(tmp_path / "h.jsonl", registers(2))
-    command = [sys.executable, "-m", "harness.cli", "check", str(tmp_path / "h.jsonl"), "--dask", address]
+    command = [sys.executable, "-m", "harness", "check", str(tmp_path / "h.jsonl"), "--dask", address]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=WITHIN_S)
     assert done.returncode == 254
     assert done.stderr.count("\n") == 1

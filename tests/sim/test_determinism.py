@@ -18,7 +18,7 @@ SUB_VIA = ("--sub-via", "assign,subscribe")
 def run(folder: Path, seed: int, hash_seed: str, *more: str) -> tuple[bytes, bytes]:
     """Run in a process of its own; return the bytes of history and trace."""
     folder.mkdir()
-    call = [sys.executable, "-m", "harness.cli", "run", "--cluster", "simulated", "--seed", str(seed), "--json"]
+    call = [sys.executable, "-m", "harness", "run", "--cluster", "simulated", "--seed", str(seed), "--json"]
     options = ["--time-limit", "6", "--rate", "30", "--concurrency", "4", "--nemesis", "kill-leader,partition-leader"]
     done = subprocess.run(
         [*call, *options, "--nemesis-interval", "2", "--results", str(folder), "--name", "one", *more],

@@ -283,7 +283,7 @@ def run(node, client_config, folder, *more):
     """Return the folder of a short run that was valid."""
     arguments = ["--cluster", "existing", "--bootstrap", node.address, "--results", str(folder), "--name", "guarded"]
     shape = ["--replication", "1", "--min-isr", "1", "--time-limit", "4", "--concurrency", "4", "--seed", "5"]
-    command = [sys.executable, "-m", "harness.cli", "run", *arguments, *shape, *options(client_config), *more]
+    command = [sys.executable, "-m", "harness", "run", *arguments, *shape, *options(client_config), *more]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200, env=os.environ)
     found = (folder / "guarded" / "latest").resolve()
     assert done.returncode == 0, done.stdout + done.stderr

@@ -99,7 +99,7 @@ def test_options_of_a_run_reach_the_runs_side_by_side(tmp_path, capsys):
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_a_soak_that_is_told_to_end_tells_what_it_found(tmp_path, stop):
     asked = ["--cluster", "simulated", "--no-swarm", "--time-limit", "10", "--nemesis", "none", "--duration", "1h"]
-    command = [sys.executable, "-m", "harness.cli", "soak", *asked, "--results", str(tmp_path)]
+    command = [sys.executable, "-m", "harness", "soak", *asked, "--results", str(tmp_path)]
     rows = tmp_path / "soak" / store.LATEST / SOAK
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as soak:
         deadline = time.monotonic() + WITHIN_S
