@@ -49,7 +49,7 @@ demo: $(READY)
 	@$(BIN)/harness run --nemesis kill-leader --nemesis-length 0.5 --nemesis-interval 0.5 --time-limit 30
 
 jars: $(READY)
-	@$(BIN)/python -c 'from harness.cluster.distribution import ensure; print(ensure("4.1.1")); print(ensure("3.7.1"))'
+	@$(BIN)/python -c 'from harness.cluster.distribution import ensure; [print(ensure(v)) for v in ("4.1.1", "3.7.1", "4.4.0")]'
 
 bench: $(READY)
 	@$(BIN)/python -m bench.driver

@@ -12,7 +12,7 @@
 #   1 base     a root file system in a temporary folder, as root: debootstrap, apt-get in a chroot with /proc mounted
 #              (the JRE's postinst needs it), `tar | docker import`. Kept in the engine as kafka-harness/base.
 #   2 version  `docker build` upon that base: jars and scripts, then one short cluster that leaves the AppCDS archive and
-#              the bootstrap.checkpoint which make later starts quick (files/docker/train).
+#              the formatted folder which make later starts quick (files/docker/train).
 # Needs root, debootstrap, a Docker engine, and either --jars or Maven. Leaves nothing but images.
 set -eu
 

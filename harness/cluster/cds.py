@@ -19,7 +19,7 @@ from harness.cluster.api import ClusterError, Node
 from harness.cluster.distribution import Java, cache_folder, make_once
 from harness.cluster.properties import CONTROLLER_LISTENER, Listener, node_properties, plan
 from harness.cluster.ready import READY_TIMEOUT_S, await_ready
-from harness.cluster.storage import bootstrap_checkpoint, random_id
+from harness.cluster.storage import formatted, random_id
 from harness.cluster.wiring import ROOT
 
 FIRST_JAVA: Final = 13
@@ -83,9 +83,7 @@ def _prepare(launch: jvm_node.Launch, folder: Path, owner: Path) -> tuple[Node, 
         version=launch.version,
         overrides={},
     )
-    jvm_node.prepare(
-        folder, properties, cluster_id=cluster_id, checkpoint=bootstrap_checkpoint(launch.version, launch.jars)
-    )
+    jvm_node.prepare(folder, properties, cluster_id=cluster_id, seed=formatted(launch.version, launch.jars))
     return Node(member.name, member.id, client, member.roles), cluster_id
 
 

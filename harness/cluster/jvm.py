@@ -31,7 +31,7 @@ from harness.cluster.properties import (
     render,
 )
 from harness.cluster.ready import READY_TIMEOUT_S, await_ready
-from harness.cluster.storage import bootstrap_checkpoint, random_id
+from harness.cluster.storage import formatted, random_id
 from harness.cluster.wiring import FOLDER, Wire
 
 PROVIDER: Final = "jvm"
@@ -110,10 +110,10 @@ class JvmCluster(LocalCluster[Handles]):
         launch = self._launched(self._handles.version)
         for version in self.versions():
             self._launched(version)  # what takes long is done before the clients begin
-        checkpoint = bootstrap_checkpoint(self._handles.version, launch.jars)
+        seed = formatted(self._handles.version, launch.jars)
         for member in self._members.values():
             folder, properties = self._folder / member.name, self._properties(member)
-            jvm_node.prepare(folder, properties, cluster_id=self._handles.cluster_id, checkpoint=checkpoint)
+            jvm_node.prepare(folder, properties, cluster_id=self._handles.cluster_id, seed=seed)
             (folder / _HOSTS_FILE).write_text(self._hosts(member))
         if self._wires is not None:
             self._carrier = self._wires.start(self._folder / FOLDER, self._plan())

@@ -45,16 +45,11 @@ def mark(cluster_id: str, name: str) -> str:
     return f"-Dharness.node={cluster_id}/{name}"
 
 
-def prepare(folder: Path, properties: Mapping[str, str], *, cluster_id: str, checkpoint: Path) -> None:
-    """Write the files of a new node; `properties` name its data folder (see `data_folder`)."""
+def prepare(folder: Path, properties: Mapping[str, str], *, cluster_id: str, seed: Path) -> None:
+    """Write the files of a new node; `properties` name its data folder, `seed` is `storage.formatted`."""
     (folder / "tmp").mkdir(parents=True)
     (folder / PROPERTIES).write_text(render(properties))
-    preformat(
-        data_folder(folder),
-        node_id=int(properties["node.id"]),
-        cluster_id=cluster_id,
-        checkpoint=checkpoint.read_bytes(),
-    )
+    preformat(data_folder(folder), node_id=int(properties["node.id"]), cluster_id=cluster_id, seed=seed)
 
 
 def data_folder(folder: Path) -> Path:

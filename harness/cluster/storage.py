@@ -1,13 +1,15 @@
 """A formatted Kafka data folder, without a JVM for each node.
 
-What Kafka's own tool writes is two files: `meta.properties` (node, cluster and folder ids) and `bootstrap.checkpoint`
-(the feature levels of the version; nothing of the cluster). So the tool runs once per Kafka version, its checkpoint
-goes into the cache, and every node gets a copy of it beside a `meta.properties` of its own: 2-3 s a node saved.
+What Kafka's own tool writes is two files: `meta.properties` (node, cluster and folder ids) and a checkpoint (the
+feature levels of the version; nothing of the cluster), which is `bootstrap.checkpoint`, and since Kafka 4.4 the first
+snapshot of the metadata log. So the tool runs once per Kafka version, what it wrote beside `meta.properties` goes
+into the cache, and every node gets a copy of that and a `meta.properties` of its own: 2-3 s a node saved.
 """
 
 from __future__ import annotations
 
 import base64
+import shutil
 import subprocess
 import uuid
 from pathlib import Path
@@ -21,6 +23,8 @@ TOOL_TIMEOUT_S: Final = 120
 """The tool takes 2-3 s; this is for a machine under load."""
 _SAMPLE_PORT: Final = 9093
 """The tool checks that the configuration is whole; it opens no port."""
+
+_META: Final = "meta.properties"
 
 
 def random_id() -> str:
@@ -36,18 +40,17 @@ def class_path(jars: Path) -> str:
     return ":".join(str(jar) for jar in sorted(jars.glob("*.jar")))
 
 
-def bootstrap_checkpoint(version: str, jars: Path) -> Path:
-    """Return the checkpoint of that Kafka version, made by its own tool when the cache lacks it."""
-    target = cache_folder() / f"kafka-{version}.checkpoint"
+def formatted(version: str, jars: Path) -> Path:
+    """Return a folder with what that version's own tool writes, without `meta.properties`; made if not in the cache."""
+    target = cache_folder() / f"kafka-{version}.formatted"
     return make_once(target, lambda workshop: _format_once(version, jars, workshop))
 
 
-def preformat(folder: Path, *, node_id: int, cluster_id: str, checkpoint: bytes) -> None:
-    """Write the two files of a formatted node into the (new) folder."""
-    folder.mkdir(parents=True)
+def preformat(folder: Path, *, node_id: int, cluster_id: str, seed: Path) -> None:
+    """Make the (new) folder that of a formatted node: what is in `seed` (see `formatted`), and who it is."""
+    shutil.copytree(seed, folder)
     meta = {"version": "1", "node.id": str(node_id), "cluster.id": cluster_id, "directory.id": random_id()}
-    (folder / "meta.properties").write_text(render(meta))
-    (folder / "bootstrap.checkpoint").write_bytes(checkpoint)
+    (folder / _META).write_text(render(meta))
 
 
 def _format_once(version: str, jars: Path, workshop: Path) -> Path:
@@ -74,8 +77,8 @@ def _format_once(version: str, jars: Path, workshop: Path) -> Path:
         )
     except subprocess.TimeoutExpired as error:
         raise ClusterError(f"Kafka's storage tool did not end within {TOOL_TIMEOUT_S} s") from error
-    made = logs / "bootstrap.checkpoint"
-    if answer.returncode != 0 or not made.exists():
+    if answer.returncode != 0 or not list(logs.rglob("*.checkpoint")):
         said = (answer.stderr + answer.stdout).strip().splitlines() or ["nothing"]
         raise ClusterError(f"Kafka's storage tool failed ({answer.returncode}); its last line: {said[-1]}")
-    return made
+    (logs / _META).unlink()
+    return logs

@@ -22,7 +22,7 @@ from harness.cluster.compose import ComposeCluster, remove
 from harness.cluster.image import OURS, node_image
 
 ROOT = Path(__file__).resolve().parents[3]
-VERSIONS = ["4.1.1", "3.7.1"]
+VERSIONS = ["4.4.0", "4.1.1", "3.7.1"]
 SHELL_TIMEOUT_S = 60
 FAKE_JAVA = """
 mkdir -p /tmp/jdk/bin
@@ -33,7 +33,7 @@ export JAVA_HOME=/tmp/jdk
 SHOW = """
 echo FINAL; cat /opt/kafka/config/server.properties
 echo; echo META; cat /var/lib/kafka/data/meta.properties
-echo FILES; ls -A /var/lib/kafka/data
+echo FILES; (cd /var/lib/kafka/data; find . -type f | sort)
 echo WHO; id -un; stat -c %U /var/lib/kafka/data
 """
 WRAPPER = """
@@ -46,6 +46,7 @@ touch /tmp/defaults/log4j.properties /tmp/defaults/tools-log4j.properties /tmp/f
   -D /tmp/defaults -M /mnt/shared/config -F /tmp/final >/tmp/wrapper.log 2>&1 || { cat /tmp/wrapper.log; exit 1; }
 echo FINAL; cat /tmp/final/server.properties
 echo; echo META; cat /var/lib/kafka/data/meta.properties
+echo FILES; cd /var/lib/kafka/data; find . -type f | sort
 """
 NODE = {
     "CLUSTER_ID": "qFD0rO9TTce1FWwRAgWDQg",
@@ -121,7 +122,8 @@ def test_the_storage_is_formatted_as_kafkas_own_tool_does(image: tuple[Any, str]
     theirs = shell(image, WRAPPER, NODE)
     assert without_ids(ours["META"]) == without_ids(theirs["META"])
     assert f"cluster.id={NODE['CLUSTER_ID']}" in ours["META"]
-    assert ours["FILES"] == ["bootstrap.checkpoint", "meta.properties"]
+    assert ours["FILES"] == theirs["FILES"]
+    assert len(ours["FILES"]) == 2, "who it is, and the levels of features"
     assert ours["WHO"] == ["appuser", "appuser"]
 
 

@@ -71,14 +71,15 @@ def test_isolated_controllers_lead_the_quorum_and_survive_one_of_them(made):
     until(lambda: holds(NodeAnswers(before), observer, cluster))
 
 
-def test_the_older_line_runs_and_is_asked_in_its_own_versions(made):
-    cluster = made(nodes=1, version="3.7.1")
+@pytest.mark.parametrize(("version", "adds_voters"), [("3.7.1", False), ("4.4.0", True)])
+def test_the_oldest_and_the_newest_line_run_and_are_asked_in_their_own_versions(made, version, adds_voters):
+    cluster = made(nodes=1, version=version)
     cluster.up()
     (node,) = cluster.nodes()
     with Probe(*split_address(node.address), timeout_s=5) as probe:
         assert probe.metadata().cluster_id == cluster.describe()["cluster-id"]
         assert probe.describe_quorum().leader_id == node.id
-        assert 80 not in probe.api_versions(), "AddRaftVoter came later"
+        assert (80 in probe.api_versions()) is adds_voters, "AddRaftVoter came with 3.9"
 
 
 def test_what_a_harness_killed_in_mid_start_leaves_is_removed_by_its_handles(tmp_path):
