@@ -8,7 +8,7 @@ malformed raises HistoryError and leaves nothing half done behind.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from os import PathLike, fspath
 from pathlib import Path, PurePath
 from typing import Any
@@ -20,13 +20,11 @@ from checkers.asked import demand_known
 from checkers.judge import collector_paused
 from checkers.log_view import ViewBuilder
 from checkers.options import KAFKA, CheckOptions
-from checkers.source import Lines, blocks_of, decode, edn_ops, file_of, lines_of_file, writing
+from checkers.source import Lines, Warn, blocks_of, decode, edn_ops, file_of, lines_of_file, writing
 from harness.history import HistoryError
 
 TARGETS = frozenset({".jsonl", ".gz", ".zst"}) | archive.COLUMNAR
 EDN = ".edn"
-
-Warn = Callable[[str], None]
 
 
 def convert(source: PathLike[str] | str, target: PathLike[str] | str, options: CheckOptions, warn: Warn) -> int:
@@ -86,7 +84,7 @@ def _lines(path: Any, warn: Warn, builder: ViewBuilder | None) -> Iterator[bytes
             yield from map(msgspec.json.encode, ops)
         return
     number = 1
-    for block in blocks_of(path):
+    for block in blocks_of(path, warn):
         lines, numbers, number = decode(block, number, path.name, warn)
         _feed(builder, (lines, numbers))
         whole = [line for line in map(bytes.strip, block.split(b"\n")) if line]

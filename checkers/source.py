@@ -3,7 +3,8 @@
 A file is read in blocks of whole lines, decoded by msgspec in one call a block; only when a block does not decode (or
 holds blank lines) it is read again line by line, to name the line that is wrong. A last line without its newline that
 does not decode is torn (a killed run leaves one): it is dropped with a warning. A compressed file that ends before its
-end marker is refused: what is missing could be anything.
+end marker (a copy that was cut off) is judged up to there, with a warning as well: what it lacks is its end, as in a run
+that was killed. One that is damaged otherwise is refused.
 """
 
 from __future__ import annotations
@@ -12,11 +13,10 @@ import codecs
 import gzip
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, Protocol, Self, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 import msgspec
 
@@ -27,6 +27,8 @@ from harness.history import HistoryError
 HISTORY_FILE = "history.jsonl"
 BLOCK_SIZE_BYTES = 4 << 20
 """Decoded, a block is about ten times its size: 40 MB beside the columns."""
+PACKED_SIZE_BYTES = 256 << 10
+"""What is unpacked at a time: a history is a tenth of its size when it is compressed."""
 JEPSENS_FILE = "history.edn"
 EDN = ".edn"
 EDN_BLOCK = 20_000
@@ -42,6 +44,9 @@ _anything = msgspec.json.Decoder().decode
 _UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
+Warn = Callable[[str], None]
+
+
 class Stream(Protocol):
     """What bytes are read from: any number at a time, none at the end."""
 
@@ -50,7 +55,7 @@ class Stream(Protocol):
         ...
 
 
-def lines_of(history: PathLike[str] | str | Iterable[Any], warn: Callable[[str], None]) -> tuple[Iterable[Lines], str]:
+def lines_of(history: PathLike[str] | str | Iterable[Any], warn: Warn) -> tuple[Iterable[Lines], str]:
     """Return the lines of a file, of a run's folder, or of operations in memory, and the name that errors call it."""
     if not isinstance(history, PathLike | str):
         return lines_of_ops(history), "history"
@@ -71,7 +76,7 @@ def file_of(history: PathLike[str] | str) -> Path:
     return path
 
 
-def lines_of_file(path: Path, warn: Callable[[str], None]) -> Iterator[Lines]:
+def lines_of_file(path: Path, warn: Warn) -> Iterator[Lines]:
     """Yield the decoded lines of a .jsonl, .jsonl.gz, .jsonl.zst, .edn, .parquet, .arrow or .feather, block by block.
 
     Raises HistoryError (naming file and line) where the file can't be read or a line is not an operation.
@@ -81,22 +86,22 @@ def lines_of_file(path: Path, warn: Callable[[str], None]) -> Iterator[Lines]:
             yield _converted(ops, places, path.name), places
         return
     number = 1
-    for block in blocks_of(path):
+    for block in blocks_of(path, warn):
         lines, numbers, number = decode(block, number, path.name, warn)
         yield lines, numbers
 
 
-def blocks_of(path: Path) -> Iterator[bytes]:
+def blocks_of(path: Path, warn: Warn) -> Iterator[bytes]:
     """Yield the lines of any form but EDN as blocks of JSON lines."""
-    return archive.json_blocks(str(path)) if path.suffix in archive.COLUMNAR else blocks_of_file(path)
+    return archive.json_blocks(str(path)) if path.suffix in archive.COLUMNAR else blocks_of_file(path, warn)
 
 
-def blocks_of_file(path: Path) -> Iterator[bytes]:
+def blocks_of_file(path: Path, warn: Warn) -> Iterator[bytes]:
     """Yield a JSONL file, compressed or not, in blocks that end at a newline; the last one may not."""
     try:
-        with _open(path) as stream:
-            yield from _blocks(stream)
-    except (OSError, EOFError, zlib.error) as error:
+        with path.open("rb") as file:
+            yield from _blocks(_unpacked(file, path, warn))
+    except (OSError, zlib.error) as error:
         raise HistoryError(f"{path}: can't be read: {getattr(error, 'strerror', None) or error}") from error
 
 
@@ -139,50 +144,47 @@ def lines_of_ops(ops: Iterable[Any]) -> Iterator[Lines]:
     yield lines, range(1, len(lines) + 1)
 
 
-def _open(path: Path) -> AbstractContextManager[Stream]:
+def _unpacked(file: BinaryIO, path: Path, warn: Warn) -> Stream:
     if path.suffix == ".gz":
-        return cast("AbstractContextManager[BinaryIO]", gzip.open(path, "rb"))
+        return _Packed(file, path.name, warn, lambda: zlib.decompressobj(wbits=zlib.MAX_WBITS | 16))  # gzip's header
     if path.suffix == ".zst":
-        return _Zst(path.open("rb"))
-    return path.open("rb")
-
-
-class _Zst:
-    """A zstd file, frame after frame; the library's own reader takes one that was cut off for a whole one."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-
-    def __enter__(self) -> Self:
         import zstandard  # noqa: PLC0415  only compressed histories pay for the import
 
-        self._failed = zstandard.ZstdError
-        self._open = zstandard.ZstdDecompressor().decompressobj
+        return _Packed(file, path.name, warn, zstandard.ZstdDecompressor().decompressobj, zstandard.ZstdError)
+    return file
+
+
+class _Packed:
+    """A compressed file, frame after frame; the libraries' own readers keep what they have when it was cut off."""
+
+    def __init__(
+        self, file: BinaryIO, name: str, warn: Warn, new_frame: Callable[[], Any], failure: type[Exception] = zlib.error
+    ) -> None:
+        self._file, self._name, self._warn = file, name, warn
+        self._new_frame, self._failure = new_frame, failure
         self._frame: Any = None
         self._rest = b""
-        return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._file.close()
-
-    def read(self, size: int = -1) -> bytes:
+    def read(self, _size: int = -1, /) -> bytes:
         """Return what the next compressed bytes hold, b"" at the end of the last frame."""
         try:
-            while True:
-                chunk = self._rest or self._file.read(size)
+            while chunk := self._rest or self._file.read(PACKED_SIZE_BYTES):
                 self._rest = b""
-                if not chunk:
-                    if self._frame is not None:
-                        raise EOFError("the compressed file ends before its end marker")
-                    return b""
-                self._frame = self._frame or self._open()
+                if self._frame is None:
+                    if not (chunk := chunk.lstrip(b"\0")):
+                        continue  # zeros that pad a gzip file
+                    self._frame = self._new_frame()
                 out: bytes = self._frame.decompress(chunk)
                 if self._frame.eof:
                     self._rest, self._frame = self._frame.unused_data, None
                 if out:
                     return out
-        except self._failed as error:
-            raise EOFError(str(error)) from error
+        except self._failure as error:
+            raise OSError(str(error)) from error
+        if self._frame is not None:
+            self._warn(f"{self._name}: the compressed file ends before its end marker: judged up to there")
+            self._frame = None
+        return b""
 
 
 def _blocks(stream: Stream) -> Iterator[bytes]:
@@ -206,7 +208,7 @@ def _blocks(stream: Stream) -> Iterator[bytes]:
         yield b"".join(rest)
 
 
-def decode(block: bytes, number: int, name: str, warn: Callable[[str], None]) -> tuple[list[Line], Sequence[int], int]:
+def decode(block: bytes, number: int, name: str, warn: Warn) -> tuple[list[Line], Sequence[int], int]:
     """Return the lines of a block, their numbers, and the number of the line after it."""
     count = block.count(b"\n") + (not block.endswith(b"\n"))
     try:
@@ -218,9 +220,7 @@ def decode(block: bytes, number: int, name: str, warn: Callable[[str], None]) ->
     return _decode_slowly(block, number, name, warn)
 
 
-def _decode_slowly(
-    block: bytes, number: int, name: str, warn: Callable[[str], None]
-) -> tuple[list[Line], Sequence[int], int]:
+def _decode_slowly(block: bytes, number: int, name: str, warn: Warn) -> tuple[list[Line], Sequence[int], int]:
     lines: list[Line] = []
     numbers: list[int] = []
     for line in block.splitlines(keepends=True):

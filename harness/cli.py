@@ -19,7 +19,7 @@ import typer
 
 from harness.process.exits import BROKEN, CORRECTABLE, STOPPED, let_go_of_stdout
 from harness.process.signals import count_as_interrupts, raising_interrupts
-from harness.scenario_options import Asked, takes_scenario_options
+from harness.scenario_options import Asked, by_hand, takes_scenario_options
 
 app = typer.Typer(
     name="harness",
@@ -244,6 +244,7 @@ def list_() -> None:
 
 @app.command()
 def bugs(
+    ctx: typer.Context,
     score: Annotated[
         bool, typer.Option("--score", help="Hunt each bug on the simulated cluster; print the table.")
     ] = False,
@@ -251,7 +252,7 @@ def bugs(
     clean: Annotated[int, typer.Option(help="Runs without a bug, which must raise nothing.", min=0)] = 100,
     jobs: Annotated[int, typer.Option(help="Processes side by side.", min=1)] = 2,
     minutes: Annotated[float, typer.Option(help="Leave what is not done by then; 0: no limit.", min=0)] = 0.0,
-    only: Annotated[str, typer.Option(help="Hunt these, with commas; `none`: only clean runs.")] = "",
+    only: Annotated[str, typer.Option(help="List or hunt these, with commas; `none`: only clean runs.")] = "",
     workload: Annotated[str, typer.Option(help="One that is not in the mix (`share`): its bugs, its clean runs.")] = "",
     first_seed: Annotated[int, typer.Option(help="The first seed of each hunt.", min=0)] = 1,
     book: Annotated[
@@ -264,7 +265,9 @@ def bugs(
     from harness.hunt import command as hunt
 
     if not score:
-        raise typer.Exit(hunt.list_all())
+        if of_a_hunt := sorted({*by_hand(ctx)} - {"only", "workload"}):
+            raise click.UsageError(f"--{of_a_hunt[0].replace('_', '-')} needs --score", ctx)
+        raise typer.Exit(hunt.show(only, workload))
     status = hunt.score(
         only=only,
         first_seed=first_seed,

@@ -124,15 +124,18 @@ def takes_scenario_options(command: Command) -> Command:
     return command
 
 
+def by_hand(context: click.Context) -> list[str]:
+    """Return the parameters of a command that its caller gave."""
+    by_default = click.core.ParameterSource.DEFAULT
+    return [name for name in context.params if context.get_parameter_source(name) is not by_default]
+
+
 class Asked:
     """What a command line says of its runs."""
 
     def __init__(self, context: click.Context, given: Mapping[str, Any]) -> None:
         """Take the options' values, and from the context which of them are the caller's own."""
-        by_default = click.core.ParameterSource.DEFAULT
-        self._by_hand = frozenset(
-            _FIELDS.get(name, name) for name in context.params if context.get_parameter_source(name) is not by_default
-        )
+        self._by_hand = frozenset(_FIELDS.get(name, name) for name in by_hand(context))
         self._given = {_FIELDS.get(name, name): value for name, value in given.items()}
         self._swarm = self._given.pop("swarm")
         for name in ("topic_config", "broker_config", "client_config"):

@@ -67,11 +67,10 @@ def _lacks_docker() -> str | None:
 def _lacks_jvm() -> str | None:
     try:
         distribution.find_java(VERSION)
+        if distribution.unpacked(VERSION) or (distribution.cache_folder() / f"kafka-{VERSION}").is_dir():
+            return None
     except UsageError as error:
         return str(error)
-    home = os.environ.get("KAFKA_HOME")
-    if (home and Path(home, "libs").is_dir()) or (distribution.cache_folder() / f"kafka-{VERSION}").is_dir():
-        return None
     return f"the jars of Apache Kafka {VERSION} are not in the cache (make jars)"
 
 

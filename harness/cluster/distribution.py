@@ -1,7 +1,8 @@
 """Where the jars of Apache Kafka come from: the user's own tarball, our cache, or Maven.
 
 `ensure` looks, in this order, for
- 1 a tarball that the user has unpacked: `KAFKA_HOME` is taken when its `libs` folder holds exactly that version;
+ 1 a tarball that the user has unpacked: `KAFKA_HOME` is taken when its `libs` folder holds exactly that version, and
+   refused when it holds none;
  2 our cache (`cache_folder()/kafka-VERSION`), filled once per version by Maven from the poms in `compose/maven`.
 
 What goes into the cache is made in a folder beside it and renamed when it is complete, under a lock: two runs that
@@ -109,9 +110,9 @@ def ensure(version: str) -> Path:
     Fetches them once into the cache. Raises UsageError, in one line, when that is not possible.
     """
     major_version = major(version)
-    home = os.environ.get("KAFKA_HOME")
-    if home and (Path(home) / "libs" / f"kafka_2.13-{version}.jar").exists():
-        return Path(home) / "libs"
+    libs = unpacked(version)
+    if libs is not None:
+        return libs
     jars = cache_folder() / f"kafka-{version}"
     if jars.is_dir():
         return jars
@@ -121,6 +122,19 @@ def ensure(version: str) -> Path:
             f"no jars of Apache Kafka {version}: install Maven (mvn), or unpack its tarball and set KAFKA_HOME"
         )
     return make_once(jars, lambda workshop: _fetch(maven, major_version, version, workshop))
+
+
+def unpacked(version: str) -> Path | None:
+    """Return the jars of the tarball that KAFKA_HOME names, if they are of that version; UsageError if it has none."""
+    home = os.environ.get("KAFKA_HOME")
+    if not home:
+        return None
+    libs = Path(home) / "libs"
+    if not any(libs.glob("kafka_2.*.jar")):
+        raise UsageError(
+            f"KAFKA_HOME={home} is no unpacked Apache Kafka (it has no libs/kafka_2.*.jar): set it, or unset it"
+        )
+    return libs if any(libs.glob(f"kafka_2.*-{version}.jar")) else None
 
 
 def log_config(version: str) -> Path:

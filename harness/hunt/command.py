@@ -16,11 +16,20 @@ from harness.process.commit import commit
 from harness.process.exits import VALID
 
 
-def list_all() -> int:
-    """List every bug, four lines each."""
-    for bug in catalog.BUGS.values():
-        sys.stdout.write(f"{bug.name}\n  {bug.summary}\n  source: {bug.source}\n  proof: {', '.join(bug.proof)}\n")
+def show(only: str = "", workload: str = "") -> int:
+    """List bugs, four lines each: all, those named with commas, or those of a workload that is not in the mix."""
+    _demand_apart(workload)
+    named = [catalog.bug(name) for name in only.split(",")] if only else catalog.BUGS.values()
+    for bug in named:
+        if not workload or bug.workload == workload:
+            proof = ", ".join(bug.proof)
+            sys.stdout.write(f"{bug.name}\n  {bug.summary}\n  source: {bug.source}\n  proof: {proof}\n")
     return VALID
+
+
+def _demand_apart(workload: str) -> None:
+    if workload and catalog.workload(workload).name in mix.WORKLOADS:
+        raise UsageError(f"--workload {workload}: it is in the mix; leave it out")
 
 
 def score(
@@ -40,8 +49,7 @@ def score(
 
     workload: one that is not in the mix; all then means its bugs, and the clean seeds are its own.
     """
-    if workload and catalog.workload(workload).name in mix.WORKLOADS:
-        raise UsageError(f"--workload {workload}: it is in the mix; leave it out")
+    _demand_apart(workload)
     mine = [bug.name for bug in catalog.BUGS.values() if bug.workload == workload]
     names = [] if only == "none" else [catalog.bug(name).name for name in only.split(",")] if only else mine
     finite("--minutes", minutes)

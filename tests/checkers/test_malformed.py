@@ -13,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.checkers import make_append
+from checkers.convert import convert
 from checkers.judge import judge
 from checkers.linear.model import MODELS
 from checkers.options import CheckOptions
+from checkers.source import PACKED_SIZE_BYTES
 from harness.history import HistoryError, Op, encode
 from tests.checkers.kafka_model import run
 from tests.checkers.linear.test_search import generate
@@ -136,16 +138,49 @@ def one_line(path, workload="kafka"):
     return str(caught.value)
 
 
-@pytest.mark.parametrize("suffix", [".gz", ".zst"])
-def test_compressed_file_that_was_cut_off_is_refused_wherever_it_ends(tmp_path, suffix):
-    pack = {".gz": gzip.compress, ".zst": zstandard.compress}[suffix]
-    whole = pack(b"".join(history_of("kafka", 5)))
+PACK = {".gz": gzip.compress, ".zst": zstandard.compress}
+
+
+@pytest.mark.parametrize("suffix", PACK)
+def test_compressed_file_that_was_cut_off_is_judged_up_to_there(tmp_path, suffix):
+    """As much of it as there is: what a frame has given does not wait for its end."""
+    lines = history_of("kafka", 5)
+    half = len(lines) // 2
+    whole = PACK[suffix](b"".join(lines[:half])) + PACK[suffix](b"".join(lines[half:]))
     path = tmp_path / f"history.jsonl{suffix}"
     path.write_bytes(whole)
-    assert judge(path).ops
-    for cut in range(1, len(whole), 7):
+    assert (judge(path).ops, judge(path).warnings) == (len(lines), ())
+    between = len(PACK[suffix](b"".join(lines[:half])))  # a file that ends there is whole
+    judged = []
+    for cut in sorted({*range(100, len(whole), 29)} - {between}):
         path.write_bytes(whole[:cut])
-        one_line(path)
+        if error := refusal(path, "kafka", cut):
+            assert "no operations" in error
+            judged.append(0)
+            continue
+        judgement = judge(path)
+        assert judgement.warnings[0].startswith(f"{path.name}: the compressed file ends before its end marker")
+        judged.append(judgement.ops)
+    assert judged == sorted(judged)
+    assert judged[-1] >= half
+    assert suffix == ".zst" or 0 < judged[len(judged) // 4] < half, "gzip gives what there is, zstd block by block"
+
+
+@pytest.mark.parametrize("suffix", PACK)
+def test_a_history_that_was_cut_off_is_converted_up_to_there(tmp_path, suffix):
+    lines = history_of("kafka", 5)
+    path = tmp_path / f"history.jsonl{suffix}"
+    path.write_bytes(b"".join(map(PACK[suffix], lines))[:-3])
+    warned = []
+    count = convert(path, tmp_path / "all.jsonl", CheckOptions(), warned.append)
+    assert count >= len(lines) - 1
+    assert "ends before its end marker" in warned[0]
+
+
+def test_what_pads_a_gzip_file_is_passed_over(tmp_path):
+    path = tmp_path / "history.jsonl.gz"
+    path.write_bytes(gzip.compress(b"".join(history_of("kafka", 5))) + bytes(PACKED_SIZE_BYTES + 512))
+    assert judge(path).warnings == ()
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])
@@ -162,10 +197,11 @@ def test_compressed_file_with_a_changed_byte_is_refused_or_judged(tmp_path, suff
     assert refused
 
 
-def test_several_compressed_frames_are_one_history(tmp_path):
+@pytest.mark.parametrize("suffix", PACK)
+def test_several_compressed_frames_are_one_history(tmp_path, suffix):
     lines = history_of("kafka", 5)
-    path = tmp_path / "history.jsonl.zst"
-    path.write_bytes(b"".join(zstandard.compress(line) for line in lines))
+    path = tmp_path / f"history.jsonl{suffix}"
+    path.write_bytes(b"".join(map(PACK[suffix], lines)))
     assert judge(path).ops == len(lines)
 
 

@@ -106,6 +106,17 @@ def test_a_tarball_of_that_very_version_is_taken(machine, monkeypatch):
     assert distribution.ensure("3.7.1") != libs
 
 
+@pytest.mark.parametrize("home", ["", "no-such", "libs"])
+def test_a_kafka_home_that_is_none_is_named(machine, monkeypatch, home):
+    """Whoever sets it wants what is there, and would take what Maven brings instead for it."""
+    (machine / "libs").mkdir()
+    monkeypatch.setenv("KAFKA_HOME", str(machine / home))
+    maven(machine)
+    with pytest.raises(UsageError, match=rf"^KAFKA_HOME={machine / home} is no unpacked Apache Kafka"):
+        distribution.ensure("4.1.1")
+    assert runs(machine) == 0
+
+
 @pytest.mark.parametrize(
     "version", ["", "4", "4.1", "latest", "4.1.1; rm -rf /", "../4.1.1", "2.8.0", "3.2.3", "5.0.0"]
 )

@@ -25,6 +25,25 @@ def test_every_bug_is_listed_with_its_source_and_its_proof(capsys):
         ]
 
 
+def test_bugs_that_are_named_are_listed_alone(capsys):
+    assert guarded(["bugs", "--only", "lso-ignored,ack-before-replication"]) == 0
+    assert capsys.readouterr().out.splitlines()[::4] == ["lso-ignored", "ack-before-replication"]
+    assert guarded(["bugs", "--workload", "share"]) == 0
+    assert capsys.readouterr().out.splitlines()[::4] == [bug.name for bug in BUGS.values() if bug.workload == "share"]
+
+
+@pytest.mark.parametrize("asked", [["--only", "lso-ignord"], ["--workload", "txn"], ["--workload", "no-such"]])
+def test_what_can_not_be_listed_is_refused_in_one_line(capsys, asked):
+    assert guarded(["bugs", *asked]) == 254
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+
+
+def test_options_of_a_hunt_without_a_hunt_are_refused(capsys):
+    assert guarded(["bugs", "--first-seed", "3"]) == 254
+    assert capsys.readouterr().err == "harness: --first-seed needs --score (see `harness bugs --help`)\n"
+
+
 def test_every_bug_has_a_source_and_is_proven_by_anomalies_that_the_report_explains():
     assert len(BUGS) >= 23
     assert all(bug.source and bug.summary and bug.proof for bug in BUGS.values())
