@@ -3,8 +3,8 @@
 A file is read in blocks of whole lines, decoded by msgspec in one call a block; only when a block does not decode (or
 holds blank lines) it is read again line by line, to name the line that is wrong. A last line without its newline that
 does not decode is torn (a killed run leaves one): it is dropped with a warning. A compressed file that ends before its
-end marker (a copy that was cut off) is judged up to there, with a warning as well: what it lacks is its end, as in a run
-that was killed. One that is damaged otherwise is refused.
+end marker (a copy that was cut off) is judged up to there, with a warning as well: it lacks its end, as the history of
+a run that was killed does. One that is damaged otherwise is refused.
 """
 
 from __future__ import annotations
