@@ -17,11 +17,15 @@ def stage(name: str, told: str | None, clusters: str, show: Callable[[Any], dict
     """Show a finding on a cluster of three of the kind that `--cluster` says; print what it returns as a JSON line."""
     parser = argparse.ArgumentParser(description=told, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cluster", default="embedded", help=clusters)
-    kind = parser.parse_args().cluster
+    parser.add_argument("--kafka-version", default="4.1.1", help="of Apache Kafka (jvm, compose)")
+    chosen = parser.parse_args()
+    kind, version = chosen.cluster, chosen.kafka_version
     with tempfile.TemporaryDirectory() as folder:
-        cluster: Any = catalog.provider(kind).create(ClusterSpec(name=name, folder=Path(folder) / "cluster"))
+        spec = ClusterSpec(name=name, folder=Path(folder) / "cluster", version=version)
+        cluster: Any = catalog.provider(kind).create(spec)
         try:
             cluster.up()
-            print(json.dumps({"cluster": kind, **show(cluster)}))
+            ran = {"cluster": kind} if kind == "embedded" else {"cluster": kind, "kafka": version}
+            print(json.dumps({**ran, **show(cluster)}))
         finally:
             cluster.down()

@@ -1,8 +1,8 @@
 """What a cluster needs before a share group can be there: the feature `share.version`, the group's settings and states.
 
 A group begins at the end of a partition by default; here it begins with the first record, so that none is passed over.
-`share.version` is raised to 1 as `kafka-features.sh upgrade` does it; on a cluster that somebody else runs it has to be
-there already.
+`share.version` is raised to 1 as `kafka-features.sh upgrade` does it, where it is lower (Kafka 4.4 begins with 2); on a
+cluster that somebody else runs it has to be there already.
 
 A partition is assigned to nobody before the share coordinator has begun a state for it, which the group's coordinator
 asks for when the first member subscribes, and again only after 10 s (GroupMetadataManager.subscribedTopicsChangeMap). A
@@ -55,10 +55,12 @@ def prepare(scenario: Scenario, topics: Sequence[str], now_ms: Callable[[], floa
 
     `is_ours`: the cluster's features may be changed. Raises RefusedError, UnassignedError.
     """
-    if is_ours:
+    level = yield from _level()
+    if level < FEATURE.max_version_level:
+        if not is_ours:
+            wanted = f"{FEATURE.feature}={FEATURE.max_version_level}"
+            raise RefusedError(f"it is {level} there; `kafka-features.sh upgrade --feature {wanted}` raises it")
         yield from _done(UpdateFeaturesRequest(timeout_ms=TIMEOUT_MS, feature_updates=(FEATURE,)))
-    else:
-        yield from _see_feature()
     settings = {"share.auto.offset.reset": "earliest", "share.isolation.level": scenario.isolation}
     group = AlterConfigsResource(
         resource_type=GROUP,
@@ -87,13 +89,10 @@ def _assigned(scenario: Scenario, topics: Sequence[str], now_ms: Callable[[], fl
     yield from member.leave()
 
 
-def _see_feature() -> Steps[None]:
-    """Raise RefusedError where the cluster says that the feature is off: its nodes hang up on members, for ever."""
+def _level() -> Steps[int]:
+    """Return the feature's level; where it is 0 the nodes hang up on members, for ever."""
     said = yield from _done(ApiVersionsRequest(client_software_name="kafka-harness", client_software_version="1"))
-    level = max((one.max_version_level for one in said.finalized_features if one.name == FEATURE.feature), default=0)
-    if level < FEATURE.max_version_level:
-        wanted = f"{FEATURE.feature}={FEATURE.max_version_level}"
-        raise RefusedError(f"it is {level} there; `kafka-features.sh upgrade --feature {wanted}` raises it")
+    return max((one.max_version_level for one in said.finalized_features if one.name == FEATURE.feature), default=0)
 
 
 def _done(request: ApiVersionsRequest | UpdateFeaturesRequest | IncrementalAlterConfigsRequest) -> Steps[Any]:

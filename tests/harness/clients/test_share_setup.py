@@ -26,7 +26,7 @@ def beat(*partitions, code=0):
 class Cluster:
     """Answers with `beats` in turn, the last one again and again; all else goes well at once."""
 
-    def __init__(self, *beats, features=None, level=1):
+    def __init__(self, *beats, features=None, level=0):
         self.level = level
         self.beats, self.features, self.asked, self.now_ms = list(beats), features or UpdateFeaturesResponse(), [], 0.0
 
@@ -65,8 +65,9 @@ def test_the_first_member_stays_until_all_partitions_are_assigned_and_leaves():
     cluster = Cluster(beat(), beat(1), LostError("gone", sent=True), beat(code=NOT_COORDINATOR), beat(0, 1, 2))
     cluster.prepare()
     assert cluster.epochs() == [0, 1, 1, 1, 1, -1]
-    assert [request.api for request in cluster.asked][:2] == [Api.UPDATE_FEATURES, Api.INCREMENTAL_ALTER_CONFIGS]
-    assert cluster.asked[1].resources[0].resource_name == "harness-share"
+    order = [Api.API_VERSIONS, Api.UPDATE_FEATURES, Api.INCREMENTAL_ALTER_CONFIGS]
+    assert [request.api for request in cluster.asked][:3] == order
+    assert cluster.asked[2].resources[0].resource_name == "harness-share"
 
 
 def test_a_wait_in_vain_ends_and_says_how_far_it_came():
@@ -76,8 +77,16 @@ def test_a_wait_in_vain_ends_and_says_how_far_it_came():
     assert ASSIGNED_MS <= cluster.now_ms < 1.1 * ASSIGNED_MS
 
 
+@pytest.mark.parametrize("level", [1, 2])
+def test_a_cluster_that_has_the_feature_keeps_its_level(level):
+    cluster = Cluster(beat(0, 1, 2), level=level)
+    cluster.prepare()
+    assert Api.UPDATE_FEATURES not in {request.api for request in cluster.asked}
+    assert cluster.epochs() == [0, -1]
+
+
 def test_features_of_a_cluster_that_is_not_ours_are_left_alone():
-    cluster = Cluster(beat(0, 1, 2))
+    cluster = Cluster(beat(0, 1, 2), level=1)
     cluster.prepare(is_ours=False)
     assert Api.UPDATE_FEATURES not in {request.api for request in cluster.asked}
 
