@@ -45,6 +45,7 @@ FAULTS: Final = (
     "deafen-leader",
     "partition-minority",
     "partition-bridge",
+    "change-config",
 )
 TAIL_S: Final = 3.0
 """The main phase goes on so long behind the last operation or fault, so that faults can bite and heal."""

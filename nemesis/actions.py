@@ -1,9 +1,9 @@
 """What is done to nodes: performing an action on a cluster, its inverse, and its form in JSON.
 
 Injuries (`Kill`, `Stop`, `Pause`, `Cut`, `Shape`, ...) have an inverse; the inverses (`Start`, `Resume`, `Join`,
-`Smooth`, `Release`, `Restore`) have none: a cluster that is whole needs no undoing, and it is whole with any version
-(`Install`). `undo` performs an inverse only where it is still needed, so that it may be done twice, or for an injury
-that was written down and never done.
+`Smooth`, `Release`, `Restore`, `Reset`) have none: a cluster that is whole needs no undoing, and it is whole with any
+version (`Install`). `undo` performs an inverse only where it is still needed, so that it may be done twice, or for an
+injury that was written down and never done.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import msgspec
 from harness.cluster.actions import (
     Action,
     Blackout,
+    Configure,
     Cut,
     Fill,
     Install,
@@ -25,6 +26,7 @@ from harness.cluster.actions import (
     Pause,
     Reassign,
     Release,
+    Reset,
     Restore,
     Resume,
     Rot,
@@ -37,6 +39,7 @@ from harness.cluster.api import (
     CLIENTS,
     Cluster,
     ClusterError,
+    Configurable,
     Disked,
     Interceptable,
     Interception,
@@ -81,6 +84,7 @@ def powers(kind: type[Cluster]) -> frozenset[Power]:
         "power": Powered,
         "disk": Disked,
         "reassign": Reassignable,
+        "configure": Configurable,
     }
     return frozenset(power for power, protocol in needed.items() if issubclass(kind, protocol))
 
@@ -100,7 +104,9 @@ def inverse(action: Action) -> Action | None:
             return Release(node)
         case Reassign(key, _, before):
             return Restore(key, before)
-        case Start() | Install() | Resume() | Join() | Smooth() | Release() | Restore():
+        case Configure(_, topic, name, _, before):
+            return Reset(topic, name, before)
+        case Start() | Install() | Resume() | Join() | Smooth() | Release() | Restore() | Reset():
             return None
         case _:
             assert_never(action)
@@ -122,10 +128,14 @@ def nodes_of(actions: Iterable[Action]) -> tuple[str, ...]:
                 found[node] = None
             case Start(node) | Install(node) | Pause(node) | Resume(node) | Intercept(node) | Release(node):
                 found[node] = None
+            case Configure(node):
+                found[node] = None
             case Reassign(_, replicas, before):
                 found |= dict.fromkeys((*before, *replicas))
             case Restore(_, replicas):
                 found |= dict.fromkeys(replicas)
+            case Reset():
+                pass  # whoever leads by then
             case _:
                 assert_never(action)
     return tuple(found)
@@ -166,6 +176,8 @@ def perform(action: Action, cluster: Cluster) -> None:  # noqa: C901, PLR0912 - 
             _interceptable(cluster).release(node)
         case Reassign(key, replicas) | Restore(key, replicas):
             _reassignable(cluster).reassign(key, replicas)
+        case Configure(_, topic, name, value) | Reset(topic, name, value):
+            _configurable(cluster).configure(topic, name, value)
         case _:
             assert_never(action)
 
@@ -177,7 +189,7 @@ def undo(action: Action, cluster: Cluster) -> bool:
             needed = _killable(cluster).pid(node) is None
         case Resume(node):
             needed = _pausable(cluster).paused(node)
-        case Join() | Smooth() | Release() | Restore():
+        case Join() | Smooth() | Release() | Restore() | Reset():
             needed = True  # all are safe when not needed, and a cut that has dropped nothing looks like none
         case (
             Kill()
@@ -191,6 +203,7 @@ def undo(action: Action, cluster: Cluster) -> bool:
             | Shape()
             | Intercept()
             | Reassign()
+            | Configure()
         ):
             raise ValueError(f"{action} undoes nothing")
         case _:
@@ -260,7 +273,13 @@ def _reassignable(cluster: Cluster) -> Reassignable:
     return cluster
 
 
-def to_json(action: Action) -> dict[str, Any]:
+def _configurable(cluster: Cluster) -> Configurable:
+    if not isinstance(cluster, Configurable):
+        raise ClusterError(f"cluster {cluster.name}: its settings can't be changed")
+    return cluster
+
+
+def to_json(action: Action) -> dict[str, Any]:  # noqa: C901, PLR0911 - one flat case per form
     """Return the action as a JSON object of one member: {"kill": "n1"}, {"cut": ["n1", "n2"]}."""
     match action:
         case Shape(source, target, delay_ms, loss_ppm):
@@ -277,6 +296,10 @@ def to_json(action: Action) -> dict[str, Any]:
             return {"reassign": [key, list(replicas), list(before)]}
         case Restore(key, replicas):
             return {"restore": [key, list(replicas)]}
+        case Configure(node, topic, name, value, before):
+            return {"configure": [node, topic, name, value, before]}
+        case Reset(topic, name, value):
+            return {"reset": [topic, name, value]}
         case (
             Kill(node)
             | Stop(node)
@@ -292,7 +315,7 @@ def to_json(action: Action) -> dict[str, Any]:
             assert_never(action)
 
 
-def from_json(document: dict[str, Any]) -> Action:
+def from_json(document: dict[str, Any]) -> Action:  # noqa: C901, PLR0911 - one flat case per form
     """Return the action of a JSON object. Raises ValueError when it is none."""
     match tuple(document.items()):
         case (("shape", [str() as source, str() as target, int() as delay_ms, int() as loss_ppm]),):
@@ -309,6 +332,10 @@ def from_json(document: dict[str, Any]) -> Action:
             return Reassign(key, _names(replicas), _names(before))
         case (("restore", [str() as key, list() as replicas]),):
             return Restore(key, _names(replicas))
+        case (("configure", [str() as node, str() as topic, str() as name, str() as value, before]),):
+            return Configure(node, topic, name, value, _value(before))
+        case (("reset", [str() as topic, str() as name, value]),):
+            return Reset(topic, name, _value(value))
         case (
             ("kill" | "stop" | "blackout" | "fill" | "start" | "pause" | "resume" | "release" as name, str() as node),
         ):
@@ -330,10 +357,19 @@ def _names(nodes: list[Any]) -> tuple[str, ...]:
     return tuple(nodes)
 
 
+def _value(value: Any) -> str | None:
+    if not isinstance(value, str | None):
+        raise ValueError(f"not a setting's value: {value!r}")  # noqa: TRY004 - as any other damage
+    return value
+
+
 def in_words(action: Action) -> str:
-    """Return the action as a person says it: `start n1`, `join n1 n2`, `restore t0/0 n1,n2,n3`."""
+    """Return the action as a person says it: `start n1`, `restore t0/0 n1,n2,n3`, `reset segment.ms of t0 to 500`."""
     if isinstance(action, Intercept):
         return f"intercept {action.node} {_of_requests(action.what)}"
+    if isinstance(action, Configure | Reset):
+        value = "its default" if action.value is None else action.value
+        return f"{type(action).__name__.lower()} {action.name} of {action.topic or 'all brokers'} to {value}"
     ((name, about),) = to_json(action).items()
     parts = [about] if isinstance(about, str) else about
     return " ".join([name, *(",".join(part) if isinstance(part, list) else str(part) for part in parts)])

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from harness.cluster.api import Key, PartitionState
 from harness.cluster.questions import LeaderElected, LeaderOf, NodeAnswers, PreferredElection, Question
 from nemesis.fault import Aim, Ask, Injection, Step, Until
+
+T = TypeVar("T")
 
 AIM_DEADLINE_S = 5.0
 """For a leader to aim at: an election that is under way ends within about 5 s (measured 3.3-4.9 s)."""
@@ -63,6 +65,12 @@ def followers(state: PartitionState, aim: Aim) -> tuple[str, ...]:
 def drawn(nodes: Sequence[str], aim: Aim) -> str:
     """Return the node that the aim's draw chooses."""
     return nodes[int(aim.draw * len(nodes))]
+
+
+def split(items: Sequence[T], draw: float) -> tuple[T, float]:
+    """Return one of the items, each as likely, and what is left of the draw, for another choice."""
+    index, left = divmod(draw * len(items), 1)
+    return items[int(index)], left
 
 
 def ask_each(question: Callable[[str], Question], nodes: Iterable[str]) -> Generator[Step, Any, dict[str, Any]]:

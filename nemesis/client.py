@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from harness.client import Client, Now
-from harness.cluster.actions import Restore
+from harness.cluster.actions import Reset, Restore
 from harness.cluster.api import Cluster, ClusterError, Key, Observer
 from harness.cluster.questions import Coordinator, FullIsr, LeaderElected, LeaderOf
 from harness.history import INFO, Op, Process
@@ -124,7 +124,7 @@ class NemesisClient:
             "keys": list(injection.keys),
             "evidence": evidence,
             "bit": injection.bit,
-            "expects": fault.expects if self._spare_replicas else "stall",
+            "expects": (injection.expects or fault.expects) if self._spare_replicas else "stall",
         }
         return told | ({"error": failure} if failure else {})
 
@@ -141,8 +141,8 @@ class NemesisClient:
         if during is None:
             return aim
         held = during.held()
-        moved_only = all(isinstance(undo, Restore) for undo in held.undo)  # whoever was moved is as good as any
-        spare = frozenset() if moved_only else frozenset(held.nodes)
+        unhurt = all(isinstance(undo, Restore | Reset) for undo in held.undo)  # whoever was moved is as good as any
+        spare = frozenset() if unhurt else frozenset(held.nodes)
         coordinated = held.memory.get("coordinated", aim.coordinated)
         return replace(aim, spare=spare, held=True, seen=held.memory.get("seen"), coordinated=coordinated)
 
@@ -209,7 +209,9 @@ class NemesisClient:
         begun = self._holding.get(fault_id)
         if begun is None:
             return {"of": fault_id, "reason": "this fault does not hold"}
-        key, held = begun.keys[0], frozenset(begun.held().nodes)
+        key, injection = begun.keys[0], begun.held()
+        unhurt = all(isinstance(undo, Reset) for undo in injection.undo)  # whoever leads may lead
+        held = frozenset() if unhurt else frozenset(injection.nodes)
         seen = self._performer.until(LeaderElected(key, held), AWAIT_LEADER_S) is not None
         after_ms = round((self._clock.now_s() - begun.since_s) * 1000, 1)
         state = self._performer.ask(LeaderOf(key))

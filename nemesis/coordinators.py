@@ -14,14 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from harness.cluster.api import PartitionState
 from harness.cluster.questions import Coordinated, Coordinator
-from nemesis.aiming import AIM_DEADLINE_S, bitten, missed
+from nemesis.aiming import AIM_DEADLINE_S, bitten, missed, split
 from nemesis.fault import Aim, Ask, Fault, Heal, Inject, Injection, Step, Until
-
-T = TypeVar("T")
 
 
 class OfCoordinator:
@@ -53,13 +51,8 @@ class OfCoordinator:
 
 def _one_of(coordinated: Sequence[Coordinator], draw: float) -> tuple[Coordinator, float]:
     """Return one of them, each kind as likely, and what is left of the draw."""
-    kind, left = _split(tuple(dict.fromkeys(one.kind for one in coordinated)), draw)
-    return _split([one for one in coordinated if one.kind == kind], left)
-
-
-def _split(items: Sequence[T], draw: float) -> tuple[T, float]:
-    index, left = divmod(draw * len(items), 1)
-    return items[int(index)], left
+    kind, left = split(tuple(dict.fromkeys(one.kind for one in coordinated)), draw)
+    return split([one for one in coordinated if one.kind == kind], left)
 
 
 def _kept(of: Coordinator, spare: frozenset[str]) -> Generator[Step, Any, PartitionState | None]:

@@ -20,7 +20,9 @@ from harness.cluster.api import Key, PartitionState
 from harness.cluster.questions import Condition, Coordinator, Question
 
 Expects = Literal["progress", "stall"]
-Power = Literal["kill", "stop", "upgrade", "pause", "partition", "shape", "intercept", "power", "disk", "reassign"]
+Power = Literal[
+    "kill", "stop", "upgrade", "pause", "partition", "shape", "intercept", "power", "disk", "reassign", "configure"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,8 @@ class Injection:
     bit: bool
     undo: tuple[Action, ...] = ()
     """The inverse actions that heal it."""
+    expects: Expects | None = None
+    """What this one leaves to the cluster; None: what the fault says of all."""
     memory: dict[str, Any] = field(default_factory=dict)
     """What a fault that overlaps this one, or its own heal, wants to know: see `Aim.seen`."""
 

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from nemesis.away import ReplicaAway
 from nemesis.bad_links import CutClients, LossyLinks, SlowFollower, SlowLinks
+from nemesis.configuration import ChangeConfig
 from nemesis.controllers import KillController
 from nemesis.coordinators import OfCoordinator
 from nemesis.disks import FillDisk, RotFollower
@@ -71,6 +72,7 @@ _KINDS: tuple[Fault, ...] = (
     RotFollower(),
     MoveLeader(),
     Reassign(),
+    ChangeConfig(),
     *COORDINATORS,
     LoseAnswers(),
     LateRequests(),

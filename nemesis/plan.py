@@ -37,6 +37,7 @@ from harness.cluster.api import UsageError
 from harness.random import Rng
 from harness.scenario import Scenario, is_coordinated
 from nemesis.away import AWAY_S
+from nemesis.configuration import ChangeConfig
 from nemesis.fault import Power
 from nemesis.faults import ALL, APART, COORDINATORS, FAULTS, NONE
 
@@ -159,6 +160,8 @@ def _refuse_overlap(choice: tuple[str, ...]) -> None:
         raise UsageError(f"--nemesis {'+'.join(choice)}: at most two faults overlap")
     if len(choice) == 2:
         first, second = choice
+        if first == second == ChangeConfig.name:
+            raise UsageError(f"--nemesis {first}+{second}: what the one gives back may be what the other has changed")
         if first in {"kill-all", "lose-power-all"} or (
             first == "pause-followers" and second in {"pause-followers", "kill-follower"}
         ):

@@ -1,4 +1,4 @@
-"""Walking the records of a batch without copying their values: what compaction and time look-ups need.
+"""Walking the records of a batch without copying their values, as compaction and time look-ups do; unpacking one.
 
 An entry is where a record lies in the (decompressed) records, its two deltas, its key, and whether it has a value.
 `shifted` re-bases the timestamps of records, which is all that compaction ever changes inside one.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from broker.wire import compression
+from broker.wire import batch, compression
 from broker.wire.batch import HEADER_SIZE, BatchHeader, Buffer, CorruptBatchError
 from broker.wire.record import put_varint, take_varint
 
@@ -29,6 +29,15 @@ def records_of(buffer: Buffer, position: int, header: BatchHeader) -> bytes:
     return compression.decompress(
         header.compression, memoryview(buffer)[position + HEADER_SIZE : position + header.size]
     )
+
+
+def unpacked(content: Buffer, header: BatchHeader) -> tuple[Buffer, int, BatchHeader]:
+    """Return one batch without its compression, as `record.decode` takes it. Raise CorruptBatchError."""
+    if not header.compression:
+        return content, 0, header
+    body, count = records_of(content, 0, header), header.record_count
+    plain = batch.rebuild(header, body, count=count, max_timestamp=header.max_timestamp, compression=compression.NONE)
+    return plain, 0, batch.parse_header(plain, 0)
 
 
 def entries(body: bytes, count: int) -> list[Entry]:

@@ -128,6 +128,28 @@ class Restore:
 
 
 @dataclass(frozen=True, slots=True)
+class Configure:
+    """Change a dynamic setting of a topic, or of all brokers ("")."""
+
+    node: str
+    """Who leads the partition that is aimed at, and is asked whether it holds."""
+    topic: str
+    name: str
+    value: str
+    before: str | None
+    """None: it had no value of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """Give a setting this value again, None: none of its own."""
+
+    topic: str
+    name: str
+    value: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Intercept:
     """Lose answers of the node to clients, or have their requests come late."""
 
@@ -143,4 +165,5 @@ class Release:
 
 
 OfLinks = Cut | Join | Shape | Smooth | Intercept | Release
-Action = OfLinks | Kill | Stop | Blackout | Fill | Rot | Start | Install | Pause | Resume | Reassign | Restore
+OfOperators = Reassign | Restore | Configure | Reset
+Action = OfLinks | OfOperators | Kill | Stop | Blackout | Fill | Rot | Start | Install | Pause | Resume

@@ -155,6 +155,27 @@ class Reassignable(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A dynamic setting, as a node tells it: the value that holds, and what was set while the cluster ran, or None."""
+
+    value: str | None
+    own: str | None
+
+
+@runtime_checkable
+class Configurable(Protocol):
+    """A cluster whose dynamic settings can be changed: it is the run's own. `topic` "" means all brokers."""
+
+    def configure(self, topic: str, name: str, value: str | None) -> None:
+        """Ask for a value, None: for the default again; whether it holds `setting` tells. Safe to repeat."""
+        ...
+
+    def setting(self, node: str, topic: str, name: str) -> Setting | None:
+        """Return what the node says of a setting (DescribeConfigs); None: it does not say."""
+        ...
+
+
 @runtime_checkable
 class Pausable(Protocol):
     """A cluster whose nodes can be stopped with SIGSTOP and continued."""

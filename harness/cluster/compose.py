@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from harness.cluster import engine, image, ports
-from harness.cluster.api import ClusterError, ClusterSpec, Node, UsageError
+from harness.cluster.api import ClusterError, ClusterSpec, Node, Setting, UsageError
 from harness.cluster.compose_file import Handles, compose_yaml, project_name, variable
 from harness.cluster.container_logs import collect, last_words
 from harness.cluster.links import Links
@@ -48,7 +48,7 @@ GONE_POLL_S = 0.02
 
 
 class ComposeCluster:
-    """A cluster in containers; Killable, Pausable, Partitionable and Logged."""
+    """A cluster in containers; Killable, Pausable, Partitionable, Reassignable, Configurable and Logged."""
 
     def __init__(self, spec: ClusterSpec) -> None:
         """Plan the cluster; nothing is started. UsageError for a plan that can't be."""
@@ -224,6 +224,16 @@ class ComposeCluster:
     def reassign(self, key: str, replicas: Sequence[str]) -> None:
         """Ask for the partition to be moved to these nodes."""
         observer_of(self).reassign(key, replicas)
+
+    # Configurable
+
+    def configure(self, topic: str, name: str, value: str | None) -> None:
+        """Ask for a setting of a topic, or of all brokers ("")."""
+        observer_of(self).configure(topic, name, value)
+
+    def setting(self, node: str, topic: str, name: str) -> Setting | None:
+        """Return what the node says of a setting."""
+        return observer_of(self).setting(node, topic, name)
 
     # Logged
 

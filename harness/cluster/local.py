@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, Generic, Self, TypeVar
 
 from harness.cluster import pids, ports
-from harness.cluster.api import ClusterError, ClusterSpec, Node, UsageError
+from harness.cluster.api import ClusterError, ClusterSpec, Node, Setting, UsageError
 from harness.cluster.group import Grouped, NodeGroup
 from harness.cluster.jvm_node import last_words, tail
 from harness.cluster.observer import observer_of
@@ -63,7 +63,7 @@ H = TypeVar("H", bound=Handles)
 
 
 class LocalCluster(Grouped, Linked, Generic[H]):
-    """Killable, Pausable, Partitionable, Shapeable, Logged, Carried; thread-safe.
+    """Killable, Pausable, Partitionable, Shapeable, Reassignable, Configurable, Logged, Carried; thread-safe.
 
     A provider says how its nodes are started.
     """
@@ -171,6 +171,16 @@ class LocalCluster(Grouped, Linked, Generic[H]):
     def reassign(self, key: str, replicas: Sequence[str]) -> None:
         """Ask for the partition to be moved to these nodes."""
         observer_of(self).reassign(key, replicas)
+
+    # Configurable
+
+    def configure(self, topic: str, name: str, value: str | None) -> None:
+        """Ask for a setting of a topic, or of all brokers ("")."""
+        observer_of(self).configure(topic, name, value)
+
+    def setting(self, node: str, topic: str, name: str) -> Setting | None:
+        """Return what the node says of a setting."""
+        return observer_of(self).setting(node, topic, name)
 
     # Logged
 

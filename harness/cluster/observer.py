@@ -21,6 +21,7 @@ from typing import Any, Final, TypeVar, assert_never
 from broker.core.transaction.transaction_hash import partition_for
 from harness.cluster.api import (
     Cluster,
+    Configurable,
     Disked,
     Interceptable,
     Key,
@@ -30,11 +31,14 @@ from harness.cluster.api import (
     Partitionable,
     PartitionState,
     Pausable,
+    Setting,
     Shapeable,
     Upgradable,
 )
 from harness.cluster.probe import (
     DEFAULT_TIMEOUT_S,
+    OF_BROKER,
+    OF_TOPIC,
     READ_COMMITTED,
     READ_UNCOMMITTED,
     MetadataResponse,
@@ -45,6 +49,7 @@ from harness.cluster.probe import (
 from harness.cluster.questions import (
     AssignedTo,
     Condition,
+    Configured,
     Controller,
     ControllerElected,
     Coordinated,
@@ -65,6 +70,7 @@ from harness.cluster.questions import (
     RequestsIntercepted,
     Rotten,
     RunningVersion,
+    SettingOf,
     Shaped,
     Stable,
     Stopped,
@@ -76,6 +82,9 @@ T = TypeVar("T")
 
 KEEPERS: Final = {"group": "__consumer_offsets", "transaction": "__transaction_state"}
 """The topics whose leaders coordinate, by what they coordinate."""
+
+SET_FOR_TOPIC, SET_FOR_ALL_BROKERS = 1, 3
+"""Where a setting's value comes from."""
 
 FETCH_AGE_MS: Final = 2000
 """A voter of the quorum that has not fetched for so long, compared with the others, is away: it asks every 500 ms."""
@@ -193,15 +202,31 @@ class ClusterObserver:
         return min(self.ask_brokers(ask).values(), default=None)
 
     def reassign(self, key: Key, replicas: Sequence[str]) -> None:
-        """Ask for the partition to be moved to these nodes.
-
-        One broker after the other is asked until one answers: a request that comes late must not undo a later one.
-        """
+        """Ask for the partition to be moved to these nodes."""
         ids = {node.name: node.id for node in self._cluster.nodes()}
         topic, index = split_key(key)
         wanted = [ids[name] for name in replicas]
+        self._have(lambda probe: probe.reassign(topic, index, wanted))
+
+    def configure(self, topic: str, name: str, value: str | None) -> None:
+        """Ask for a setting of a topic, or of all brokers (""); None: for none of its own."""
+        self._have(lambda probe: probe.configure(OF_TOPIC if topic else OF_BROKER, topic, name, value))
+
+    def setting(self, node: str, topic: str, name: str) -> Setting | None:
+        """Return what the node says of a setting of a topic, or of all brokers (""), or None."""
+        kind, source = (OF_TOPIC, SET_FOR_TOPIC) if topic else (OF_BROKER, SET_FOR_ALL_BROKERS)
+        told = self._ask(lambda probe, asked: probe.setting(kind, topic or str(asked.id), name), only=(node,)).get(node)
+        if told is None:
+            return None
+        return Setting(told.value, next((one.value for one in told.synonyms if one.source == source), None))
+
+    def _have(self, done: Callable[[Probe], object]) -> None:
+        """Have something done: broker after broker is asked until one answers.
+
+        Not all at once: a request that comes late must not undo a later one.
+        """
         for node in self.brokers():
-            if self._ask(lambda probe, _: probe.reassign(topic, index, wanted), only=(node.name,)):
+            if self._ask(lambda probe, _: done(probe), only=(node.name,)):
                 return
 
     def node_answers(self, name: str) -> bool:
@@ -321,6 +346,8 @@ def answer(question: Question, observer: Observer, cluster: Cluster) -> Any:  # 
             return cluster.paused(node) if isinstance(cluster, Pausable) else None
         case PreferredElection(topic):
             return observer.elect_preferred(topic)
+        case SettingOf():
+            return setting_of(question, observer, cluster)
         case Dropped(source, target):
             return cluster.dropped(source, target) if isinstance(cluster, Partitionable) else None
         case Shaped(source, target):
@@ -331,7 +358,7 @@ def answer(question: Question, observer: Observer, cluster: Cluster) -> Any:  # 
             assert_never(question)
 
 
-def holds(condition: Condition, observer: Observer, cluster: Cluster) -> bool:  # noqa: C901, PLR0911 - a case for each
+def holds(condition: Condition, observer: Observer, cluster: Cluster) -> bool:  # noqa: C901, PLR0911, PLR0912 - as above
     """Return whether the condition is seen to hold now. `observer` is a ClusterObserver of `cluster`."""
     assert isinstance(observer, ClusterObserver)
     match condition:
@@ -353,6 +380,8 @@ def holds(condition: Condition, observer: Observer, cluster: Cluster) -> bool:  
             return state is not None and not nodes & set(state.isr)
         case AssignedTo():
             return is_assigned(next(iter(observer.partitions((condition.key,))), None), condition)
+        case Configured(of, value):
+            return is_configured(setting_of(of, observer, cluster), value)
         case PacketsDropped(source, target):
             return isinstance(cluster, Partitionable) and cluster.dropped(source, target) > 0
         case PiecesShaped(source, target):
@@ -374,6 +403,23 @@ def is_assigned(state: PartitionState | None, wanted: AssignedTo) -> bool:
         begins_so = state.replicas[: len(wanted.replicas)] == wanted.replicas
         return begins_so and state.replicas != wanted.instead_of  # which may begin so, too
     return state.replicas == wanted.replicas and set(state.isr) == set(wanted.replicas)
+
+
+def setting_of(question: SettingOf, observer: Observer, cluster: Cluster) -> Setting | None:
+    """Return what the partition's leader says of the setting, or a replica while there is none."""
+    state = next(iter(observer.partitions((question.key,))), None)
+    if state is None or not isinstance(cluster, Configurable):
+        return None
+    topic = "" if question.of_brokers else split_key(question.key)[0]
+    told = (
+        cluster.setting(node, topic, question.name) for node in ((state.leader,) if state.leader else state.replicas)
+    )
+    return next((setting for setting in told if setting is not None), None)
+
+
+def is_configured(setting: Setting | None, value: str | None) -> bool:
+    """Return whether the setting was given this value, and it holds; None: whether it has no value of its own."""
+    return setting is not None and setting.own == value and (value is None or setting.value == value)
 
 
 def _words(witness: int, metadata: MetadataResponse) -> Iterable[tuple[Key, _Word]]:

@@ -33,6 +33,12 @@ from broker.wire.messages.alter_partition_reassignments import (
     ReassignableTopic,
 )
 from broker.wire.messages.api_versions import ApiVersionsRequest, ApiVersionsResponse
+from broker.wire.messages.describe_configs import (
+    DescribeConfigsRequest,
+    DescribeConfigsResource,
+    DescribeConfigsResourceResult,
+    DescribeConfigsResponse,
+)
 from broker.wire.messages.describe_quorum import DescribeQuorumRequest, DescribeQuorumResponse, PartitionData
 from broker.wire.messages.elect_leaders import ElectLeadersRequest, ElectLeadersResponse, TopicPartitions
 from broker.wire.messages.fetch import FetchResponse
@@ -41,6 +47,12 @@ from broker.wire.messages.find_coordinator import (
     TRANSACTION,
     FindCoordinatorRequest,
     FindCoordinatorResponse,
+)
+from broker.wire.messages.incremental_alter_configs import (
+    AlterableConfig,
+    AlterConfigsResource,
+    IncrementalAlterConfigsRequest,
+    IncrementalAlterConfigsResponse,
 )
 from broker.wire.messages.list_offsets import (
     EARLIEST,
@@ -88,6 +100,9 @@ SASL_HANDSHAKE_VERSION, SASL_AUTHENTICATE_VERSION = 1, 0
 """Since Kafka 1.0. Later ones serve who authenticates again (KIP-368); a probe's connection is replaced instead."""
 ELECTION_NOT_NEEDED: Final = 84
 """The replica leads already."""
+OF_TOPIC, OF_BROKER = 2, 4
+"""Kinds of what has settings."""
+_SET, _DELETE = 0, 1
 COORDINATOR_KINDS: Final = {"group": GROUP, "transaction": TRANSACTION}
 
 
@@ -208,6 +223,29 @@ class Probe:
         codes = [answer.error_code, *(part.error_code for one in answer.responses for part in one.partitions)]
         code = next(filter(None, codes), 0)
         return error_name(code) if code else ""
+
+    def configure(self, kind: int, name: str, setting: str, value: str | None) -> str:
+        """Ask for a dynamic setting of a topic or a broker ("": all), None: for none of its own.
+
+        Return "" when the controller has taken it, else the name of an error.
+        """
+        config = AlterableConfig(name=setting, config_operation=_DELETE if value is None else _SET, value=value)
+        resource = AlterConfigsResource(resource_type=kind, resource_name=name, configs=(config,))
+        answer = self._call(IncrementalAlterConfigsRequest(resources=(resource,)), IncrementalAlterConfigsResponse)
+        code = next((one.error_code for one in answer.responses if one.error_code), 0)
+        return error_name(code) if code else ""
+
+    def setting(self, kind: int, name: str, setting: str) -> DescribeConfigsResourceResult:
+        """Return what holds of a setting of a topic, or of the node itself (its id), and what that overrides."""
+        resource = DescribeConfigsResource(resource_type=kind, resource_name=name, configuration_keys=(setting,))
+        answer = self._call(
+            DescribeConfigsRequest(resources=(resource,), include_synonyms=True), DescribeConfigsResponse
+        )
+        for result in answer.results:
+            self._refuse(result.error_code, result.error_message, answer.api)
+            for config in result.configs:
+                return config
+        raise ProbeError(f"{answer.api.name} to {self.address}: it knows no setting {setting}")
 
     def ask(self, request: Request) -> Any:
         """Return the answer to any request of `ANSWERS`, as it is."""

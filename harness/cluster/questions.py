@@ -84,6 +84,16 @@ class PreferredElection:
 
 
 @dataclass(frozen=True, slots=True)
+class SettingOf:
+    """Answer: the `Setting` of the key's topic, as its leader tells it (a replica while there is none), or None."""
+
+    key: Key
+    name: str
+    of_brokers: bool = False
+    """Of all brokers instead."""
+
+
+@dataclass(frozen=True, slots=True)
 class Shaped:
     """Answer: pieces that the shape from source to target has made late or lost so far."""
 
@@ -100,7 +110,17 @@ class Intercepted:
 
 Roles = LeaderOf | Controller | QuorumLeader | Coordinator
 Question = (
-    Roles | Pid | Versions | RunningVersion | Rotten | Stopped | Dropped | Shaped | Intercepted | PreferredElection
+    Roles
+    | Pid
+    | Versions
+    | RunningVersion
+    | Rotten
+    | Stopped
+    | Dropped
+    | Shaped
+    | Intercepted
+    | PreferredElection
+    | SettingOf
 )
 
 
@@ -158,6 +178,14 @@ class AssignedTo:
 
 
 @dataclass(frozen=True, slots=True)
+class Configured:
+    """The setting was given this value, and it holds; None: it has no value of its own."""
+
+    of: SettingOf
+    value: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class PacketsDropped:
     """The cut from source to target has dropped at least one packet."""
 
@@ -189,4 +217,4 @@ class Stable:
 
 Elected = LeaderElected | ControllerElected | Coordinated
 Shown = PacketsDropped | PiecesShaped | RequestsIntercepted
-Condition = Elected | NodeAnswers | FullIsr | IsrShrunk | AssignedTo | Shown | Stable
+Condition = Elected | NodeAnswers | FullIsr | IsrShrunk | AssignedTo | Configured | Shown | Stable

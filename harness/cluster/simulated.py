@@ -26,7 +26,7 @@ from broker.sim.loop import MS_NS
 from broker.sim.node import Node as SimulatedNode
 from broker.sim.world import World
 from harness.cluster import processes as embedded
-from harness.cluster.api import CLIENTS, ClusterError, ClusterSpec, Node, UsageError
+from harness.cluster.api import CLIENTS, ClusterError, ClusterSpec, Node, Setting, UsageError
 from harness.cluster.observer import ClusterObserver
 from harness.cluster.probe import Api, Probe, ProbeError, Request
 from harness.cluster.properties import cluster_properties, plan, refuse_ineffective, refuse_owned
@@ -47,7 +47,7 @@ TIMINGS: Final = {
 """As on `embedded`, a little slower."""
 READY_S: Final = 60
 """Of virtual time. Nodes are up within a second or two; with bad links and slow disks it may take some elections."""
-CHANGES: Final = {"ELECT_LEADERS": 2, "ALTER_PARTITION_REASSIGNMENTS": 0}
+CHANGES: Final = {"ELECT_LEADERS": 2, "ALTER_PARTITION_REASSIGNMENTS": 0, "INCREMENTAL_ALTER_CONFIGS": 1}
 """Requests that change something, and their versions."""
 _PORT: Final = 9092
 _PID: Final = 1000
@@ -57,7 +57,8 @@ _PID: Final = 1000
 class SimulatedCluster:
     """A cluster on a virtual clock.
 
-    Satisfies Cluster, Killable, Powered, Disked, Pausable, Partitionable, Shapeable and Logged.
+    Satisfies Cluster, Killable, Powered, Disked, Pausable, Partitionable, Shapeable, Reassignable, Configurable and
+    Logged.
     """
 
     def __init__(self, spec: ClusterSpec) -> None:
@@ -194,6 +195,16 @@ class SimulatedCluster:
     def reassign(self, key: str, replicas: Sequence[str]) -> None:
         """Ask for the partition to be moved to these nodes."""
         SimulatedObserver(self).reassign(key, replicas)
+
+    # Configurable
+
+    def configure(self, topic: str, name: str, value: str | None) -> None:
+        """Ask for a setting of a topic, or of all brokers ("")."""
+        SimulatedObserver(self).configure(topic, name, value)
+
+    def setting(self, node: str, topic: str, name: str) -> Setting | None:
+        """Return what the node says of a setting."""
+        return SimulatedObserver(self).setting(node, topic, name)
 
     # Logged
 

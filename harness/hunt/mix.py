@@ -119,10 +119,21 @@ PARTED = (
 )
 PARTED_SHARE = 0.1
 """As MOVES."""
+CONFIGURED = (
+    "change-config",
+    "change-config,kill-random",
+    "change-config+kill-leader",
+    "kill-leader+change-config",
+    "change-config+partition-leader",
+    "change-config,reassign",
+)
+CONFIGURED_SHARE = 0.08
+"""As MOVES; not where disks are slow, since one of the changes has every append synced."""
 LONG = ("partition-leader", "pause-leader", "cut-clients", "partition-leader+kill-random", "reassign+partition-leader")
 LONG_S = (10.0, 25.0)
 LONG_SHARE = 0.08
 """As MOVES: so long that whoever was replaced and does not know it can show what it tells."""
+SYNC = "harness.sim.sync.ms"
 SLOW_DISKS = ("1-10", "50-400")
 """The slow one not where every append is synced: no transaction would end in time, and that is no bug (seed 794)."""
 SESSIONS_MS = ("2000", "2000", "6000")
@@ -249,7 +260,7 @@ def _draw_last(draws: _Draws, fields: dict[str, Any], broker: dict[str, str]) ->
     if fields["nemesis"] != AWAY and draws.number() < DISKS_SHARE:
         fields["nemesis"], sync_ms = draws.one_of(*DISKS), draws.one_of(*SLOW_DISKS)
         synced = "flush.messages" in fields["topic_config"] or "log.flush.interval.messages" in broker
-        broker["harness.sim.sync.ms"] = SLOW_DISKS[0] if synced else sync_ms
+        broker[SYNC] = SLOW_DISKS[0] if synced else sync_ms
         if "rot" in fields["nemesis"]:
             fields["min_isr"] = 2  # else the one that rots may be the last that may lead
     if fields["group_protocol"] == CONSUMER:
@@ -270,6 +281,8 @@ def _draw_last(draws: _Draws, fields: dict[str, Any], broker: dict[str, str]) ->
         fields |= {"nemesis": nemesis, "fault_length_s": length_s, "time_limit_s": time_limit_s}
     elif fields["nemesis"] != AWAY and draws.number() < PARTED_SHARE:
         fields["nemesis"] = draws.one_of(*PARTED)
+    elif fields["nemesis"] != AWAY and draws.number() < CONFIGURED_SHARE and broker.get(SYNC) != SLOW_DISKS[1]:
+        fields["nemesis"] = draws.one_of(*CONFIGURED)
 
 
 def _time_of(nemesis: str, length_s: float, interval_s: float) -> float:

@@ -31,9 +31,10 @@ from harness.cluster.api import (
     Pausable,
     UsageError,
 )
-from harness.cluster.observer import ClusterObserver, holds
+from harness.cluster.observer import ClusterObserver, holds, setting_of
 from harness.cluster.probe import Probe, ProbeError, split_address
 from harness.cluster.questions import (
+    Configured,
     Coordinated,
     Coordinator,
     FullIsr,
@@ -41,6 +42,7 @@ from harness.cluster.questions import (
     LeaderElected,
     NodeAnswers,
     PacketsDropped,
+    SettingOf,
 )
 from harness.cluster.ready import READY_TIMEOUT_S, not_ready
 
@@ -206,6 +208,20 @@ def test_a_coordinator_leads_the_partition_that_keeps_its_group_or_id_and_is_rep
     assert until(lambda: holds(Coordinated(group, frozenset({before})), observer, cluster))
     cluster.start(before)
     assert until(lambda: holds(FullIsr(), observer, cluster))
+
+
+@pytest.mark.parametrize(("topic", "name", "value"), [("contract", "segment.ms", "200"), ("", "num.io.threads", "6")])
+def test_a_setting_changes_and_is_taken_away_again(
+    cluster: Any, observer: ClusterObserver, topic: str, name: str, value: str
+) -> None:
+    of = SettingOf(KEY, name, not topic)
+    before = setting_of(of, observer, cluster)
+    assert before is not None
+    assert before.own is None
+    for wanted in (value, None):
+        cluster.configure(topic, name, wanted)
+        assert until(lambda wanted=wanted: holds(Configured(of, wanted), observer, cluster))  # type: ignore[misc]
+    assert setting_of(of, observer, cluster) == before
 
 
 def test_kill_and_start_can_be_said_twice(cluster: Any) -> None:

@@ -31,7 +31,7 @@ STALLING = {
     "deafen-leader",
     "partition-ring",
 }
-INJURE = {"kill", "stop", "pause", "cut", "shape", "blackout", "fill", "rot", "reassign", "intercept"}
+INJURE = {"kill", "stop", "pause", "cut", "shape", "blackout", "fill", "rot", "reassign", "intercept", "configure"}
 
 every_fault = pytest.mark.parametrize("fault", list(FAULTS.values()), ids=list(FAULTS))
 by_role = pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_heal_leaves_the_cluster_whole_and_nothing_outstanding(fault, tmp_path):
     healed = invoked(client, "heal", {"fault-id": fault_id})
     assert healed.error is None
     assert healed.value["fault-id"] == fault_id
-    shown = "back" if "reassign" in fault.needs else "answers_after_ms"
+    shown = "back" if fault.needs & {"reassign", "configure"} else "answers_after_ms"
     assert healed.value["evidence"][shown] is not None
     assert cluster.whole()
     assert journal.outstanding(tmp_path / JOURNAL) == []
@@ -170,7 +170,7 @@ def test_failing_heal_is_an_error_and_the_next_one_makes_the_cluster_whole(fault
     cluster = FakeCluster()
     client = nemesis(cluster, tmp_path)
     fault_id = invoked(client, fault.name, AIM).value["fault-id"]
-    cluster.broken = {"start", "resume", "join", "smooth", "release", "reassign"}
+    cluster.broken = {"start", "resume", "join", "smooth", "release", "reassign", "configure"}
     failed = invoked(client, "heal", {"fault-id": fault_id})
     assert failed.error["name"] == "CLUSTER_ERROR"
     assert journal.outstanding(tmp_path / JOURNAL)

@@ -10,16 +10,17 @@ to each partition that it leads and acknowledges it (`acks` 1: at once; all: if 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, assert_never
 
-from harness.cluster.api import CLIENTS, ClusterError, Interception, Key, Node, Observer, PartitionState
-from harness.cluster.observer import answer, is_assigned
+from harness.cluster.api import CLIENTS, ClusterError, Interception, Key, Node, Observer, PartitionState, Setting
+from harness.cluster.observer import answer, is_assigned, is_configured, setting_of
 from harness.cluster.questions import (
     AssignedTo,
     Condition,
+    Configured,
     ControllerElected,
     Coordinated,
     Coordinator,
@@ -36,6 +37,15 @@ from harness.store import JOURNAL
 from nemesis.client import NemesisClient
 from nemesis.journal import Journal
 
+DEFAULTS = {
+    "cleanup.policy": "delete",
+    "compression.type": "producer",
+    "flush.messages": "9223372036854775807",
+    "min.cleanable.dirty.ratio": "0.5",
+    "min.insync.replicas": "1",
+    "num.replica.fetchers": "1",
+    "segment.ms": "604800000",
+}
 TICK_S = 0.1
 SESSION_S = 3.0
 BOOT_S = 8.0
@@ -71,7 +81,7 @@ class _Partition:
 
 
 class FakeCluster:
-    """Implements Cluster, Killable, Pausable, Partitionable, Shapeable, Interceptable, Reassignable, Observer, Clock."""
+    """Implements Cluster, Killable, Pausable, Partitionable, Shapeable, Interceptable, Reassignable, Configurable, Observer, Clock."""
 
     name = "fake"
 
@@ -84,6 +94,7 @@ class FakeCluster:
         acks: str = "all",
         unclean: bool = False,
         min_isr: int = 1,
+        settings: Mapping[tuple[str, str], str] | None = None,
     ) -> None:
         self.time_s = 0.0
         self.acks, self.unclean, self.min_isr = acks, unclean, min_isr
@@ -94,6 +105,8 @@ class FakeCluster:
         self.cuts: dict[tuple[str, str], int] = {}
         self.shapes: dict[tuple[str, str], int] = {}
         self.interceptions: dict[str, int] = {}
+        self.settings: dict[tuple[str, str], str] = dict(settings or {})
+        self._settled = dict(self.settings)
         self._value = 0
         self.partitions_by_key: dict[Key, _Partition] = {}
         for i, key in enumerate((*keys, *KEEPERS.values())):
@@ -254,6 +267,18 @@ class FakeCluster:
                 p.logs.setdefault(name, [])
             self._move(p)
 
+    def configure(self, topic: str, name: str, value: str | None) -> None:
+        if self._does("configure", topic, name, str(value)) and self._heard():
+            self.settings.pop((topic, name), None)
+            if value is not None:
+                self.settings[topic, name] = value
+
+    def setting(self, node: str, topic: str, name: str) -> Setting | None:
+        if not self._is_up(node):
+            return None
+        own = self.settings.get((topic, name))
+        return Setting(DEFAULTS.get(name) if own is None else own, own)
+
     # Observer
 
     def partitions(self, keys: Sequence[Key]) -> Sequence[PartitionState]:
@@ -310,10 +335,12 @@ class FakeCluster:
     # Physics
 
     def whole(self) -> bool:
-        """Nothing is broken: all run, none is stopped, no link is disturbed, no partition is to lie elsewhere."""
+        """Nothing is broken: all run, none is stopped, no link is disturbed, all lies and is set as it was."""
         running = all(m.pid is not None and not m.stopped for m in self.machines.values())
         moved = any((p.target or p.replicas) != p.placed for p in self.partitions_by_key.values())
-        return running and not (self.cuts or self.shapes or self.interceptions or moved)
+        return (
+            running and self.settings == self._settled and not (self.cuts or self.shapes or self.interceptions or moved)
+        )
 
     def answers(self, name: str) -> bool:
         """Whether a quorum lists the node as unfenced."""
@@ -434,6 +461,8 @@ def holds(condition: Condition, observer: Observer, cluster: FakeCluster) -> boo
             return state is not None and not nodes & set(state.isr)
         case AssignedTo():
             return is_assigned(next(iter(observer.partitions([condition.key])), None), condition)
+        case Configured(of, value):
+            return is_configured(setting_of(of, observer, cluster), value)
         case PacketsDropped(source, target):
             return cluster.dropped(source, target) > 0
         case PiecesShaped(source, target):

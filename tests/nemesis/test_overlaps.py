@@ -55,6 +55,15 @@ def completions(ops: list[Op], f: str) -> list[Op]:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+def test_nobody_waits_for_another_leader_where_the_second_fault_hurts_none(seed, tmp_path):
+    cluster = FakeCluster()
+    ops = run(cluster, plan_of("kill-leader+change-config", seed), tmp_path / "run")
+    waits = completions(ops, "await-leader")
+    assert waits
+    assert all(op.value["new-leader"] for op in waits)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_leader_killed_while_its_followers_pause_loses_what_acks_1_acknowledged(seed, tmp_path):
     plan = plan_of("pause-followers+kill-leader", seed)
     cluster = FakeCluster(acks="1")

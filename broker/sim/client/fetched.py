@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from broker.wire import batch as wire_batch
+from broker.wire import entries
 from broker.wire.batch import Buffer
 from broker.wire.messages.fetch import AbortedTransaction
 from broker.wire.record import ABORT, Headers, control_type, decode
@@ -81,7 +82,7 @@ def _batch(topic: str, partition: int, content: bytes) -> _Batch:
         epoch = header.leader_epoch
         records = tuple(
             ConsumedRecord(topic, partition, one.offset, one.key, one.value, epoch, one.timestamp_ms, one.headers)
-            for one in decode(content, 0, header)
+            for one in decode(*entries.unpacked(content, header))
         )
     return _Batch(
         header.base_offset,

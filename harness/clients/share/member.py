@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from broker.wire import batch, record
+from broker.wire import batch, entries, record
 from broker.wire.errors import error_name
 from broker.wire.messages.find_coordinator import GROUP, FindCoordinatorRequest
 from broker.wire.messages.metadata import MetadataRequest, MetadataRequestTopic
@@ -426,7 +426,7 @@ def _records(data: PartitionData) -> Iterable[record.Record]:
         header = batch.parse_header(piece, 0)
         batch.check(piece, 0, header)
         if not header.is_control:
-            yield from record.decode(piece, 0, header)
+            yield from record.decode(*entries.unpacked(piece, header))
 
 
 def _each(spans: Iterable[Span], kind: int) -> dict[int, int]:

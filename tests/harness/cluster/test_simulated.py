@@ -6,8 +6,8 @@ import pytest
 
 from harness.cluster import simulated
 from harness.cluster.api import ClusterSpec
-from harness.cluster.observer import holds
-from harness.cluster.questions import Coordinated, Coordinator
+from harness.cluster.observer import holds, setting_of
+from harness.cluster.questions import Configured, Coordinated, Coordinator, SettingOf
 from harness.cluster.simulated import SimulatedCluster, SimulatedObserver
 from harness.scenario import Scenario
 from harness.simulation import SimulatedEquipment
@@ -44,6 +44,29 @@ def test_a_coordinator_leads_the_partition_that_keeps_its_group_or_id(cluster, m
     before = observer.coordinator("group", "group-0").leader
     cluster.kill(before)
     assert known(ids[0], frozenset({before}))
+
+
+@pytest.mark.parametrize(("topic", "name", "value"), [("t0", "segment.ms", "200"), ("", "num.replica.fetchers", "2")])
+def test_a_setting_changes_and_is_taken_away_again(cluster, topic, name, value):
+    SimulatedEquipment(cluster).prepare(SCENARIO, cluster)
+    observer, loop = SimulatedObserver(cluster, ("t0",)), cluster.world.loop
+    of = SettingOf(KEY, name, not topic)
+    before = setting_of(of, observer, cluster)
+    assert before is not None
+    assert before.own is None
+    for wanted in (value, None):
+        cluster.configure(topic, name, wanted)
+        condition = Configured(of, wanted)
+        assert loop.run_until(loop.now_ns + 5 * 10**9, lambda asked=condition: holds(asked, observer, cluster))
+    assert setting_of(of, observer, cluster) == before
+
+
+def test_a_node_that_is_dead_or_knows_no_such_setting_tells_nothing(cluster):
+    SimulatedEquipment(cluster).prepare(SCENARIO, cluster)
+    assert cluster.setting("n1", "t0", "no.such.setting") is None
+    assert cluster.setting("n1", "t0", "segment.ms") is not None
+    cluster.kill("n1")
+    assert cluster.setting("n1", "t0", "segment.ms") is None
 
 
 def test_the_preferred_leader_is_elected_when_somebody_asks(cluster):

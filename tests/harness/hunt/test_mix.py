@@ -17,7 +17,6 @@ from harness.hunt.permitted import PERMITS
 from harness.scenario import TRANSACTIONAL, is_coordinated
 from harness.swarm import NO_FAULTS
 
-SYNC_MS = "harness.sim.sync.ms"
 SEEDS = range(150)
 SEED_OF_A_LOG_START = 130
 
@@ -67,13 +66,14 @@ def test_requests_between_nodes_come_late_only_with_protocol_v2():
 
 def test_no_append_waits_for_a_slow_disk():
     slow = [
-        made for made in map(mix.scenario, range(794, 1200)) if made.broker_config.get(SYNC_MS) == mix.SLOW_DISKS[1]
+        made for made in map(mix.scenario, range(794, 1200)) if made.broker_config.get(mix.SYNC) == mix.SLOW_DISKS[1]
     ]
     assert slow
     for made in slow:
         assert "flush.messages" not in made.topic_config
+        assert "change-config" not in made.nemesis
         assert "log.flush.interval.messages" not in made.broker_config
-    assert mix.scenario(794).broker_config[SYNC_MS] == mix.SLOW_DISKS[0]
+    assert mix.scenario(794).broker_config[mix.SYNC] == mix.SLOW_DISKS[0]
 
 
 def test_the_mix_covers_what_there_is():
@@ -92,7 +92,7 @@ def test_the_mix_covers_what_there_is():
     faults = {fault for one in made for choice in one.nemesis.split(",") for fault in choice.split("+")}
     drawn = {
         name
-        for every in (mix.FAULTS, mix.DISKS, mix.MOVES, mix.PARTED, mix.LONG)
+        for every in (mix.FAULTS, mix.DISKS, mix.MOVES, mix.PARTED, mix.CONFIGURED, mix.LONG)
         for one in every
         for name in re.split("[+,]", one)
     }

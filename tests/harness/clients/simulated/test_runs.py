@@ -22,6 +22,8 @@ CASES = [
     pytest.param(SEND_POLL, {"sub_via": ("subscribe",), "crash_interval_s": 3.0}, id="send-poll-subscribe"),
     pytest.param(GROUPS, {"sub_via": ("subscribe",), "group_protocol": "consumer"}, id="groups-consumer"),
     pytest.param(SHARE, {"crash_interval_s": 3.0}, id="share"),
+    pytest.param(TXN, {"topic_config": {"compression.type": "lz4"}}, id="txn-packed-anew"),
+    pytest.param(SHARE, {"topic_config": {"compression.type": "zstd"}}, id="share-packed-anew"),
     pytest.param(SEND_POLL, {"idempotence": False, "acks": "1"}, id="send-poll-acks-1"),
 ]
 
