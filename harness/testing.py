@@ -336,9 +336,10 @@ class Kafka(Breakable):
             self.wait_until(AssignedTo(state.key, tuple(to)))
 
     def heal(self, timeout_s: float = WHOLE_S) -> None:
-        """Undo every fault, start every node that is dead, and wait until each replica is in sync.
+        """Undo every fault, start every node that is dead; wait until each replica is in sync and the first ones lead.
 
-        Raises TimeoutError, or ClusterError if something can't be undone.
+        So partitions are led again by whom they were led before anything was done. Clients that still talk to another
+        leader are told by the next answer, as when Kafka balances its leaders itself. Raises TimeoutError, or ClusterError if something can't be undone.
         """
         self._undo()
         self._await(self._not_whole, "the cluster's being whole", timeout_s)
@@ -413,11 +414,18 @@ class Kafka(Breakable):
         if reason := self._not_ready() or self._not_back():
             return reason
         if self._observer.full_isr():
-            return None
+            return self._not_led_as_before()
         said = self._observer.ask_brokers(lambda probe: probe.metadata())
         if len(said) == self.scenario.nodes and not any(answer.topics for answer in said.values()):
             return None  # no topic, no replica
         return "not every replica is in sync"
+
+    def _not_led_as_before(self) -> str | None:
+        """Have the first replicas elected where others lead."""
+        others = self._observer.led_by_others()
+        for topic in sorted({split_key(state.key)[0] for state in others}):
+            self._observer.elect_preferred(topic)
+        return next((f"{state.key} is not led by {state.replicas[0]}" for state in others), None)
 
     def _kept(self, kind: str, name: str, other_than: Sequence[str], timeout_s: float) -> tuple[str, str]:
         """Return the partition that keeps it, and who leads that, when it is a node that runs and none of those."""

@@ -138,6 +138,12 @@ class ClusterObserver:
         states = self._merged(words, lambda key, word: word.internal or self._is_ours(key))
         return bool(states) and all(state.leader and set(state.isr) == set(state.replicas) for state in states)
 
+    def led_by_others(self) -> list[PartitionState]:
+        """Return the partitions, internal ones too, that another than their first replica leads."""
+        words = self.ask_brokers(lambda probe: probe.metadata())
+        states = self._merged(words, lambda key, word: word.internal or self._is_ours(key))
+        return [state for state in states if state.leader != state.replicas[0]]
+
     def controller(self) -> str | None:
         """Return the active controller: the leader of the metadata quorum."""
         newest = self.quorum()

@@ -53,6 +53,24 @@ def test_a_dead_leader_has_a_successor_and_comes_back(kafka: Kafka) -> None:
 
 
 @pytest.mark.embedded
+def test_a_healed_cluster_is_led_as_before_and_its_coordinators_are_too(kafka: Kafka) -> None:
+    """Else what a test does next would depend on what was done before."""
+    topic = kafka.create_topic("orders", partitions=3)
+    group = kafka.name("billing")
+    before = [kafka.leader(topic, number) for number in range(3)]
+    coordinator = kafka.coordinator("group", group)
+    for node in (before[0], coordinator):
+        led = [kafka.leader(topic, number) for number in range(3)]
+        kafka.kill(node)
+        kafka.start(node)
+        kafka.wait_until(FullIsr())
+        assert [kafka.leader(topic, number) for number in range(3)] != led == before
+        kafka.heal()
+    assert [kafka.leader(topic, number) for number in range(3)] == before
+    assert kafka.coordinator("group", group) == coordinator
+
+
+@pytest.mark.embedded
 def test_an_isolated_leader_is_told_apart_from_its_successor(kafka: Kafka) -> None:
     topic = kafka.create_topic()
     before = kafka.leader(topic)
@@ -79,6 +97,7 @@ def test_another_replica_leads_in_order_and_the_order_is_put_back(kafka: Kafka) 
     kafka.move_leader(topic)
     kafka.heal()
     assert kafka.partition(topic).replicas == before.replicas
+    assert kafka.leader(topic) == before.leader
 
 
 @pytest.mark.embedded
