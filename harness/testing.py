@@ -338,8 +338,8 @@ class Kafka(Breakable):
     def heal(self, timeout_s: float = WHOLE_S) -> None:
         """Undo every fault, start every node that is dead; wait until each replica is in sync and the first ones lead.
 
-        So partitions are led again by whom they were led before anything was done. Clients that still talk to another
-        leader are told by the next answer, as when Kafka balances its leaders itself. Raises TimeoutError, or ClusterError if something can't be undone.
+        So partitions are led again by whom they were led before anything was done; clients hear of it as they do when
+        Kafka balances its leaders itself. Raises TimeoutError, or ClusterError if something can't be undone.
         """
         self._undo()
         self._await(self._not_whole, "the cluster's being whole", timeout_s)
