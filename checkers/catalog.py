@@ -67,6 +67,7 @@ ORDER = (
     "epoch-regression",
     "hw-regression",
     "lso-regression",
+    "impossible-watermark",
     "log-start-regression",
     "read-past-hw",
     "committed-offset-regression",
@@ -93,7 +94,7 @@ _REWRITTEN = ("nonmonotonic-poll", "poll-skip", "int-poll-skip", "epoch-regressi
 """Offsets are written anew in a later epoch, and the marker that ended a transaction may be among what was lost."""
 _SCANNED = ("compaction-lost-latest", "tombstone-resurrected", "compaction-too-early", "premature-deletion")
 """What was cut off is missing from whole reads, values and tombstones."""
-_WATERMARKS = ("hw-regression", "lso-regression")
+_WATERMARKS = ("hw-regression", "lso-regression", "impossible-watermark")
 _COPIES = ("eos-loss", "eos-duplicate", "eos-reorder")
 _DECIDED_OTHERWISE = ("cross-transaction",)
 """The end of a transaction was asked for twice, and the next one's records were lost."""
@@ -121,6 +122,7 @@ _ENDED_BY_ANOTHER = (
     "int-poll-skip",  # values of transactions that were aborted count as none
     "poll-skip",
     "share-uncommitted-read",
+    "impossible-watermark",
     "precommitted-read",
     "G1c",  # a transaction that was ended early is seen by those that it sees later
     "G1c-process",

@@ -22,8 +22,8 @@ from checkers.case import Case
 from checkers.findings import Findings
 from checkers.samples import Sample
 
-LATEST, METADATA = "ListOffsets", "Metadata"
-"""Of what is asked: a partition's ends, of its leader; who leads it, of any node."""
+LATEST, METADATA, FETCH = "ListOffsets", "Metadata", "Fetch"
+"""Of what is asked: a partition's ends, of its leader; who leads it, of any node; its newest records."""
 LATEST_CLASSES = ("hw-regression", "lso-regression", "log-start-regression")
 METADATA_CLASSES = ("epoch-regression", "two-leaders")
 FETCH_CLASSES = ("read-past-hw",)
@@ -35,7 +35,7 @@ def probes(case: Case, findings: Findings) -> None:
     latest = [s for s in samples if s.value.get("api") == LATEST and isinstance(s.value.get("epoch"), int)]
     latest = [s for s in latest if "timestamp" not in s.value]  # its epoch is that of the record found
     metadata = [s for s in samples if s.value.get("api") == METADATA and isinstance(s.value.get("epoch"), int)]
-    fetches = [s for s in samples if s.value.get("api") == "Fetch"]
+    fetches = [s for s in samples if s.value.get("api") == FETCH]
     leading = sorted((*metadata, *latest), key=lambda sample: sample.ended)
     for found, names in ((latest, LATEST_CLASSES), (leading, METADATA_CLASSES), (fetches, FETCH_CLASSES)):
         if not found:

@@ -29,6 +29,8 @@ from checkers import (
     sessions,
     stuck,
     torn,
+    undone,
+    watermarks,
 )
 from checkers.case import Case
 from checkers.catalog import permitted
@@ -51,6 +53,7 @@ CHECKERS: tuple[Checker, ...] = (
     identity.inconsistent_offsets,
     identity.duplicates,
     identity.rolled_back_offsets,
+    undone.undone_transactions,
     reads.altered_records,
     reads.phantom_reads,
     routing.wrong_partitions,
@@ -77,6 +80,7 @@ CHECKERS: tuple[Checker, ...] = (
     groups.committed_offsets,
     groups.committed_registers,
     probes.probes,
+    watermarks.watermarks,
     deletions.deletions,
     availability.drain,
     availability.recovery,

@@ -165,7 +165,7 @@ def stale_scans(case: Case, findings: Findings) -> bool:
             continue
         if findings.room(STALE):
             writer = int(sends.call[rows[np.flatnonzero(case.placement.send_slot[rows] == slot)[0]]])
-            reader, assign = _last_reader(case, scans, scan), int(scans.assign[scan])
+            reader, assign = last_reader(case, scans, scan), int(scans.assign[scan])
             offset = case.slot_offset(slot)
             key = case.key(scans.key[scan])
             findings.add(
@@ -215,7 +215,7 @@ def _reader_of(case: Case, slot: int, isolation: int) -> int:
     return int(records.call[rows[0]])
 
 
-def _last_reader(case: Case, scans: Scans, scan: int) -> int:
+def last_reader(case: Case, scans: Scans, scan: int) -> int:
     """Return the call of a scan's process that read its last offset."""
     records, calls = case.view.records, case.view.calls
     rows = np.flatnonzero((records.key == scans.key[scan]) & (records.offset == scans.last[scan]))
@@ -225,7 +225,7 @@ def _last_reader(case: Case, scans: Scans, scan: int) -> int:
 
 def _tell_mismatch(case: Case, findings: Findings, scans: Scans, scan: int, shown: tuple[int, int]) -> None:
     slot, witness = shown
-    assign, reader = int(scans.assign[scan]), _last_reader(case, scans, scan)
+    assign, reader = int(scans.assign[scan]), last_reader(case, scans, scan)
     key, offset = case.key(scans.key[scan]), case.slot_offset(slot)
     rc = case.view.calls.isolation[assign] == READ_COMMITTED
     mine, other = ("read_committed", "read_uncommitted") if rc else ("read_uncommitted", "read_committed")

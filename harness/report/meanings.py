@@ -343,6 +343,12 @@ MEANINGS: dict[str, Meaning] = {
         "last stable offset went back",
         "last stable offsets went back",
     ),
+    "impossible-watermark": _m(
+        "Impossible watermark",
+        "Log start, last stable offset and high watermark fit one another, and what was sent, committed and read.",
+        "answer named an end of the log that can't be true",
+        "answers named ends of the log that can't be true",
+    ),
     "log-start-regression": _m(
         "Log start went back",
         "What was deleted from the start of a log stays deleted.",

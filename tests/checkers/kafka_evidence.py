@@ -345,6 +345,9 @@ class EvidenceWorld(World):
                 self.record(client.process, "invoke", "poll", [["poll"]])
                 self.record(client.process, "ok", "poll", [self.poll(client, everything=True)], isolation=RU)
         super().final_reads()
+        for key in self.keys if self.ours else ():
+            self.spawn(self.probes(key))
+        self.run_until_idle()
         self.keys = keys
         for _ in self.committed_read():
             raise AssertionError("every transaction has ended")
