@@ -17,13 +17,14 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition, libversion
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from bench.findings.stage import stage
-from harness.cluster.observer import observer_of
+from harness.cluster.observer import ClusterObserver, observer_of
 
 WITHIN_S = 60.0
 QUIET_S = 3.0
@@ -82,7 +83,7 @@ def show(cluster: Any) -> dict[str, object]:
     bootstrap = cluster.bootstrap()
     admin = AdminClient({"bootstrap.servers": bootstrap, **QUIET})
     observer = observer_of(cluster, ["in", "out"])
-    first = _until(lambda: observer.coordinator("group", GROUP), "no coordinator of the group")
+    first = _until(lambda: _coordinator(observer, "group", GROUP), "no coordinator of the group")
     numbers = {node.name: node.id for node in cluster.nodes()}
     others = [name for name in numbers if name != first]
     placed = [[numbers[name] for name in (*others, first)]]
@@ -91,14 +92,14 @@ def show(cluster: Any) -> dict[str, object]:
     ).values():
         future.result(WITHIN_S)
     ids = map("copy-{}".format, itertools.count())
-    name = next(one for one in ids if _until(lambda: observer.coordinator("transaction", one), "none") != first)  # noqa: B023
+    name = next(one for one in ids if _until(partial(_coordinator, observer, "transaction", one), "none") != first)
     source, target = TopicPartition("in", 0), TopicPartition("out", 0)
     _fill(bootstrap, source)
     application = Application(bootstrap, source, target, name)
     copied = [application.copy(2)]
     time.sleep(QUIET_S)
     _each(cluster.cut, first, others)
-    second = _until(lambda: _another(observer.coordinator("group", GROUP), first), "no other coordinator")
+    second = _until(lambda: _another(_coordinator(observer, "group", GROUP), first), "no other coordinator")
     application.renew(",".join(node.address for node in cluster.nodes() if node.name != first))
     copied.append(application.copy(RECORDS - 2))
     told = application.go_back()
@@ -120,6 +121,11 @@ def _each(change: Callable[[str, str], None], node: str, others: Sequence[str]) 
     for other in others:
         change(node, other)
         change(other, node)
+
+
+def _coordinator(observer: ClusterObserver, kind: str, name: str) -> str | None:
+    keeper = observer.coordinator(kind, name)
+    return keeper and keeper.leader
 
 
 def _another(found: str | None, first: str) -> str | None:

@@ -1,0 +1,1 @@
+"""Tests of what `bench` shows of brokers: that its scripts still run, and what they find of ours."""
