@@ -38,6 +38,7 @@ AT_ONCE_S = 10.0
 SECRET = "pass, word=ü"
 MECHANISMS = {"SCRAM-SHA-256": ScramMechanism.SCRAM_SHA_256, "SCRAM-SHA-512": ScramMechanism.SCRAM_SHA_512}
 USER = "al,i=ce"
+PASSWORDS = {"THEIR_SECRET": SECRET, "ADMIN_SECRET": "admin-secret", "WRONG_SECRET": "wrong-word"}
 ALONE = {
     "group.initial.rebalance.delay.ms": "0",
     "offsets.topic.replication.factor": "1",
@@ -129,9 +130,8 @@ def plain(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
-    monkeypatch.setenv("THEIR_SECRET", SECRET)
-    monkeypatch.setenv("ADMIN_SECRET", "admin-secret")
-    monkeypatch.setenv("WRONG_SECRET", "wrong-word")
+    for name, value in PASSWORDS.items():
+        monkeypatch.setenv(name, value)
 
 
 def by_sasl(authority, mechanism="SCRAM-SHA-512", user=USER, password="env:THEIR_SECRET"):
@@ -279,15 +279,42 @@ def test_a_variable_that_is_gone_is_told_to_who_heals(with_sasl, authority, monk
         from_handles(handles)
 
 
-def run(node, client_config, folder, *more):
-    """Return the folder of a short run that was valid."""
+def started(node, client_config, folder, *more):
+    """Start a short run."""
     arguments = ["--cluster", "existing", "--bootstrap", node.address, "--results", str(folder), "--name", "guarded"]
     shape = ["--replication", "1", "--min-isr", "1", "--time-limit", "4", "--concurrency", "4", "--seed", "5"]
     command = [sys.executable, "-m", "harness", "run", *arguments, *shape, *options(client_config), *more]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200, env=os.environ)
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, env=os.environ | PASSWORDS, **streams), folder
+
+
+@pytest.fixture(scope="module")
+def runs(with_sasl, with_tls, authority, tmp_path_factory):
+    """All runs, side by side: they wait most of their time, in the final reads of a share group for 22 s."""
+    by_scram = by_sasl(authority, "SCRAM-SHA-256")
+    asked = {
+        "txn, SASL": (with_sasl, by_sasl(authority), "--workload", "txn", "--sub-via", "assign,subscribe"),
+        "txn, TLS": (with_tls, by_certificate(authority), "--workload", "txn"),
+        "groups": (with_sasl, by_scram, "--workload", "groups"),
+        "share": (with_sasl, by_sasl(authority), "--workload", "share"),
+    }
+    all_ = {
+        name: started(node, given, tmp_path_factory.mktemp("run"), *more)
+        for name, (node, given, *more) in asked.items()
+    }
+    yield all_
+    for process, _ in all_.values():
+        process.kill()
+        process.communicate()
+
+
+def ended(run):
+    """Return the folder and the operations of a run, which was valid."""
+    process, folder = run
+    said, _ = process.communicate(timeout=200)
     found = (folder / "guarded" / "latest").resolve()
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert SECRET not in done.stdout + done.stderr
+    assert process.returncode == 0, said
+    assert SECRET not in said
     for path in found.rglob("*"):
         assert path.is_dir() or SECRET not in path.read_text(errors="replace"), path
     with (found / store.HISTORY).open("rb") as lines:
@@ -296,25 +323,25 @@ def run(node, client_config, folder, *more):
     return found, ops
 
 
-def test_transactions_are_judged_behind_sasl_and_tls(with_sasl, authority, tmp_path):
-    folder, ops = run(with_sasl, by_sasl(authority), tmp_path, "--workload", "txn", "--sub-via", "assign,subscribe")
+def test_transactions_are_judged_behind_sasl_and_tls(runs):
+    folder, ops = ended(runs["txn, SASL"])
     assert sum(op.type == OK and op.f == "txn" for op in ops) > 20
     scenario = json.loads((folder / store.SCENARIO).read_text())
     assert scenario["client_config"]["sasl.password"] == "env:THEIR_SECRET"
     assert "--client-config sasl.password=env:THEIR_SECRET" in (folder / store.REPORT).read_text()
 
 
-def test_transactions_are_judged_behind_tls(with_tls, authority, tmp_path):
-    _, ops = run(with_tls, by_certificate(authority), tmp_path, "--workload", "txn")
+def test_transactions_are_judged_behind_tls(runs):
+    _, ops = ended(runs["txn, TLS"])
     assert sum(op.type == OK and op.f == "txn" for op in ops) > 20
 
 
-def test_groups_are_judged_behind_sasl_and_tls(with_sasl, authority, tmp_path):
-    _, ops = run(with_sasl, by_sasl(authority, "SCRAM-SHA-256"), tmp_path, "--workload", "groups")
+def test_groups_are_judged_behind_sasl_and_tls(runs):
+    _, ops = ended(runs["groups"])
     assert sum(op.type == OK and op.f == "poll" for op in ops) > 5
     assert sum(op.type == OK and op.f == "committed" for op in ops) > 5, "the nodes said who coordinates"
 
 
-def test_share_groups_are_judged_behind_sasl_and_tls(with_sasl, authority, tmp_path):
-    _, ops = run(with_sasl, by_sasl(authority), tmp_path, "--workload", "share")
+def test_share_groups_are_judged_behind_sasl_and_tls(runs):
+    _, ops = ended(runs["share"])
     assert sum(op.type == OK and op.f == "share-fetch" for op in ops) > 5
