@@ -11,7 +11,7 @@ PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --
 .PHONY: help setup lint check format test test-fast demo jars bench clean
 
 help:
-	@echo 'make setup      create .venv (needs only Python >= 3.11)'
+	@echo 'make setup      create .venv (needs only Python 3.11 to 3.14)'
 	@echo 'make demo       kill leaders of our own broker for half a minute, then judge and report'
 	@echo 'make check      format, lint, types, layers, tests that need no engine'
 	@echo 'make test       every test that this machine can run'

@@ -1,4 +1,4 @@
-"""`make setup` takes the first interpreter that is new enough, optimised and whole; else the first that is new enough."""
+"""`make setup` takes the first interpreter that is of a version that fits, optimised and whole; else the first that fits."""
 
 import os
 import shutil
@@ -78,7 +78,8 @@ def test_none_is_said_in_a_line(tmp_path):
     said, errors = taken(tmp_path, ("python3", ["old"]))
     assert not said
     assert errors == (
-        "make setup: needs Python 3.11 or newer, found Python of the test: install one, or name it with PYTHON=python3.12\n"
+        "make setup: needs Python 3.11 to 3.14 (on Intel Macs to 3.13), found Python of the test: "
+        "install one, or name it with PYTHON=python3.12\n"
     )
 
 
