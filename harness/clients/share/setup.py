@@ -50,12 +50,21 @@ class UnassignedError(Exception):
     """The cluster takes the run's share group, but does not give its member partitions; the message says so."""
 
 
-def prepare(scenario: Scenario, topics: Sequence[str], now_ms: Callable[[], float], *, is_ours: bool) -> Steps[None]:
+def prepare(
+    scenario: Scenario,
+    topics: Sequence[str],
+    now_ms: Callable[[], float],
+    *,
+    is_ours: bool,
+    level: int | None = None,
+) -> Steps[None]:
     """Make the cluster ready for a share group that reads the topics, which exist; now_ms: a clock.
 
-    `is_ours`: the cluster's features may be changed. Raises RefusedError, UnassignedError.
+    `is_ours`: the cluster's features may be changed. `level`: of `share.version` there; None: it is asked for, which a
+    simulated node does not answer. Raises RefusedError, UnassignedError.
     """
-    level = yield from _level()
+    if level is None:
+        level = yield from _level()
     if level < FEATURE.max_version_level:
         if not is_ours:
             wanted = f"{FEATURE.feature}={FEATURE.max_version_level}"

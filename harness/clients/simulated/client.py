@@ -101,7 +101,7 @@ class SimulatedClients:
                 deadline_ms=self.loop.now_ms + READY_MS,
             )
             if scenario.workload == SHARE:
-                steps = prepare(scenario, topic_names(scenario), lambda: self.loop.now_ms, is_ours=True)
+                steps = prepare(scenario, topic_names(scenario), lambda: self.loop.now_ms, is_ours=True, level=0)
                 await perform(contact, steps)
         finally:
             contact.close()
