@@ -24,7 +24,7 @@ def inconsistent_offsets(case: Case, findings: Findings) -> None:
         values = [case.vid_value(vid) for vid in vids]
         key, offset = case.key(placement.slots.first[slot]), case.slot_offset(slot)
         told = ", ".join(
-            f"{case.name(call)} {'read' if read else 'was acknowledged'} {value!r}"
+            f"{case.name(call)} {'read' if read else 'wrote'} {value!r}"
             for call, read, value in zip(witnesses, polled, values, strict=False)
         )
         findings.add(

@@ -68,6 +68,10 @@ class Judged:
             return ""
         return advice(self.reasons, self.faults, scenario)
 
+    def lag(self, scenario: Scenario | None) -> Mapping[str, Any]:
+        """Return the worst lag where it says something; who is assigned partitions begins anew, as late as can be."""
+        return {} if scenario is not None and "subscribe" not in scenario.sub_via else self.worst_lag
+
     @property
     def not_checked(self) -> Sequence[str]:
         """Return what was not checked, a line each."""

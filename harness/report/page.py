@@ -140,7 +140,7 @@ def _figures(source: Source) -> list[dict[str, str]]:
         of_txn = calls.kind == list(calls.kinds).index("txn")
         committed = int((of_txn & (calls.outcome == OUTCOMES.index("ok"))).sum())
         figures.append(
-            {"label": "Transactions committed", "value": f"{committed:,}", "note": f"of {int(of_txn.sum()):,}"}
+            {"label": "Committed", "value": f"{committed:,}", "note": f"of {int(of_txn.sum()):,} transactions"}
         )
     if source.faults:
         bit = sum(fault.bit is True for fault in source.faults)
@@ -149,10 +149,10 @@ def _figures(source: Source) -> list[dict[str, str]]:
     outages = _outages(source.judged)
     if outages:
         figures.append({"label": "Longest outage", "value": outages[0]["length"], "note": f"of {outages[0]['kind']}"})
-    lag = source.judged.worst_lag
+    lag = source.judged.lag(source.scenario)
     if lag.get("lag"):
-        note = f"process {lag['process']} on {lag['key']}, at {seconds(int(lag['time']))}"
-        figures.append({"label": "Longest that a poll lagged", "value": took(int(lag["lag"])), "note": note})
+        note = f"process {lag['process']} on {lag['key']}"
+        figures.append({"label": "Worst lag", "value": took(int(lag["lag"])), "note": note})
     if source.end:
         figures.append({"label": "Duration", "value": took(source.end), "note": ""})
     return figures

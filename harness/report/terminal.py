@@ -272,7 +272,7 @@ def verdict_table(
     facts = Table.grid(padding=(0, 2, 0, 0))
     facts.add_column(style="bright_black", no_wrap=True)
     facts.add_column(overflow="fold")
-    for name, value in _facts(judgement, judged, faults):
+    for name, value in _facts(judgement, judged, faults, scenario):
         facts.add_row(name, Text(plain(value)))
     out.print(facts, width=width)
     if scenario is not None:
@@ -312,7 +312,10 @@ def _anomalies(judged: Judged) -> Table:
 
 
 def _facts(
-    judgement: Judgement | Mapping[str, Any], judged: Judged, faults: list[dict[str, Any]]
+    judgement: Judgement | Mapping[str, Any],
+    judged: Judged,
+    faults: list[dict[str, Any]],
+    scenario: Scenario | None,
 ) -> list[tuple[str, str]]:
     facts = []
     stats = judgement.stats if isinstance(judgement, Judgement) else {}
@@ -328,7 +331,7 @@ def _facts(
         bit = sum(fault.get("bit") is True for fault in faults)
         kinds = ", ".join(dict.fromkeys(str(fault.get("name")) for fault in faults))
         facts.append(("faults", f"{bit} of {len(faults)} bit ({kinds})"))
-    lag = judged.worst_lag
+    lag = judged.lag(scenario)
     if lag.get("lag"):
         facts.append(("worst lag", f"{took(int(lag['lag']))} behind on {lag['key']} (process {lag['process']})"))
     if judged.availability:

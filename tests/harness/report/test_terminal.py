@@ -191,6 +191,14 @@ def printed(judgement: object, width: int = 80, **options) -> str:
     return paper.getvalue()
 
 
+@pytest.mark.parametrize(("sub_via", "told"), [(("assign",), False), (("assign", "subscribe"), True)])
+def test_the_worst_lag_is_told_of_consumers_that_go_on_where_they_were(bad_run, sub_via, told) -> None:
+    """Who is assigned begins again at the beginning: a lag of the run's length would be told of every run."""
+    judgement = judge(bad_run / "history.jsonl")
+    assert "worst lag" in printed(judgement)
+    assert ("worst lag" in printed(judgement, scenario=Scenario(sub_via=sub_via))) == told
+
+
 def test_the_table_fits_into_eighty_columns(bad_run) -> None:
     text = printed(judge(bad_run / "history.jsonl"))
     assert max(map(len, text.splitlines())) <= 80
