@@ -77,7 +77,7 @@ def run(
     ] = False,
     **given: Any,
 ) -> None:
-    """Drive a workload against a cluster, break it, and judge what happened."""
+    """Drive a workload, break the cluster, and judge what happened."""
     from harness import launch
 
     def shrunk(folder: Path) -> int:
@@ -105,7 +105,10 @@ def shrink(
     results: Results = RESULTS,
     as_json: AsJson = False,
 ) -> None:
-    """Find the least run that fails like this one: fewer faults, operations, clients, partitions, nodes, less time."""
+    """Find the least run that fails like this one.
+
+    Fewer faults, operations, clients, partitions, nodes, and less time.
+    """
     from harness import replay
 
     raise typer.Exit(replay.shrink(folder, results, anomaly=anomaly, budget_s=budget, as_json=as_json))
@@ -117,7 +120,7 @@ def replay_(
     results: Results = RESULTS,
     as_json: AsJson = False,
 ) -> None:
-    """Run a simulated run again, operation by operation, as it is stored."""
+    """Run a simulated run again, operation by operation."""
     from harness import replay
 
     raise typer.Exit(replay.again(folder, results, as_json=as_json))
@@ -202,7 +205,7 @@ def soak(
     results: Results = RESULTS,
     **given: Any,
 ) -> None:
-    """Run seeded scenarios for hours, side by side if asked to; keep every failure."""
+    """Run seeded scenarios for hours, and keep every failure."""
     from harness.soak import command as soaking
 
     status = soaking.soak(
@@ -228,7 +231,10 @@ def heal(
     folder: Annotated[Path | None, typer.Argument(help="A run's folder (default: every abandoned run).")] = None,
     results: Results = RESULTS,
 ) -> None:
-    """Undo what a killed run left behind: its own faults, containers and processes, and only these."""
+    """Undo what a killed run left behind, and nothing else.
+
+    Its faults are healed, its containers and processes removed.
+    """
     from harness import launch
 
     raise typer.Exit(launch.heal(folder, results))
@@ -261,7 +267,10 @@ def bugs(
     write: Annotated[Path | None, typer.Option(help="Put the table between the marks of this document.")] = None,
     results: Results = RESULTS,
 ) -> None:
-    """List the bugs that can be planted in our own broker (`harness run --bug NAME`), or score the hunt for each."""
+    """List the bugs that our own broker can have, or hunt them.
+
+    `harness run --bug NAME` plants one; `--score` looks for each on simulated clusters, and tells how soon it shows.
+    """
     from harness.hunt import command as hunt
 
     if not score:

@@ -179,10 +179,12 @@ def test_list_names_everything_that_can_be_chosen(capsys):
         assert f"  {name} " in out
 
 
-def test_the_installed_command_answers():
-    done = subprocess.run([sys.executable, "-m", "harness", "--help"], capture_output=True, text=True, check=False)
+def test_the_installed_command_answers_and_says_in_80_columns_what_each_command_does():
+    call = [sys.executable, "-m", "harness", "--help"]
+    done = subprocess.run(call, capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "80"})
     assert done.returncode == 0
     assert "check" in done.stdout
+    assert "..." not in done.stdout
 
 
 @pytest.mark.parametrize(
