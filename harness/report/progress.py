@@ -73,7 +73,7 @@ class Progress:
     _holding: dict[Any, FaultNow] = field(default_factory=dict)
     _faults: int = 0
     _bit: int = 0
-    _marks: deque[tuple[float, int]] = field(default_factory=deque)
+    _marks: deque[tuple[float, int]] = field(default_factory=lambda: deque([(0.0, 0)]))
 
     def event(self, op: Op) -> bool:
         """Count one op; return whether it is worth a line of its own (a fault was injected, healed or went wrong)."""
@@ -121,7 +121,7 @@ class Progress:
         self._leaders[key] = (epoch, None if nobody else str(leader), len(isr) if isinstance(isr, list) else None)
 
     def snapshot(self, now_s: float) -> Snapshot:
-        """Return what is known at `now_s` (any steady clock); called from one thread."""
+        """Return what is known at `now_s`, seconds since the run began; called from one thread."""
         counts = dict(self._counts)
         kinds = dict.fromkeys(kind for kind, _ in counts)
         table = {}
@@ -132,11 +132,11 @@ class Progress:
         self._marks.append((now_s, done))
         while len(self._marks) > 2 and now_s - self._marks[0][0] > RATE_WINDOW_S:
             self._marks.popleft()
-        (then_s, before), span_s = self._marks[0], now_s - self._marks[0][0]
+        then_s, before = self._marks[0]
         return Snapshot(
             phase=self.phase,
             counts=table,
-            rate=(done - before) / span_s if span_s > 0 and then_s < now_s else 0.0,
+            rate=(done - before) / (now_s - then_s) if then_s < now_s else 0.0,
             time_ns=self._last,
             leaders=dict(self._leaders),
             shown_faults=tuple(self._holding.copy().values()) or ((self.fault,) if self.fault else ()),

@@ -155,8 +155,9 @@ class LiveView:
             shot = self._progress.snapshot(self._now_s())
             ok, info, failed, open_ = shot.total
             leaderless = [key for key, (_, leader, _) in shot.leaders.items() if leader is None]
-            line = f"{self._clock()}  {shot.phase}: {ok:,} ok, {info:,} info, {failed:,} fail, {open_} open"
-            line += f", {shot.rate:,.0f}/s"
+            line = f"{self._clock()}  {shot.phase}: {ok:,} ok, {info:,} info, {failed:,} fail"
+            if shot.phase != "check":  # nobody does anything any more
+                line += f", {open_} open, {shot.rate:,.0f}/s"
             if leaderless:
                 line += f", no leader for {' '.join(sorted(leaderless, key=natural)[:MAX_LEADERS])}"
             self._say(line)

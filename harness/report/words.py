@@ -99,7 +99,8 @@ def _invalid_headline(anomalies: Mapping[str, Any]) -> str:
     permits = [str(anomalies[name].get("permitted-by") or "") for name in ordered]
     if all(permits):
         named = ", ".join(sorted(set(permits)))
-        sentence += f". The configuration permits this ({named}), and the data is wrong all the same"
+        wrong = "what was read" if named == "read_uncommitted" else "the data"
+        sentence += f". The configuration permits this ({named}), and {wrong} is wrong all the same"
     return sentence[0].upper() + sentence[1:] + "."
 
 

@@ -41,7 +41,9 @@ def test_a_failure_of_the_harness_accuses_nobody() -> None:
 def test_what_is_permitted_is_said_and_stays_wrong() -> None:
     sentence = words.headline("invalid", {"lost-write": {"count": 1, "permitted-by": "acks=1"}}, [], 1)
     assert "1 acknowledged record is gone" in sentence
-    assert "acks=1" in sentence
+    assert sentence.endswith("The configuration permits this (acks=1), and the data is wrong all the same.")
+    dirty = words.headline("invalid", {"G1a": {"count": 1, "permitted-by": "read_uncommitted"}}, [], 1)
+    assert dirty.endswith("(read_uncommitted), and what was read is wrong all the same.")
 
 
 def test_one_unpermitted_class_takes_the_permission_out_of_the_headline() -> None:
