@@ -36,9 +36,12 @@ def advice(reasons: Sequence[str], faults: Faults, scenario: Scenario) -> str:
         calmer = ", or --nemesis-interval for longer calm between faults" if faults else ""
         found.append(f"clients got nothing done: raise --time-limit{calmer}; their errors are in history.jsonl")
     if _MISSING.search(told):
+        had = {0: "no fault had its turn", 1: "one fault had its turn"}.get(
+            len(faults), f"{len(faults)} faults had theirs"
+        )
+        else_ = "name fewer faults" if faults else "lower --nemesis-interval"
         found.append(
-            f"the {scenario.time_limit_s:g} s of the main phase were over first ({len(faults)} faults had their turn): "
-            "raise --time-limit, or name fewer faults"
+            f"the {scenario.time_limit_s:g} s of the main phase were over first ({had}): raise --time-limit, or {else_}"
         )
     if missed := _MISSED.findall(told):
         found.append(f"each injection of {_list(missed)} missed: a longer --time-limit gives it more tries")

@@ -36,7 +36,7 @@ def without_faults():
         (nothing, "--time-limit"),
         (lambda: quiet(written=False, read=False), "history.jsonl"),
         (lambda: quiet(read=False, drained=("x", "y")), "history.jsonl"),
-        (without_faults, "(0 faults had their turn)"),
+        (without_faults, "(no fault had its turn): raise --time-limit, or lower --nemesis-interval"),
         (lambda: judge(run().ops, CheckOptions(faults=("kill-leader", "pause-leader"))), "name fewer faults"),
         (lambda: judge(run(bit=False).ops), "each injection of kill-leader missed"),
         (lambda: judge(run(inside=False).ops), "kill-leader had struck"),
