@@ -34,6 +34,8 @@ SHARE_FETCH: Final = "share-fetch"
 SHARE_ACKNOWLEDGE: Final = "share-acknowledge"
 SHARE_LEAVE: Final = "share-leave"
 """What members of share groups do; `checkers.share.vocabulary` has the shapes of their values."""
+PARTITIONS: Final = "partitions"
+"""The point event of a topic that has grown: the run has these keys, too, from now on."""
 UNASSIGNED = -1
 
 

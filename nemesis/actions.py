@@ -2,8 +2,8 @@
 
 Injuries (`Kill`, `Stop`, `Pause`, `Cut`, `Shape`, ...) have an inverse; the inverses (`Start`, `Resume`, `Join`,
 `Smooth`, `Release`, `Restore`, `Reset`) have none: a cluster that is whole needs no undoing, and it is whole with any
-version (`Install`). `undo` performs an inverse only where it is still needed, so that it may be done twice, or for an
-injury that was written down and never done.
+version (`Install`) and any number of partitions (`AddPartitions`). `undo` performs an inverse only where it is still
+needed, so that it may be done twice, or for an injury that was written down and never done.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import msgspec
 
 from harness.cluster.actions import (
     Action,
+    AddPartitions,
     Blackout,
     Configure,
     Cut,
@@ -106,7 +107,7 @@ def inverse(action: Action) -> Action | None:
             return Restore(key, before)
         case Configure(_, topic, name, _, before):
             return Reset(topic, name, before)
-        case Start() | Install() | Resume() | Join() | Smooth() | Release() | Restore() | Reset():
+        case Start() | Install() | Resume() | Join() | Smooth() | Release() | Restore() | Reset() | AddPartitions():
             return None
         case _:
             assert_never(action)
@@ -128,7 +129,7 @@ def nodes_of(actions: Iterable[Action]) -> tuple[str, ...]:
                 found[node] = None
             case Start(node) | Install(node) | Pause(node) | Resume(node) | Intercept(node) | Release(node):
                 found[node] = None
-            case Configure(node):
+            case Configure(node) | AddPartitions(node):
                 found[node] = None
             case Reassign(_, replicas, before):
                 found |= dict.fromkeys((*before, *replicas))
@@ -178,6 +179,8 @@ def perform(action: Action, cluster: Cluster) -> None:  # noqa: C901, PLR0912 - 
             _reassignable(cluster).reassign(key, replicas)
         case Configure(_, topic, name, value) | Reset(topic, name, value):
             _configurable(cluster).configure(topic, name, value)
+        case AddPartitions(_, topic, count):
+            _configurable(cluster).add_partitions(topic, count)
         case _:
             assert_never(action)
 
@@ -204,6 +207,7 @@ def undo(action: Action, cluster: Cluster) -> bool:
             | Intercept()
             | Reassign()
             | Configure()
+            | AddPartitions()
         ):
             raise ValueError(f"{action} undoes nothing")
         case _:
@@ -300,6 +304,8 @@ def to_json(action: Action) -> dict[str, Any]:  # noqa: C901, PLR0911 - one flat
             return {"configure": [node, topic, name, value, before]}
         case Reset(topic, name, value):
             return {"reset": [topic, name, value]}
+        case AddPartitions(node, topic, count):
+            return {"add-partitions": [node, topic, count]}
         case (
             Kill(node)
             | Stop(node)
@@ -336,6 +342,8 @@ def from_json(document: dict[str, Any]) -> Action:  # noqa: C901, PLR0911 - one 
             return Configure(node, topic, name, value, _value(before))
         case (("reset", [str() as topic, str() as name, value]),):
             return Reset(topic, name, _value(value))
+        case (("add-partitions", [str() as node, str() as topic, int() as count]),):
+            return AddPartitions(node, topic, count)
         case (
             ("kill" | "stop" | "blackout" | "fill" | "start" | "pause" | "resume" | "release" as name, str() as node),
         ):

@@ -115,7 +115,7 @@ class NemesisClient:
         except Exception as error:  # noqa: BLE001  a door: what was begun must be remembered, to be healed
             failure = _error(error)
         injection = begun.held()
-        if begun.acted:
+        if begun.acted or injection.bit:
             self._holding[begun.fault_id] = begun
         evidence = injection.evidence or ({"reason": failure["message"]} if failure else {})
         told = {

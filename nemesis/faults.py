@@ -12,6 +12,7 @@ from nemesis.controllers import KillController
 from nemesis.coordinators import OfCoordinator
 from nemesis.disks import FillDisk, RotFollower
 from nemesis.fault import Fault
+from nemesis.growth import AddPartitions
 from nemesis.kills import KillAll, KillFollower, KillLeader, KillLeaders, KillRandom
 from nemesis.partitions import (
     DeafenLeader,
@@ -73,6 +74,7 @@ _KINDS: tuple[Fault, ...] = (
     MoveLeader(),
     Reassign(),
     ChangeConfig(),
+    AddPartitions(),
     *COORDINATORS,
     LoseAnswers(),
     LateRequests(),

@@ -9,6 +9,8 @@ A node is broken again only after `recover`: when the last one is back in every 
 records. An injection that did nothing (its completion names no node) is not healed, nor waited for. An injection whose
 completion can't be read is healed by a `heal` without a fault-id, which heals everything.
 
+Keys that an injection has added (`nemesis.growth`) are told to all by a point event, before the next step.
+
 Values: injection {"keys": [...], "draw": x}, the second of an overlap with "during": the first's fault-id; `heal`
 {"fault-id": n}; `await-leader` {"of": n}; `recover` {"bound-s": s}. Only an injection's completion has a member "bit".
 """
@@ -19,8 +21,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.generator import SECOND_NS, Answer, Context, Emit, Generator, Pending, invoke
-from harness.history import INVOKE, NEMESIS, Op
+from harness.history import HARNESS, INFO, INVOKE, NEMESIS, PARTITIONS, Op
 from nemesis.faults import FAULTS
+from nemesis.growth import ADDED
 from nemesis.plan import FaultEntry, FaultPlan
 
 HEAL, RECOVER, AWAIT_LEADER, AWAIT_STABLE = "heal", "recover", "await-leader", "await-stable"
@@ -72,9 +75,14 @@ class Schedule:
     """When the step before was complete; None before the first."""
     is_out: bool = False
     """Whether the current step was invoked and is not complete."""
+    added: tuple[str, ...] = ()
+    """Keys that the run has now, which nobody was told of."""
 
     def op(self, ctx: Context) -> Answer:
         """Emit the current step when its time has come."""
+        if self.added:
+            told = Op(process=HARNESS, type=INFO, f=PARTITIONS, value=list(self.added), time=ctx.time_ns)
+            return Emit(told, replace(self, added=()))
         if self.position >= len(self.plan.entries):
             return None
         here = self if self.began_ns is not None else replace(self, began_ns=ctx.time_ns)
@@ -91,8 +99,12 @@ class Schedule:
         """Learn that the current step is complete, and what an injection did."""
         if not self.is_out or event.process != NEMESIS or event.type == INVOKE:
             return self
-        injected = (*self.injected, _read(event.value)) if self._step().injects else self.injected
-        here = replace(self, steps_done=self.steps_done + 1, injected=injected, since_ns=event.time, is_out=False)
+        injected, added = self.injected, self.added
+        if self._step().injects:
+            injected, added = (*injected, _read(event.value)), (*added, *_added(event.value))
+        here = replace(
+            self, steps_done=self.steps_done + 1, injected=injected, since_ns=event.time, is_out=False, added=added
+        )
         if here.steps_done < len(_steps(here._entry(), injected, self.recover_bound_s)):
             return here
         return replace(here, position=self.position + 1, steps_done=0, injected=())
@@ -154,3 +166,9 @@ def _healing(entry: FaultEntry, first: _Injected, second: _Injected) -> list[_St
 def _of(injected: _Injected) -> dict[str, int] | None:
     """Return the value that names the fault; None heals everything."""
     return None if injected.fault_id is None else {"fault-id": injected.fault_id}
+
+
+def _added(value: Any) -> tuple[str, ...]:
+    """Return the keys that an injection has added."""
+    evidence = value.get("evidence") if isinstance(value, dict) and value.get("bit") else None
+    return tuple(evidence.get(ADDED, ())) if isinstance(evidence, dict) else ()

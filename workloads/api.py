@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.generator import Generator
+from harness.history import HARNESS, PARTITIONS, Op
 from harness.scenario import Scenario
+
+
+def added_keys(event: Op) -> tuple[str, ...]:
+    """Return the keys that the run has from this event on beside those that it had: a topic has grown."""
+    return tuple(event.value) if event.process == HARNESS and event.f == PARTITIONS else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +37,9 @@ class Workload:
     shape: Mapping[str, Any] = field(default_factory=dict)
     """Fields of a scenario (`topics`, `partitions`, ...) that the workload chooses where the caller doesn't."""
     generator: Callable[[Scenario, tuple[str, ...]], Generator]
-    """(scenario, keys) -> an endless main phase for the client processes, unpaced: the run paces and ends it."""
+    """(scenario, keys) -> an endless main phase for the client processes, unpaced: the run paces and ends it.
+
+    It takes up `added_keys`.
+    """
     after: Callable[[Scenario], Generator] | None = None
     """What the client processes do after the final reads, bounded; None: nothing."""

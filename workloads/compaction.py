@@ -22,7 +22,7 @@ from harness.generator import Answer, Context, Emit, Generator, Pending, invoke
 from harness.history import Op
 from harness.random import Rng
 from harness.scenario import Scenario
-from workloads.api import Workload
+from workloads.api import Workload, added_keys
 
 ALIVE = 8
 """Record keys alive in a partition."""
@@ -60,6 +60,9 @@ class Slot:
 
     name: str
     left: int
+
+
+_UNBORN = (Slot("", 0),) * ALIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,17 +135,21 @@ class CompactionOps:
         return replace(self, slots={**self.slots, key: tuple(row)})
 
     def update(self, ctx: Context, event: Op) -> Generator:  # noqa: ARG002
-        """What came of an op changes nothing: keys age by what was asked."""
-        return self
+        """What came of an op changes nothing: keys age by what was asked. Learn new partitions."""
+        added = added_keys(event)
+        return self._filled(added) if added else self
+
+    def _filled(self, keys: tuple[str, ...]) -> CompactionOps:
+        """Return the generator with these partitions, too, each with its first keys."""
+        here = replace(self, keys=(*self.keys, *keys), slots={**self.slots, **dict.fromkeys(keys, _UNBORN)})
+        for key in keys:
+            for index in range(ALIVE):
+                here = here._reborn(key, index)
+        return here
 
 
 def _ops(scenario: Scenario, keys: tuple[str, ...]) -> Generator:
-    made = CompactionOps(scenario, keys, Rng.seeded(scenario.seed, "workload"), dict.fromkeys(keys, ()))
-    for key in keys:
-        made = replace(made, slots={**made.slots, key: (Slot("", 0),) * ALIVE})
-        for index in range(ALIVE):
-            made = made._reborn(key, index)
-    return made
+    return CompactionOps(scenario, (), Rng.seeded(scenario.seed, "workload"), {})._filled(keys)
 
 
 COMPACTION = Workload(

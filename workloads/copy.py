@@ -21,7 +21,7 @@ from harness.generator import Answer, Context, Emit, Generator, Pending, invoke
 from harness.history import Op
 from harness.random import Rng
 from harness.scenario import Scenario
-from workloads.api import Workload
+from workloads.api import Workload, added_keys
 
 COPIES = 4
 """Records that a transaction copies at most."""
@@ -96,7 +96,12 @@ class CopyOps(msgspec.Struct, frozen=True, gc=False):
         return Emit(op, msgspec.structs.replace(self, rng=rng))
 
     def update(self, ctx: Context, event: Op) -> Generator:
-        """Learn that a process which ended `info` holds no keys any more."""
+        """Learn new keys, and that a process which ended `info` holds none any more."""
+        if added := added_keys(event):
+            ours = {key.rpartition("/")[0] for key in self.inputs}
+            inputs = tuple(key for key in added if key.rpartition("/")[0] in ours)
+            outputs = tuple(key for key in added if key not in inputs)
+            return msgspec.structs.replace(self, inputs=(*self.inputs, *inputs), outputs=(*self.outputs, *outputs))
         if isinstance(event.process, int) and event.type == "info":
             return msgspec.structs.replace(self, readers=self.readers - {event.process % ctx.concurrency})
         return self

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from harness.generator import SECOND_NS, Answer, Context, Emit, Generator, Pending, invoke
 from harness.history import HARNESS, INFO, NEMESIS, Op, Process
+from workloads.api import added_keys
 
 AWAIT_STABLE = "await-stable"
 UNCOMMITTED: Literal["read_uncommitted"] = "read_uncommitted"
@@ -135,6 +136,8 @@ class Drain:
 
     def update(self, ctx: Context, event: Op) -> Generator:
         """Learn the ends from `await-stable` and positions from polls; an `info` or failed assign begins anew."""
+        if added := added_keys(event):
+            return replace(self, keys=(*self.keys, *added))
         if event.process == NEMESIS and event.f == AWAIT_STABLE and event.type == INFO:
             value = event.value if isinstance(event.value, dict) else {}
             ends = value.get("ends") or {}

@@ -17,12 +17,12 @@ from harness.generator import (
     SECOND_NS,
     Answer,
     Context,
+    Emit,
     Generator,
     Log,
     On,
     Once,
     Pending,
-    Repeat,
     clients,
     invoke,
     process,
@@ -30,7 +30,7 @@ from harness.generator import (
 from harness.history import NEMESIS, OK, Op
 from harness.random import Rng
 from harness.scenario import Scenario, group_of
-from workloads.api import Workload
+from workloads.api import Workload, added_keys
 from workloads.drain import UNCOMMITTED, Drain, stable_bound_s
 
 PROBE_INTERVAL_S = 0.2
@@ -65,39 +65,72 @@ class UntilProgress(msgspec.Struct, frozen=True, gc=False):
         return replace(self, kinds=self.kinds - {event.f})
 
 
+class Questions(msgspec.Struct, frozen=True, gc=False):
+    """The endless stream of what one node is asked."""
+
+    keys: tuple[str, ...]
+    count: int = 0
+
+    def op(self, ctx: Context) -> Answer:
+        """Emit question number `count`."""
+        if not ctx.free:
+            return Pending(None, self)
+        return Emit(invoke(ctx, "probe", self._about()), replace(self, count=self.count + 1))
+
+    def _about(self) -> dict[str, str]:
+        keys = self.keys
+        turn, place = divmod(self.count, OFTEN + 1)
+        if place < OFTEN:
+            key, api = divmod((turn * OFTEN + place) % (2 * len(keys)), 2)
+            return {"api": ("Metadata", "ListOffsets")[api], "key": keys[key]}
+        if turn % 2:  # every other time: it changes hands within less than a round
+            return {"api": "DescribeQuorum"}
+        number = turn // 2 % (3 * len(keys))
+        if number < len(keys):
+            return {"api": "OffsetForLeaderEpoch", "key": keys[number]}
+        key, level = divmod(number - len(keys), 2)
+        return {"api": "Fetch", "key": keys[key], "isolation": ISOLATIONS[level]}
+
+    def update(self, ctx: Context, event: Op) -> Generator:  # noqa: ARG002
+        """Learn new keys."""
+        added = added_keys(event)
+        return replace(self, keys=(*self.keys, *added)) if added else self
+
+
 def probes(nodes: tuple[str, ...], keys: tuple[str, ...], seed: int) -> Generator:
     """Ask each node in turn for each key: who leads, where the log ends, and every few keys one of the rarer things."""
-    often = [{"api": api, "key": key} for key in keys for api in ("Metadata", "ListOffsets")]
-    seldom = [
-        {"api": "DescribeQuorum"},
-        *({"api": "OffsetForLeaderEpoch", "key": key} for key in keys),
-        *({"api": "Fetch", "key": key, "isolation": level} for key in keys for level in ISOLATIONS),
-    ]
-
-    def question(count: int, rng: Rng, ctx: Context) -> tuple[Op, Rng]:
-        turn, place = divmod(count, OFTEN + 1)
-        if place < OFTEN:
-            value = often[(turn * OFTEN + place) % len(often)]
-        else:  # the quorum every other time: it changes hands within less than a round
-            value = seldom[0] if turn % 2 else seldom[1 + turn // 2 % (len(seldom) - 1)]
-        return invoke(ctx, "probe", value), rng
-
     parts: list[Generator] = []
     for node in nodes:
         rng = Rng.seeded(seed, "probe", node)
-        stream = Stagger(int(PROBE_INTERVAL_S * SECOND_NS), Repeat(question, rng), rng)
+        stream = Stagger(int(PROBE_INTERVAL_S * SECOND_NS), Questions(keys), rng)
         parts.append(process(f"probe/{node}", stream))
     return On(Together(tuple(parts)), names=frozenset(f"probe/{node}" for node in nodes))
 
 
+class ReplicaLogs(msgspec.Struct, frozen=True, gc=False):
+    """Asks one node for its replica of each key, once."""
+
+    keys: tuple[str, ...]
+    asked: int = 0
+
+    def op(self, ctx: Context) -> Answer:
+        """Emit the next question."""
+        if self.asked == len(self.keys):
+            return None
+        if not ctx.free:
+            return Pending(None, self)
+        op = invoke(ctx, "probe", {"api": "ReplicaLog", "key": self.keys[self.asked]})
+        return Emit(op, replace(self, asked=self.asked + 1))
+
+    def update(self, ctx: Context, event: Op) -> Generator:  # noqa: ARG002
+        """Learn new keys."""
+        added = added_keys(event)
+        return replace(self, keys=(*self.keys, *added)) if added else self
+
+
 def replica_logs(nodes: tuple[str, ...], keys: tuple[str, ...]) -> Generator:
     """Ask each node for its replica of each key, once."""
-    return Together(
-        tuple(
-            process(f"probe/{node}", Phases(tuple(Once("probe", {"api": "ReplicaLog", "key": key}) for key in keys)))
-            for node in nodes
-        )
-    )
+    return Together(tuple(process(f"probe/{node}", ReplicaLogs(keys)) for node in nodes))
 
 
 def forgets(scenario: Scenario) -> bool:

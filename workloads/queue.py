@@ -19,7 +19,7 @@ from harness.generator import SECOND_NS, Answer, Context, Emit, Generator, Pendi
 from harness.history import OK, Op
 from harness.random import Rng
 from harness.scenario import Scenario, group_of
-from workloads.api import Workload
+from workloads.api import Workload, added_keys
 
 MAX_MICRO_OPS = 4
 RETAKE = 1 / 64
@@ -155,7 +155,9 @@ class QueueOps(msgspec.Struct, frozen=True, gc=False):
         return Emit(op, self._next(rng))
 
     def update(self, ctx: Context, event: Op) -> Generator:
-        """Learn offsets from ok ops, and that a process which ended `info` holds no keys any more."""
+        """Learn offsets from ok ops, new keys, and that a process which ended `info` holds none any more."""
+        if added := added_keys(event):
+            return replace(self, keys=(*self.keys, *added))
         offsets = self.offsets.seen(event)
         if isinstance(event.process, int) and event.type == "info":
             readers = self.readers - {event.process % ctx.concurrency}

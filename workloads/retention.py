@@ -15,7 +15,7 @@ from types import MappingProxyType
 from harness.generator import Answer, Context, Emit, Generator, Pending, invoke
 from harness.history import DELETE_RECORDS, OK, Op
 from harness.random import Rng
-from workloads.api import Workload
+from workloads.api import Workload, added_keys
 
 SCANS, READS = 0.1, 0.15
 """Shares of scans and of reads at an old offset."""
@@ -63,7 +63,9 @@ class RetentionOps:
         return Emit(invoke(ctx, "send", [["send", key, self.count]]), here)
 
     def update(self, ctx: Context, event: Op) -> Generator:  # noqa: ARG002
-        """Remember acknowledged offsets: the last ones, and one now and then."""
+        """Remember acknowledged offsets: the last ones, and one now and then. Learn new keys."""
+        if added := added_keys(event):
+            return replace(self, keys=(*self.keys, *added), known={**self.known, **dict.fromkeys(added, ())})
         if event.type != OK or event.f != "send":
             return self
         known, young = dict(self.known), dict(self.young)

@@ -27,7 +27,7 @@ from harness.generator import SECOND_NS, Answer, Context, Emit, Generator, Pendi
 from harness.history import INFO, INVOKE, OK, SHARE_ACKNOWLEDGE, SHARE_FETCH, SHARE_LEAVE, Op, Process
 from harness.random import Rng
 from harness.scenario import Scenario
-from workloads.api import Workload
+from workloads.api import Workload, added_keys
 
 SENDS = 0.4
 """Share of ops that send; half of them are transactions."""
@@ -269,7 +269,9 @@ class ShareOps(msgspec.Struct, frozen=True, gc=False):
         return replace(self, held={**self.held, process: batches})
 
     def update(self, ctx: Context, event: Op) -> Generator:  # noqa: ARG002
-        """Remember what members have."""
+        """Remember what members have. Learn new keys."""
+        if added := added_keys(event):
+            return replace(self, keys=(*self.keys, *added))
         held = held_after(self.held, event)
         return self if held is self.held else replace(self, held=held)
 

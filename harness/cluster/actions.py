@@ -150,6 +150,16 @@ class Reset:
 
 
 @dataclass(frozen=True, slots=True)
+class AddPartitions:
+    """Let the topic grow to `count` partitions; nothing undoes that."""
+
+    node: str
+    """Who leads the partition that is aimed at."""
+    topic: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Intercept:
     """Lose answers of the node to clients, or have their requests come late."""
 
@@ -165,5 +175,5 @@ class Release:
 
 
 OfLinks = Cut | Join | Shape | Smooth | Intercept | Release
-OfOperators = Reassign | Restore | Configure | Reset
+OfOperators = Reassign | Restore | Configure | Reset | AddPartitions
 Action = OfLinks | OfOperators | Kill | Stop | Blackout | Fill | Rot | Start | Install | Pause | Resume

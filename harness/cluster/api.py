@@ -165,7 +165,7 @@ class Setting:
 
 @runtime_checkable
 class Configurable(Protocol):
-    """A cluster whose dynamic settings can be changed: it is the run's own. `topic` "" means all brokers."""
+    """A cluster whose settings can be changed, and its topics grow: it is the run's own. `topic` "": all brokers."""
 
     def configure(self, topic: str, name: str, value: str | None) -> None:
         """Ask for a value, None: for the default again; whether it holds `setting` tells. Safe to repeat."""
@@ -173,6 +173,10 @@ class Configurable(Protocol):
 
     def setting(self, node: str, topic: str, name: str) -> Setting | None:
         """Return what the node says of a setting (DescribeConfigs); None: it does not say."""
+        ...
+
+    def add_partitions(self, topic: str, count: int) -> None:
+        """Ask for a topic of so many partitions; whether it is shows in its metadata. Safe to repeat."""
         ...
 
 

@@ -182,6 +182,10 @@ class LocalCluster(Grouped, Linked, Generic[H]):
         """Return what the node says of a setting."""
         return observer_of(self).setting(node, topic, name)
 
+    def add_partitions(self, topic: str, count: int) -> None:
+        """Ask for a topic of so many partitions."""
+        observer_of(self).add_partitions(topic, count)
+
     # Logged
 
     def collect(self, folder: Path) -> None:

@@ -58,6 +58,7 @@ from harness.cluster.questions import (
     FullIsr,
     Intercepted,
     IsrShrunk,
+    KeysOf,
     LeaderElected,
     LeaderOf,
     NodeAnswers,
@@ -218,6 +219,10 @@ class ClusterObserver:
         """Ask for a setting of a topic, or of all brokers (""); None: for none of its own."""
         self._have(lambda probe: probe.configure(OF_TOPIC if topic else OF_BROKER, topic, name, value))
 
+    def add_partitions(self, topic: str, count: int) -> None:
+        """Ask for a topic of so many partitions."""
+        self._have(lambda probe: probe.add_partitions(topic, count))
+
     def setting(self, node: str, topic: str, name: str) -> Setting | None:
         """Return what the node says of a setting of a topic, or of all brokers (""), or None."""
         kind, source = (OF_TOPIC, SET_FOR_TOPIC) if topic else (OF_BROKER, SET_FOR_ALL_BROKERS)
@@ -354,6 +359,8 @@ def answer(question: Question, observer: Observer, cluster: Cluster) -> Any:  # 
             return observer.elect_preferred(topic)
         case SettingOf():
             return setting_of(question, observer, cluster)
+        case KeysOf(topic):
+            return tuple(state.key for state in observer.partitions(()) if split_key(state.key)[0] == topic)
         case Dropped(source, target):
             return cluster.dropped(source, target) if isinstance(cluster, Partitionable) else None
         case Shaped(source, target):

@@ -33,6 +33,11 @@ from broker.wire.messages.alter_partition_reassignments import (
     ReassignableTopic,
 )
 from broker.wire.messages.api_versions import ApiVersionsRequest, ApiVersionsResponse
+from broker.wire.messages.create_partitions import (
+    CreatePartitionsRequest,
+    CreatePartitionsResponse,
+    CreatePartitionsTopic,
+)
 from broker.wire.messages.describe_configs import (
     DescribeConfigsRequest,
     DescribeConfigsResource,
@@ -246,6 +251,14 @@ class Probe:
             for config in result.configs:
                 return config
         raise ProbeError(f"{answer.api.name} to {self.address}: it knows no setting {setting}")
+
+    def add_partitions(self, topic: str, count: int) -> str:
+        """Ask for a topic of so many partitions; return "" when the controller has made them, else an error's name."""
+        request = CreatePartitionsRequest(
+            topics=(CreatePartitionsTopic(name=topic, count=count),), timeout_ms=int(self._timeout_s * 1000)
+        )
+        code = next((one.error_code for one in self._call(request, CreatePartitionsResponse).results), 0)
+        return error_name(code) if code else ""
 
     def ask(self, request: Request) -> Any:
         """Return the answer to any request of `ANSWERS`, as it is."""

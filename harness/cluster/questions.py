@@ -94,6 +94,13 @@ class SettingOf:
 
 
 @dataclass(frozen=True, slots=True)
+class KeysOf:
+    """Answer: the topic's partitions, () while nobody could say."""
+
+    topic: str
+
+
+@dataclass(frozen=True, slots=True)
 class Shaped:
     """Answer: pieces that the shape from source to target has made late or lost so far."""
 
@@ -121,6 +128,7 @@ Question = (
     | Intercepted
     | PreferredElection
     | SettingOf
+    | KeysOf
 )
 
 

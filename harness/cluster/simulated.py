@@ -47,7 +47,12 @@ TIMINGS: Final = {
 """As on `embedded`, a little slower."""
 READY_S: Final = 60
 """Of virtual time. Nodes are up within a second or two; with bad links and slow disks it may take some elections."""
-CHANGES: Final = {"ELECT_LEADERS": 2, "ALTER_PARTITION_REASSIGNMENTS": 0, "INCREMENTAL_ALTER_CONFIGS": 1}
+CHANGES: Final = {
+    "ALTER_PARTITION_REASSIGNMENTS": 0,
+    "CREATE_PARTITIONS": 3,
+    "ELECT_LEADERS": 2,
+    "INCREMENTAL_ALTER_CONFIGS": 1,
+}
 """Requests that change something, and their versions."""
 _PORT: Final = 9092
 _PID: Final = 1000
@@ -205,6 +210,10 @@ class SimulatedCluster:
     def setting(self, node: str, topic: str, name: str) -> Setting | None:
         """Return what the node says of a setting."""
         return SimulatedObserver(self).setting(node, topic, name)
+
+    def add_partitions(self, topic: str, count: int) -> None:
+        """Ask for a topic of so many partitions."""
+        SimulatedObserver(self).add_partitions(topic, count)
 
     # Logged
 

@@ -126,8 +126,12 @@ CONFIGURED = (
     "kill-leader+change-config",
     "change-config+partition-leader",
     "change-config,reassign",
+    "add-partitions",
+    "add-partitions,change-config",
+    "add-partitions+kill-leader",
+    "kill-random+add-partitions",
 )
-CONFIGURED_SHARE = 0.08
+CONFIGURED_SHARE = 0.1
 """As MOVES; not where disks are slow, since one of the changes has every append synced."""
 LONG = ("partition-leader", "pause-leader", "cut-clients", "partition-leader+kill-random", "reassign+partition-leader")
 LONG_S = (10.0, 25.0)

@@ -31,7 +31,7 @@ from harness.cluster.api import (
     Pausable,
     UsageError,
 )
-from harness.cluster.observer import ClusterObserver, holds, setting_of
+from harness.cluster.observer import ClusterObserver, answer, holds, setting_of
 from harness.cluster.probe import Probe, ProbeError, split_address
 from harness.cluster.questions import (
     Configured,
@@ -39,6 +39,7 @@ from harness.cluster.questions import (
     Coordinator,
     FullIsr,
     IsrShrunk,
+    KeysOf,
     LeaderElected,
     NodeAnswers,
     PacketsDropped,
@@ -222,6 +223,15 @@ def test_a_setting_changes_and_is_taken_away_again(
         cluster.configure(topic, name, wanted)
         assert until(lambda wanted=wanted: holds(Configured(of, wanted), observer, cluster))  # type: ignore[misc]
     assert setting_of(of, observer, cluster) == before
+
+
+def test_a_topic_grows(cluster: Any) -> None:
+    admin = AdminClient({"bootstrap.servers": cluster.bootstrap(), "log_level": 0})
+    admin.create_topics([NewTopic("grows", 1, 3)])["grows"].result(WITHIN_S)
+    observer = ClusterObserver(cluster, ["grows"])
+    cluster.add_partitions("grows", 3)
+    assert until(lambda: holds(LeaderElected("grows/2"), observer, cluster))
+    assert answer(KeysOf("grows"), observer, cluster) == ("grows/0", "grows/1", "grows/2")
 
 
 def test_kill_and_start_can_be_said_twice(cluster: Any) -> None:

@@ -31,9 +31,27 @@ STALLING = {
     "deafen-leader",
     "partition-ring",
 }
-INJURE = {"kill", "stop", "pause", "cut", "shape", "blackout", "fill", "rot", "reassign", "intercept", "configure"}
+INJURE = {
+    "kill",
+    "stop",
+    "pause",
+    "cut",
+    "shape",
+    "blackout",
+    "fill",
+    "rot",
+    "reassign",
+    "intercept",
+    "configure",
+    "add-partitions",
+}
+
+LASTING = {"add-partitions"}
+"""What they do is no injury: nothing undoes it."""
 
 every_fault = pytest.mark.parametrize("fault", list(FAULTS.values()), ids=list(FAULTS))
+INJURIES = {name: fault for name, fault in FAULTS.items() if name not in LASTING}
+every_injury = pytest.mark.parametrize("fault", list(INJURIES.values()), ids=list(INJURIES))
 by_role = pytest.mark.parametrize(
     "name", ["kill-leader", "pause-leader", "partition-leader", "pause-followers", "kill-follower", "lose-power"]
 )
@@ -96,10 +114,10 @@ def test_fault_bites_a_healthy_cluster_and_shows_it(fault, tmp_path):
     assert told.value["evidence"]
     assert "reason" not in told.value["evidence"]
     assert told.value["expects"] == fault.expects
-    assert not cluster.whole()
+    assert cluster.whole() == (fault.name in LASTING)
 
 
-@every_fault
+@every_injury
 def test_heal_leaves_the_cluster_whole_and_nothing_outstanding(fault, tmp_path):
     cluster = FakeCluster()
     client = nemesis(cluster, tmp_path)
@@ -149,7 +167,7 @@ def test_no_known_leader_is_a_miss_that_touches_nothing(name, tmp_path):
     assert cluster.calls == []
 
 
-@every_fault
+@every_injury
 def test_failing_provider_is_an_error_and_no_bite_and_can_be_healed_later(fault, tmp_path):
     cluster = FakeCluster()
     client = nemesis(cluster, tmp_path)
@@ -165,7 +183,7 @@ def test_failing_provider_is_an_error_and_no_bite_and_can_be_healed_later(fault,
     assert cluster.whole()
 
 
-@every_fault
+@every_injury
 def test_failing_heal_is_an_error_and_the_next_one_makes_the_cluster_whole(fault, tmp_path):
     cluster = FakeCluster()
     client = nemesis(cluster, tmp_path)
@@ -219,7 +237,7 @@ def test_what_a_killed_harness_left_is_healed_from_the_journal(fault, dies_at, a
     lines = journal.heal(tmp_path, cluster)
     assert cluster.whole()
     assert journal.outstanding(tmp_path / JOURNAL) == []
-    assert bool(lines) == died
+    assert bool(lines) == (died and fault.name not in LASTING)
     assert not [line for line in lines if "failed" in line]
     assert journal.heal(tmp_path, cluster) == []
 
@@ -255,8 +273,8 @@ def test_plan_given_up_after_any_step_is_healed_from_the_journal(fault, tmp_path
         assert journal.outstanding(folder / JOURNAL) == []
 
 
-def test_every_action_of_every_fault_is_journalled_before_it_is_done(tmp_path):
-    for fault in FAULTS.values():
+def test_every_action_of_every_injury_is_journalled_before_it_is_done(tmp_path):
+    for fault in INJURIES.values():
         folder = tmp_path / fault.name
         folder.mkdir()
         cluster = FakeCluster()

@@ -37,15 +37,8 @@ from harness.store import JOURNAL
 from nemesis.client import NemesisClient
 from nemesis.journal import Journal
 
-DEFAULTS = {
-    "cleanup.policy": "delete",
-    "compression.type": "producer",
-    "flush.messages": "9223372036854775807",
-    "min.cleanable.dirty.ratio": "0.5",
-    "min.insync.replicas": "1",
-    "num.replica.fetchers": "1",
-    "segment.ms": "604800000",
-}
+DEFAULTS = {"cleanup.policy": "delete", "flush.messages": "9223372036854775807", "min.insync.replicas": "1"}
+DEFAULTS |= {"min.cleanable.dirty.ratio": "0.5", "segment.ms": "604800000"}
 TICK_S = 0.1
 SESSION_S = 3.0
 BOOT_S = 8.0
@@ -81,7 +74,7 @@ class _Partition:
 
 
 class FakeCluster:
-    """Implements Cluster, Killable, Pausable, Partitionable, Shapeable, Interceptable, Reassignable, Configurable, Observer, Clock."""
+    """Implements Cluster, its powers, Observer and Clock."""
 
     name = "fake"
 
@@ -278,6 +271,14 @@ class FakeCluster:
             return None
         own = self.settings.get((topic, name))
         return Setting(DEFAULTS.get(name) if own is None else own, own)
+
+    def add_partitions(self, topic: str, count: int) -> None:
+        if self._does("add-partitions", topic, str(count)) and self._heard():
+            like = self.partitions_by_key[f"{topic}/0"]
+            for index in range(count):
+                logs: dict[str, list[int]] = {name: [] for name in like.placed}
+                fresh = _Partition(like.placed, None, sorted(like.placed), logs)
+                self.partitions_by_key.setdefault(f"{topic}/{index}", fresh)
 
     # Observer
 

@@ -6,8 +6,8 @@ import pytest
 
 from harness.cluster import simulated
 from harness.cluster.api import ClusterSpec
-from harness.cluster.observer import holds, setting_of
-from harness.cluster.questions import Configured, Coordinated, Coordinator, SettingOf
+from harness.cluster.observer import answer, holds, setting_of
+from harness.cluster.questions import Configured, Coordinated, Coordinator, KeysOf, LeaderElected, SettingOf
 from harness.cluster.simulated import SimulatedCluster, SimulatedObserver
 from harness.scenario import Scenario
 from harness.simulation import SimulatedEquipment
@@ -59,6 +59,15 @@ def test_a_setting_changes_and_is_taken_away_again(cluster, topic, name, value):
         condition = Configured(of, wanted)
         assert loop.run_until(loop.now_ns + 5 * 10**9, lambda asked=condition: holds(asked, observer, cluster))
     assert setting_of(of, observer, cluster) == before
+
+
+def test_a_topic_grows_and_to_ask_twice_is_safe(cluster):
+    SimulatedEquipment(cluster).prepare(SCENARIO, cluster)
+    observer, loop = SimulatedObserver(cluster, ("t0",)), cluster.world.loop
+    for _ in range(2):
+        cluster.add_partitions("t0", 3)
+    assert loop.run_until(loop.now_ns + 5 * 10**9, lambda: holds(LeaderElected("t0/2"), observer, cluster))
+    assert answer(KeysOf("t0"), observer, cluster) == ("t0/0", "t0/1", "t0/2")
 
 
 def test_a_node_that_is_dead_or_knows_no_such_setting_tells_nothing(cluster):
