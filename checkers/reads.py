@@ -161,8 +161,8 @@ def dirty_reads(case: Case, findings: Findings) -> None:
             "dirty-read",
             [view.op(wrote), view.op(reader)],
             f"{case.name(reader)} polled {case.vid_value(int(vid))!r} on {case.vid_key(int(vid))} in a poll "
-            "that ended at "
-            f"{end} ns, {int(commit[vid]) - end} ns before {case.name(wrote)} first called commit.",
+            f"that ended at {end / 1e9:.6f} s, {(int(commit[vid]) - end) / 1e6:.6g} ms before {case.name(wrote)} first "
+            "called commit.",
             key=case.vid_key(int(vid)),
             value=case.vid_value(int(vid)),
         )

@@ -97,7 +97,7 @@ def _tell_zombie(  # noqa: PLR0917  the transaction, what fenced it, when, and w
     findings.add(
         ZOMBIE,
         [view.op(call), view.op(successor), view.op(reader)],
-        f"{case.name(call)} first called commit {int(view.calls.commit_time[call]) - since} ns after "
+        f"{case.name(call)} first called commit {(int(view.calls.commit_time[call]) - since) / 1e6:.6g} ms after "
         f"init_transactions of a later session of {txn_id} ({case.name(successor)}) had returned, but "
         f"{case.name(reader)} polled its {case.vid_value(vid)!r} on {case.vid_key(vid)}.",
         key=case.vid_key(vid),

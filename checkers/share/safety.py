@@ -392,7 +392,7 @@ def _why_uncommitted(case: Case, one: Delivery, calls: list[int]) -> str:
     if table.type[call] == TYPE_INFO and commit == COMMIT_NEVER:
         return "never tried to commit"
     if 0 <= one.span.done_ns < commit:
-        return f"tried to commit {commit - one.span.done_ns} ns later"
+        return f"tried to commit {(commit - one.span.done_ns) / 1e6:.6g} ms later"
     return ""
 
 

@@ -321,11 +321,7 @@ def _facts(
     facts = []
     stats = judgement.stats if isinstance(judgement, Judgement) else {}
     if stats:
-        done = "; ".join(
-            f"{kind} {counts['ok']:,} ok, {counts['info']:,} info, {counts['fail']:,} fail"
-            for kind, counts in stats.items()
-        )
-        facts.append(("operations", done))
+        facts.append(("operations", "; ".join(f"{kind} {_ended(counts)}" for kind, counts in stats.items())))
     elif "ops" in judged.verdict:
         facts.append(("operations", f"{judged.verdict['ops']:,} in the history"))
     if faults:
@@ -348,6 +344,13 @@ def _facts(
         facts.append(("not checked", _unchecked(judged.not_checked)))
     facts.extend(("note", note) for note in judged.notes)
     return facts
+
+
+def _ended(counts: Mapping[str, int]) -> str:
+    """Return how the operations of a kind ended, without what did not happen."""
+    return (
+        ", ".join(f"{counts[outcome]:,} {outcome}" for outcome in ("ok", "info", "fail") if counts[outcome]) or "0 ok"
+    )
 
 
 def _unchecked(names: Sequence[str]) -> str:

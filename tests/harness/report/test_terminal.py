@@ -198,6 +198,15 @@ def test_the_worst_lag_is_told_of_consumers_that_go_on_where_they_were(bad_run, 
     assert ("worst lag" in printed(judgement, scenario=Scenario(sub_via=sub_via))) == told
 
 
+def test_operations_are_told_without_what_did_not_happen() -> None:
+    counts = {
+        "txn": {"count": 9, "ok": 6, "info": 1, "fail": 2},
+        "poll": {"count": 2_000, "ok": 2_000, "info": 0, "fail": 0},
+    }
+    told = dataclasses.replace(quiet(), stats=counts | {"send": dict.fromkeys(("count", "ok", "info", "fail"), 0)})
+    assert "operations   txn 6 ok, 1 info, 2 fail; poll 2,000 ok; send 0 ok" in printed(told)
+
+
 def test_the_table_fits_into_eighty_columns(bad_run) -> None:
     text = printed(judge(bad_run / "history.jsonl"))
     assert max(map(len, text.splitlines())) <= 80
