@@ -102,7 +102,7 @@ def ownership(case: Case, findings: Findings) -> None:
     if not events:
         findings.not_checked.extend(("double-ownership", "resume-gap"))
         return
-    lives = _Lives(case, events)
+    lives = Lives(case, events)
     _owners(case, findings, events, lives)
     if case.options.forgets:
         findings.not_checked.append("resume-gap")
@@ -110,7 +110,7 @@ def ownership(case: Case, findings: Findings) -> None:
         _resumptions(case, findings, events, lives)
 
 
-class _Lives:
+class Lives:
     """When a process stopped being the member that it was: it crashed, was given up, assigned or subscribed anew."""
 
     def __init__(self, case: Case, events: list[Dealt]) -> None:
@@ -146,7 +146,7 @@ def _first_after(rows: list[int], row: int) -> int:
     return rows[at] if at < len(rows) else _NEVER
 
 
-def _owners(case: Case, findings: Findings, events: list[Dealt], lives: _Lives) -> None:
+def _owners(case: Case, findings: Findings, events: list[Dealt], lives: Lives) -> None:
     owners: dict[tuple[str, Any], list[tuple[Dealt, int]]] = {}
     overlaps, accepted = 0, _Accepted(case)
     for event in events:
@@ -243,7 +243,7 @@ def _firsts(case: Case) -> _Firsts:
     return _Firsts(code[order], view.calls.invoke_row[call][order], heads[order])
 
 
-def _resumptions(case: Case, findings: Findings, events: list[Dealt], lives: _Lives) -> None:
+def _resumptions(case: Case, findings: Findings, events: list[Dealt], lives: Lives) -> None:
     firsts, late, told = _firsts(case), resent(case), dict[tuple[int, int], _Stored]()
     calls, records = case.view.calls, case.view.records
     hung = calls.invoke_row[(calls.done_row < 0) & (calls.f != case.view.kinds.get("send"))].min(initial=_NEVER)
@@ -258,7 +258,7 @@ def _resumptions(case: Case, findings: Findings, events: list[Dealt], lives: _Li
         _judge_resumption(case, findings, event, row, told[group, key])
 
 
-def _first_read(case: Case, firsts: _Firsts, event: Dealt, lives: _Lives) -> int | None:
+def _first_read(case: Case, firsts: _Firsts, event: Dealt, lives: Lives) -> int | None:
     """Return the record row with which the member went on; None where that can't be told."""
     view = case.view
     key = view.keys.get(event.key)

@@ -13,6 +13,7 @@ from checkers import (
     cycles,
     deletions,
     eos,
+    epoch_ends,
     epochs,
     groups,
     identity,
@@ -41,7 +42,7 @@ from checkers.options import CheckOptions
 from checkers.phases import phases_of
 from checkers.placement import place
 from checkers.sharding import makers, merge, shards
-from checkers.share import rest, safety
+from checkers.share import rest, safety, told
 from checkers.source import Lines
 
 Checker = Callable[[Case, Findings], object]
@@ -49,6 +50,7 @@ Checker = Callable[[Case, Findings], object]
 CHECKERS: tuple[Checker, ...] = (
     invariants.invariants,
     epochs.leader_epochs,
+    epoch_ends.ends_of_epochs,
     replicas.nodes,
     identity.inconsistent_offsets,
     identity.duplicates,
@@ -74,6 +76,7 @@ CHECKERS: tuple[Checker, ...] = (
     ownership.ownership,
     safety.deliveries,
     rest.nothing_is_left,
+    told.told_in_full,
     order.polls,
     order.sends,
     cycles.cycles,

@@ -1,11 +1,15 @@
 """`stuck-consumer` (T5): a position stands still although others read past it, for longer than the recovery bound.
 
-Judged for processes that assigned their keys themselves, while they went on polling. The span begins when the
+Judged for processes that assigned their keys themselves, while they went on polling, and in runs of ours for members
+of groups, from a rebalance that dealt them a key to the next one about it. The span begins when the
 position is known (a record was read, or the assign went to the beginning) and another ok reader of the same isolation
 has been past it; faults push its begin to their heal, and what a foreign nemesis did holds to the end. The consumer
 must have polled through the whole bound without a record of that key, and several of these polls must have brought
 nothing at all: records of other keys may come first. On topics that drop records by themselves nothing is judged: what
 others read is gone when a slow consumer comes to it.
+
+A member that has read nothing of a key yet stands where its group's offset may be at most. It does not begin before
+transactions that hold that offset have ended, which takes their time-out and the coordinator's sweep.
 """
 
 from __future__ import annotations
@@ -17,11 +21,14 @@ import numpy as np
 from checkers.case import Case
 from checkers.columns import Groups, Ints, same_as_before
 from checkers.findings import Findings
-from checkers.log_view import READ_COMMITTED, TYPE_OK
+from checkers.log_view import NONE, READ_COMMITTED, TYPE_OK
+from checkers.ownership import Dealt, Lives, dealt, subscribers
 from checkers.phases import Fault
 
 CLASS = "stuck-consumer"
 SECOND_NS = 1_000_000_000
+SWEEP_S = 10
+"""So often a coordinator looks for transactions that took too long."""
 EMPTY_POLLS = 5
 """So many polls in the span have to come back with nothing from any key."""
 BEGINNING, UNKNOWN = -1, -2
@@ -47,6 +54,8 @@ def stuck_consumers(case: Case, findings: Findings) -> None:
         return
     if case.phases.unknown_ns is not None:  # it is judged up to there
         findings.not_checked.append(CLASS)
+    if case.phases.ours:
+        _members(case, findings)
     bound = int(case.options.recovery_bound_s * SECOND_NS)
     places = _places(case)
     polling = (calls.type == TYPE_OK) & np.isin(calls.f, [view.kinds.get("poll") or 0, view.kinds.get("txn") or 0])
@@ -61,7 +70,7 @@ def stuck_consumers(case: Case, findings: Findings) -> None:
     highest = np.full(len(view.keys), BEGINNING)
     np.maximum.at(highest, view.records.key[case.reader_is_ok], view.records.offset[case.reader_is_ok])
     long &= highest[places.key] > places.position  # else nobody read past it
-    of_process, faults = Groups(calls.process), sorted(case.phases.faults, key=lambda one: one.begin_ns)
+    of_process, faults = Groups(calls.process), sorted(case.phases.faults, key=_begun)
     is_move = np.zeros(calls.size, np.bool_)
     is_move[view.assigns.call] = True
     for row in np.flatnonzero(long).tolist():
@@ -70,19 +79,63 @@ def stuck_consumers(case: Case, findings: Findings) -> None:
         mine = mine[np.searchsorted(mine, places.call[row], side="right") : np.searchsorted(mine, end)]
         moved = mine[is_move[mine]]
         polls = mine[polling[mine] & (mine < (moved[0] if len(moved) else calls.size))]
-        _judge(case, findings, places, row, _Standing(polls, invoked[polls], done, faults, bound))
+        process, key, position = int(places.process[row]), int(places.key[row]), int(places.position[row])
+        since_ns = int(done[places.call[row]])
+        _judge(case, findings, _Standing(process, key, position, since_ns, polls, bound), faults)
 
 
 @dataclass(frozen=True, slots=True)
 class _Standing:
-    """The polls of a process while it stood at a place, with what they are judged by."""
+    """Where a process stood and since when, its polls from then on, and how long it may take."""
 
+    process: int
+    key: int
+    position: int
+    since_ns: int
     polls: Ints
-    invoked: Ints
-    done: Ints
-    """Per call."""
-    faults: list[Fault]
     bound: int
+
+
+def _members(case: Case, findings: Findings) -> None:
+    """Judge the members of groups, by the keys that they were dealt."""
+    events = dealt(case)
+    if not events:
+        return
+    view, calls, lives, subscribed = case.view, case.view.calls, Lives(case, events), subscribers(case)
+    polling = (calls.type == TYPE_OK) & np.isin(calls.f, [view.kinds.get("poll") or 0, view.kinds.get("txn") or 0])
+    of_process, done, faults = Groups(calls.process), view.done_time(), sorted(case.phases.faults, key=_begun)
+    read = Groups(view.records.call)
+    usual = int(case.options.recovery_bound_s * SECOND_NS)
+    patient = usual + int((case.options.transaction_timeout_s + SWEEP_S) * SECOND_NS)
+    for event in events:
+        key = view.keys.get(event.key)
+        if not event.given or key is None or event.process not in subscribed:
+            continue
+        mine = of_process.rows(event.process)
+        mine = mine[polling[mine] & (calls.invoke_row[mine] > event.row) & (calls.done_row[mine] < lives.until(event))]
+        if not len(mine) or done[mine[-1]] - view.time[event.row] < usual:
+            continue
+        since_ns, position, bound, first = int(view.time[event.row]), _resumed(case, event, key), patient, 0
+        for at, call in enumerate((*mine.tolist(), None)):
+            shown = [] if call is None else [row for row in read.rows(call) if view.records.key[row] == key]
+            if call is None or shown:
+                polls = mine[first:at]
+                if len(polls) and done[polls[-1]] - since_ns >= bound:
+                    _judge(case, findings, _Standing(event.process, key, position, since_ns, polls, bound), faults)
+            if shown:
+                since_ns, position = int(done[call]), int(view.records.offset[shown].max())
+                bound, first = usual, at + 1
+
+
+def _begun(fault: Fault) -> int:
+    return fault.begin_ns
+
+
+def _resumed(case: Case, event: Dealt, key: int) -> int:
+    """Return behind which offset, at the most, a member goes on that is dealt a key."""
+    group = case.view.groups.get(event.group)
+    rows = case.group_offsets_of(NONE if group is None else group, key)
+    return max((int(case.view.group_offsets.offset[row]) - 1 for row in rows), default=BEGINNING)
 
 
 def _places(case: Case) -> _Places:
@@ -111,22 +164,25 @@ def _places(case: Case) -> _Places:
     return _Places(calls.process[call][final], key[final], call[final], position[final])
 
 
-def _judge(case: Case, findings: Findings, places: _Places, row: int, standing: _Standing) -> None:
-    view, polls, done, bound = case.view, standing.polls, standing.done, standing.bound
-    records = view.records
-    key, position, call = int(places.key[row]), int(places.position[row]), int(places.call[row])
-    ahead = case.records_of_key.rows(key)
-    ahead = ahead[case.reader_is_ok[ahead] & (records.offset[ahead] > position)]
-    ahead = ahead[view.calls.process[records.call[ahead]] != places.process[row]]
+def _judge(case: Case, findings: Findings, standing: _Standing, faults: list[Fault]) -> None:
+    view, polls, bound, position = case.view, standing.polls, standing.bound, standing.position
+    records, done, calls = view.records, view.done_time(), view.calls
+    ahead = case.records_of_key.rows(standing.key)
+    is_own = calls.process[records.call[ahead]] == standing.process
+    own = ahead[is_own & ~case.reader_is_ok[ahead]]  # what came to nothing was shown all the same
+    ahead = ahead[case.reader_is_ok[ahead] & (records.offset[ahead] > position) & ~is_own]
     ahead = ahead[~case.vid_gone[case.placement.record_vid[ahead]]]
-    if len(polls) and view.calls.isolation[polls[0]] == READ_COMMITTED:
+    if len(polls) and calls.isolation[polls[0]] == READ_COMMITTED:
         ahead = ahead[case.reader_is_rc[ahead]]
     if not len(polls) or not len(ahead):
         return
     witness = int(ahead[np.argmin(done[records.call[ahead]])])
-    begin = _quiet(standing.faults, max(int(done[call]), int(done[records.call[witness]])), bound)
-    inside, invoked = polls[standing.invoked >= begin], standing.invoked[standing.invoked >= begin]
+    begin = _quiet(faults, max(standing.since_ns, int(done[records.call[witness]])), bound)
+    invoked = view.invoke_time()[polls]
+    inside, invoked = polls[invoked >= begin], invoked[invoked >= begin]
     if not len(inside) or done[inside[-1]] - begin < bound or invoked[0] - begin > bound // 2:
+        return
+    if ((done[records.call[own]] >= begin) & (records.call[own] <= inside[-1])).any():
         return
     if int((~case.polled_something[inside]).sum()) < EMPTY_POLLS or _disturbed(case, begin, int(done[inside[-1]])):
         return
@@ -134,11 +190,11 @@ def _judge(case: Case, findings: Findings, places: _Places, row: int, standing: 
     findings.add(
         CLASS,
         [view.op(reader), view.op(int(inside[0])), view.op(int(inside[-1]))],
-        f"{case.name(reader)} read offset {int(records.offset[witness])} of {case.key(key)}, but process "
-        f"{int(places.process[row])}, standing before it, polled {len(inside)} times in the "
+        f"{case.name(reader)} read offset {int(records.offset[witness])} of {case.key(standing.key)}, but process "
+        f"{standing.process}, standing before it, polled {len(inside)} times in the "
         f"{(int(done[inside[-1]]) - begin) / SECOND_NS:.0f} s from then to {case.name(int(inside[-1]))} and was shown "
         "nothing of it.",
-        key=case.key(key),
+        key=case.key(standing.key),
         position=position,
     )
 

@@ -116,3 +116,18 @@ def another_record_lies_where_an_aborted_one_was_acknowledged(ops, rng):
                         micro[2][0] = min(others)
                         return ops
     return None
+
+
+@mutation("epoch-regression", model=run)
+def epoch_ended_where_records_lie_behind(ops, rng):
+    shown = {}
+    for _, _, key, records in polls(ops):
+        for record in records:
+            if len(record) > 2:
+                shown[key, record[2]["epoch"]] = max(record[0], shown.get((key, record[2]["epoch"]), 0))
+    for place, op in enumerate(ops):
+        if op.f == "probe" and op.type == "ok" and op.value["api"] == "OffsetForLeaderEpoch":
+            highest = shown.get((op.value["key"], op.value["asked"]))
+            if highest is not None:
+                return _said(ops, place, end=highest)
+    return None
