@@ -9,7 +9,7 @@
   replicas where the in-sync set is told by names that no node has.
 * `DescribeQuorum` answers, and what a fault saw of an election (`quorum-epoch`, `new-controller`), name one leader for
   an epoch of the metadata quorum; its high watermark never falls with time in one epoch or towards a later one: what
-  was committed stays. Two replicas of the metadata log agree as others.
+  was committed stays. Only who leads answers, so that the epochs in which a node leads never fall. Two replicas of the metadata log agree as others.
 * `Metadata` answers: one `topic-id` never has two names, and in a run of ours, which deletes no topic, one topic never
   has two ids.
 * `ListOffsets` answers to a `timestamp` name the least retained offset with that timestamp or a later one: never one
@@ -49,6 +49,7 @@ def nodes(case: Case, findings: Findings) -> None:
         findings.not_checked.append(METADATA)
     _quorum(findings, [*quorum, *_elected(case)])
     _committed(findings, quorum)
+    _epochs_of_leaders(findings, quorum)
     _topics(findings, named, ours=case.phases.ours)
     _times(case, findings, [s for s in samples if s.value.get("api") == "ListOffsets" and "timestamp" in s.value])
 
@@ -118,6 +119,26 @@ def _committed(findings: Findings, samples: list[Sample]) -> None:
                     epoch=epoch,
                 )
                 break
+
+
+def _epochs_of_leaders(findings: Findings, samples: list[Sample]) -> None:
+    """Report a leader of the quorum that answers in an earlier epoch than it led in before: it never forgets one."""
+    highest: dict[Any, Sample] = {}
+    for sample in samples:
+        leader, epoch = sample.value.get("leader"), sample.value.get("epoch")
+        if leader is None or not isinstance(epoch, int):
+            continue
+        top = highest.setdefault(leader, sample)
+        if top.ended < sample.begun and epoch < top.value["epoch"]:
+            findings.add(
+                METADATA,
+                [top.index, sample.index],
+                f"{leader} led the metadata quorum in epoch {top.value['epoch']} (op {top.index}), and later in epoch "
+                f"{epoch} (op {sample.index}).",
+                epoch=epoch,
+            )
+        if epoch > top.value["epoch"]:
+            highest[leader] = sample
 
 
 def _higher(one: Sample, other: Sample) -> Sample:

@@ -33,7 +33,7 @@ from checkers.placement import NOWHERE
 from checkers.probes import FETCH, LATEST
 from checkers.samples import Sample
 
-CLASS = "impossible-watermark"
+CLASS, REPLICA_LOG = "impossible-watermark", "ReplicaLog"
 NAMES = {"hw": "high watermark", "lso": "last stable offset", "log-start": "log start"}
 NOT_BELOW = (("lso", ("lso", "log-start")), ("hw", ("lso", "log-start")))
 """Of a later answer: what is not below any of these of an earlier one. (That nothing falls is `probes`' matter.)"""
@@ -43,7 +43,7 @@ def watermarks(case: Case, findings: Findings) -> None:
     """Report answers of leaders that can't be true."""
     about: dict[Any, list[Sample]] = {}
     for sample in case.samples:
-        if sample.value.get("api") in {LATEST, FETCH} and "timestamp" not in sample.value:
+        if sample.value.get("api") in {LATEST, FETCH, REPLICA_LOG} and "timestamp" not in sample.value:
             about.setdefault(sample.value.get("key"), []).append(sample)
     if not about:
         findings.not_checked.append(CLASS)
@@ -52,15 +52,17 @@ def watermarks(case: Case, findings: Findings) -> None:
     for key, samples in about.items():
         if len({sample.place for sample in samples}) > 1:
             continue
+        code = case.view.keys.get(key)
+        if code is not None:
+            _begun_late(case, findings, samples, code)
+        samples = [sample for sample in samples if sample.value["api"] != REPLICA_LOG]
         latest = [sample for sample in samples if sample.value["api"] == LATEST]
         _within(case, findings, samples)
         _between(findings, samples)
-        code = case.view.keys.get(key)
         if code is not None:
             _ahead_of_sends(case, findings, samples, slots.rows(code))
             _ahead_of_commits(case, findings, samples, sends.rows(code))
             _behind(case, findings, latest, code, sends.rows(code))
-            _begun_late(case, findings, latest, code)
 
 
 def _within(case: Case, findings: Findings, samples: Iterable[Sample]) -> None:
@@ -208,11 +210,11 @@ def _has_epoch(sample: Sample) -> bool:
     return isinstance(sample.value.get("epoch"), int)
 
 
-def _begun_late(case: Case, findings: Findings, latest: list[Sample], code: int) -> None:
+def _begun_late(case: Case, findings: Findings, samples: Iterable[Sample], code: int) -> None:
     """A log whose start nothing moves begins at 0."""
     if not case.options.logs_keep_their_start or any(key == code for _, key, _ in case.deletions):
         return
-    for sample in latest:
+    for sample in samples:
         if isinstance(sample.value.get("log-start"), int) and sample.value["log-start"] > 0:
             _tell(findings, sample, "log-start", "though nothing removes records of that topic")
 

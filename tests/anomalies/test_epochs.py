@@ -284,6 +284,26 @@ def quorum(story, node, **answer):
 
 
 @planted("metadata-divergence")
+def leader_of_the_quorum_falls_back(story):
+    sent(story, (1, 0, 3))
+    seen(story, (1, 0, 3))
+    quorum(story, "n1", epoch=3)
+    quorum(story, "n1", epoch=7)
+    quorum(story, "n1", epoch=4)
+
+
+@golden()
+def leaders_of_the_quorum_take_turns(story):
+    sent(story, (1, 0, 3))
+    seen(story, (1, 0, 3))
+    quorum(story, "n1", epoch=3)
+    quorum(story, "n2", epoch=4)
+    quorum(story, "n1", epoch=3)
+    quorum(story, "n1", epoch=5)
+    quorum(story, "n2", epoch=4)
+
+
+@planted("metadata-divergence")
 def committed_metadata_are_gone_under_a_later_leader(story):
     sent(story, (1, 0, 3))
     seen(story, (1, 0, 3))

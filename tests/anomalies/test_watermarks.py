@@ -183,6 +183,13 @@ def log_that_nothing_moves_begins_late(story):
     finish(story)
 
 
+@planted("impossible-watermark", **KEEPS)
+def replica_that_nothing_moves_begins_late(story):
+    begin(story)
+    finish(story)
+    probe(story, "n2", "ReplicaLog", hw=2, log_start=1, batches=[[1, 1, 7]])
+
+
 @golden(**KEEPS)
 def log_was_asked_to_begin_late(story):
     begin(story)
