@@ -9,7 +9,8 @@
   replicas where the in-sync set is told by names that no node has.
 * `DescribeQuorum` answers, and what a fault saw of an election (`quorum-epoch`, `new-controller`), name one leader for
   an epoch of the metadata quorum; its high watermark never falls with time in one epoch or towards a later one: what
-  was committed stays. Only who leads answers, so that the epochs in which a node leads never fall. Two replicas of the metadata log agree as others.
+  was committed stays. Only who leads answers, so that the epochs in which a node leads never fall. Two replicas of the
+  metadata log agree as others.
 * `Metadata` answers: one `topic-id` never has two names, and in a run of ours, which deletes no topic, one topic never
   has two ids.
 * `ListOffsets` answers to a `timestamp` name the least retained offset with that timestamp or a later one: never one

@@ -49,13 +49,13 @@ def watermarks(case: Case, findings: Findings) -> None:
         findings.not_checked.append(CLASS)
         return
     slots, sends = Groups(case.placement.slots.first), Groups(case.view.sends.key)
-    for key, samples in about.items():
-        if len({sample.place for sample in samples}) > 1:
+    for key, answers in about.items():
+        if len({sample.place for sample in answers}) > 1:
             continue
         code = case.view.keys.get(key)
         if code is not None:
-            _begun_late(case, findings, samples, code)
-        samples = [sample for sample in samples if sample.value["api"] != REPLICA_LOG]
+            _begun_late(case, findings, answers, code)
+        samples = [sample for sample in answers if sample.value["api"] != REPLICA_LOG]
         latest = [sample for sample in samples if sample.value["api"] == LATEST]
         _within(case, findings, samples)
         _between(findings, samples)
