@@ -41,6 +41,7 @@ SHOWN_UNCHECKED = 6
 
 REFRESH_PER_S = 4
 LINE_EVERY_S = 5.0
+INTERRUPTED = "Ctrl-C: heals, reads everything and judges it; once more stops at once"
 MAX_LEADERS = 24
 """Partitions named in the panel."""
 WIDEST = 120
@@ -74,6 +75,7 @@ class LiveView:
         self._began_s = time.monotonic()
         self._phase_began_s = 0.0
         self._live: Live | None = None
+        self._stops = ""
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -119,8 +121,10 @@ class LiveView:
         self._event_ns = op.time
         if self._progress.event(op) and self._live is None and self._speaks:
             self._say(f"{self._clock()}  {self._fault_line(op)}")
-        elif op.f == "interrupt" and isinstance(op.value, Mapping) and op.process == HARNESS:
-            self._say(f"{self._clock()}  stops early: {op.value.get('anomaly')}: {op.value.get('why')}")
+        elif op.f == "interrupt" and op.process == HARNESS:
+            alarm = op.value if isinstance(op.value, Mapping) else None
+            self._stops = f"stops early: {alarm.get('anomaly')}: {alarm.get('why')}" if alarm else INTERRUPTED
+            self._say(f"{self._clock()}  {self._stops}")
 
     # plain lines
 
@@ -173,6 +177,8 @@ class LiveView:
         if shot.leaders:
             parts.append(_leaders(shot))
         parts.extend(_fault(fault, shot) for fault in shot.shown_faults)
+        if self._stops:
+            parts.append(Text(plain(self._stops), style="yellow"))
         return Group(*parts)
 
     def _head(self, shot: Snapshot, now_s: float) -> Text:

@@ -103,6 +103,18 @@ def test_a_pipe_gets_a_status_line_now_and_then(monkeypatch: pytest.MonkeyPatch)
     assert "\x1b" not in paper.getvalue()
 
 
+INTERRUPT = Op(process="harness", type="info", f="interrupt", time=8)
+
+
+@pytest.mark.parametrize("paper_of", [pipe, screen])
+def test_who_interrupts_a_run_is_told_what_happens_now(paper_of) -> None:
+    console, paper = paper_of()
+    with LiveView(Scenario(), console=console) as view:
+        view.phase("main")
+        view.event(INTERRUPT)
+        assert terminal.INTERRUPTED in paper.wait_for(terminal.INTERRUPTED)
+
+
 def test_quiet_says_nothing() -> None:
     console, paper = pipe()
     with LiveView(Scenario(), quiet=True, console=console) as view:
