@@ -21,7 +21,7 @@ NEEDS: Mapping[str, str] = {
     "poll-skip": _RECORD_KEYS,
     "int-poll-skip": _RECORD_KEYS,
     "nonmonotonic-poll": _RECORD_KEYS,
-    "int-nonmonotonic-poll": _RECORD_KEYS,
+    "int-nonmonotonic-poll": _OFFSETS,
     "lost-write": _RECORD_KEYS,
     "unseen": "of a topic that drops records by itself it needs record keys",
     **dict.fromkeys(

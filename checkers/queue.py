@@ -25,6 +25,7 @@ from checkers import (
     reads,
     replicas,
     retention,
+    rising,
     routing,
     scans,
     sessions,
@@ -78,6 +79,7 @@ CHECKERS: tuple[Checker, ...] = (
     rest.nothing_is_left,
     told.told_in_full,
     order.polls,
+    rising.rising_offsets,
     order.sends,
     cycles.cycles,
     groups.committed_offsets,
@@ -104,7 +106,7 @@ KEYED: frozenset[Checker] = frozenset(
 _NEEDS_RECORD_KEYS: dict[Checker, tuple[str, ...]] = {
     loss.lost_writes: ("lost-write",),
     loss.unseen: ("unseen",),
-    order.polls: ("poll-skip", "int-poll-skip", "nonmonotonic-poll", "int-nonmonotonic-poll"),
+    order.polls: ("poll-skip", "int-poll-skip", "nonmonotonic-poll"),
 }
 """On a topic that drops records by itself these classes can't be judged: what is missing may have gone in order."""
 UNCOMMITTED = "read_uncommitted"
