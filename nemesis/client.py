@@ -108,7 +108,7 @@ class NemesisClient:
     def _inject(self, fault: Fault, value: Mapping[str, Any]) -> dict[str, Any]:
         aim = self._aim(value)
         self._last_id += 1
-        begun = Begun(self._last_id, fault, aim.keys)
+        begun = Begun(self._last_id, fault, aim.keys, since_s=self._clock.now_s())
         failure = None
         try:
             begun.injection = self._performer.drive(fault.inject(aim), begun)

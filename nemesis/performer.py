@@ -76,7 +76,7 @@ class Begun:
     keys: tuple[Key, ...]
     acted: list[Action] = field(default_factory=list)
     since_s: float = 0.0
-    """When its last injury was done."""
+    """When its last injury was done, or else when it began."""
     injection: Injection | None = None
 
     def held(self) -> Injection:

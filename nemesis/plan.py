@@ -35,11 +35,12 @@ import msgspec
 
 from harness.cluster.api import UsageError
 from harness.random import Rng
-from harness.scenario import Scenario, is_coordinated
+from harness.scenario import POLLING, Scenario, groups_of, is_coordinated
 from nemesis.away import AWAY_S
 from nemesis.configuration import ChangeConfig
 from nemesis.fault import Power
 from nemesis.faults import ALL, APART, COORDINATORS, FAULTS, NONE
+from nemesis.growth import AddPartitions
 
 Choices = tuple[tuple[str, ...], ...]
 """What may be drawn: ("kill-leader",) a single fault, ("pause-followers", "kill-leader") an overlap."""
@@ -125,9 +126,12 @@ def parse(text: str, powers: frozenset[Power], cluster: str) -> Choices:
 def asked_for(scenario: Scenario, powers: frozenset[Power]) -> Choices:
     """Return what the scenario's faults are drawn from, on a cluster with these powers. Raises UsageError as `parse`.
 
-    A run that nobody coordinates has no fault that aims at coordinators: `all` goes without.
+    A run that nobody coordinates has no fault that aims at coordinators: `all` goes without. And without topics that
+    grow where librdkafka's members of a classic group don't stand it, whatever the cluster does (docs/findings.md).
     """
     found = parse(scenario.nemesis, powers, scenario.cluster)
+    if scenario.nemesis.strip() == ALL and _has_members_of_librdkafka(scenario):
+        found = tuple(choice for choice in found if AddPartitions.name not in choice)
     if is_coordinated(scenario):
         return found
     aimed = {fault.name for fault in COORDINATORS}
@@ -139,6 +143,12 @@ def asked_for(scenario: Scenario, powers: frozenset[Power]) -> Choices:
             "without --sub-via subscribe"
         )
     return found
+
+
+def _has_members_of_librdkafka(scenario: Scenario) -> bool:
+    """Return whether the run's processes join a group by the classic protocol, and not with clients of our own."""
+    members = scenario.workload in POLLING and bool(groups_of(scenario))
+    return members and scenario.group_protocol == "classic" and scenario.cluster != "simulated"
 
 
 def _refuse_unknown(name: str, powers: frozenset[Power], cluster: str) -> None:

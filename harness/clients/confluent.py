@@ -79,7 +79,8 @@ class ConfluentClients:
         self.bootstrap = bootstrap
         self.run_id = f"{scenario.prefix}{run_id}"
         self.on_event = on_event
-        self.keys = keys_of(scenario)
+        self.keys = dict.fromkeys(keys_of(scenario))
+        """Those that the run began with, and what was assigned since: a topic may grow."""
         self._producer_overrides = dict(producer_overrides or {})
         self._consumer_overrides = dict(consumer_overrides or {})
         self._generations: dict[int, int] = {}
@@ -93,7 +94,7 @@ class ConfluentClients:
     def new_sender(self, process: int, transactional_id: str | None) -> Sender:
         """Return a new producer for a process; a plain one for None."""
         config = settings.producer(self.scenario, self.bootstrap, f"{self.run_id}-{process}", transactional_id)
-        return Sender(config | self._producer_overrides, any_topic=split(self.keys[0])[0])
+        return Sender(config | self._producer_overrides, any_topic=split(next(iter(self.keys)))[0])
 
     def consumer_config(self, process: int, isolation: Isolation) -> dict[str, Any]:
         """Return the settings of a process's consumer."""
@@ -250,6 +251,7 @@ class ConfluentClient:
             self._reader.close(0)  # a consumer that can't be told where to read on is given up, with its keys
 
     def _take_keys(self, op: Op, _: Deadline) -> Op:
+        self._clients.keys.update(dict.fromkeys(op.value))
         isolation = ISOLATIONS.get(op.isolation or "", self._clients.scenario.isolation)
         try:
             if op.f == "assign":
@@ -277,7 +279,7 @@ class ConfluentClient:
         group = asked.get("group", self._reader.group)
         config = self._clients.consumer_config(self._process, "read_committed") | {"group.id": group}
         try:
-            offsets = of_one_coordinator(config, self._clients.keys, deadline)
+            offsets = of_one_coordinator(config, tuple(self._clients.keys), deadline)
         except FailedError as failed:
             type_ = FAIL if failed.failure.name == DEPOSED else outcome(failed.failure)
             return op.completed(type_, error=failed.failure.to_history(), group=group)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bench.findings import dropped_replica, stale_coordinator
+from bench.findings import dropped_replica, grown_group, stale_coordinator
 from harness import catalog
 from harness.cluster.api import ClusterSpec
 
@@ -38,3 +38,9 @@ def test_a_partition_of_ours_that_was_moved_to_one_replica_is_led_by_it_after_it
     found = shown(dropped_replica.show, tmp_path)
     assert len(found["replicas"]) == 1
     assert (found["leader"], found["isr"], found["back"]) == (found["replicas"][0], found["replicas"], [""])
+
+
+def test_a_member_of_librdkafka_joins_anew_while_its_application_holds_everything(tmp_path: Path):
+    found = shown(grown_group.show, tmp_path)
+    assert (found["dealt-before"], found["first-heard"]) == ([], [])
+    assert found["held-by-both"] == found["commits-accepted"] == [0, 1]

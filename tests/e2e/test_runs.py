@@ -169,6 +169,35 @@ def test_our_own_broker_loses_nothing_when_faults_take_turns(tmp_path: Path):
     assert bit == set(faults.split(","))
 
 
+@pytest.mark.parametrize(
+    ("cluster", "protocol"),
+    [
+        ("simulated", "classic"),
+        # docs/findings.md: librdkafka's members of a classic group don't stand it.
+        pytest.param("embedded", "consumer", marks=pytest.mark.embedded),
+    ],
+)
+def test_settings_change_and_topics_grow_under_a_group(tmp_path: Path, cluster: str, protocol: str):
+    faults = "change-config,add-partitions"
+    arguments = ("--workload", "groups", "--nemesis", faults, "--nemesis-length", "2", "--recovery-bound", "60")
+    bounds = ("--group-protocol", protocol, "--time-limit", "20", "--seed", "51")
+    status, folder = run(tmp_path, "--cluster", cluster, *arguments, *bounds)
+    # As below.
+    assert status in ({0} if cluster == "simulated" else {0, 2}), verdict(folder)
+    assert verdict(folder)["anomalies"] == {}
+    recorded = ops(folder)
+    bit = {op.f for op in recorded if op.process == NEMESIS and op.type == "info" and (op.value or {}).get("bit")}
+    assert bit == set(faults.split(","))
+    added = {key for op in recorded if op.f == "partitions" for key in op.value}
+    drained = {op.value["key"] for op in recorded if op.f == "drain" and op.value["complete"]}
+    drain = next(op.index for op in recorded if op.value == "drain")
+    polls = [op.value for op in recorded[:drain] if op.f == "poll" and op.type == OK and op.value]
+    read = {key for (_, *found), *_ in polls for key, records in (found[0] if found else ()) if records}
+    assert added
+    assert added <= drained
+    assert len(added & read) >= len(added) - 2, "of the last one or two nothing need have been read before the end"
+
+
 @pytest.mark.parametrize("cluster", ["simulated", pytest.param("embedded", marks=pytest.mark.embedded)])
 def test_copiers_survive_what_happens_to_coordinators(tmp_path: Path, cluster: str):
     faults = "kill-coordinator,move-coordinator,reassign-coordinator"

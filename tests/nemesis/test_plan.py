@@ -107,7 +107,8 @@ def with_nemesis(scenario, nemesis):
 @pytest.mark.parametrize("scenario", COORDINATED, ids=lambda s: s.workload)
 def test_a_run_with_a_group_or_a_transactional_id_has_coordinators_to_aim_at(scenario):
     assert asked_for(with_nemesis(scenario, "kill-coordinator"), EVERY) == (("kill-coordinator",),)
-    assert asked_for(with_nemesis(scenario, "all"), EVERY) == parse("all", EVERY, "embedded")
+    simulated = msgspec.structs.replace(scenario, cluster="simulated", nemesis="all")
+    assert asked_for(simulated, EVERY) == parse("all", EVERY, "simulated")
 
 
 @pytest.mark.parametrize("scenario", UNCOORDINATED, ids=lambda s: s.workload)
@@ -167,6 +168,24 @@ def test_plan_keeps_its_promises_for_every_seed(chosen, scenario):
             assert 1.0 <= low <= entry.gap_s <= high
             assert 0 <= entry.both_s <= entry.length_s / 2 + 0.001
             assert entry.both_s == 0 or entry.faults[0] == "pause-leader"
+
+
+@pytest.mark.parametrize(
+    ("fields", "has"),
+    [
+        ({"workload": "groups", "sub_via": ("subscribe",)}, False),
+        ({"workload": "groups", "sub_via": ("subscribe",), "group_protocol": "consumer"}, True),
+        ({"workload": "groups", "sub_via": ("subscribe",), "cluster": "simulated"}, True),
+        ({"workload": "copy", "sub_via": ("subscribe",), "cluster": "jvm"}, False),
+        ({"workload": "txn"}, True),
+        ({"workload": "share"}, True),
+    ],
+)
+def test_all_has_no_growth_where_members_of_librdkafka_do_not_stand_it(fields, has):
+    scenario = Scenario(nemesis="all", **fields)
+    assert (("add-partitions",) in asked_for(scenario, EVERY)) == has
+    named = msgspec.structs.replace(scenario, nemesis="add-partitions")
+    assert asked_for(named, EVERY) == (("add-partitions",),)
 
 
 @given(names, st.integers(0, 2**63 - 1))

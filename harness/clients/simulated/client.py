@@ -76,7 +76,8 @@ class SimulatedClients:
         self.scenario, self.loop, self.network, self.nodes = scenario, loop, network, nodes
         self.run_id = f"{scenario.prefix}{run_id}"
         self.on_event = on_event
-        self.keys = keys_of(scenario)
+        self.keys = dict.fromkeys(keys_of(scenario))
+        """Those that the run began with, and what was assigned since: a topic may grow."""
         self._generations: dict[int, int] = {}
 
     def open(self, process: Process, now: Now) -> SimulatedClient:
@@ -105,7 +106,7 @@ class SimulatedClients:
                 await perform(contact, steps)
         finally:
             contact.close()
-        return self.keys
+        return tuple(self.keys)
 
     def name_of(self, process: int) -> str:
         """Return what the network knows the process's client by: that of its thread."""
@@ -256,6 +257,7 @@ class SimulatedClient:
         return op.completed(type_, value=work.done(), times=work.times, **{**self._micro_ops.seen(work), **changes})
 
     async def _take_keys(self, op: Op, _: float) -> Op:
+        self._clients.keys.update(dict.fromkeys(op.value))
         isolation = ISOLATIONS.get(op.isolation or "", self._clients.scenario.isolation)
         if op.f == "assign":
             self._reader.assign(op.value, isolation, from_beginning=op.seek_to_beginning)

@@ -14,7 +14,7 @@ import time
 import pytest
 from confluent_kafka import Consumer
 
-from harness.clients import groups
+from harness.clients import confluent, groups
 from harness.clients.confluent import ConfluentClients
 from harness.clients.membership import Membership, generation_and_member, leave
 from harness.clients.patience import Deadline
@@ -39,6 +39,14 @@ def test_a_poll_of_a_subscriber_commits_what_it_read(client):
     assert (done.type, done.group, done.offsets) == ("ok", "harness", [["t0/1", 2]])
     committed = client.invoke(op("committed", {"group": "harness"}))
     assert (committed.type, committed.value) == ("ok", [["t0/0", None], ["t0/1", 2], ["t0/2", None]])
+
+
+def test_committed_offsets_are_asked_of_keys_that_came_later_too(client, monkeypatch):
+    monkeypatch.setattr(confluent, "of_one_coordinator", lambda _, keys, __: dict.fromkeys(keys, 5))
+    client.invoke(op("assign", ["t0/0"]))
+    client.invoke(op("assign", ["t0/3"]))
+    committed = client.invoke(op("committed", {"group": "harness"}))
+    assert committed.value == [[key, 5] for key in (*KEYS, "t0/3")]
 
 
 def test_a_poll_whose_commit_is_refused_stays_ok_and_tells_of_it(client, mock):

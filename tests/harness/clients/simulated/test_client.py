@@ -145,6 +145,15 @@ def test_a_member_that_crashed_is_replaced_when_its_session_ends():
     assert sorted(key for key, _ in last.positions) == [K0, K1]
 
 
+def test_committed_offsets_are_asked_of_keys_that_came_later_too():
+    scene = OpScene(sub_via=("subscribe",))
+    client = scene.open()
+    scene.do(client, "subscribe", [K0, "t0/7"])
+    scene.do(client, "subscribe", [K0])
+    told = scene.do(client, "committed", {"group": "harness"})
+    assert [key for key, _ in told.value] == [K0, K1, "t0/7"]
+
+
 def test_offsets_of_a_transaction_count_when_it_commits():
     scene = OpScene(sub_via=("subscribe",))
     client = scene.open()
