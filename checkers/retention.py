@@ -1,8 +1,8 @@
 """Records that expire: what is younger than its retention must be there, and what is gone must be said (S1, S2).
 
-`premature-deletion`: a record was acknowledged before a scan began; from the invocation of its send to the scan's end
-less than `retention.ms` have passed; the scan went past its offset, and does not show it, be it at the log's begin or
-in its midst. (A record's timestamp is taken after its send was invoked, a segment expires with its youngest record, and
+`premature-deletion`: from the invocation of a record's send to a scan's end less than `retention.ms` have passed; the
+scan came to an end behind the offset that was acknowledged, then or later, and does not show it, be it at the log's
+begin, in its midst or at its end. (A record's timestamp is taken after its send was invoked, a segment expires with its youngest record, and
 whoever deleted it did so before the scan's end: all on one host. What expires while a scan reads on leaves a hole in
 it, but none of young records.) The complete final reads of a run of ours are scans, too. What somebody asked to delete
 (`delete-records`) may be gone. A record of a transaction counts where the scan shows a later one: then its last stable
@@ -42,14 +42,13 @@ def premature_deletions(case: Case, findings: Findings) -> None:
     sends, calls = view.sends, view.calls
     rows = np.flatnonzero(case.placement.acknowledged & (sends.offset >= 0))
     plain = calls.commit_time[sends.call] == COMMIT_UNKNOWN
-    begins, dones = view.invoke_time(), view.done_time()
+    begins = view.invoke_time()
     sent, asked = _Sent(rows, sends.key[rows], begins[sends.call[rows]]), _Asked(case)
     for scan in scans:
         first, last = (int(scan.offsets[0]), int(scan.offsets.max())) if len(scan.offsets) else (scan.end, -1)
-        young = sent.between(scan.key, scan.done_ns - limit_ms * _MS, scan.begin_ns)
+        young = sent.between(scan.key, scan.done_ns - limit_ms * _MS, scan.done_ns)
         missing = young[
-            (dones[sends.call[young]] < scan.begin_ns)
-            & (sends.offset[young] >= asked.before(scan.key, scan.done_ns))
+            (sends.offset[young] >= asked.before(scan.key, scan.done_ns))
             & (sends.offset[young] < np.where(plain[young], scan.end, last))
         ]
         missing = missing[~np.isin(sends.offset[missing], scan.offsets)]

@@ -68,6 +68,23 @@ def all_young_records_are_gone(story):
     scan(story, end=2)
 
 
+def _sent_while_it_is_read(story, end):
+    story.event(9, "invoke", "scan", "x")
+    sent(story, 0, 1)
+    value = [["poll", [["x", [[0, 10]]]]]]
+    story.event(9, "ok", "scan", value, isolation="read_committed", extra={"end": end, "key": "x"})
+
+
+@planted("premature-deletion")
+def a_record_that_was_sent_meanwhile_is_missing_below_the_end(story):
+    _sent_while_it_is_read(story, 2)
+
+
+@golden()
+def a_record_that_was_sent_meanwhile_is_not_reached(story):
+    _sent_while_it_is_read(story, 1)
+
+
 def finally_read(story, *offsets, end, complete=True, ages_s=0.0, type_="ok"):
     """The final read of a run of ours, by two polls; what was polled before it counts for nothing."""
     story.phase("drain")
