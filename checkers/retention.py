@@ -2,11 +2,11 @@
 
 `premature-deletion`: from the invocation of a record's send to a scan's end less than `retention.ms` have passed; the
 scan came to an end behind the offset that was acknowledged, then or later, and does not show it, be it at the log's
-begin, in its midst or at its end. (A record's timestamp is taken after its send was invoked, a segment expires with its youngest record, and
-whoever deleted it did so before the scan's end: all on one host. What expires while a scan reads on leaves a hole in
-it, but none of young records.) The complete final reads of a run of ours are scans, too. What somebody asked to delete
-(`delete-records`) may be gone. A record of a transaction counts where the scan shows a later one: then its last stable
-offset had passed it. Readers of either isolation are to be shown such records.
+begin, in its midst or at its end. (A record's timestamp is taken after its send was invoked, a segment expires with its
+youngest record, and whoever deleted it did so before the scan's end: all on one host. What expires while a scan reads
+on leaves a hole in it, but none of young records.) The complete final reads of a run of ours are scans, too. What
+somebody asked to delete (`delete-records`) may be gone. A record of a transaction counts where the scan shows a later
+one: then its last stable offset had passed it. Readers of either isolation are to be shown such records.
 
 `offset-reset-silent`: a consumer that is never moved by itself asked for an offset that had been acknowledged; it was
 given a later record, and no word. Offsets of transactions and of compacted topics are not judged: what is missing there
