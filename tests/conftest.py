@@ -38,6 +38,10 @@ from _pytest.faulthandler import fault_handler_stderr_fd_key
 from harness.cluster import distribution, engine, image
 from harness.cluster.api import UsageError
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell script starts what it puts into the background so, and children inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 pytest_plugins = ["pytester"]
 
 VERSION = "4.1.1"

@@ -43,7 +43,8 @@ class Tls(Guarded):
     @contextlib.contextmanager
     def comes(self, store=None):
         """Return what asks on one connection."""
-        context = ssl.create_default_context(cafile=str(self.trusted))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(self.trusted)
         if store is not None:
             context.load_cert_chain(store)
         with self.connect() as plain, context.wrap_socket(plain, server_hostname="127.0.0.1") as secure:
