@@ -10,7 +10,8 @@ for this.)
   long one may read the old value, and pass where the tombstone was when it has been forgotten; so may one that goes on
   at another leader, who compacted earlier. A replica that showed it once in a legal way has no old value any more. So
   it takes two scans, one after the other, each shorter than `delete.retention.ms`; or four of any length: with three
-  replicas, two of them read the same one.
+  replicas, two of them read the same one. Scans count only when no deposed leader may be alive: one after the other may
+  begin at it, as far as it knows of what is committed, and go on at its successor, who has forgotten the tombstone.
 * it is a value, and the scan ends with an older one, or with none: `compaction-lost-latest`. A value never goes.
 * offsets that do not rise within a scan: `compaction-reordered`.
 * a tombstone that is missing although `delete.retention.ms` have not passed since it was sent, or any acknowledged
@@ -41,6 +42,7 @@ from checkers.columns import Groups, Ints
 from checkers.findings import Findings
 from checkers.log_view import READ_COMMITTED, SCAN, TYPE_FAIL, TYPE_INFO, TYPE_OK
 from checkers.options import CheckOptions
+from checkers.phases import deposed_leaders
 from harness.history import NEMESIS
 
 LOST, RESURRECTED, REORDERED, EARLY = (
@@ -320,6 +322,8 @@ class _Judge:
         for _, key, offset in case.deletions:
             self._deleted[key] = max(self._deleted[key], offset)
         self._led = list(_led_again(case))
+        self._deposed = deposed_leaders(case.phases)
+        self._drained_ns = next((time for phase, _, time in case.phases.starts if phase == "drain"), _NEVER)
         self._witnesses: dict[tuple[int, str, Write], list[tuple[Scan, Shown]]] = defaultdict(list)
 
     def scan(self, scan: Scan, table: _Table | None) -> None:
@@ -357,10 +361,14 @@ class _Judge:
         if shown is not None and shown.offset >= last.offset:
             return
         if last.tombstone:
-            if shown is not None and not shown.tombstone:
+            if shown is not None and not shown.tombstone and self._has_one_leader(scan):
                 self._witnesses[scan.key, record_key, last].append((scan, shown))
         elif not self._may_go(scan, last):
             self._lost(scan, record_key, last, shown)
+
+    def _has_one_leader(self, scan: Scan) -> bool:
+        """Return whether no deposed leader can have answered a part of a scan; the final reads wait for that."""
+        return scan.begin_ns >= self._drained_ns or not self._deposed.meet(scan.begin_ns, scan.done_ns)
 
     def _may_go(self, scan: Scan, write: Write) -> bool:
         """Return whether a record may be gone by a scan's end, whatever its key: deleted, or expired."""

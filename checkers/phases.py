@@ -19,6 +19,11 @@ from harness.history import HARNESS, INVOKE, NEMESIS, HistoryError
 HEAL, GROUP, PROBE = "heal", "group", "probe/"
 NOT_FAULTS = frozenset({HEAL, "recover", "wait", "phase"})
 """Nemesis operations that injure nothing."""
+DEADLY = ("kill", "lose-power", "replica-away")
+"""So begin the names of faults that leave no process behind."""
+RECOVERED_NS = 10_000_000_000
+"""So long after a fault a deposed leader may not have heard of it."""
+_NEVER = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,16 @@ class Windows:
         """Return whether one of the spans and the span from begin up to and including end have something in common."""
         before = bisect_right(self._begins, end)
         return before > 0 and self._ends[before - 1] >= begin
+
+
+def deposed_leaders(phases: Phases) -> Windows:
+    """Return when leaders that were deposed, and do not know it, may have been alive."""
+    spans = [
+        (fault.asked_ns, _NEVER if fault.healed_ns is None else fault.healed_ns + RECOVERED_NS)
+        for fault in phases.faults
+        if not all(part.startswith(DEADLY) for part in fault.name.split("+"))
+    ]
+    return Windows(spans if phases.unknown_ns is None else [*spans, (phases.unknown_ns, _NEVER)])
 
 
 def phases_of(view: LogView) -> Phases:

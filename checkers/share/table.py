@@ -19,16 +19,12 @@ import numpy as np
 
 from checkers.case import Case
 from checkers.log_view import NONE, TYPE_FAIL, TYPE_INFO, TYPE_OK
-from checkers.phases import Windows
+from checkers.phases import Windows, deposed_leaders
 from checkers.share.vocabulary import KINDS, Acknowledged, Fetched
 from harness.history import SHARE_ACKNOWLEDGE, SHARE_FETCH, SHARE_LEAVE
 
 NEVER = 1 << 62
 MS_NS = 1_000_000
-RECOVERED_NS = 10_000 * MS_NS
-"""So long after a fault a deposed leader may not have heard of it."""
-DEADLY = ("kill", "lose-power")
-"""So begin the names of faults that leave no process behind."""
 SLACK_NS = 50 * MS_NS
 """Brokers count milliseconds."""
 ACCEPT, RELEASE, REJECT, RENEW = "accept", "release", "reject", "renew"
@@ -234,11 +230,7 @@ def groups_of(case: Case) -> list[Group]:
     if not any(kind in KINDS for kind in codes.values()):
         return []
     begins, dones = view.invoke_time(), view.done_time()
-    deposed = Windows(
-        (fault.asked_ns, NEVER if fault.healed_ns is None else fault.healed_ns + RECOVERED_NS)
-        for fault in case.phases.faults
-        if not all(part.startswith(DEADLY) for part in fault.name.split("+"))
-    )
+    deposed = deposed_leaders(case.phases)
     drained = max((drain.op for drain in case.phases.drains.values()), default=NEVER)
     groups: dict[int, Group] = {}
     member_of: dict[int, int] = {}

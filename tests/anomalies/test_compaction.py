@@ -141,6 +141,40 @@ def a_deleted_key_comes_back_in_the_end(story):
     finally_read(story, record(0, 10), end=2)
 
 
+def _read_from_a_deposed_leader(story, fault, healed_s):
+    """Two short scans show the deleted key; both may have begun at a leader whose last stable offset stood still."""
+    story.phase("main")
+    put(story, 1, 0, 10)
+    story.fault(1, fault)
+    delete(story, 1, 1, 11)
+    story.wait(2)
+    if healed_s:
+        story.heal(1)
+        story.wait(healed_s)
+    scan(story, record(0, 10), end=2)
+    scan(story, record(0, 10), end=2)
+
+
+@golden()
+def scans_may_begin_at_a_leader_that_was_deposed(story):
+    _read_from_a_deposed_leader(story, "deafen-leader", healed_s=0)
+
+
+@golden()
+def deposed_leader_may_hear_of_it_late(story):
+    _read_from_a_deposed_leader(story, "deafen-leader", healed_s=5)
+
+
+@planted("tombstone-resurrected")
+def deposed_leader_has_heard_of_it(story):
+    _read_from_a_deposed_leader(story, "deafen-leader", healed_s=15)
+
+
+@planted("tombstone-resurrected")
+def leader_that_was_killed_answers_nobody(story):
+    _read_from_a_deposed_leader(story, "kill-leader", healed_s=0)
+
+
 @golden()
 def the_final_read_shows_what_is_left(story):
     story.phase("main")
