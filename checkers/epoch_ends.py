@@ -1,8 +1,9 @@
 """`epoch-regression`, by what leaders say of the ends of earlier epochs (`OffsetForLeaderEpoch`; E1, E3).
 
-The leader of an epoch has every committed record of the epochs before, and says where one of these ended in its log.
-So long as it leads it says the same of it, and what consumers read, of whatever leader, is not on the wrong side: no
-record of that epoch or an earlier one at the end or above, none of a later one, up to the leader's own, below.
+The leader of an epoch has every record of the epochs before that is committed, and says where one of these ended in
+its log. So long as it leads it says the same of it. And what consumers read, of whatever leader, is not on the wrong
+side of what the last leader of a run says: no record of that epoch or an earlier one at the end or above, none of a
+later one below. (Earlier leaders are not held to that: see `leaders`.)
 
 Ends go with log starts that move: such keys are left out, and those whose topic was made anew. Acknowledgements are
 held against these answers as well, as `deposed-leader-ack`.
@@ -19,6 +20,7 @@ from checkers.case import Case
 from checkers.columns import Ints
 from checkers.epochs import REGRESSION
 from checkers.findings import Findings
+from checkers.leaders import last_epoch
 from checkers.samples import Sample
 
 END_OF_EPOCH = "OffsetForLeaderEpoch"
@@ -40,6 +42,7 @@ def ends_of_epochs(case: Case, findings: Findings) -> None:
         places.setdefault(sample.value["key"], set()).add(sample.place)
     first: dict[tuple[Any, int, int], Sample] = {}
     reaches: dict[int, dict[int, _Reach]] = {}
+    last: dict[int, int | None] = {}
     for sample in ends if not case.options.forgets else ():
         key, code = sample.value["key"], case.view.keys.get(sample.value["key"])
         if code is None or case.log_start[code] or len(places[key]) > 1:
@@ -55,8 +58,8 @@ def ends_of_epochs(case: Case, findings: Findings) -> None:
                 key=key,
             )
         if code not in reaches:
-            reaches[code] = _reaches(case, code)
-        for epoch, reach in reaches[code].items():
+            reaches[code], last[code] = _reaches(case, code), last_epoch(case, key)
+        for epoch, reach in reaches[code].items() if led == last[code] else ():
             if epoch <= asked and reach.highest[0] >= end:
                 _tell(case, findings, sample, epoch, reach.highest)
             elif asked < epoch <= led and reach.lowest[0] < end:

@@ -7,7 +7,7 @@ Evidence: the leader epoch of a record's batch (`epoch` in a record's or an ackn
 * Along one key's offsets the epoch never falls.
 * An acks=all acknowledgement at o, of a record appended in epoch e, is a deposed leader's if o holds another record of
   a later epoch, or if a leader of a later epoch, asked after the acknowledgement (`OffsetForLeaderEpoch`), says that e
-  ended at or before o.
+  ended at or before o, and nobody knows of its successor by then (`leaders`).
 * With `--fresh`: a latest offset (`ListOffsets`) asked for after an acks=all acknowledgement at o, answered in the
   epoch of that record or a later one, is above o. A leader of an earlier epoch is deposed and may answer: Kafka has no
   lease.
@@ -28,12 +28,11 @@ import numpy as np
 from checkers.case import Case
 from checkers.columns import Groups, Ints, same_as_before
 from checkers.findings import Findings
+from checkers.leaders import METADATA_LAG_ROWS, Successors
 from checkers.samples import Sample
 from checkers.scans import stale_scans
 
 REGRESSION, DEPOSED, STALE, MIN_ISR = "epoch-regression", "deposed-leader-ack", "stale-poll", "min-isr-violation"
-METADATA_LAG_ROWS = 200
-"""An answer of another node with a later partition epoch, within so many rows, makes an answer doubtful."""
 
 
 def leader_epochs(case: Case, findings: Findings) -> None:
@@ -44,6 +43,8 @@ def leader_epochs(case: Case, findings: Findings) -> None:
     _along_the_log(case, findings, rows, epochs)
     samples = case.samples
     ends = [s for s in samples if s.value.get("api") == "OffsetForLeaderEpoch" and isinstance(s.value.get("end"), int)]
+    successors = Successors(samples)
+    ends = [s for s in ends if isinstance(s.value.get("epoch"), int) and not successors.known(s)]
     needed = len(case.placement.inconsistent) or ends or case.options.fresh
     acked = _acknowledged(case, rows, epochs) if needed else {}
     if case.options.acks == "all" and (len(rows) or case.view.send_extras):

@@ -28,6 +28,7 @@ import numpy as np
 from checkers.case import Case
 from checkers.columns import Groups, Ints
 from checkers.findings import Findings
+from checkers.leaders import last_epoch
 from checkers.log_view import TYPE_OK
 from checkers.placement import NOWHERE
 from checkers.probes import FETCH, LATEST
@@ -197,17 +198,8 @@ def _behind(case: Case, findings: Findings, latest: list[Sample], code: int, sen
 
 def _of_the_last_leader(case: Case, latest: list[Sample]) -> list[Sample]:
     """Return the answers in the last epoch of a key, none where it is not certain which one that was."""
-    row, drain = case.phases.row("drain"), case.phases.drains.get(latest[0].value["key"]) if latest else None
-    if row is None or drain is None or not drain.complete:
-        return []
-    key = drain.key
-    epochs = [s.value["epoch"] for s in case.samples if s.value.get("key") == key and _has_epoch(s)]
-    last = [sample for sample in latest if _has_epoch(sample) and sample.value["epoch"] == max(epochs)]
-    return last if any(sample.begun > row for sample in last) else []
-
-
-def _has_epoch(sample: Sample) -> bool:
-    return isinstance(sample.value.get("epoch"), int)
+    last = last_epoch(case, latest[0].value["key"]) if latest else None
+    return [] if last is None else [sample for sample in latest if sample.value.get("epoch") == last]
 
 
 def _begun_late(case: Case, findings: Findings, samples: Iterable[Sample], code: int) -> None:

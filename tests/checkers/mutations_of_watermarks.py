@@ -125,8 +125,10 @@ def epoch_ended_where_records_lie_behind(ops, rng):
         for record in records:
             if len(record) > 2:
                 shown[key, record[2]["epoch"]] = max(record[0], shown.get((key, record[2]["epoch"]), 0))
-    for place, op in enumerate(ops):
-        if op.f == "probe" and op.type == "ok" and op.value["api"] == "OffsetForLeaderEpoch":
+    last = {op.value["key"]: op.value["epoch"] for _, op in _answers(ops)}
+    for place, op in enumerate(ops) if _is_ours(ops) else ():
+        of_last = op.f == "probe" and op.type == "ok" and last.get(op.value.get("key")) == op.value.get("epoch")
+        if of_last and op.value["api"] == "OffsetForLeaderEpoch":
             highest = shown.get((op.value["key"], op.value["asked"]))
             if highest is not None:
                 return _said(ops, place, end=highest)
