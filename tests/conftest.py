@@ -125,6 +125,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_running] = running
     if not hasattr(config, "workerinput"):
         signal.signal(signal.SIGTERM, _end)
+    if (
+        signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    ):  # begun with `&` or nohup: what tests start would ignore it, too
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     seed = getattr(config.option, "randomly_seed", None)
     if isinstance(seed, int) and hypothesis.core.global_force_seed is None:
         hypothesis.core.global_force_seed = seed
