@@ -115,13 +115,12 @@ class ChangeConfig:
 def _choice(aim: Aim, state: PartitionState) -> Generator[Step, Any, tuple[Change, str, Setting] | None]:
     """Return the drawn change that changes something, to which value, and what holds now; None: nobody says."""
     key = aim.keys[0]
-    drawn, left = split(CHANGES, aim.draw)
-    begin = CHANGES.index(drawn)
-    for change in (*CHANGES[begin:], *CHANGES[:begin]):
-        if change.of_compacted:
-            policy: Setting | None = yield Ask(SettingOf(key, POLICY))
-            if policy is None or "compact" not in (policy.value or ""):
-                continue
+    policy: Setting | None = yield Ask(SettingOf(key, POLICY))
+    is_compacted = policy is not None and "compact" in (policy.value or "")
+    usable = [change for change in CHANGES if is_compacted or not change.of_compacted]
+    drawn, left = split(usable, aim.draw)
+    begin = usable.index(drawn)
+    for change in (*usable[begin:], *usable[:begin]):
         setting: Setting | None = yield Ask(SettingOf(key, change.name, change.of_brokers))
         values = change.values or (str(len(state.replicas)),)
         able = [value for value in values if setting is not None and _may(change, setting.value, value)]

@@ -15,15 +15,15 @@ from tests.contracts.test_fault import AIM, KEY, invoked
 from tests.nemesis.fake import FakeCluster, nemesis
 
 
-def draw_of(name: str) -> float:
+def draw_of(name: str, *, compacted: bool = False) -> float:
     """The draw that chooses a setting, and the first of its values."""
-    return [change.name for change in CHANGES].index(name) / len(CHANGES) + 1e-9
+    names = [change.name for change in CHANGES if compacted or not change.of_compacted]
+    return names.index(name) / len(names) + 1e-9
 
 
-def changed(cluster: FakeCluster, tmp_path, name: str) -> dict[str, Any]:
-    value: dict[str, Any] = invoked(
-        nemesis(cluster, tmp_path), "change-config", {"keys": [KEY], "draw": draw_of(name)}
-    ).value
+def changed(cluster: FakeCluster, tmp_path, name: str, *, compacted: bool = False) -> dict[str, Any]:
+    aim = {"keys": [KEY], "draw": draw_of(name, compacted=compacted)}
+    value: dict[str, Any] = invoked(nemesis(cluster, tmp_path), "change-config", aim).value
     return value
 
 
@@ -68,17 +68,25 @@ def test_min_isr_goes_up_to_the_number_of_replicas_and_may_stall_writes(replicat
 )
 def test_what_would_change_nothing_or_go_the_wrong_way_makes_room_for_another(name, holds, tmp_path):
     cluster = FakeCluster(settings={("t0", name): holds, ("t0", "cleanup.policy"): "compact"})
-    value = changed(cluster, tmp_path, name)
+    value = changed(cluster, tmp_path, name, compacted=True)
     assert value["bit"] is True
     assert not value["evidence"]["setting"].startswith(name)
     assert cluster.settings["t0", name] == holds
 
 
-@pytest.mark.parametrize("policy", ["compact", "compact,delete", "delete"])
-def test_settings_of_compaction_are_for_compacted_topics(policy, tmp_path):
-    cluster = FakeCluster(settings={("t0", "cleanup.policy"): policy})
-    value = changed(cluster, tmp_path, "min.cleanable.dirty.ratio")
-    assert value["evidence"]["setting"].startswith("min.cleanable.dirty.ratio") == policy.startswith("compact")
+@pytest.mark.parametrize(("policy", "compacted"), [("compact", True), ("compact,delete", True), ("delete", False)])
+def test_settings_of_compaction_are_for_compacted_topics(policy, compacted, tmp_path):
+    found = set()
+    for number in range(len(CHANGES)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        cluster = FakeCluster(settings={("t0", "cleanup.policy"): policy})
+        aim = {"keys": [KEY], "draw": (number + 0.5) / len(CHANGES)}
+        found.add(invoked(nemesis(cluster, folder), "change-config", aim).value["evidence"]["setting"].split()[0])
+    of_compaction = {change.name for change in CHANGES if change.of_compacted}
+    assert of_compaction & found == ({"min.cleanable.dirty.ratio"} if compacted else set()), (
+        "the others are not told of"
+    )
 
 
 def test_no_change_touches_what_a_guarantee_hangs_on():
@@ -98,7 +106,7 @@ def test_a_change_that_is_not_shown_has_not_bitten_and_is_taken_back_all_the_sam
     assert value["bit"] is False
     assert "no leader of t0/0 showed it" in value["evidence"]["reason"]
     cluster.ignored.clear()
-    cluster.settings["t0", CHANGES[int(AIM["draw"] * len(CHANGES))].name] = "came late"
+    cluster.settings["t0", value["evidence"]["setting"].split()[0]] = "came late"
     assert invoked(client, "heal", {"fault-id": 1}).value["evidence"]["back"] == "default"
     assert cluster.whole()
 
