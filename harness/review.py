@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import webbrowser
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,12 @@ def _of_scenario(path: Path) -> CheckOptions:
 def _print(judgement: Judgement, history: Path) -> None:
     from harness.report.terminal import verdict_table  # noqa: PLC0415  rich takes longer to import than a small check
 
-    verdict_table(judgement, folder=history if history.is_dir() else None)
+    folder = history if history.is_dir() else None
+    scenario = None
+    if folder is not None:
+        with suppress(store.StoreError):  # somebody else's folder, or one of an older version: the verdict says it all
+            scenario = store.read_scenario(folder)
+    verdict_table(judgement, folder=folder, scenario=scenario)
 
 
 def report(folder: Path, *, open_report: bool) -> int:

@@ -35,6 +35,18 @@ def written(path: Path, ops) -> str:
     return str(path)
 
 
+@pytest.mark.parametrize(
+    ("scenario", "told"), [(b'{"seed": 7}', True), (b'{"of another version": 1, "nodes": "x"}', False)]
+)
+def test_a_runs_folder_is_checked_with_the_command_that_repeats_it(tmp_path, capsys, scenario, told):
+    written(tmp_path / store.HISTORY, VALID)
+    (tmp_path / store.SCENARIO).write_bytes(scenario)
+    assert guarded(["check", str(tmp_path)]) in {0, 2}
+    said = capsys.readouterr().out
+    assert "operations   send 1 ok; poll 1 ok" in said
+    assert ("harness run --cluster embedded --nemesis none --seed 7" in said) == told
+
+
 def test_a_valid_history_exits_0_and_prints_only_json(tmp_path, capsys):
     assert guarded(["check", written(tmp_path / "h.jsonl", VALID), "--json"]) == 0
     verdict = json.loads(capsys.readouterr().out)
