@@ -20,7 +20,7 @@ from checkers.case import Case
 from checkers.columns import Ints
 from checkers.epochs import REGRESSION
 from checkers.findings import Findings
-from checkers.leaders import last_epoch
+from checkers.leaders import last_epochs
 from checkers.samples import Sample
 
 END_OF_EPOCH = "OffsetForLeaderEpoch"
@@ -38,11 +38,11 @@ def ends_of_epochs(case: Case, findings: Findings) -> None:
     """Report ends of epochs that contradict one another, or what was read."""
     ends = [s for s in case.samples if s.value.get("api") == END_OF_EPOCH and _is_whole(s)]
     places: dict[Any, set[Any]] = {}
+    last = last_epochs(case)
     for sample in ends:
         places.setdefault(sample.value["key"], set()).add(sample.place)
     first: dict[tuple[Any, int, int], Sample] = {}
     reaches: dict[int, dict[int, _Reach]] = {}
-    last: dict[int, int | None] = {}
     for sample in ends if not case.options.forgets else ():
         key, code = sample.value["key"], case.view.keys.get(sample.value["key"])
         if code is None or case.log_start[code] or len(places[key]) > 1:
@@ -58,8 +58,8 @@ def ends_of_epochs(case: Case, findings: Findings) -> None:
                 key=key,
             )
         if code not in reaches:
-            reaches[code], last[code] = _reaches(case, code), last_epoch(case, key)
-        for epoch, reach in reaches[code].items() if led == last[code] else ():
+            reaches[code] = _reaches(case, code)
+        for epoch, reach in reaches[code].items() if led == last.get(key) else ():
             if epoch <= asked and reach.highest[0] >= end:
                 _tell(case, findings, sample, epoch, reach.highest)
             elif asked < epoch <= led and reach.lowest[0] < end:

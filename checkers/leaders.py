@@ -20,18 +20,25 @@ METADATA_LAG_ROWS = 200
 """Who is asked so many rows later may be the first to tell of a leader that was there before."""
 
 
-def last_epoch(case: Case, key: Any) -> int | None:
-    """Return the last leader epoch of a key; None where it is not certain which one that was.
+def last_epochs(case: Case) -> dict[Any, int]:
+    """Return the last leader epoch of each key of which it is certain which one that was.
 
     It is certain in a run of ours if its leader answers in the final reads, when all nodes are in sync.
     """
-    row, drain = case.phases.row("drain"), case.phases.drains.get(key)
-    if row is None or drain is None or not drain.complete:
-        return None
-    mine = [s for s in case.samples if s.value.get("key") == key and isinstance(s.value.get("epoch"), int)]
-    last: int | None = max((s.value["epoch"] for s in mine), default=None)
-    led = [s for s in mine if s.value.get("api") == LATEST and s.value["epoch"] == last and "timestamp" not in s.value]
-    return last if any(sample.begun > row for sample in led) else None
+    row = case.phases.row("drain")
+    if row is None:
+        return {}
+    last: dict[Any, int] = {}
+    led: dict[Any, int] = {}
+    for sample in case.samples:
+        key, epoch = sample.value.get("key"), sample.value.get("epoch")
+        if not isinstance(epoch, int) or "timestamp" in sample.value:
+            continue
+        last[key] = max(epoch, last.get(key, epoch))
+        if sample.value.get("api") == LATEST and sample.begun > row:
+            led[key] = max(epoch, led.get(key, epoch))
+    drains = case.phases.drains
+    return {key: epoch for key, epoch in led.items() if epoch == last[key] and key in drains and drains[key].complete}
 
 
 class Successors:

@@ -28,7 +28,7 @@ import numpy as np
 from checkers.case import Case
 from checkers.columns import Groups, Ints
 from checkers.findings import Findings
-from checkers.leaders import last_epoch
+from checkers.leaders import last_epochs
 from checkers.log_view import TYPE_OK
 from checkers.placement import NOWHERE
 from checkers.probes import FETCH, LATEST
@@ -49,7 +49,7 @@ def watermarks(case: Case, findings: Findings) -> None:
     if not about:
         findings.not_checked.append(CLASS)
         return
-    slots, sends = Groups(case.placement.slots.first), Groups(case.view.sends.key)
+    slots, sends, last = Groups(case.placement.slots.first), Groups(case.view.sends.key), last_epochs(case)
     for key, answers in about.items():
         if len({sample.place for sample in answers}) > 1:
             continue
@@ -57,13 +57,13 @@ def watermarks(case: Case, findings: Findings) -> None:
         if code is not None:
             _begun_late(case, findings, answers, code)
         samples = [sample for sample in answers if sample.value["api"] != REPLICA_LOG]
-        latest = [sample for sample in samples if sample.value["api"] == LATEST]
+        mine = [s for s in samples if s.value["api"] == LATEST and s.value.get("epoch") == last.get(key, NOWHERE)]
         _within(case, findings, samples)
         _between(findings, samples)
         if code is not None:
             _ahead_of_sends(case, findings, samples, slots.rows(code))
             _ahead_of_commits(case, findings, samples, sends.rows(code))
-            _behind(case, findings, latest, code, sends.rows(code))
+            _behind(case, findings, mine, code, sends.rows(code))
 
 
 def _within(case: Case, findings: Findings, samples: Iterable[Sample]) -> None:
@@ -168,9 +168,8 @@ class _Seen:
         return int(self.offset[at]), int(self.call[at])
 
 
-def _behind(case: Case, findings: Findings, latest: list[Sample], code: int, sends: Ints) -> None:
-    """The last leader's watermarks are above what was seen before it was asked."""
-    mine = _of_the_last_leader(case, latest)
+def _behind(case: Case, findings: Findings, mine: list[Sample], code: int, sends: Ints) -> None:
+    """The last leader's watermarks, in its answers, are above what was seen before it was asked."""
     if not mine:
         return
     view, records = case.view, case.view.records
@@ -194,12 +193,6 @@ def _behind(case: Case, findings: Findings, latest: list[Sample], code: int, sen
                 top, shown = seen.highest(sample.begun)
                 why = f"leading in the last epoch, after {case.name(shown)}, by which offset {top} was below it"
                 _tell(findings, sample, name, why, view.op(shown))
-
-
-def _of_the_last_leader(case: Case, latest: list[Sample]) -> list[Sample]:
-    """Return the answers in the last epoch of a key, none where it is not certain which one that was."""
-    last = last_epoch(case, latest[0].value["key"]) if latest else None
-    return [] if last is None else [sample for sample in latest if sample.value.get("epoch") == last]
 
 
 def _begun_late(case: Case, findings: Findings, samples: Iterable[Sample], code: int) -> None:
