@@ -38,10 +38,6 @@ from _pytest.faulthandler import fault_handler_stderr_fd_key
 from harness.cluster import distribution, engine, image
 from harness.cluster.api import UsageError
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A shell script starts what it puts into the background so, and children inherit it.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
 pytest_plugins = ["pytester"]
 
 VERSION = "4.1.1"
@@ -125,9 +121,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_running] = running
     if not hasattr(config, "workerinput"):
         signal.signal(signal.SIGTERM, _end)
-    if (
-        signal.getsignal(signal.SIGINT) == signal.SIG_IGN
-    ):  # begun with `&` or nohup: what tests start would ignore it, too
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # begun with `&` or nohup: what tests start would ignore it
         signal.signal(signal.SIGINT, signal.default_int_handler)
     seed = getattr(config.option, "randomly_seed", None)
     if isinstance(seed, int) and hypothesis.core.global_force_seed is None:
