@@ -20,17 +20,17 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
 
 from harness.cluster import engine, image, ports
-from harness.cluster.api import ClusterError, ClusterSpec, Node, Setting, UsageError
+from harness.cluster.administered import Administered
+from harness.cluster.api import ClusterError, ClusterSpec, Node, UsageError
 from harness.cluster.compose_file import Handles, compose_yaml, project_name, variable
 from harness.cluster.container_logs import collect, last_words
 from harness.cluster.links import Links
-from harness.cluster.observer import observer_of
 from harness.cluster.properties import BROKER, Member, refuse_owned
 from harness.cluster.ready import READY_TIMEOUT_S, await_ready
 from harness.cluster.storage import random_id
@@ -47,7 +47,7 @@ GONE_TIMEOUT_S = 20.0
 GONE_POLL_S = 0.02
 
 
-class ComposeCluster:
+class ComposeCluster(Administered):
     """A cluster in containers; Killable, Pausable, Partitionable, Reassignable, Configurable and Logged."""
 
     def __init__(self, spec: ClusterSpec) -> None:
@@ -218,26 +218,6 @@ class ComposeCluster:
     def dropped(self, source: str, target: str) -> int:
         """Return the packets that the cut has dropped since it was made, or since the target was last started."""
         return self._reach().dropped(source, self._member(target).name)
-
-    # Reassignable
-
-    def reassign(self, key: str, replicas: Sequence[str]) -> None:
-        """Ask for the partition to be moved to these nodes."""
-        observer_of(self).reassign(key, replicas)
-
-    # Configurable
-
-    def configure(self, topic: str, name: str, value: str | None) -> None:
-        """Ask for a setting of a topic, or of all brokers ("")."""
-        observer_of(self).configure(topic, name, value)
-
-    def setting(self, node: str, topic: str, name: str) -> Setting | None:
-        """Return what the node says of a setting."""
-        return observer_of(self).setting(node, topic, name)
-
-    def add_partitions(self, topic: str, count: int) -> None:
-        """Ask for a topic of so many partitions."""
-        observer_of(self).add_partitions(topic, count)
 
     # Logged
 

@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, Generic, Self, TypeVar
 
 from harness.cluster import pids, ports
-from harness.cluster.api import ClusterError, ClusterSpec, Node, Setting, UsageError
+from harness.cluster.administered import Administered
+from harness.cluster.api import ClusterError, ClusterSpec, Node, UsageError
 from harness.cluster.group import Grouped, NodeGroup
 from harness.cluster.jvm_node import last_words, tail
-from harness.cluster.observer import observer_of
 from harness.cluster.properties import BROKER, Member, plan
 from harness.cluster.wiring import FOLDER, Linked, Wire, Wires
 
@@ -62,7 +62,7 @@ class Handles:
 H = TypeVar("H", bound=Handles)
 
 
-class LocalCluster(Grouped, Linked, Generic[H]):
+class LocalCluster(Administered, Grouped, Linked, Generic[H]):
     """Killable, Pausable, Partitionable, Shapeable, Reassignable, Configurable, Logged, Carried; thread-safe.
 
     A provider says how its nodes are started.
@@ -165,26 +165,6 @@ class LocalCluster(Grouped, Linked, Generic[H]):
             "bootstrap": self.bootstrap(),
             "handles": asdict(self._handles),
         }
-
-    # Reassignable
-
-    def reassign(self, key: str, replicas: Sequence[str]) -> None:
-        """Ask for the partition to be moved to these nodes."""
-        observer_of(self).reassign(key, replicas)
-
-    # Configurable
-
-    def configure(self, topic: str, name: str, value: str | None) -> None:
-        """Ask for a setting of a topic, or of all brokers ("")."""
-        observer_of(self).configure(topic, name, value)
-
-    def setting(self, node: str, topic: str, name: str) -> Setting | None:
-        """Return what the node says of a setting."""
-        return observer_of(self).setting(node, topic, name)
-
-    def add_partitions(self, topic: str, count: int) -> None:
-        """Ask for a topic of so many partitions."""
-        observer_of(self).add_partitions(topic, count)
 
     # Logged
 

@@ -26,7 +26,8 @@ from broker.sim.loop import MS_NS
 from broker.sim.node import Node as SimulatedNode
 from broker.sim.world import World
 from harness.cluster import processes as embedded
-from harness.cluster.api import CLIENTS, ClusterError, ClusterSpec, Node, Setting, UsageError
+from harness.cluster.administered import Administered
+from harness.cluster.api import CLIENTS, ClusterError, ClusterSpec, Node, UsageError
 from harness.cluster.observer import ClusterObserver
 from harness.cluster.probe import Api, Probe, ProbeError, Request
 from harness.cluster.properties import cluster_properties, plan, refuse_ineffective, refuse_owned
@@ -59,7 +60,7 @@ _PID: Final = 1000
 """A simulated process id: _PID times the node's id, plus which life it is."""
 
 
-class SimulatedCluster:
+class SimulatedCluster(Administered):
     """A cluster on a virtual clock.
 
     Satisfies Cluster, Killable, Powered, Disked, Pausable, Partitionable, Shapeable, Reassignable, Configurable and
@@ -195,25 +196,11 @@ class SimulatedCluster:
         found = self.world.network.shapes.get((source, target))
         return 0 if found is None else found.pieces
 
-    # Reassignable
+    # Administered
 
-    def reassign(self, key: str, replicas: Sequence[str]) -> None:
-        """Ask for the partition to be moved to these nodes."""
-        SimulatedObserver(self).reassign(key, replicas)
-
-    # Configurable
-
-    def configure(self, topic: str, name: str, value: str | None) -> None:
-        """Ask for a setting of a topic, or of all brokers ("")."""
-        SimulatedObserver(self).configure(topic, name, value)
-
-    def setting(self, node: str, topic: str, name: str) -> Setting | None:
-        """Return what the node says of a setting."""
-        return SimulatedObserver(self).setting(node, topic, name)
-
-    def add_partitions(self, topic: str, count: int) -> None:
-        """Ask for a topic of so many partitions."""
-        SimulatedObserver(self).add_partitions(topic, count)
+    def observer(self) -> ClusterObserver:
+        """Return who asks the nodes, without a network."""
+        return SimulatedObserver(self)
 
     # Logged
 
