@@ -42,7 +42,7 @@ _ALL = (
         name="ack-before-replication",
         summary="acks=all is answered as soon as the leader has the record",
         source="classic; KAFKA-15583 (what acks=all must wait for)",
-        proof=("lost-write", "unseen", "rolled-back-offset", "deposed-leader-ack"),
+        proof=("lost-write", "unseen", "rolled-back-offset", "deposed-leader-ack", "impossible-watermark"),
         module=REPLICATION,
     ),
     Bug(
