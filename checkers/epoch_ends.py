@@ -2,7 +2,7 @@
 
 The leader of an epoch has every record of the epochs before that is committed, and says where one of these ended in
 its log. So long as it leads it says the same of it. And what consumers read, of whatever leader, is not on the wrong
-side of what the last leader of a run says: no record of that epoch or an earlier one at the end or above, none of a
+side of what the last leader says: no record of that epoch or an earlier one at the end or above, none of a
 later one below. (Earlier leaders are not held to that: see `leaders`.)
 
 Ends go with log starts that move: such keys are left out, and those whose topic was made anew. Acknowledgements are
@@ -36,6 +36,8 @@ class _Reach:
 
 def ends_of_epochs(case: Case, findings: Findings) -> None:
     """Report ends of epochs that contradict one another, or what was read."""
+    if not case.phases.ours:
+        return
     ends = [s for s in case.samples if s.value.get("api") == END_OF_EPOCH and _is_whole(s)]
     places: dict[Any, set[Any]] = {}
     last = last_epochs(case)

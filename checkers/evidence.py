@@ -44,7 +44,7 @@ NEEDS: Mapping[str, str] = {
     "time-index-wrong": "needs `ListOffsets` probes by timestamp and records with `ts`",
     "hw-regression": "needs `ListOffsets` probes that name their leader epoch",
     "lso-regression": "needs `ListOffsets` probes that name their leader epoch",
-    "impossible-watermark": "needs `ListOffsets` or `Fetch` probes",
+    "impossible-watermark": "needs a run of ours, and `ListOffsets` or `Fetch` probes",
     "log-start-regression": "needs `ListOffsets` probes that name their leader epoch",
     "read-past-hw": "needs `Fetch` probes",
     "two-leaders": "needs `Metadata` or `ListOffsets` probes that name a leader epoch",

@@ -60,6 +60,7 @@ def fetch_answer_of_who_looks_twice_may_name_a_later_one(story):
 
 @planted("impossible-watermark", "read-past-hw", looks_once=True)
 def fetch_answer_is_ahead_of_what_its_leader_answers_later(story):
+    story.phase("main")
     story.ok(0, "send", [send("x", 1, 0)])
     probe(story, "n1", "Fetch", epoch=1, hw=1, lso=4, last_offset=3)
     ends(story, hw=2, lso=1)
@@ -68,6 +69,7 @@ def fetch_answer_is_ahead_of_what_its_leader_answers_later(story):
 
 @planted("impossible-watermark")
 def log_starts_above_a_later_last_stable_offset(story):
+    story.phase("main")
     story.ok(0, "send", [send("x", 1, 5)])
     ends(story, hw=9, lso=6, log_start=7)
     ends(story, hw=9, lso=6, log_start=7)
@@ -92,6 +94,7 @@ def another_leader_has_not_heard_of_the_log_start(story):
 
 @planted("impossible-watermark")
 def record_lies_below_a_high_watermark_that_was_answered_before(story):
+    story.phase("main")
     story.ok(0, "send", [send("x", 1, 0)])
     ends(story, hw=2)
     story.ok(0, "send", [send("x", 2, 1)])
@@ -129,6 +132,7 @@ def deposed_leader_acknowledges_what_it_loses(story):
 
 @planted("impossible-watermark")
 def last_stable_offset_is_ahead_of_an_open_transaction(story):
+    story.phase("main")
     story.begin(1, "txn", [["send", "x", 1]])
     ends(story, hw=1, lso=1)
     story.now += 1

@@ -41,7 +41,7 @@ def last_stable_offset_is_above_the_high_watermark(ops, rng):
 @mutation("impossible-watermark", model=run)
 def high_watermark_is_above_what_is_sent_later(ops, rng):
     read = _read(ops)
-    for place, op in _answers(ops):
+    for place, op in _answers(ops) if _is_ours(ops) else ():
         for later in ops[place + 1 :]:
             if later.type == "invoke" and later.f in ("send", "txn"):
                 for micro in later.value:
@@ -53,7 +53,7 @@ def high_watermark_is_above_what_is_sent_later(ops, rng):
 @mutation("impossible-watermark", model=run)
 def last_stable_offset_is_above_an_open_transaction(ops, rng):
     read = _read(ops)
-    for place, op in _answers(ops):
+    for place, op in _answers(ops) if _is_ours(ops) else ():
         for later in ops[place + 1 :]:
             if later.type == "ok" and later.f == "txn" and later.commit_time and later.commit_time > op.time:
                 for micro in later.value:
@@ -76,7 +76,7 @@ def last_leader_answers_less_than_what_was_read(ops, rng):
 
 @mutation("impossible-watermark", model=run, logs_keep_their_start=True)
 def log_begins_late(ops, rng):
-    answers = [place for place, op in _answers(ops) if op.value["lso"] > 0]
+    answers = [place for place, op in _answers(ops) if op.value["lso"] > 0 and _is_ours(ops)]
     return _said(ops, rng.choice(answers), log_start=1) if answers else None
 
 
