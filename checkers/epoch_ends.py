@@ -2,8 +2,8 @@
 
 The leader of an epoch has every record of the epochs before that is committed, and says where one of these ended in
 its log. So long as it leads it says the same of it. And what consumers read, of whatever leader, is not on the wrong
-side of what the last leader says: no record of that epoch or an earlier one at the end or above, none of a
-later one below. (Earlier leaders are not held to that: see `leaders`.)
+side of what the last leader says: no record of that epoch or an earlier one at the end or above, none of a later one
+below. (Earlier leaders are not held to that: see `leaders`.) Judged in runs of ours.
 
 Ends go with log starts that move: such keys are left out, and those whose topic was made anew. Acknowledgements are
 held against these answers as well, as `deposed-leader-ack`.
@@ -36,7 +36,7 @@ class _Reach:
 
 def ends_of_epochs(case: Case, findings: Findings) -> None:
     """Report ends of epochs that contradict one another, or what was read."""
-    if not case.phases.ours:
+    if not case.phases.ours or case.options.forgets:
         return
     ends = [s for s in case.samples if s.value.get("api") == END_OF_EPOCH and _is_whole(s)]
     places: dict[Any, set[Any]] = {}
@@ -45,7 +45,7 @@ def ends_of_epochs(case: Case, findings: Findings) -> None:
         places.setdefault(sample.value["key"], set()).add(sample.place)
     first: dict[tuple[Any, int, int], Sample] = {}
     reaches: dict[int, dict[int, _Reach]] = {}
-    for sample in ends if not case.options.forgets else ():
+    for sample in ends:
         key, code = sample.value["key"], case.view.keys.get(sample.value["key"])
         if code is None or case.log_start[code] or len(places[key]) > 1:
             continue
