@@ -1,6 +1,7 @@
 """How many operations a second confluent-kafka clients sustain, one a thread, each send awaiting its delivery report.
 
     python -m bench.driver_client [--seconds 5] [--threads 10] [--bootstrap HOST:PORT]
+                                  [--compression mixed] [--value-size 128-16384]
 
 Without --bootstrap the brokers are librdkafka's mock cluster in this process: one thread of C that costs little, so the
 figures are those of our clients. Prints one JSON line for each kind of operation:
@@ -21,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from confluent_kafka import Producer
+from msgspec.structs import replace
 
 from harness.clients.confluent import ConfluentClient, ConfluentClients
 from harness.combinators import TimeLimit
@@ -131,6 +133,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--threads", type=int, default=10)
+    parser.add_argument("--compression", default=SCENARIO.compression, help="as of `harness run`")
+    parser.add_argument("--value-size", default=SCENARIO.value_size, help="as of `harness run`")
     parser.add_argument("--bootstrap", help="a real cluster with a topic t0 of 4 partitions, instead of the mock one")
     arguments = parser.parse_args()
     keeper, bootstrap = None, arguments.bootstrap
@@ -138,13 +142,14 @@ def main() -> None:
         keeper = Producer({"bootstrap.servers": "", "test.mock.num.brokers": BROKERS, "log_level": 0})
         metadata = keeper.list_topics("t0", METADATA_S)
         bootstrap = ",".join(f"{broker.host}:{broker.port}" for broker in metadata.brokers.values())
-    factory = ConfluentClients(SCENARIO, bootstrap)
+    packed = {"compression": arguments.compression, "value_size": arguments.value_size}
+    factory = ConfluentClients(replace(SCENARIO, **packed), bootstrap)
     kinds: tuple[tuple[str, Work], ...] = (("send", send), ("txn", txn), ("poll", poll))
     for name, work in kinds:
         figures = measure(name, work, factory, arguments.threads, arguments.seconds)
-        print(json.dumps(figures | {"cores": os.cpu_count(), "mock": keeper is not None}), flush=True)
+        print(json.dumps(figures | packed | {"cores": os.cpu_count(), "mock": keeper is not None}), flush=True)
     figures = through_the_interpreter(factory, arguments.threads, arguments.seconds)
-    print(json.dumps(figures | {"cores": os.cpu_count(), "mock": keeper is not None}), flush=True)
+    print(json.dumps(figures | packed | {"cores": os.cpu_count(), "mock": keeper is not None}), flush=True)
 
 
 if __name__ == "__main__":

@@ -14,11 +14,12 @@ import msgspec
 from checkers.options import options_of_scenario
 from harness import swarm
 from harness.catalog import WORKLOADS
+from harness.clients.packing import BY_DEFAULT
 from harness.clients.settings import refuse_impossible
 from harness.cluster.api import UsageError
 from harness.cluster.distribution import line
 from harness.credentials import Credentials
-from harness.scenario import Commands, Isolation, Scenario
+from harness.scenario import Commands, Compression, Isolation, Scenario
 from harness.swarm import SIMULATED
 from nemesis.faults import ALL, UPGRADE
 from workloads.api import Workload
@@ -80,12 +81,16 @@ def scenario(*, fixed: frozenset[str] | None = None, by_hand: frozenset[str] = f
     for name, default in timing.items():
         if fields[name] is None:
             fields[name] = default
+    for name, said in BY_DEFAULT.items():
+        if fields[name] is None:
+            fields[name] = getattr(Scenario(), name) if given["cluster"] == SIMULATED else said
     for name in timing.keys() | {"time_limit_s", "rate", "abort_rate", "crash_interval_s", "transaction_timeout_s"}:
         finite(_OPTIONS.get(name, f"--{name.removesuffix('_s').replace('_', '-')}"), fields[name])
     if fields["seed"] is None:
         fields["seed"] = secrets.randbits(SEED_BITS)
     fields["isolation"] = _one_of("--isolation", given["isolation"], get_args(Isolation))
     fields["acks"] = _one_of("--acks", given["acks"], ("all", "1", "0"))
+    fields["compression"] = _one_of("--compression", fields["compression"], get_args(Compression))
     fields["group_protocol"] = _one_of("--group-protocol", given["group_protocol"], ("classic", CONSUMER))
     ways = tuple(dict.fromkeys(part.strip() for part in given["sub_via"].split(",")))
     fields["sub_via"] = tuple(_one_of("--sub-via", way, ("assign", "subscribe")) for way in ways)
@@ -121,7 +126,7 @@ def scenario_of(**fields: Any) -> Scenario:
     Raises UsageError as `scenario` and `of_fields` do.
     """
     given = msgspec.to_builtins(of_fields(**fields))
-    given |= {name: None for name in (*BY_CLUSTER["kafka"], "seed") if name not in fields}
+    given |= {name: None for name in (*BY_CLUSTER["kafka"], *BY_DEFAULT, "seed") if name not in fields}
     for name in ("topic_config", "broker_config", "client_config"):
         given[name] = [f"{key}={value}" for key, value in given[name].items()]
     given["sub_via"] = ",".join(given["sub_via"])

@@ -10,6 +10,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 Isolation = Literal["read_committed", "read_uncommitted"]
+Compression = Literal["none", "gzip", "snappy", "lz4", "zstd", "mixed"]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
 TRANSACTIONAL: Final = frozenset({"txn", "compaction", "copy", "share"})
@@ -59,6 +60,10 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     idempotence: bool = True
     keep_producers: bool = False
     """Go on with a producer whose abort purged records that were not reported (docs/findings.md)."""
+    compression: Compression = "none"
+    """The codec of all producers, or `mixed`: each client process draws its own (`harness.clients.packing`)."""
+    value_size: str = "0"
+    """Bytes of a value, at least: N, or N-M."""
     sub_via: tuple[Literal["assign", "subscribe"], ...] = ("assign",)
     topics: Count = 2
     partitions: Count = 3

@@ -57,6 +57,19 @@ class Declared:
     idempotence: Annotated[
         bool, typer.Option("--idempotence/--no-idempotence", help="Idempotent producers (off: send-poll only).")
     ] = True
+    compression: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CODEC",
+            help="none, gzip, snappy, lz4, zstd, or mixed: each client its own (default: mixed; simulated: drawn).",
+        ),
+    ] = None
+    value_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|N-M", help="Bytes of a value; of a range most have N (default: 128-16384; simulated: drawn)."
+        ),
+    ] = None
     sub_via: Annotated[str, typer.Option(help="assign, subscribe, or both with a comma.")] = "assign"
     topics: Annotated[int, typer.Option(min=1, max=100)] = 2
     partitions: Annotated[int, typer.Option(help="Partitions of each topic.", min=1, max=1000)] = 3

@@ -46,6 +46,10 @@ _BROKER: Mapping[str, tuple[str | None, ...]] = {
     "harness.sim.clock.offset.ms": (None, None, "500"),
 }
 """None: as it is by default, which is drawn more often than not."""
+_COMPRESSION = ("none", "mixed")
+_VALUE_SIZE = ("0", "0", "0", "0-2000")
+_TOPIC_CODEC: tuple[str | None, ...] = (None, None, None, None, "uncompressed", "gzip", "snappy", "lz4", "zstd")
+"""compression.type; None: as the producers."""
 CLOCKS = ("harness.sim.clock.drift", "harness.sim.clock.offset.ms")
 TIMED = frozenset({"compaction", "retention", "share"})
 """Workloads that say when records may go, or how long they are somebody's: by wrong clocks it is less."""
@@ -54,8 +58,8 @@ TIMED = frozenset({"compaction", "retention", "share"})
 class _Draws:
     """Draws one after another, so that a new line at the end changes no earlier one."""
 
-    def __init__(self, seed: int) -> None:
-        self._rng = Rng.seeded(seed, "swarm")
+    def __init__(self, seed: int, *path: str) -> None:
+        self._rng = Rng.seeded(seed, "swarm", *path)
 
     def choose(self, items: tuple[T, ...]) -> T:
         chosen, self._rng = self._rng.choose(items)
@@ -68,7 +72,7 @@ class _Draws:
 
 def draw(seed: int, nemesis: str = NO_FAULTS, workload: str = "") -> dict[str, Any]:
     """Return the fields of a scenario that the seed draws."""
-    draws = _Draws(seed)
+    draws, packing = _Draws(seed), _Draws(seed, "packing")
     nodes = draws.choose(_NODES if nemesis == NO_FAULTS else _NODES_WITH_FAULTS)
     session, heartbeat = draws.choose(_SESSIONS)
     wrong = CLOCKS if workload in TIMED else ()
@@ -83,7 +87,9 @@ def draw(seed: int, nemesis: str = NO_FAULTS, workload: str = "") -> dict[str, A
         "sub_via": draws.choose(_SUB_VIA),
         "transaction_timeout_s": draws.choose((5.0, 10.0)),
         "crash_interval_s": draws.choose((10.0, 30.0)),
-        "topic_config": draws.table(_TOPIC),
+        "compression": packing.choose(_COMPRESSION),
+        "value_size": packing.choose(_VALUE_SIZE),
+        "topic_config": {**draws.table(_TOPIC), **packing.table({"compression.type": _TOPIC_CODEC})},
         "broker_config": {
             "broker.session.timeout.ms": session,
             "broker.heartbeat.interval.ms": heartbeat,

@@ -40,6 +40,7 @@ from harness.clients.errors import FailedError
 from harness.clients.groups import DEPOSED, of_one_coordinator
 from harness.clients.membership import OnEvent
 from harness.clients.micro_ops import MicroOps, Work
+from harness.clients.packing import Packing
 from harness.clients.patience import Deadline
 from harness.clients.reader import Reader
 from harness.clients.scanner import Scanner
@@ -75,6 +76,7 @@ class ConfluentClients:
     ) -> None:
         """Prepare. `on_event` gets group events from any thread. Raises UsageError for what can't work together."""
         settings.refuse_impossible(scenario)
+        settings.refuse_codecs(scenario)
         self.scenario = scenario
         self.bootstrap = bootstrap
         self.run_id = f"{scenario.prefix}{run_id}"
@@ -91,14 +93,20 @@ class ConfluentClients:
         assert isinstance(process, int), f"clients are for integer processes, not {process!r}"
         return ConfluentClient(self, process, now)
 
+    def packing(self, process: int) -> Packing:
+        """Return how a process packs what it sends."""
+        return Packing.of(self.scenario, process)
+
     def new_sender(self, process: int, transactional_id: str | None) -> Sender:
         """Return a new producer for a process; a plain one for None."""
-        config = settings.producer(self.scenario, self.bootstrap, f"{self.run_id}-{process}", transactional_id)
+        name, packing = f"{self.run_id}-{process}", self.packing(process)
+        config = settings.producer(self.scenario, self.bootstrap, name, transactional_id, packing)
         return Sender(config | self._producer_overrides, any_topic=split(next(iter(self.keys)))[0])
 
     def consumer_config(self, process: int, isolation: Isolation) -> dict[str, Any]:
         """Return the settings of a process's consumer."""
-        config = settings.consumer(self.scenario, self.bootstrap, f"{self.run_id}-{process}", isolation)
+        name, packing = f"{self.run_id}-{process}", self.packing(process)
+        config = settings.consumer(self.scenario, self.bootstrap, name, isolation, packing)
         return config | self._consumer_overrides
 
     def transactional_id(self, process: int) -> str:
@@ -133,7 +141,7 @@ class ConfluentClient:
         group, protocol = group_of(clients.scenario), clients.scenario.group_protocol
         config = partial(clients.consumer_config, process)
         self._reader = Reader(config, process, group, now, clients.on_event, protocol=protocol)
-        self._micro_ops = MicroOps(process, self._reader, now)
+        self._micro_ops = MicroOps(process, self._reader, now, clients.packing(process))
         self._scanner = Scanner(lambda: clients.consumer_config(process, clients.scenario.isolation), now)
         self._plain: Sender | None = None
         self._txn_id = clients.transactional_id(process)

@@ -3,12 +3,15 @@
 A value is one line of ASCII, readable in any dump of a topic:
 
     h1 t0/3 17 5 1234 9a3f01bc
-    |  |    |  | |    CRC-32 of all before the last space, eight hex digits
+    |  |    |  | |    CRC-32 of all before the last space (and of the padding), eight hex digits
     |  |    |  | the op's value, unique in the run
     |  |    |  sequence: how many records this process sent before
     |  |    process that sent it
     |  key: topic/partition that it was sent to
     format
+
+A value may be padded up to a size: then a newline and the padding follow the line, and the checksum is that of all
+before it and of all behind it, so that a change of any byte is seen.
 
 A record with a key carries the same line as its header `h1` too, so that a tombstone, which has no value, says who
 sent it. A copy names the record that it was made from in its header `source`, e.g. `t0/3 17`.
@@ -29,7 +32,7 @@ from __future__ import annotations
 
 import functools
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -41,8 +44,14 @@ SOURCE = "source"
 HEX_PREFIX_BYTES = 16
 """So many bytes of a value that can't be decoded go into the history."""
 _FIELDS = 6
+_CHECKSUM_BYTES = 9
+"""With the space before it."""
+_END = b"\n"
+"""Between the line and the padding."""
 REMEMBERED = 4096
 """So many values are decoded once however many readers see them: all read the same records at about the same time."""
+REMEMBERED_BYTES = 512
+"""Bigger ones are decoded each time: they would take too much memory."""
 
 
 class Stamp(NamedTuple):
@@ -54,32 +63,45 @@ class Stamp(NamedTuple):
     v: int
 
 
+Pad = Callable[[int, int], bytes]
+"""(the op's value, bytes that there are already) -> the padding that makes the record's value as big as it shall be."""
+
+
 class Damage(NamedTuple):
     """Why a value is not a stamp: "undecodable" or "checksum"."""
 
     what: str
 
 
-def encode(stamp: Stamp) -> bytes:
+def encode(stamp: Stamp, pad: Pad | None = None) -> bytes:
     """Return the record's value. The key must hold no space (topic names can't)."""
     assert " " not in stamp.key, f"a key holds no space: {stamp.key!r}"
     body = f"h1 {stamp.key} {stamp.process} {stamp.sequence} {stamp.v}".encode("ascii")
-    return b"%b %08x" % (body, zlib.crc32(body))
+    padding = pad(stamp.v, len(body) + _CHECKSUM_BYTES + len(_END)) if pad is not None else b""
+    behind = _END + padding if padding else b""
+    return b"%b %08x%b" % (body, zlib.crc32(behind, zlib.crc32(body)), behind)
 
 
-@functools.lru_cache(REMEMBERED)
 def decode(value: bytes | None) -> Stamp | Damage:
     """Return the stamp, or what is wrong with the value."""
-    fields = value.split(b" ") if value is not None else []
-    if len(fields) != _FIELDS or fields[0] != FORMAT or value is None:
+    return _decode(value) if value is not None and len(value) > REMEMBERED_BYTES else _remembered(value)
+
+
+def _decode(value: bytes | None) -> Stamp | Damage:
+    line, end, padding = (value or b"").partition(_END)
+    fields = line.split(b" ")
+    if len(fields) != _FIELDS or fields[0] != FORMAT:
         return Damage("undecodable")
-    body = value[: -1 - len(fields[-1])]
-    if fields[-1] != b"%08x" % zlib.crc32(body):
+    body = line[: -1 - len(fields[-1])]
+    if fields[-1] != b"%08x" % zlib.crc32(end + padding, zlib.crc32(body)):
         return Damage("checksum")
     try:
         return Stamp(fields[1].decode("ascii"), int(fields[2]), int(fields[3]), int(fields[4]))
     except ValueError:
         return Damage("undecodable")
+
+
+_remembered = functools.lru_cache(REMEMBERED)(_decode)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,20 +130,22 @@ def is_copy(micro_op: list[Any]) -> bool:
     return False
 
 
-def outgoing(micro_op: list[Any], process: int, sequence: int, source: list[Any] | None = None) -> Outgoing:
+def outgoing(
+    micro_op: list[Any], process: int, sequence: int, source: list[Any] | None = None, pad: Pad | None = None
+) -> Outgoing:
     """Return what a send sends. source: [key, offset] of the record that a copy is made from."""
     match micro_op:
         case ["send", str(key), int(v)]:
-            return Outgoing(key=key, v=v, value=encode(Stamp(key, process, sequence, v)))
+            return Outgoing(key=key, v=v, value=encode(Stamp(key, process, sequence, v), pad))
         case ["send", str(key), [None, int(v), {"record-key": str(record_key)} as seen]]:
-            line = encode(Stamp(key, process, sequence, v))
-            value = None if seen.get("tombstone") else line
-            named, headers = record_key.encode(), ((HEADER, line),)
+            stamp = Stamp(key, process, sequence, v)
+            value = None if seen.get("tombstone") else encode(stamp, pad)
+            named, headers = record_key.encode(), ((HEADER, encode(stamp)),)
             return Outgoing(key=key, v=v, value=value, record_key=named, headers=headers, seen=seen)
         case ["send", str(key), [None, int(v), {"copy": True}]] if source is not None:
-            line = encode(Stamp(key, process, sequence, v))
+            value = encode(Stamp(key, process, sequence, v), pad)
             headers = ((SOURCE, f"{source[0]} {source[1]}".encode()),)
-            return Outgoing(key=key, v=v, value=line, headers=headers, seen={"source": source})
+            return Outgoing(key=key, v=v, value=value, headers=headers, seen={"source": source})
     raise ValueError(f'a micro-op is ["send", key, value] or ["poll"], not {micro_op!r}')
 
 

@@ -36,7 +36,8 @@ MAX_RESUMES: Final = 200
 UNTOLD: Final = frozenset({"_PURGE_QUEUE", "_PURGE_INFLIGHT", "_FATAL"})
 """Errors of a record in a transaction that only say that the transaction has failed before."""
 
-Report = tuple[KafkaError | None, Message]
+Reports = list[tuple[KafkaError | None, Message]]
+"""Of one record: empty until there is its report."""
 
 
 def split(key: str) -> tuple[str, int]:
@@ -65,20 +66,16 @@ class Sender:
         assert self._producer is not None, "this sender was dropped"
         return self._producer
 
-    def send(
+    def queue(
         self,
         key: str,
         value: bytes | None,
-        deadline: Deadline,
         record_key: bytes | None = None,
         headers: list[tuple[str, str | bytes | None]] | None = None,
-    ) -> int | None:
-        """Send one record and await its report; return its offset, None where the broker told none.
-
-        Raises FailedError at stage PRODUCE (never queued) or DELIVERY.
-        """
+    ) -> Reports:
+        """Take a record that is to be sent; what `report` awaits. Raises FailedError at stage PRODUCE."""
         topic, partition = split(key)
-        reports: list[Report] = []
+        reports: Reports = []
         try:
             self.producer.produce(
                 topic,
@@ -90,6 +87,13 @@ class Sender:
             )
         except (KafkaException, BufferError) as error:
             raise FailedError(self._cause(of_exception(Stage.PRODUCE, error))) from error
+        return reports
+
+    def report(self, reports: Reports, deadline: Deadline) -> int | None:
+        """Await a record's report; return its offset, None where the broker told none.
+
+        Raises FailedError at stage DELIVERY.
+        """
         while not reports:
             if deadline.over():
                 raise FailedError(timed_out(Stage.DELIVERY, "no delivery report within the op's bound"))

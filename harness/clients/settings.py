@@ -14,8 +14,9 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException, Producer
 
+from harness.clients.packing import CODECS, MIXED, PLAIN, Packing, sizes_bytes
 from harness.cluster.api import UsageError
 from harness.cluster.questions import Coordinator
 from harness.credentials import Credentials
@@ -27,6 +28,8 @@ BROKER_WAIT_MS: Final = 2500
 """How long a leader waits for acks=all before it answers REQUEST_TIMED_OUT: a little before we stop listening."""
 CONNECT_TIMEOUT_MS: Final = 2000
 METADATA_INTERVAL_MS: Final = 1000
+TOGETHER_MS: Final = 2
+"""How long a producer whose records go together waits for the next one."""
 FETCH_WAIT_MS: Final = 100
 """How long a fetch waits at the broker. A new position is fetched from only after that: it bounds a rewind's delay."""
 SESSION_TIMEOUT_MS: Final = 6000
@@ -91,6 +94,7 @@ def refuse_impossible(scenario: Scenario) -> None:
     if not scenario.sub_via or not set(scenario.sub_via) <= {"assign", "subscribe"}:
         raise UsageError(f"--sub-via {','.join(scenario.sub_via)}: it is assign, subscribe or both")
     _refuse_impossible_shape(scenario)
+    sizes_bytes(scenario.value_size)
     if scenario.transaction_timeout_s * 1000 < SOCKET_TIMEOUT_MS:
         least_s = SOCKET_TIMEOUT_MS / 1000
         raise UsageError(f"a transaction time-out of {scenario.transaction_timeout_s} s: {least_s} s at least")
@@ -118,6 +122,15 @@ def _refuse_impossible_shape(scenario: Scenario) -> None:
         raise UsageError("--workload copy needs --topics 2, to copy from and to, and --sub-via subscribe")
     if scenario.id_sharers > 1 and scenario.workload not in TRANSACTIONAL:
         raise UsageError(f"--id-sharers is about transactional ids: --workload {scenario.workload} has none")
+
+
+def refuse_codecs(scenario: Scenario) -> None:
+    """Raise UsageError, one line, for a codec that this machine's librdkafka was built without."""
+    for codec in CODECS if scenario.compression == MIXED else (scenario.compression,):
+        try:
+            Producer({"compression.type": codec, "log_level": 0})
+        except KafkaException as error:
+            raise UsageError(f"--compression {scenario.compression}: librdkafka has no {codec} here") from error
 
 
 def coordinated(scenario: Scenario, transactional_id: Callable[[int], str]) -> tuple[Coordinator, ...]:
@@ -153,11 +166,18 @@ def common(scenario: Scenario, bootstrap: str, client_id: str) -> dict[str, Any]
     }
 
 
-def producer(scenario: Scenario, bootstrap: str, client_id: str, transactional_id: str | None) -> dict[str, Any]:
+def producer(
+    scenario: Scenario,
+    bootstrap: str,
+    client_id: str,
+    transactional_id: str | None,
+    packing: Packing = PLAIN,
+) -> dict[str, Any]:
     """Return a producer's settings: transactional where an id is given, else by the scenario's acks and idempotence."""
     timeout_ms = int(scenario.transaction_timeout_s * 1000)
     config = common(scenario, bootstrap, client_id) | {
-        "linger.ms": 0,
+        "linger.ms": TOGETHER_MS if packing.together else 0,
+        "compression.type": packing.codec,
         "allow.auto.create.topics": False,
         "message.timeout.ms": timeout_ms,
         "request.timeout.ms": BROKER_WAIT_MS,
@@ -173,14 +193,18 @@ def producer(scenario: Scenario, bootstrap: str, client_id: str, transactional_i
     return config
 
 
-def consumer(scenario: Scenario, bootstrap: str, client_id: str, isolation: Isolation) -> dict[str, Any]:
+def consumer(
+    scenario: Scenario, bootstrap: str, client_id: str, isolation: Isolation, packing: Packing = PLAIN
+) -> dict[str, Any]:
     """Return a consumer's settings: quick and complete reads, offsets committed only when told to."""
+    pieces = {} if packing.fetch_bytes is None else {"max.partition.fetch.bytes": packing.fetch_bytes}
     membership: dict[str, Any] = {"session.timeout.ms": SESSION_TIMEOUT_MS, "heartbeat.interval.ms": 1000}
     if scenario.group_protocol != "classic":
         membership = {"group.protocol": scenario.group_protocol}  # the brokers set the times
     return (
         common(scenario, bootstrap, client_id)
         | membership
+        | pieces
         | {
             "group.id": group_of(scenario),
             "isolation.level": isolation,

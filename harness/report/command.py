@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from harness import swarm
+from harness.clients.packing import BY_DEFAULT
 from harness.scenario import Commands, Scenario
 
 _FLAGS = {
@@ -24,6 +25,8 @@ _FLAGS = {
     "isolation": "--isolation",
     "acks": "--acks",
     "id_sharers": "--id-sharers",
+    "compression": "--compression",
+    "value_size": "--value-size",
     "sub_via": "--sub-via",
     "topics": "--topics",
     "partitions": "--partitions",
@@ -72,6 +75,8 @@ def repeat_parts(scenario: Scenario, folder: Path | None = None) -> list[str]:
             default = msgspec.structs.replace(default, **swarm.draw(scenario.seed, scenario.nemesis, scenario.workload))
         else:
             parts.append("--no-swarm")
+    else:
+        default = msgspec.structs.replace(default, **BY_DEFAULT)
     for name, flag in _FLAGS.items():
         value = getattr(scenario, name)
         chosen = name in _BY_CLUSTER and scenario.cluster != default.cluster

@@ -44,7 +44,7 @@ def test_a_runs_folder_is_checked_with_the_command_that_repeats_it(tmp_path, cap
     assert guarded(["check", str(tmp_path)]) in {0, 2}
     said = capsys.readouterr().out
     assert "operations   send 1 ok; poll 1 ok" in said
-    assert ("harness run --cluster embedded --nemesis none --seed 7" in said) == told
+    assert ("harness run --cluster embedded --nemesis none --compression none --value-size 0 --seed 7" in said) == told
 
 
 def test_a_valid_history_exits_0_and_prints_only_json(tmp_path, capsys):

@@ -9,6 +9,7 @@ from checkers.options import PATIENCE_MS
 from harness import launch
 from harness.catalog import WORKLOADS
 from harness.cli import guarded
+from harness.clients.packing import BY_DEFAULT
 from harness.cluster.api import UsageError
 from harness.options import duration_s, pairs, scenario, scenario_of
 from harness.report.command import repeat_command
@@ -29,6 +30,8 @@ GIVEN = {
     "isolation": "read_committed",
     "acks": "all",
     "idempotence": True,
+    "compression": None,
+    "value_size": None,
     "sub_via": "assign",
     "topics": 2,
     "partitions": 3,
@@ -60,6 +63,17 @@ def test_the_defaults_are_a_scenario_with_a_seed_and_kafka_timings():
     assert isinstance(made, Scenario)
     assert made.seed >= 0
     assert (made.fault_length_s, made.fault_interval_s, made.recovery_bound_s) == (10.0, 30.0, 60.0)
+
+
+@pytest.mark.parametrize("cluster", ["embedded", "jvm"])
+def test_what_librdkafka_sends_is_packed_and_padded_unless_it_is_told(cluster):
+    given = GIVEN | {"cluster": cluster}
+    made = scenario(**given)
+    assert (made.compression, made.value_size) == (BY_DEFAULT["compression"], BY_DEFAULT["value_size"])
+    made = scenario(**given | {"compression": "none", "value_size": "0"})
+    assert (made.compression, made.value_size) == ("none", "0")
+    assert scenario_of(cluster=cluster).compression == "mixed"
+    assert scenario_of(cluster=cluster, compression="zstd").compression == "zstd"
 
 
 def test_faults_on_our_broker_hold_longer_than_a_client_waits_for_an_answer():
@@ -106,6 +120,10 @@ UPGRADE = {"nemesis": "kill-leader+upgrade-rolling"}
     ("given", "named"),
     [
         ({"acks": "1"}, "--acks 1 needs --workload send-poll"),
+        ({"compression": "brotli"}, "--compression brotli: it may be none, gzip"),
+        ({"value_size": "many"}, "--value-size many: it must be bytes, N or N-M"),
+        ({"value_size": "5-4"}, "--value-size 5-4: it must rise"),
+        ({"value_size": "0-1000000"}, "--value-size 0-1000000: it must rise, to 900000 at most"),
         ({"acks": "2"}, "--acks 2"),
         ({"idempotence": False}, "--no-idempotence needs --workload send-poll"),
         ({"workload": "send-poll", "acks": "1"}, "--acks 1 needs --no-idempotence"),

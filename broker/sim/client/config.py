@@ -43,6 +43,8 @@ class ProducerConfig:
     """How long a leader waits for acks=all before it answers REQUEST_TIMED_OUT."""
     max_in_flight: int = 5
     batch_records: int = 500
+    compression: int = 0
+    """The codec of batches, by its number in their attributes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ from broker.sim.client.metadata import Partition
 from broker.sim.loop import Future, Loop
 from broker.sim.network import Network
 from broker.wire import batch as wire_batch
+from broker.wire import compression
 from broker.wire.messages.init_producer_id import InitProducerIdRequest
 from broker.wire.messages.produce import (
     PartitionProduceData,
@@ -222,7 +223,7 @@ class Producer:
         producer_id, epoch = self.identity if self.identity is not None else (-1, -1)
         now_ms = self.loop.wall_ms  # of another time than the brokers' clocks, producers would expire at once
         data = wire_batch.build(
-            body,
+            compression.compress(self.config.compression, body),
             count=count,
             base_timestamp=now_ms,
             max_timestamp=now_ms,
@@ -230,6 +231,7 @@ class Producer:
             producer_epoch=epoch,
             base_sequence=batch.sequence if self._is_idempotent else -1,
             transactional=self.config.transactional_id is not None,
+            compression=self.config.compression,
         )
         return bytes(data)
 

@@ -28,6 +28,7 @@ from harness.clients.completion import LOW, of_many, of_read_at, of_scan
 from harness.clients.errors import FailedError
 from harness.clients.membership import OnEvent
 from harness.clients.micro_ops import Work
+from harness.clients.packing import Packing
 from harness.clients.sender import split
 from harness.clients.settings import BROKER_WAIT_MS, POLL_COMMIT_S, coordinated, op_bound_s, refuse_impossible
 from harness.clients.share.operations import KINDS as SHARE_KINDS
@@ -108,6 +109,10 @@ class SimulatedClients:
             contact.close()
         return tuple(self.keys)
 
+    def packing(self, process: int) -> Packing:
+        """Return how a process packs what it sends."""
+        return Packing.of(self.scenario, process)
+
     def name_of(self, process: int) -> str:
         """Return what the network knows the process's client by: that of its thread."""
         return f"{self.run_id}-{process % self.scenario.concurrency}"
@@ -115,23 +120,24 @@ class SimulatedClients:
     def new_producer(self, process: int) -> Producer:
         """Return a producer without transactions."""
         common = settings.client(self.scenario, self.nodes, self.name_of(process))
-        return Producer(self.loop, self.network, settings.producer(self.scenario, common, None))
+        return Producer(self.loop, self.network, settings.producer(self.scenario, common, None, self.packing(process)))
 
     def new_transactional(self, process: int, transactional_id: str) -> TransactionalProducer:
         """Return a producer with a transactional id."""
         common = settings.client(self.scenario, self.nodes, self.name_of(process))
-        config = settings.producer(self.scenario, common, transactional_id)
+        config = settings.producer(self.scenario, common, transactional_id, self.packing(process))
         return TransactionalProducer(self.loop, self.network, config)
 
     def new_consumer(self, process: int, isolation: Isolation) -> Consumer:
         """Return a consumer of the run's group."""
         common = settings.client(self.scenario, self.nodes, self.name_of(process))
-        return Consumer(self.loop, self.network, settings.consumer(self.scenario, common, isolation))
+        config = settings.consumer(self.scenario, common, isolation, self.packing(process))
+        return Consumer(self.loop, self.network, config)
 
     def new_scanner(self, process: int, reset: Literal["earliest", "error"]) -> Consumer:
         """Return a consumer for whole reads, of no group."""
         common = settings.client(self.scenario, self.nodes, self.name_of(process))
-        config = settings.consumer(self.scenario, common, self.scenario.isolation)
+        config = settings.consumer(self.scenario, common, self.scenario.isolation, self.packing(process))
         return Consumer(self.loop, self.network, replace(config, group_id=None, offset_reset=reset))
 
     def transactional_id(self, process: int) -> str:
@@ -162,7 +168,7 @@ class SimulatedClient:
         self._loop = clients.loop
         group = group_of(clients.scenario)
         self._reader = Reader(lambda i: clients.new_consumer(process, i), process, group, now, clients.on_event)
-        self._micro_ops = MicroOps(process, self._reader, now)
+        self._micro_ops = MicroOps(process, self._reader, now, clients.packing(process))
         self._scanner = Scanner(lambda reset: clients.new_scanner(process, reset), now)
         self._plain: Producer | None = None
         self._txn_id = clients.transactional_id(process)

@@ -7,9 +7,11 @@ from typing import Any
 
 from broker.sim.client.errors import ClientError
 from broker.sim.client.producer import Producer
+from broker.sim.loop import Future
 from harness.client import Now
+from harness.clients.errors import FailedError
 from harness.clients.micro_ops import Work
-from harness.clients.payload import Outgoing, is_copy, outgoing
+from harness.clients.packing import PLAIN, Packing
 from harness.clients.sender import UNTOLD, split
 from harness.clients.simulated.failures import failed
 from harness.clients.simulated.reader import Reader
@@ -19,28 +21,45 @@ from harness.outcome import Stage
 class MicroOps:
     """Does the micro-ops of one process."""
 
-    def __init__(self, process: int, reader: Reader, now: Now) -> None:
+    def __init__(self, process: int, reader: Reader, now: Now, packing: Packing = PLAIN) -> None:
         """Prepare; the process's records are numbered from 0."""
-        self._process, self._reader, self._now = process, reader, now
+        self._process, self._reader, self._now, self._packing = process, reader, now, packing
         self._sequence = 0
 
     async def do(self, work: Work, position: int, producer: Producer | None, deadline_ms: float) -> None:
         """Do one micro-op and note in `work` what came of it, also when it raises FailedError."""
         if work.is_left_over(position):
             return
-        begun, micro_op = self._now(), work.value[position]
-        try:
-            if micro_op == ["poll"]:
+        if work.value[position] == ["poll"]:
+            begun = self._now()
+            try:
                 await self._poll(work, position)
-            else:
-                assert producer is not None, "who sends has a producer"
-                source = work.uncopied.popleft() if is_copy(micro_op) else None
-                record = outgoing(micro_op, self._process, self._sequence, source)
-                self._sequence += 1
-                work.value[position] = record.sent(None)
-                work.value[position] = record.sent(await _send(producer, record, deadline_ms))
+            finally:
+                work.times.append([begun, self._now()])
+            return
+        assert producer is not None, "who sends has a producer"
+        try:
+            if position not in work.begun:
+                self._begin(work, position, producer)
+            one = work.begun[position]
+            work.value[position] = one.record.sent(await _reported(producer, one.report, deadline_ms))
         finally:
-            work.times.append([begun, self._now()])
+            work.waited(self._now())
+            work.begun.pop(position, None)
+
+    def _begin(self, work: Work, position: int, producer: Producer) -> None:
+        """Hand over the send at that position, and those that go with it."""
+        for at in work.following(position, self._packing):
+            if work.is_left_over(at):
+                return
+            one = work.begin(at, self._process, self._sequence, self._packing, self._now())
+            self._sequence += 1
+            record, place = one.record, split(one.record.key)
+            try:
+                one.report = producer.produce(*place, record.value, record.record_key, record.headers)
+            except ClientError as error:
+                one.report = failed(Stage.PRODUCE, error)
+                return
 
     async def _poll(self, work: Work, position: int) -> None:
         work.polls += 1
@@ -54,13 +73,10 @@ class MicroOps:
         return {"isolation": work.isolation, "positions": self._reader.shown_positions()}
 
 
-async def _send(producer: Producer, record: Outgoing, deadline_ms: float) -> int | None:
-    """Send one record and await its report. Raises FailedError at stage PRODUCE (never queued) or DELIVERY."""
-    topic, partition = split(record.key)
-    try:
-        report = producer.produce(topic, partition, record.value, record.record_key, record.headers)
-    except ClientError as error:
-        raise failed(Stage.PRODUCE, error) from error
+async def _reported(producer: Producer, report: Future[int | None] | FailedError, deadline_ms: float) -> int | None:
+    """Await a record's report. Raises FailedError at stage PRODUCE (never queued) or DELIVERY."""
+    if isinstance(report, FailedError):
+        raise report
     try:
         return await producer.contact.until(report, deadline_ms)
     except ClientError as error:

@@ -9,9 +9,12 @@ from typing import Final
 
 from broker.sim.client.config import ClientConfig, ConsumerConfig, ProducerConfig
 from harness.clients import settings
+from harness.clients.packing import CODECS, Packing
 from harness.scenario import Isolation, Scenario, group_of
 
 ACKS: Final = {"all": -1, "1": 1, "0": 0}
+FETCH_BYTES: Final = 1 << 18
+"""What a consumer fetches of a partition at a time."""
 REBALANCE_TIMEOUT_MS: Final = 4000
 """How long a rebalance waits for a member that does not poll. librdkafka's default, 5 minutes, outlasts most runs."""
 
@@ -27,7 +30,9 @@ def client(scenario: Scenario, nodes: tuple[int, ...], client_id: str) -> Client
     )
 
 
-def producer(scenario: Scenario, common: ClientConfig, transactional_id: str | None) -> ProducerConfig:
+def producer(
+    scenario: Scenario, common: ClientConfig, transactional_id: str | None, packing: Packing
+) -> ProducerConfig:
     """Return a producer's settings; transactional where an id is given."""
     timeout_ms = int(scenario.transaction_timeout_s * 1000)
     share = settings.RECORD_SHARE if transactional_id is not None else 1.0
@@ -40,12 +45,14 @@ def producer(scenario: Scenario, common: ClientConfig, transactional_id: str | N
         transaction_version=scenario.transaction_protocol,
         delivery_timeout_ms=int(timeout_ms * share),
         replication_timeout_ms=settings.BROKER_WAIT_MS,
+        compression=CODECS.index(packing.codec),
     )
 
 
-def consumer(scenario: Scenario, common: ClientConfig, isolation: Isolation) -> ConsumerConfig:
+def consumer(scenario: Scenario, common: ClientConfig, isolation: Isolation, packing: Packing) -> ConsumerConfig:
     """Return a consumer's settings."""
     return ConsumerConfig(
+        partition_max_bytes=packing.fetch_bytes or FETCH_BYTES,
         client=common,
         group_id=group_of(scenario),
         read_committed=isolation == "read_committed",

@@ -6,16 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.clients import payload
+from harness.clients.packing import Packing
 from harness.clients.payload import Damage, Stamp, decode, encode, outgoing, written
 
 TOPIC = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-", min_size=1, max_size=20)
 KEYS = st.builds("{}/{}".format, TOPIC, st.integers(0, 10**6))
+PADS = st.none() | st.binary(max_size=40).map(lambda padding: lambda v, size: padding)
 STAMPS = st.builds(Stamp, KEYS, st.integers(0, 10**9), st.integers(0, 10**9), st.integers(-(2**63), 2**63))
 
 
-@given(STAMPS)
-def test_what_was_encoded_is_decoded(stamp):
-    assert decode(encode(stamp)) == stamp
+@given(STAMPS, PADS)
+def test_what_was_encoded_is_decoded(stamp, pad):
+    assert decode(encode(stamp, pad)) == stamp
 
 
 @given(STAMPS, st.integers(0, 10**12))
@@ -31,9 +34,9 @@ def test_a_record_read_elsewhere_names_where_it_was_sent(stamp, key):
     assert key == stamp.key or entry[2]["altered"] == f"sent to {stamp.key}"
 
 
-@given(STAMPS, st.data())
-def test_no_changed_bit_goes_unseen(stamp, data):
-    value = bytearray(encode(stamp))
+@given(STAMPS, PADS, st.data())
+def test_no_changed_bit_goes_unseen(stamp, pad, data):
+    value = bytearray(encode(stamp, pad))
     bit = data.draw(st.integers(0, len(value) * 8 - 1))
     value[bit // 8] ^= 1 << bit % 8
     entry = written(stamp.key, 3, bytes(value), None)
@@ -41,9 +44,9 @@ def test_no_changed_bit_goes_unseen(stamp, data):
     assert entry[2]["altered"] in {"checksum", "undecodable"}
 
 
-@given(STAMPS, st.data())
-def test_no_truncated_value_passes(stamp, data):
-    value = encode(stamp)
+@given(STAMPS, PADS, st.data())
+def test_no_truncated_value_passes(stamp, pad, data):
+    value = encode(stamp, pad)
     assert isinstance(decode(value[: data.draw(st.integers(0, len(value) - 1))]), Damage)
 
 
@@ -58,6 +61,29 @@ def test_foreign_bytes_are_undecodable_and_shown(value):
 def test_a_value_is_one_readable_line():
     assert encode(Stamp("t0/3", 17, 5, 1234)).startswith(b"h1 t0/3 17 5 1234 ")
     assert len(encode(Stamp("t0/3", 17, 5, 1234))) == 26
+
+
+def test_a_padded_value_begins_with_its_line_and_an_unpadded_one_is_the_line():
+    stamp, packing = Stamp("t0/3", 17, 5, 1234), Packing(sizes=(2000, 2000))
+    value = encode(stamp, packing.pad)
+    assert len(value) == 2000
+    assert value.startswith(b"h1 t0/3 17 5 1234 ")
+    assert value[26:27] == b"\n"
+    assert encode(stamp, Packing(sizes=(26, 26)).pad) == encode(stamp) == b"h1 t0/3 17 5 1234 bd4b8938"
+
+
+def test_only_the_value_of_a_record_with_a_key_is_padded():
+    sent = outgoing(["send", "t0/0", [None, 7, {"record-key": "k1"}]], 4, 0, pad=Packing(sizes=(500, 500)).pad)
+    assert len(sent.value) == 500
+    assert sent.headers == (("h1", encode(Stamp("t0/0", 4, 0, 7))),)
+    assert written("t0/0", 3, sent.value, None, b"k1", sent.headers) == [3, 7, {"record-key": "k1"}]
+    assert written("t0/0", 3, sent.value[:-1] + b"!", None, b"k1", sent.headers)[2]["altered"] == "checksum"
+
+
+def test_a_big_value_is_not_remembered():
+    before = payload._remembered.cache_info().currsize
+    assert decode(encode(Stamp("t0/3", 17, 5, 99), Packing(sizes=(9000, 9000)).pad)) == Stamp("t0/3", 17, 5, 99)
+    assert payload._remembered.cache_info().currsize == before
 
 
 def test_a_copy_says_what_it_was_made_from():

@@ -7,6 +7,7 @@ from confluent_kafka import Producer
 
 from harness.clients import settings
 from harness.clients.confluent import ConfluentClients
+from harness.clients.packing import CODECS, Packing
 from harness.clients.payload import Stamp, encode
 from harness.scenario import Scenario
 from tests.harness.clients.conftest import POLL, SCENARIO, op, polled, read, send, until
@@ -133,6 +134,41 @@ def test_acks_0_is_ok_without_an_offset(mock, opened):
 def test_sends_work_with_every_setting_that_librdkafka_allows(mock, opened, acks, idempotence):
     clients = ConfluentClients(_plain(acks=acks, idempotence=idempotence), mock.bootstrap)
     assert opened(clients).invoke(send(("t0/0", 5))).value == [["send", "t0/0", [0, 5]]]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_what_was_packed_and_padded_is_read_as_it_was_sent(mock, opened, codec):
+    clients = ConfluentClients(_plain(compression=codec, value_size="3000"), mock.bootstrap)
+    client = opened(clients)
+    client.invoke(send(("t0/0", 5), ("t0/0", 6)))
+    client.invoke(op("assign", ["t0/0"]))
+    assert read(client, 2) == {"t0/0": [5, 6]}
+
+
+def together(scenario):
+    return next(process for process in range(50) if Packing.of(scenario, process).together)
+
+
+def test_sends_that_stand_together_go_in_one_batch_of_a_process_that_has_drawn_that(mock, opened):
+    scenario = _plain(compression="zstd")
+    client = opened(ConfluentClients(scenario, mock.bootstrap), together(scenario))
+    client.invoke(send(("t0/1", 1)))  # it is connected, and has its id
+    mock.track()
+    done = client.invoke(op("send", [["send", "t0/1", v] for v in (2, 3, 4)]))
+    assert (done.type, done.value) == ("ok", [["send", "t0/1", [offset, offset + 1]] for offset in (1, 2, 3)])
+    assert mock.requests()[Api.PRODUCE] == 1
+    assert len(done.times) == 3
+    assert done.times[2][0] <= done.times[0][1]
+    assert [end for _, end in done.times] == sorted(end for _, end in done.times)
+
+
+def test_each_of_the_sends_that_go_together_has_its_own_outcome(mock, opened):
+    scenario = _plain(compression="zstd")
+    client = opened(ConfluentClients(scenario, mock.bootstrap), together(scenario))
+    done = client.invoke(send(("t0/0", 1), ("t0/99", 2), ("t0/1", 3)))
+    assert (done.type, done.error["name"]) == ("info", "_UNKNOWN_PARTITION")
+    assert done.value == [["send", "t0/0", [0, 1]], ["send", "t0/99", 2], ["send", "t0/1", [0, 3]]]
+    assert len(done.times) == 3
 
 
 def test_a_part_that_happened_makes_the_op_info_not_fail(client):

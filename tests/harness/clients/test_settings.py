@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from confluent_kafka import Consumer, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
 from harness.clients import settings
 from harness.clients.confluent import ConfluentClients
+from harness.clients.packing import CODECS, MIXED, Packing
 from harness.cluster.api import UsageError
 from harness.scenario import Scenario
 
@@ -53,6 +54,33 @@ def test_librdkafka_takes_the_settings_of_a_consumer(isolation, protocol):
     assert config.get("group.protocol", "classic") == protocol
     assert (config["group.id"], config["isolation.level"]) == ("p-harness", isolation)
     Consumer(config).close()
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_librdkafka_has_every_codec(codec):
+    config = settings.producer(Scenario(), NOWHERE, "c", None, Packing(codec=codec, together=True))
+    assert (config["compression.type"], config["linger.ms"]) == (codec, settings.TOGETHER_MS)
+    assert Producer(config) is not None
+    settings.refuse_codecs(Scenario(compression=codec))
+
+
+@pytest.mark.parametrize("compression", ["zstd", MIXED])
+def test_a_codec_that_librdkafka_was_built_without_is_refused_in_one_line(monkeypatch, compression):
+    def without_zstd(config):
+        if config["compression.type"] == "zstd":
+            raise KafkaException(KafkaError(KafkaError._INVALID_ARG))
+
+    monkeypatch.setattr(settings, "Producer", without_zstd)
+    with pytest.raises(UsageError, match=f"^--compression {compression}: librdkafka has no zstd here$"):
+        ConfluentClients(Scenario(compression=compression), NOWHERE)
+    settings.refuse_codecs(Scenario(compression="gzip"))
+
+
+def test_a_consumer_fetches_in_the_pieces_that_it_has_drawn():
+    config = settings.consumer(Scenario(), NOWHERE, "c", "read_committed", Packing(fetch_bytes=4096))
+    assert config["max.partition.fetch.bytes"] == 4096
+    Consumer(config).close()
+    assert "max.partition.fetch.bytes" not in settings.consumer(Scenario(), NOWHERE, "c", "read_committed")
 
 
 def test_an_op_is_bounded_a_few_seconds_past_the_transaction_time_out():

@@ -127,7 +127,10 @@ class Producing:
     def begin(self):
         pass
 
-    def send(self, *_):
+    def queue(self, *_):
+        return []
+
+    def report(self, *_):
         return 0
 
     def send_offsets(self, offsets, group_metadata, _):

@@ -75,7 +75,10 @@ class Purging:
     def begin(self):
         pass
 
-    def send(self, *_):
+    def queue(self, *_):
+        return []
+
+    def report(self, *_):
         raise FailedError(timed_out(Stage.DELIVERY, "no delivery report within the op's bound"))
 
     def abort(self, deadline):

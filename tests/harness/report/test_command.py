@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import cli, launch
+from harness.clients.packing import BY_DEFAULT
 from harness.options import ONLY_ON
 from harness.report.command import repeat_command, settings
 from harness.scenario import Scenario
@@ -58,6 +59,8 @@ scenarios = st.builds(
     isolation=st.sampled_from(["read_committed", "read_uncommitted"]),
     acks=st.just("all"),
     idempotence=st.booleans(),
+    compression=st.sampled_from(["none", "gzip", "snappy", "lz4", "zstd", "mixed"]),
+    value_size=st.sampled_from(["0", "500", "0-100", BY_DEFAULT["value_size"]]),
     sub_via=st.sampled_from([("assign",), ("subscribe",), ("assign", "subscribe")]),
     topics=st.integers(1, 100),
     partitions=st.integers(1, 1000),
@@ -101,7 +104,13 @@ def test_an_existing_cluster_is_repeated_by_its_address() -> None:
 
 
 def test_defaults_are_left_out() -> None:
-    assert repeat_command(Scenario(seed=5)) == "harness run --cluster embedded --nemesis none --seed 5"
+    assert repeat_command(Scenario(seed=5, **BY_DEFAULT)) == "harness run --cluster embedded --nemesis none --seed 5"
+
+
+def test_a_run_that_packed_nothing_is_repeated_as_that() -> None:
+    said = repeat_command(Scenario(seed=5))
+    assert said == "harness run --cluster embedded --nemesis none --compression none --value-size 0 --seed 5"
+    assert read_back(said) == Scenario(seed=5)
 
 
 def test_every_field_of_the_scenario_is_among_the_settings() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from broker.wire import batch
+from harness.clients.packing import CODECS
 from harness.cluster.api import UsageError
 from harness.scenario import Scenario
 from tests.harness.clients.simulated.scene import OpScene
@@ -32,6 +34,38 @@ def test_what_was_sent_is_polled_with_offset_and_epoch():
             polled[key] += found
     assert polled == {K0: [[0, 1], [1, 3]], K1: [[0, 2]]}
     assert sorted(poll.positions) == [[K0, 2], [K1, 1]]
+
+
+def batches_of(scene, log):
+    """The headers on the disk of the log's first replica."""
+    disk = next(node.disk for node in scene.cluster.nodes.values() if log in node.disk.logs())
+    return [
+        header
+        for base, size in disk.segments(log)
+        for _, header in batch.parse(disk.read(log, base, 0, size))
+        if not header.is_control
+    ]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_what_was_packed_and_padded_is_polled_as_it_was_sent(codec):
+    scene = OpScene(compression=codec, value_size="700")
+    client = scene.open()
+    scene.do(client, "send", [["send", K0, 1], ["send", K0, 3]])
+    assert {header.compression for header in batches_of(scene, "t0-0")} == {CODECS.index(codec)}
+    scene.do(client, "assign", [K0])
+    found = [record for _ in range(3) for record in records(scene.do(client, "poll", [["poll"]])).get(K0, [])]
+    assert found == [[0, 1], [1, 3]]
+
+
+@pytest.mark.parametrize("f", ["send", "txn"])
+def test_sends_that_stand_together_go_in_one_batch_of_a_process_that_has_drawn_that(f):
+    scene = OpScene(compression="zstd")
+    process = next(process for process in range(50) if scene.clients.packing(process).together)
+    sent = scene.do(scene.open(process), f, [["send", K0, 1], ["send", K1, 2], ["send", K0, 3]], process)
+    assert (sent.type, sent.value) == ("ok", [["send", K0, [0, 1]], ["send", K1, [0, 2]], ["send", K0, [1, 3]]])
+    assert sent.times[2][0] <= sent.times[0][1]
+    assert [header.record_count for header in batches_of(scene, "t0-0")] == [2]
 
 
 def test_a_poll_without_keys_is_ok_and_empty():

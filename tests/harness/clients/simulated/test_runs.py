@@ -24,6 +24,8 @@ CASES = [
     pytest.param(SHARE, {"crash_interval_s": 3.0}, id="share"),
     pytest.param(TXN, {"topic_config": {"compression.type": "lz4"}}, id="txn-packed-anew"),
     pytest.param(SHARE, {"topic_config": {"compression.type": "zstd"}}, id="share-packed-anew"),
+    pytest.param(TXN, {"compression": "mixed", "value_size": "100-3000"}, id="txn-mixed-codecs"),
+    pytest.param(SHARE, {"compression": "mixed", "value_size": "0-3000"}, id="share-mixed-codecs"),
     pytest.param(SEND_POLL, {"idempotence": False, "acks": "1"}, id="send-poll-acks-1"),
 ]
 
