@@ -76,6 +76,8 @@ _TRUE = "true"
 _QUEUES = frozenset({"txn", "send-poll", "copy", "compaction", "retention", "groups", "share"})
 """The workloads whose runs the queue checkers judge."""
 _POWER = ("lose-power", "all")
+_LAST = "last-replica"
+"""What it had acknowledged alone is gone with it; what others have acknowledged, too, they still hold."""
 _LATE = "late-requests"
 """Of clients on real clusters, which is librdkafka: it speaks version 1 of the protocol of transactions."""
 _ROT = ("rot", "all")
@@ -115,7 +117,8 @@ def options_of_scenario(scenario: Mapping[str, Any]) -> CheckOptions:
     faults = tuple(dict.fromkeys(name.strip() for name in named if name.strip() not in _NO_FAULT))
     defaults = CheckOptions()
     workload = str(scenario.get("workload", KAFKA))
-    loses_power = any(name.strip().startswith(_POWER) for name in named)
+    alone = scenario.get("min_isr") == 1
+    loses_power = any(name.strip().startswith(_POWER) or (alone and name.strip() == _LAST) for name in named)
     is_synced, has_synced_state = _is_synced(of_brokers, of_topics), _is_synced(of_brokers, {})
     compacted, retention_ms = "compact" in str(config.get("cleanup.policy", "")), _retention_ms(config)
     return CheckOptions(
@@ -134,7 +137,7 @@ def options_of_scenario(scenario: Mapping[str, Any]) -> CheckOptions:
         late_ends=(scenario.get("transaction_protocol") == 1 and _latest_ms(config) > PATIENCE_MS) or _LATE in faults,
         unsynced_loss=loses_power and not is_synced,
         unsynced_state=loses_power and is_synced and not has_synced_state,
-        rotten_loss=scenario.get("min_isr") == 1 and any(name.strip().startswith(_ROT) for name in named),
+        rotten_loss=alone and any(name.strip().startswith(_ROT) for name in named),
         retention_ms=retention_ms,
         share_delivery_limit=_share_limit(scenario, of_brokers),
         logs_keep_their_start=not compacted and retention_ms is None and scenario.get("cluster") != _FOREIGN,

@@ -19,7 +19,7 @@ from harness.history import HARNESS, INVOKE, NEMESIS, HistoryError
 HEAL, GROUP, PROBE = "heal", "group", "probe/"
 NOT_FAULTS = frozenset({HEAL, "recover", "wait", "phase"})
 """Nemesis operations that injure nothing."""
-DEADLY = ("kill", "lose-power", "replica-away")
+DEADLY = ("kill", "lose-power", "last-replica", "replica-away")
 """So begin the names of faults that leave no process behind."""
 RECOVERED_NS = 10_000_000_000
 """So long after a fault a deposed leader may not have heard of it."""

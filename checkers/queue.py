@@ -110,7 +110,7 @@ _NEEDS_RECORD_KEYS: dict[Checker, tuple[str, ...]] = {
 }
 """On a topic that drops records by itself these classes can't be judged: what is missing may have gone in order."""
 UNCOMMITTED = "read_uncommitted"
-POWER, ROT = "lose-power", "rot"
+POWER, ROT = ("lose-power", "last-replica"), "rot"
 """So begin the names of the faults that take the power of nodes, and what was not synced with it."""
 NEED_OFFSETS = (
     "inconsistent-offsets",

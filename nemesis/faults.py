@@ -23,7 +23,7 @@ from nemesis.partitions import (
     PartitionRing,
 )
 from nemesis.pauses import PauseFollowers, PauseLeader
-from nemesis.power import LosePower, LosePowerAll
+from nemesis.power import LastReplica, LosePower, LosePowerAll
 from nemesis.reassignment import MoveLeader, Reassign
 from nemesis.requests import LateRequests, LoseAnswers
 from nemesis.rolling import RestartRolling, UpgradeRolling
@@ -48,8 +48,8 @@ COORDINATORS: tuple[Fault, ...] = (
 )
 """Those that need a run with a group or a transactional id."""
 
-APART = frozenset({LateRequests.name})
-"""Those that `all` does not stand for: a correct Kafka need not stand them."""
+APART = frozenset({LateRequests.name, LastReplica.name})
+"""Those that `all` does not stand for: not every correct Kafka stands them."""
 
 _KINDS: tuple[Fault, ...] = (
     KillLeader(),
@@ -84,6 +84,7 @@ _KINDS: tuple[Fault, ...] = (
     PartitionBridge(),
     PartitionRing(),
     UpgradeRolling(),
+    LastReplica(),
 )
 
 FAULTS: Mapping[str, Fault] = MappingProxyType({fault.name: fault for fault in _KINDS})
@@ -93,4 +94,4 @@ FAULTS: Mapping[str, Fault] = MappingProxyType({fault.name: fault for fault in _
 def summaries() -> dict[str, str]:
     """Return one line for each name that `--nemesis` takes."""
     lines = {fault.name: fault.summary for fault in FAULTS.values()}
-    return lines | {NONE: "no fault", ALL: "every fault that the cluster supports, but late-requests"}
+    return lines | {NONE: "no fault", ALL: "every fault that the cluster supports, but late-requests and last-replica"}

@@ -36,11 +36,12 @@ import msgspec
 from harness.cluster.api import UsageError
 from harness.random import Rng
 from harness.scenario import POLLING, Scenario, groups_of, is_coordinated
-from nemesis.away import AWAY_S
+from nemesis.away import AWAY_S, ReplicaAway
 from nemesis.configuration import ChangeConfig
 from nemesis.fault import Power
 from nemesis.faults import ALL, APART, COORDINATORS, FAULTS, NONE
 from nemesis.growth import AddPartitions
+from nemesis.power import WRITTEN_S, LastReplica, LosePower, LosePowerAll
 
 Choices = tuple[tuple[str, ...], ...]
 """What may be drawn: ("kill-leader",) a single fault, ("pause-followers", "kill-leader") an overlap."""
@@ -69,7 +70,7 @@ ELECTED_S = (0.0, 0.03)
 SUCCESSORS = {("kill-leader", "kill-leader"), ("kill-coordinator", "kill-coordinator")}
 """The overlaps whose second fault aims at whom the first one has made leader."""
 
-LEAST_S = {"replica-away": AWAY_S}
+LEAST_S = {ReplicaAway.name: AWAY_S, LastReplica.name: WRITTEN_S}
 """Faults that mean nothing when they are shorter, nor before something has been written for as long."""
 
 MIN_STEP_S = 0.1
@@ -127,9 +128,15 @@ def asked_for(scenario: Scenario, powers: frozenset[Power]) -> Choices:
     """Return what the scenario's faults are drawn from, on a cluster with these powers. Raises UsageError as `parse`.
 
     A run that nobody coordinates has no fault that aims at coordinators: `all` goes without. And without topics that
-    grow where librdkafka's members of a classic group don't stand it, whatever the cluster does (docs/findings.md).
+    grow where librdkafka's members of a classic group don't stand it, whatever the cluster does (docs/findings.md), and
+    without losses of power that may lawfully take what was acknowledged.
     """
     found = parse(scenario.nemesis, powers, scenario.cluster)
+    if any(LastReplica.name in choice for choice in found):
+        _refuse_without_quorum(scenario)
+    if scenario.nemesis.strip() == ALL:
+        deadly = _of_power(scenario)
+        found = tuple(choice for choice in found if not deadly.intersection(choice))
     if scenario.nemesis.strip() == ALL and _has_members_of_librdkafka(scenario):
         found = tuple(choice for choice in found if AddPartitions.name not in choice)
     if is_coordinated(scenario):
@@ -143,6 +150,24 @@ def asked_for(scenario: Scenario, powers: frozenset[Power]) -> Choices:
             "without --sub-via subscribe"
         )
     return found
+
+
+def _of_power(scenario: Scenario) -> set[str]:
+    """Return the faults of power after which records that were acknowledged may be gone, lawfully."""
+    if scenario.broker_config.get("log.flush.interval.messages") == "1":
+        return set()
+    return {LosePowerAll.name} if scenario.min_isr > 1 else {LosePowerAll.name, LosePower.name}
+
+
+def _refuse_without_quorum(scenario: Scenario) -> None:
+    """Refuse to stop all followers where the quorum would not outlive it: the ISR could not shrink."""
+    left = scenario.nodes - (scenario.replication - 1)
+    if not scenario.controllers and 2 * left <= scenario.nodes:
+        stopped = scenario.replication - 1
+        raise UsageError(
+            f"--nemesis {LastReplica.name} stops {stopped} of {scenario.nodes} nodes, and the quorum with them: it takes "
+            "--controllers 3, or more --nodes"
+        )
 
 
 def _has_members_of_librdkafka(scenario: Scenario) -> bool:
@@ -172,7 +197,7 @@ def _refuse_overlap(choice: tuple[str, ...]) -> None:
         first, second = choice
         if first == second == ChangeConfig.name:
             raise UsageError(f"--nemesis {first}+{second}: what the one gives back may be what the other has changed")
-        if first in {"kill-all", "lose-power-all"} or (
+        if first in {"kill-all", LosePowerAll.name, LastReplica.name} or (
             first == "pause-followers" and second in {"pause-followers", "kill-follower"}
         ):
             raise UsageError(f"--nemesis {first}+{second}: {first} leaves no node for {second} to aim at")
@@ -188,8 +213,8 @@ def draw(scenario: Scenario, choices: Choices, keys: Sequence[str]) -> FaultPlan
     hand: tuple[tuple[str, ...], ...] = ()
     at_s, rng = _between(FIRST, rng)
     at_s *= scenario.fault_interval_s
-    if any(name in LEAST_S for choice in choices for name in choice):
-        at_s = max(at_s, min(AWAY_S, scenario.time_limit_s / 4))
+    least_s = max(LEAST_S.get(name, 0.0) for choice in choices for name in choice)
+    at_s = max(at_s, min(least_s, scenario.time_limit_s / 4))
     while at_s < scenario.time_limit_s and len(entries) < MAX_ENTRIES:
         if not hand:
             hand, rng = _shuffled(choices, rng)

@@ -72,6 +72,8 @@ class Disk:
         self.rotten = 0
         """How many bytes `damage` has changed."""
         self.power_losses = 0
+        self.lost = 0
+        """How many bytes of logs they have taken."""
         self._segments: dict[str, dict[int, _Segment]] = {}
         self._dropped: dict[str, dict[int, bytes]] = {}
         """Durable content of segments that were deleted, until their log is synced."""
@@ -206,6 +208,7 @@ class Disk:
         if not power:
             return
         self.power_losses += 1
+        before = self._size()
         kept: dict[str, dict[int, _Segment]] = {}
         for log in sorted({*self._segments, *self._dropped}):
             segments = {base: _Segment(data, len(data)) for base, data in self._dropped.get(log, {}).items()}
@@ -215,10 +218,14 @@ class Disk:
                     segments[base] = _Segment(data, len(data))
             kept[log] = {base: segments[base] for base in sorted(segments) if segments[base].data}
         self._segments, self._dropped = kept, {}
+        self.lost += max(0, before - self._size())
         files = dict(self._durable_files)
         if rng is not None:
             files.update({name: data for name, data in sorted(self._files.items()) if rng.random() < 0.5})
         self._files, self._durable_files = files, dict(files)
+
+    def _size(self) -> int:
+        return sum(len(segment.data) for log in self._segments.values() for segment in log.values())
 
     def damage(self, log: str, base: int, position: int) -> None:
         """Flip the bits of one byte."""

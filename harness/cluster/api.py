@@ -128,6 +128,10 @@ class Powered(Protocol):
         """Let the node lose power now."""
         ...
 
+    def bytes_lost(self, node: str) -> int:
+        """Return how many bytes power losses have taken from the node so far."""
+        ...
+
 
 @runtime_checkable
 class Disked(Protocol):

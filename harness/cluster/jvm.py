@@ -103,6 +103,11 @@ class JvmCluster(LocalCluster[Handles]):
         """Return the version that the node's log names last."""
         return jvm_node.said_version(self._folder_of(node))
 
+    # Disks
+
+    def _recovery_points(self, node: str) -> Mapping[str, int]:
+        return jvm_node.recovery_points(self._data_of(node))
+
     # Cluster
 
     def up(self) -> None:

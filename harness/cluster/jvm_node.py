@@ -27,6 +27,7 @@ _THROWN: Final = re.compile(r"(Caused by: )?([\w$]+\.)+[\w$]*(Exception|Error)\b
 """The first line of a Java exception."""
 LOGS: Final = ("server.log", "console.log")
 PROPERTIES: Final = "server.properties"
+_RECOVERY_POINTS: Final = "recovery-point-offset-checkpoint"
 _VERSION: Final = re.compile(rb"Kafka version: (\S+)")
 
 
@@ -106,6 +107,16 @@ def said_version(folder: Path) -> str | None:
     """Return the version that the node's log names last: each start begins with it. None: it says nothing of it."""
     found = _VERSION.findall(tail(folder / LOGS[0]))
     return found[-1].decode() if found else None
+
+
+def recovery_points(data: Path) -> dict[str, int]:
+    """Return up to where the node had synced its logs when it wrote that down last, by the names of their folders."""
+    try:
+        lines = (data / _RECOVERY_POINTS).read_text().splitlines()
+    except FileNotFoundError:
+        return {}
+    entries = [line.split() for line in lines[2:]]  # behind the format's version and the number of entries
+    return {f"{topic}-{partition}": int(offset) for topic, partition, offset in entries}
 
 
 def tail(file: Path) -> bytes:

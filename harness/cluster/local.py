@@ -24,7 +24,8 @@ from typing import Any, ClassVar, Final, Generic, Self, TypeVar
 from harness.cluster import pids, ports
 from harness.cluster.administered import Administered
 from harness.cluster.api import ClusterError, ClusterSpec, Node, UsageError
-from harness.cluster.group import Grouped, NodeGroup
+from harness.cluster.disks import Disks
+from harness.cluster.group import NodeGroup
 from harness.cluster.jvm_node import last_words, tail
 from harness.cluster.properties import BROKER, Member, plan
 from harness.cluster.wiring import FOLDER, Linked, Wire, Wires
@@ -62,10 +63,11 @@ class Handles:
 H = TypeVar("H", bound=Handles)
 
 
-class LocalCluster(Administered, Grouped, Linked, Generic[H]):
-    """Killable, Pausable, Partitionable, Shapeable, Reassignable, Configurable, Logged, Carried; thread-safe.
+class LocalCluster(Administered, Disks, Linked, Generic[H]):
+    """A cluster on this machine, thread-safe.
 
-    A provider says how its nodes are started.
+    Killable, Stoppable, Pausable, Powered, Disked, Partitionable, Shapeable, Interceptable, Reassignable, Configurable,
+    Logged and Carried. A provider says how its nodes are started.
     """
 
     provider: ClassVar[str]
@@ -80,6 +82,7 @@ class LocalCluster(Administered, Grouped, Linked, Generic[H]):
         self._wires = Wires(handles.cluster_id, handles.control) if handles.links else None
         self._carrier: subprocess.Popen[bytes] | None = None
         self._was_ready = False
+        self._begin_disks()
         self._group = NodeGroup(
             list(self._members),
             mark=lambda name: self.mark(handles.cluster_id, name),
@@ -176,6 +179,11 @@ class LocalCluster(Administered, Grouped, Linked, Generic[H]):
             for file in (*self.logs, "server.properties"):
                 if text := tail(source / file):
                     (target / file).write_bytes(text)
+
+    # Disks
+
+    def _data_of(self, node: str) -> Path:
+        return self._folder / node / _DATA
 
     def _folder_of(self, name: str) -> Path:
         """Return the folder of a node that can be started; ClusterError when it has gone."""

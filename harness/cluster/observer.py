@@ -31,6 +31,7 @@ from harness.cluster.api import (
     Partitionable,
     PartitionState,
     Pausable,
+    Powered,
     Setting,
     Shapeable,
     Upgradable,
@@ -61,6 +62,7 @@ from harness.cluster.questions import (
     KeysOf,
     LeaderElected,
     LeaderOf,
+    Lost,
     NodeAnswers,
     PacketsDropped,
     Pid,
@@ -353,6 +355,8 @@ def answer(question: Question, observer: Observer, cluster: Cluster) -> Any:  # 
             return cluster.running_version(node) if isinstance(cluster, Upgradable) else None
         case Rotten(node):
             return cluster.rotten(node) if isinstance(cluster, Disked) else None
+        case Lost(node):
+            return cluster.bytes_lost(node) if isinstance(cluster, Powered) else None
         case Stopped(node):
             return cluster.paused(node) if isinstance(cluster, Pausable) else None
         case PreferredElection(topic):

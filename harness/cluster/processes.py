@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from harness.cluster import local
 from harness.cluster.api import CLIENTS, ClusterError, ClusterSpec, UsageError
 from harness.cluster.distribution import cache_folder
@@ -48,6 +50,9 @@ _READY_POLL_S: Final = 0.02
 """A look takes a few milliseconds; the whole start is less than a second."""
 _NO_BYTECODE: Final = "PYTHONDONTWRITEBYTECODE"
 _LOG: Final = "server.log"
+_CHECKPOINT: Final = "checkpoint"
+_RECOVERY_POINT: Final = 1
+"""Where it stands in what the checkpoint says of one log (`broker.core.replication.replicas.Point`)."""
 _IMPOSSIBLE: Final = re.compile(r"ERROR (?P<name>[\w.]+)=(?P<why>.*?)(?: \(\S+\))?$")
 _INEFFECTIVE: Final = re.compile(r"the property (\S+) has no effect here")
 
@@ -102,6 +107,15 @@ class EmbeddedCluster(LocalCluster[Handles]):
     def mark(cluster_id: str, name: str) -> str:
         """Return the word that only this node's command line holds (an -X option that Python ignores)."""
         return f"harness.node={cluster_id}/{name}"
+
+    # Disks
+
+    def _recovery_points(self, node: str) -> Mapping[str, int]:
+        try:
+            points = msgspec.json.decode((self._data_of(node) / _CHECKPOINT).read_bytes())
+        except FileNotFoundError:
+            return {}
+        return {log: point[_RECOVERY_POINT] for log, point in points.items()}
 
     # Cluster
 

@@ -62,6 +62,13 @@ class Rotten:
 
 
 @dataclass(frozen=True, slots=True)
+class Lost:
+    """Answer: how many bytes power losses have taken from the node so far."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stopped:
     """Answer: whether the operating system says that the node's processes are stopped."""
 
@@ -122,6 +129,7 @@ Question = (
     | Versions
     | RunningVersion
     | Rotten
+    | Lost
     | Stopped
     | Dropped
     | Shaped

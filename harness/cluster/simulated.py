@@ -128,6 +128,10 @@ class SimulatedCluster(Administered):
         """End the node's process at once, and lose what its disk had not synced."""
         self.world.lose_power(self._node(node).name)
 
+    def bytes_lost(self, node: str) -> int:
+        """Return how many bytes power losses have taken."""
+        return self._node(node).disk.lost
+
     def fill(self, node: str) -> None:
         """Let the node's disk refuse every further byte: its process ends with the next one."""
         self._node(node).disk.full = True

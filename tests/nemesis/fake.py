@@ -117,6 +117,8 @@ class FakeCluster:
         self.installed = dict.fromkeys(names, self.has_versions[0])
         self.said: dict[str, str | None] = dict(self.installed)
         """What each node says it runs, since its last start."""
+        self.unsynced = 1000
+        """Bytes that a node loses with its power."""
         self.rotted: dict[str, int] = {}
         self.checkpointed: set[Key] = set()
         """Partitions of which nothing is left that a node would check."""
@@ -163,6 +165,9 @@ class FakeCluster:
     def blackout(self, node: str) -> None:
         if self._does("blackout", node):
             self.machines[node] = _Machine(None, heard_for_s=0.0, fenced=self.machines[node].fenced)
+
+    def bytes_lost(self, node: str) -> int:
+        return self.unsynced * sum(call == ("blackout", node) for call in self.calls)
 
     def fill(self, node: str) -> None:
         if self._does("fill", node):

@@ -1,0 +1,106 @@
+"""The powers `Powered` and `Disked` over nodes that are processes of this machine, with their files in its folders.
+
+A power loss is a SIGKILL, and then the loss of what no sync has reached (`harness.cluster.unsynced`); topics that are
+synced with every so many records, or milliseconds, lose nothing: which those are is asked before the node is killed. A
+full disk is a limit that the operating system sets to a process's files (RLIMIT_FSIZE, of Linux): every further write
+is refused, with EFBIG in place of ENOSPC, those of the node's own log among them. A node that starts has no such limit.
+"""
+
+from __future__ import annotations
+
+import random
+import resource
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from harness.cluster import unsynced
+from harness.cluster.api import ClusterError, Key
+from harness.cluster.group import Grouped
+from harness.cluster.observer import ClusterObserver
+
+_NEVER = str((1 << 63) - 1)
+_SYNCED_BY = ("flush.messages", "flush.ms")
+FULL_DISKS = hasattr(resource, "prlimit")
+"""Whether a disk can be made to look full here."""
+
+
+class Disks(Grouped):
+    """The disks of a group of nodes; a provider says where their files are."""
+
+    _taken: Counter[str]
+    _rotted: Counter[str]
+
+    def _begin_disks(self) -> None:
+        self._taken, self._rotted = Counter(), Counter()
+
+    @abstractmethod
+    def observer(self) -> ClusterObserver:
+        """Return who asks the nodes."""
+
+    @abstractmethod
+    def _data_of(self, node: str) -> Path:
+        """Return the folder that holds the node's partitions."""
+
+    @abstractmethod
+    def _recovery_points(self, node: str) -> Mapping[str, int]:
+        """Return what the node has checkpointed: up to where each log is synced, by the name of its folder."""
+
+    # Powered
+
+    def blackout(self, node: str) -> None:
+        """SIGKILL the node, and lose what it had not synced."""
+        rng, lossy = _rng(), self._lossy(node)
+        self.kill(node)
+        for tail in self._tails(node, lossy).values():
+            self._taken[node] += tail.lose(rng)
+
+    def bytes_lost(self, node: str) -> int:
+        """Return how many bytes power losses have taken from the node so far, as far as this process did it."""
+        return self._taken[node]
+
+    # Disked
+
+    def fill(self, node: str) -> None:
+        """Have every further write of the node refused; ClusterError where the system can't."""
+        pid = self.pid(node)
+        if pid is None:
+            raise ClusterError(f"{node} is not running: its disk can't be filled")
+        if not FULL_DISKS:
+            raise ClusterError("a disk can be filled on Linux only")
+        _, most = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, most))
+
+    def rot(self, node: str, key: Key) -> None:
+        """SIGKILL the node, and change a byte of the partition behind its recovery point."""
+        topic, _, partition = key.rpartition("/")
+        self.kill(node)
+        tail = self._tails(node, [topic]).get(f"{topic}-{partition}")
+        if tail is not None:
+            tail.rot(_rng())
+            self._rotted[node] += 1
+
+    def rotten(self, node: str) -> int:
+        """Return how many bytes were changed, as far as this process did it."""
+        return self._rotted[node]
+
+    def _tails(self, node: str, topics: list[str]) -> dict[str, unsynced.Tail]:
+        return unsynced.tails(self._data_of(node), self._recovery_points(node), topics)
+
+    def _lossy(self, node: str) -> list[str]:
+        """Return the topics of the node that are synced with their segments only; one nobody knows of is none."""
+        witnesses = [node, *(other.name for other in self.observer().brokers() if other.name != node)]
+        return [topic for topic in unsynced.topics(self._data_of(node)) if self._is_lossy(witnesses, topic)]
+
+    def _is_lossy(self, witnesses: list[str], topic: str) -> bool:
+        observer = self.observer()
+        for witness in witnesses:
+            settings = [observer.setting(witness, topic, name) for name in _SYNCED_BY]
+            if all(setting is not None for setting in settings):
+                return all(setting is not None and setting.value == _NEVER for setting in settings)
+        return False
+
+
+def _rng() -> random.Random:
+    return random.Random()
