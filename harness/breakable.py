@@ -7,13 +7,16 @@ from collections.abc import Sequence
 
 from harness.cluster.actions import (
     Action,
+    Blackout,
     Cut,
+    Fill,
     Intercept,
     Join,
     Kill,
     Pause,
     Release,
     Resume,
+    Rot,
     Shape,
     Smooth,
     Stop,
@@ -38,6 +41,18 @@ class Breakable:
     def kill(self, node: str) -> None:
         """End the node's process at once (SIGKILL); returns when it is gone."""
         self._do(Kill(node))
+
+    def lose_power(self, *nodes: str) -> None:
+        """End the nodes' processes at once, and what they had not synced. On `embedded` and `jvm`, as the next two."""
+        self._do(*(Blackout(node) for node in nodes))
+
+    def fill_disk(self, node: str) -> None:
+        """Have every further write of the node refused: it ends with the next one. `start` or `heal` makes room."""
+        self._do(Fill(node))
+
+    def rot(self, node: str, topic: str, partition: int = 0) -> None:
+        """Kill the node, and change a byte of its replica that it will check when it starts, if there is one."""
+        self._do(Rot(node, f"{topic}/{partition}"))
 
     def stop(self, node: str) -> None:
         """Stop the node in order (SIGTERM): it hands over what it leads. What is there still after 30 s is killed.

@@ -16,6 +16,7 @@ from checkers.options import options_of_scenario
 from harness import catalog, store
 from harness import run as runs
 from harness.cluster.api import Cluster, ClusterError, UsageError
+from harness.cluster.disks import FULL_DISKS, Disks
 from harness.cluster.remote import powers_of
 from harness.equipment import RealEquipment
 from harness.lifetime import spec_of
@@ -75,6 +76,8 @@ def refuse_unknown(scenario: Scenario) -> plan.Choices:
     has = powers(provider.kind())
     if not scenario.links or not provider.has_links():
         has -= {"partition", "shape", "intercept"}
+    if issubclass(provider.kind(), Disks) and not FULL_DISKS:
+        has -= {"disk"}
     if not scenario.upgrade_to:
         has -= {"upgrade"}
     if scenario.commands is not None:

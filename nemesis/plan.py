@@ -165,8 +165,8 @@ def _refuse_without_quorum(scenario: Scenario) -> None:
     if not scenario.controllers and 2 * left <= scenario.nodes:
         stopped = scenario.replication - 1
         raise UsageError(
-            f"--nemesis {LastReplica.name} stops {stopped} of {scenario.nodes} nodes, and the quorum with them: it takes "
-            "--controllers 3, or more --nodes"
+            f"--nemesis {LastReplica.name} stops {stopped} of {scenario.nodes} nodes, and the quorum with them: it "
+            "takes --controllers 3, or more --nodes"
         )
 
 
@@ -197,7 +197,9 @@ def _refuse_overlap(choice: tuple[str, ...]) -> None:
         first, second = choice
         if first == second == ChangeConfig.name:
             raise UsageError(f"--nemesis {first}+{second}: what the one gives back may be what the other has changed")
-        if first in {"kill-all", LosePowerAll.name, LastReplica.name} or (
+        if LastReplica.name in choice:
+            raise UsageError(f"--nemesis {first}+{second}: {LastReplica.name} leaves no room for another fault")
+        if first in {"kill-all", LosePowerAll.name} or (
             first == "pause-followers" and second in {"pause-followers", "kill-follower"}
         ):
             raise UsageError(f"--nemesis {first}+{second}: {first} leaves no node for {second} to aim at")

@@ -116,7 +116,7 @@ class LastReplica:
             isr = None if alone is None else sorted(alone.isr)
             return bitten(begun, {"reason": f"{last} was not left alone in the ISR", "isr": isr})
         injection, _ = yield from _blackout(aim, (last,))
-        both = replace(injection, nodes=(last, *others), undo=begun.undo + injection.undo)
+        both = replace(injection, nodes=(last, *others), undo=injection.undo + begun.undo)
         reason = {} if injection.evidence.get("bytes-lost") else {"reason": f"{last} had synced all that it holds"}
         return bitten(both, begun.evidence | {"last": last} | reason)
 

@@ -25,6 +25,7 @@ AIM = {"keys": [KEY], "draw": 0.4}
 STALLING = {
     "kill-all",
     "kill-leaders",
+    "last-replica",
     "lose-power-all",
     "pause-followers",
     "cut-clients",
@@ -45,6 +46,9 @@ INJURE = {
     "configure",
     "add-partitions",
 }
+
+NODES = {"last-replica": 5}
+"""Those that need more nodes than three to leave a quorum."""
 
 LASTING = {"add-partitions"}
 """What they do is no injury: nothing undoes it."""
@@ -89,6 +93,10 @@ def steps_of(fault: Fault, cluster: FakeCluster, aim: Aim) -> tuple[list[Any], I
                     cluster.wait(0.2)
 
 
+def cluster_for(fault: Fault) -> FakeCluster:
+    return FakeCluster(nodes=NODES.get(fault.name, 3))
+
+
 def plain_aim() -> Aim:
     names = ("n1", "n2", "n3")
     return Aim(keys=(KEY,), draw=0.4, nodes=names, every=names, coordinated=COORDINATED)
@@ -104,7 +112,7 @@ def test_fault_says_what_it_is_and_needs(fault):
 
 @every_fault
 def test_fault_bites_a_healthy_cluster_and_shows_it(fault, tmp_path):
-    cluster = FakeCluster()
+    cluster = cluster_for(fault)
     told = invoked(nemesis(cluster, tmp_path), fault.name, AIM)
     assert told.error is None
     assert told.value["bit"] is True
@@ -119,7 +127,7 @@ def test_fault_bites_a_healthy_cluster_and_shows_it(fault, tmp_path):
 
 @every_injury
 def test_heal_leaves_the_cluster_whole_and_nothing_outstanding(fault, tmp_path):
-    cluster = FakeCluster()
+    cluster = cluster_for(fault)
     client = nemesis(cluster, tmp_path)
     fault_id = invoked(client, fault.name, AIM).value["fault-id"]
     assert [left[0] for left in journal.outstanding(tmp_path / JOURNAL)] == [fault_id]
@@ -135,7 +143,7 @@ def test_heal_leaves_the_cluster_whole_and_nothing_outstanding(fault, tmp_path):
 
 @every_fault
 def test_undo_is_the_inverse_of_what_was_done(fault):
-    steps, injection = steps_of(fault, FakeCluster(), plain_aim())
+    steps, injection = steps_of(fault, cluster_for(fault), plain_aim())
     done = [action for step in steps if isinstance(step, Act) for action in step.actions]
     assert injection.undo == inverses(done)
     assert set(injection.nodes) <= set(nodes_of(done))
@@ -143,12 +151,12 @@ def test_undo_is_the_inverse_of_what_was_done(fault):
 
 @every_fault
 def test_plan_depends_on_the_answers_alone(fault):
-    assert steps_of(fault, FakeCluster(), plain_aim()) == steps_of(fault, FakeCluster(), plain_aim())
+    assert steps_of(fault, cluster_for(fault), plain_aim()) == steps_of(fault, cluster_for(fault), plain_aim())
 
 
 @every_fault
 def test_action_without_effect_is_no_bite(fault, tmp_path):
-    cluster = FakeCluster()
+    cluster = cluster_for(fault)
     cluster.ignored = INJURE
     told = invoked(nemesis(cluster, tmp_path), fault.name, AIM)
     assert told.value["bit"] is False
@@ -169,7 +177,7 @@ def test_no_known_leader_is_a_miss_that_touches_nothing(name, tmp_path):
 
 @every_injury
 def test_failing_provider_is_an_error_and_no_bite_and_can_be_healed_later(fault, tmp_path):
-    cluster = FakeCluster()
+    cluster = cluster_for(fault)
     client = nemesis(cluster, tmp_path)
     cluster.broken = INJURE
     told = invoked(client, fault.name, AIM)
@@ -185,7 +193,7 @@ def test_failing_provider_is_an_error_and_no_bite_and_can_be_healed_later(fault,
 
 @every_injury
 def test_failing_heal_is_an_error_and_the_next_one_makes_the_cluster_whole(fault, tmp_path):
-    cluster = FakeCluster()
+    cluster = cluster_for(fault)
     client = nemesis(cluster, tmp_path)
     fault_id = invoked(client, fault.name, AIM).value["fault-id"]
     cluster.broken = {"start", "resume", "join", "smooth", "release", "reassign", "configure"}
@@ -205,8 +213,8 @@ class _HarnessKilled(BaseException):
 class _Dying(FakeCluster):
     """Dies with the harness at the nth action, before or after doing it."""
 
-    def __init__(self, dies_at: int, *, after: bool) -> None:
-        super().__init__()
+    def __init__(self, dies_at: int, *, after: bool, nodes: int) -> None:
+        super().__init__(nodes=nodes)
         self.left, self.after = dies_at, after
 
     def _does(self, what: str, *nodes: str) -> bool:
@@ -225,7 +233,7 @@ class _Dying(FakeCluster):
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("dies_at", range(1, 10))
 def test_what_a_killed_harness_left_is_healed_from_the_journal(fault, dies_at, after, tmp_path):
-    cluster = _Dying(dies_at, after=after)
+    cluster = _Dying(dies_at, after=after, nodes=NODES.get(fault.name, 3))
     client = nemesis(cluster, tmp_path)
     died = False
     try:
@@ -244,11 +252,11 @@ def test_what_a_killed_harness_left_is_healed_from_the_journal(fault, dies_at, a
 
 @every_fault
 def test_plan_given_up_after_any_step_is_healed_from_the_journal(fault, tmp_path):
-    whole, _ = steps_of(fault, FakeCluster(), plain_aim())
+    whole, _ = steps_of(fault, cluster_for(fault), plain_aim())
     for stop in range(len(whole) + 1):
         folder = tmp_path / str(stop)
         folder.mkdir()
-        cluster = FakeCluster()
+        cluster = cluster_for(fault)
         plan, result = fault.inject(plain_aim()), None
         with journal.Journal(folder / JOURNAL) as book:
             for number, step in enumerate(whole[:stop]):
@@ -277,7 +285,7 @@ def test_every_action_of_every_injury_is_journalled_before_it_is_done(tmp_path):
     for fault in INJURIES.values():
         folder = tmp_path / fault.name
         folder.mkdir()
-        cluster = FakeCluster()
+        cluster = cluster_for(fault)
         seen: list[tuple[Action, ...]] = []
         original = FakeCluster._does
 

@@ -173,6 +173,60 @@ def test_lose_power_all_takes_the_power_of_every_broker(tmp_path):
     assert value["expects"] == "stall"
 
 
+def test_a_power_loss_tells_how_much_it_took(tmp_path):
+    value = invoked(nemesis(FakeCluster(), tmp_path), "lose-power", AIM).value
+    assert value["evidence"]["bytes-lost"] == 1000
+
+
+def last_replica(cluster, folder):
+    client = nemesis(cluster, folder)
+    return client, invoked(client, "last-replica", AIM).value
+
+
+def test_last_replica_stops_the_followers_takes_the_leaders_power_and_starts_the_leader_first(tmp_path):
+    cluster = FakeCluster(nodes=5)
+    client, value = last_replica(cluster, tmp_path)
+    assert cluster.calls == [("stop", "n2"), ("stop", "n3"), ("blackout", "n1")]
+    assert value["bit"] is True
+    assert value["nodes"] == ["n1", "n2", "n3"]
+    assert (value["evidence"]["last"], value["evidence"]["bytes-lost"]) == ("n1", 1000)
+    assert set(value["evidence"]["isr_shrunk_after_ms"]) == {"n2", "n3"}
+    healed = invoked(client, "heal", {"fault-id": value["fault-id"]}).value
+    assert cluster.calls[3] == ("start", "n1")
+    assert sorted(cluster.calls[4:]) == [("start", "n2"), ("start", "n3")]
+    assert "last-led_after_ms" in healed["evidence"]
+    assert cluster.whole()
+
+
+def test_last_replica_that_is_not_alone_keeps_its_power(tmp_path):
+    cluster = FakeCluster()  # two of three: the quorum is gone, and nobody can shrink the ISR
+    client, value = last_replica(cluster, tmp_path)
+    assert cluster.calls == [("stop", "n2"), ("stop", "n3")]
+    assert value["bit"] is False
+    assert "n1 was not left alone in the ISR" in value["evidence"]["reason"]
+    invoked(client, "heal", {"fault-id": value["fault-id"]})
+    assert cluster.whole()
+
+
+def test_last_replica_that_lost_nothing_is_a_miss(tmp_path):
+    cluster = FakeCluster(nodes=5)
+    cluster.unsynced = 0
+    _, value = last_replica(cluster, tmp_path)
+    assert value["bit"] is False
+    assert "had synced all" in value["evidence"]["reason"]
+
+
+@pytest.mark.parametrize(("dead", "reason"), [("n2", "no process to stop on n2"), ("", "it has no follower")])
+def test_last_replica_without_its_followers_is_a_miss_that_touches_nothing(dead, reason, tmp_path):
+    cluster = FakeCluster(nodes=5) if dead else FakeCluster(replication=1)
+    if dead:
+        cluster.machines[dead].pid = None
+    _, value = last_replica(cluster, tmp_path)
+    assert value["bit"] is False
+    assert reason in value["evidence"]["reason"]
+    assert cluster.calls == []
+
+
 def test_kill_controller_kills_who_leads_the_quorum_and_names_the_next(tmp_path):
     cluster = FakeCluster()
     cluster.partitions_by_key[KEY].leader = "n3"

@@ -27,6 +27,7 @@ from nemesis.plan import (
     parse,
     supported,
 )
+from nemesis.power import WRITTEN_S
 
 EVERY = frozenset(get_args(Power))
 KEYS = ("t0/0", "t0/1", "t1/0")
@@ -77,6 +78,8 @@ def test_all_takes_every_single_fault_that_the_cluster_supports():
         ("kill-leader+kill-follower+kill-all", EVERY, "at most two faults overlap"),
         ("kill-all+kill-leader", EVERY, "kill-all leaves no node for kill-leader to aim at"),
         ("pause-followers+kill-follower", EVERY, "pause-followers leaves no node for kill-follower"),
+        ("last-replica+kill-leader", EVERY, "last-replica leaves no room for another fault"),
+        ("kill-leader+last-replica", EVERY, "last-replica leaves no room for another fault"),
     ],
 )
 def test_what_can_not_be_done_is_one_line_that_names_what_exists(text, powers, message):
@@ -107,7 +110,8 @@ def with_nemesis(scenario, nemesis):
 @pytest.mark.parametrize("scenario", COORDINATED, ids=lambda s: s.workload)
 def test_a_run_with_a_group_or_a_transactional_id_has_coordinators_to_aim_at(scenario):
     assert asked_for(with_nemesis(scenario, "kill-coordinator"), EVERY) == (("kill-coordinator",),)
-    simulated = msgspec.structs.replace(scenario, cluster="simulated", nemesis="all")
+    synced = {"log.flush.interval.messages": "1"}
+    simulated = msgspec.structs.replace(scenario, cluster="simulated", nemesis="all", broker_config=synced)
     assert asked_for(simulated, EVERY) == parse("all", EVERY, "simulated")
 
 
@@ -118,8 +122,48 @@ def test_a_run_without_is_refused_a_fault_that_would_aim_at_nobody_and_all_goes_
             asked_for(with_nemesis(scenario, name), EVERY)
         assert "\n" not in str(raised.value)
     left = asked_for(with_nemesis(scenario, "all"), EVERY)
-    assert left == tuple((name,) for name in FAULTS if FAULTS[name] not in COORDINATORS and name not in APART)
+    without = {*APART, "lose-power-all"}
+    assert left == tuple((name,) for name in FAULTS if FAULTS[name] not in COORDINATORS and name not in without)
     assert asked_for(with_nemesis(scenario, "none"), EVERY) == ()
+
+
+SYNCED = {"log.flush.interval.messages": "1"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "without"),
+    [
+        ({"broker_config": SYNCED}, set()),
+        ({"broker_config": SYNCED, "min_isr": 1}, set()),
+        ({}, {"lose-power-all"}),
+        ({"topic_config": {"flush.messages": "1"}}, {"lose-power-all"}),  # coordinators' state is not synced
+        ({"min_isr": 1}, {"lose-power-all", "lose-power"}),
+    ],
+)
+def test_all_takes_no_power_that_may_lawfully_take_what_was_acknowledged(settings, without):
+    found = {name for (name,) in asked_for(Scenario(workload="txn", nemesis="all", **settings), EVERY)}
+    assert {"lose-power", "lose-power-all"} - found == without
+    named = asked_for(Scenario(workload="txn", nemesis="lose-power-all", **settings), EVERY)
+    assert named == (("lose-power-all",),), "by its name it is there"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "controllers", "replication", "outlives"),
+    [(3, 0, 3, False), (4, 0, 3, False), (5, 0, 3, True), (3, 0, 2, True), (3, 1, 3, True), (3, 3, 3, True)],
+)
+def test_the_quorum_must_outlive_that_all_followers_stop(nodes, controllers, replication, outlives):
+    scenario = Scenario(nemesis="last-replica", nodes=nodes, controllers=controllers, replication=replication)
+    if outlives:
+        assert asked_for(scenario, EVERY) == (("last-replica",),)
+        return
+    with pytest.raises(UsageError, match=f"stops {replication - 1} of {nodes} nodes.*--controllers 3"):
+        asked_for(scenario, EVERY)
+
+
+def test_something_is_written_before_the_last_replica_loses_power():
+    plan = draw(Scenario(seed=5, nodes=5, fault_interval_s=3.0), parse("last-replica", EVERY, "c"), KEYS)
+    assert plan.entries[0].at_s >= WRITTEN_S
+    assert all(entry.length_s >= WRITTEN_S for entry in plan.entries)
 
 
 @pytest.mark.parametrize("name", ["kill-coordinator+kill-coordinator", "reassign-coordinator+kill-leader"])
