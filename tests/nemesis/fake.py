@@ -36,6 +36,7 @@ from harness.cluster.questions import (
 from harness.store import JOURNAL
 from nemesis.client import NemesisClient
 from nemesis.journal import Journal
+from tests.nemesis.fake_disks import FakeDisks
 
 DEFAULTS = {"cleanup.policy": "delete", "flush.messages": "9223372036854775807", "min.insync.replicas": "1"}
 DEFAULTS |= {"min.cleanable.dirty.ratio": "0.5", "segment.ms": "604800000"}
@@ -73,7 +74,7 @@ class _Partition:
         self.placed = self.replicas
 
 
-class FakeCluster:
+class FakeCluster(FakeDisks):
     """Implements Cluster, its powers, Observer and Clock."""
 
     name = "fake"
@@ -117,11 +118,7 @@ class FakeCluster:
         self.installed = dict.fromkeys(names, self.has_versions[0])
         self.said: dict[str, str | None] = dict(self.installed)
         """What each node says it runs, since its last start."""
-        self.unsynced = 1000
-        """Bytes that a node loses with its power."""
-        self.rotted: dict[str, int] = {}
-        self.checkpointed: set[Key] = set()
-        """Partitions of which nothing is left that a node would check."""
+        self._begin_disks()
         self.uncoordinated = False
         """Nobody can say who coordinates."""
         self.calls: list[tuple[str, ...]] = []
@@ -154,32 +151,17 @@ class FakeCluster:
         self.calls.append((what, *nodes))
         return what not in self.ignored
 
-    def kill(self, node: str) -> None:
-        if self._does("kill", node):
+    def _ended_by(self, what: str, node: str, *more: str) -> bool:
+        does = self._does(what, node, *more)
+        if does:
             self.machines[node] = _Machine(None, heard_for_s=0.0, fenced=self.machines[node].fenced)
+        return does
+
+    def kill(self, node: str) -> None:
+        self._ended_by("kill", node)
 
     def stop(self, node: str) -> None:
-        if self._does("stop", node):
-            self.machines[node] = _Machine(None, heard_for_s=0.0, fenced=self.machines[node].fenced)
-
-    def blackout(self, node: str) -> None:
-        if self._does("blackout", node):
-            self.machines[node] = _Machine(None, heard_for_s=0.0, fenced=self.machines[node].fenced)
-
-    def bytes_lost(self, node: str) -> int:
-        return self.unsynced * sum(call == ("blackout", node) for call in self.calls)
-
-    def fill(self, node: str) -> None:
-        if self._does("fill", node):
-            self.machines[node] = _Machine(None, heard_for_s=0.0, fenced=self.machines[node].fenced)
-
-    def rot(self, node: str, key: Key) -> None:
-        if self._does("rot", node, key):
-            self.machines[node] = _Machine(None, heard_for_s=0.0, fenced=self.machines[node].fenced)
-            self.rotted[node] = self.rotted.get(node, 0) + (key not in self.checkpointed)
-
-    def rotten(self, node: str) -> int:
-        return self.rotted.get(node, 0)
+        self._ended_by("stop", node)
 
     def start(self, node: str) -> None:
         machine = self.machines[node]
