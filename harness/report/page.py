@@ -122,7 +122,9 @@ def _system(scenario: Scenario, cluster: Mapping[str, Any]) -> list[str]:
     if scenario.upgrade_to:
         version = f"{version}, brought to {scenario.upgrade_to} and back"
     system = f"Apache Kafka {version}" if scenario.cluster in {"jvm", "compose"} else "the harness's own broker"
-    roles = f"{scenario.controllers} controllers" if scenario.controllers else "combined roles"
+    roles = "combined roles"
+    if scenario.controllers:
+        roles = f"{scenario.controllers} controller{'s' if scenario.controllers > 1 else ''} of their own"
     return [system, f"{scenario.cluster}, {words.counted(scenario.nodes, 'node', 'nodes')}, {roles}"]
 
 
