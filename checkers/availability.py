@@ -88,7 +88,7 @@ def recovery(case: Case, findings: Findings) -> None:
     span = _main_span(case)
     if span is None or not case.phases.ours:
         return
-    bound, holding = int(case.options.recovery_bound_s * SECOND_NS), _holding(case.phases.faults)
+    bound, holding = int(case.options.recovers_within_s * SECOND_NS), _holding(case.phases.faults)
     kinds = {name: _Attempts(case, name) for name in _progress_kinds(case)}
     for fault in case.phases.faults:
         healed = fault.healed_ns
@@ -102,7 +102,7 @@ def recovery(case: Case, findings: Findings) -> None:
                 first = int(attempts[0])
                 assert fault.healed is not None
                 why = (
-                    f"No {name} succeeded within {case.options.recovery_bound_s:g} s after {fault.name} (op "
+                    f"No {name} succeeded within {case.options.recovers_within_s:g} s after {fault.name} (op "
                     f"{fault.injected}) was healed (op {fault.healed}), though {len(attempts)} were tried"
                 )
                 fenced = int(taken_over(case.view)[attempts].sum())

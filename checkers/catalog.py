@@ -166,10 +166,13 @@ def permitted(options: CheckOptions, *, reads_disagree: bool) -> dict[str, str]:
     retries = (*_RETRIES, "rolled-back-offset") if options.compacted else _RETRIES  # the second copy may be gone again
     if not options.idempotence:
         settings.update(dict.fromkeys(retries, "idempotence=false"))
-    if options.producers_expire_ms < (options.transaction_timeout_s + _OLD_RETRIES_S) * 1000:
+    oldest_s = options.transaction_timeout_s + _OLD_RETRIES_S + options.clocks_jump_s
+    if options.producers_expire_ms < oldest_s * 1000:
         settings.update(dict.fromkeys(retries, f"producer.id.expiration.ms={options.producers_expire_ms}"))
-    if options.clocks_differ:
+    if options.clocks_differ or options.clocks_jump_s:
         settings.update(dict.fromkeys(("premature-deletion", "compaction-too-early"), "clocks that differ"))
+    if options.compacted and options.delete_retention_ms < options.clocks_jump_s * 1000:
+        settings.update(dict.fromkeys(("tombstone-resurrected", "compaction-lost-latest"), "clocks that differ"))
     if options.acks != "all":
         weak = f"acks={options.acks}"
         settings.update(dict.fromkeys((*_LOSS, *_AFTER_LOSS), weak))

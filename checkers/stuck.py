@@ -56,7 +56,7 @@ def stuck_consumers(case: Case, findings: Findings) -> None:
         findings.not_checked.append(CLASS)
     if case.phases.ours:
         _members(case, findings)
-    bound = int(case.options.recovery_bound_s * SECOND_NS)
+    bound = int(case.options.recovers_within_s * SECOND_NS)
     places = _places(case)
     polling = (calls.type == TYPE_OK) & np.isin(calls.f, [view.kinds.get("poll") or 0, view.kinds.get("txn") or 0])
     done, invoked = view.done_time(), view.invoke_time()
@@ -105,7 +105,7 @@ def _members(case: Case, findings: Findings) -> None:
     polling = (calls.type == TYPE_OK) & np.isin(calls.f, [view.kinds.get("poll") or 0, view.kinds.get("txn") or 0])
     of_process, done, faults = Groups(calls.process), view.done_time(), sorted(case.phases.faults, key=_begun)
     read = Groups(view.records.call)
-    usual = int(case.options.recovery_bound_s * SECOND_NS)
+    usual = int(case.options.recovers_within_s * SECOND_NS)
     patient = usual + int((case.options.transaction_timeout_s + SWEEP_S) * SECOND_NS)
     for event in events:
         key = view.keys.get(event.key)

@@ -49,6 +49,11 @@ class Provider:
         works = getattr(import_module(self.module), "links_work", None)
         return works is None or bool(works())
 
+    def lacks_clocks(self) -> str | None:
+        """Return what to install before the nodes' clocks can be set, where the class can at all; None: nothing."""
+        lacks = getattr(import_module(self.module), "lacks_clocks", None)
+        return None if lacks is None else cast("str | None", lacks())
+
     def create(self, spec: ClusterSpec) -> Cluster:
         """Return a cluster that is not up yet."""
         return cast("Cluster", getattr(import_module(self.module), self.cls)(spec))

@@ -29,6 +29,7 @@ from harness.scenario import Scenario
 from harness.swarm import SIMULATED
 from nemesis import journal, plan
 from nemesis.actions import powers
+from nemesis.clocks import wants_clocks
 
 
 def run(
@@ -78,6 +79,10 @@ def refuse_unknown(scenario: Scenario) -> plan.Choices:
         has -= {"partition", "shape", "intercept"}
     if issubclass(provider.kind(), Disks) and not FULL_DISKS:
         has -= {"disk"}
+    if (why := provider.lacks_clocks()) is not None:
+        if wants_clocks(scenario.nemesis):
+            raise UsageError(f"--nemesis {scenario.nemesis}: {why}")
+        has -= {"clock"}
     if not scenario.upgrade_to:
         has -= {"upgrade"}
     if scenario.commands is not None:

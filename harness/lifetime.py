@@ -17,6 +17,7 @@ from harness.cluster.remote import RemoteCluster
 from harness.process.signals import bearing_one_interrupt
 from harness.scenario import Scenario
 from nemesis import journal
+from nemesis.clocks import wants_clocks
 
 
 def spec_of(scenario: Scenario, folder: Path) -> ClusterSpec:
@@ -34,6 +35,7 @@ def spec_of(scenario: Scenario, folder: Path) -> ClusterSpec:
         commands=scenario.commands,
         broker_config=scenario.broker_config,
         links=scenario.links,
+        clocks=wants_clocks(scenario.nemesis),
         bug=scenario.bug,
         seed=scenario.seed,
     )

@@ -1,9 +1,9 @@
 """What is done to nodes: performing an action on a cluster, its inverse, and its form in JSON.
 
-Injuries (`Kill`, `Stop`, `Pause`, `Cut`, `Shape`, ...) have an inverse; the inverses (`Start`, `Resume`, `Join`,
-`Smooth`, `Release`, `Restore`, `Reset`) have none: a cluster that is whole needs no undoing, and it is whole with any
-version (`Install`) and any number of partitions (`AddPartitions`). `undo` performs an inverse only where it is still
-needed, so that it may be done twice, or for an injury that was written down and never done.
+Injuries (`Kill`, `Stop`, `Pause`, `Cut`, `Skew`, ...) have an inverse; the inverses (`Start`, `Resume`, `Join`,
+`Smooth`, `Release`, `Unskew`, `Restore`, `Reset`) have none: a cluster that is whole needs no undoing, and it is whole
+with any version (`Install`) and any number of partitions (`AddPartitions`). `undo` performs an inverse only where it is
+still needed, so that it may be done twice, or for an injury that was written down and never done.
 """
 
 from __future__ import annotations
@@ -32,12 +32,15 @@ from harness.cluster.actions import (
     Resume,
     Rot,
     Shape,
+    Skew,
     Smooth,
     Start,
     Stop,
+    Unskew,
 )
 from harness.cluster.api import (
     CLIENTS,
+    Clocked,
     Cluster,
     ClusterError,
     Configurable,
@@ -69,6 +72,7 @@ _NAMES: dict[str, type[Action]] = {
     "shape": Shape,
     "smooth": Smooth,
     "release": Release,
+    "unskew": Unskew,
 }
 
 
@@ -84,13 +88,14 @@ def powers(kind: type[Cluster]) -> frozenset[Power]:
         "intercept": Interceptable,
         "power": Powered,
         "disk": Disked,
+        "clock": Clocked,
         "reassign": Reassignable,
         "configure": Configurable,
     }
     return frozenset(power for power, protocol in needed.items() if issubclass(kind, protocol))
 
 
-def inverse(action: Action) -> Action | None:
+def inverse(action: Action) -> Action | None:  # noqa: C901, PLR0911 - one flat case per kind of action
     """Return what undoes the action; None where there is nothing to undo."""
     match action:
         case Kill(node) | Stop(node) | Blackout(node) | Fill(node) | Rot(node):
@@ -103,11 +108,15 @@ def inverse(action: Action) -> Action | None:
             return Smooth(source, target)
         case Intercept(node):
             return Release(node)
+        case Skew(node):
+            return Unskew(node)
         case Reassign(key, _, before):
             return Restore(key, before)
         case Configure(_, topic, name, _, before):
             return Reset(topic, name, before)
         case Start() | Install() | Resume() | Join() | Smooth() | Release() | Restore() | Reset() | AddPartitions():
+            return None
+        case Unskew():
             return None
         case _:
             assert_never(action)
@@ -129,7 +138,7 @@ def nodes_of(actions: Iterable[Action]) -> tuple[str, ...]:
                 found[node] = None
             case Start(node) | Install(node) | Pause(node) | Resume(node) | Intercept(node) | Release(node):
                 found[node] = None
-            case Configure(node) | AddPartitions(node):
+            case Configure(node) | AddPartitions(node) | Skew(node) | Unskew(node):
                 found[node] = None
             case Reassign(_, replicas, before):
                 found |= dict.fromkeys((*before, *replicas))
@@ -175,6 +184,10 @@ def perform(action: Action, cluster: Cluster) -> None:  # noqa: C901, PLR0912 - 
             _interceptable(cluster).intercept(node, what)
         case Release(node):
             _interceptable(cluster).release(node)
+        case Skew(node, offset_ms, every_ms):
+            _clocked(cluster).skew(node, offset_ms, every_ms)
+        case Unskew(node):
+            _clocked(cluster).unskew(node)
         case Reassign(key, replicas) | Restore(key, replicas):
             _reassignable(cluster).reassign(key, replicas)
         case Configure(_, topic, name, value) | Reset(topic, name, value):
@@ -192,7 +205,7 @@ def undo(action: Action, cluster: Cluster) -> bool:
             needed = _killable(cluster).pid(node) is None
         case Resume(node):
             needed = _pausable(cluster).paused(node)
-        case Join() | Smooth() | Release() | Restore() | Reset():
+        case Join() | Smooth() | Release() | Restore() | Reset() | Unskew():
             needed = True  # all are safe when not needed, and a cut that has dropped nothing looks like none
         case (
             Kill()
@@ -205,6 +218,7 @@ def undo(action: Action, cluster: Cluster) -> bool:
             | Cut()
             | Shape()
             | Intercept()
+            | Skew()
             | Reassign()
             | Configure()
             | AddPartitions()
@@ -271,6 +285,12 @@ def _interceptable(cluster: Cluster) -> Interceptable:
     return cluster
 
 
+def _clocked(cluster: Cluster) -> Clocked:
+    if not isinstance(cluster, Clocked):
+        raise ClusterError(f"cluster {cluster.name}: its nodes' clocks can't be set")
+    return cluster
+
+
 def _reassignable(cluster: Cluster) -> Reassignable:
     if not isinstance(cluster, Reassignable):
         raise ClusterError(f"cluster {cluster.name}: its partitions can't be moved")
@@ -283,7 +303,7 @@ def _configurable(cluster: Cluster) -> Configurable:
     return cluster
 
 
-def to_json(action: Action) -> dict[str, Any]:  # noqa: C901, PLR0911 - one flat case per form
+def to_json(action: Action) -> dict[str, Any]:  # noqa: C901, PLR0911, PLR0912 - one flat case per form
     """Return the action as a JSON object of one member: {"kill": "n1"}, {"cut": ["n1", "n2"]}."""
     match action:
         case Shape(source, target, delay_ms, loss_ppm):
@@ -294,6 +314,8 @@ def to_json(action: Action) -> dict[str, Any]:  # noqa: C901, PLR0911 - one flat
             return {"intercept": [node, msgspec.to_builtins(what)]}
         case Rot(node, key):
             return {"rot": [node, key]}
+        case Skew(node, offset_ms, every_ms):
+            return {"skew": [node, offset_ms, every_ms]}
         case Install(node, version):
             return {"install": [node, version]}
         case Reassign(key, replicas, before):
@@ -315,13 +337,14 @@ def to_json(action: Action) -> dict[str, Any]:  # noqa: C901, PLR0911 - one flat
             | Pause(node)
             | Resume(node)
             | Release(node)
+            | Unskew(node)
         ):
             return {type(action).__name__.lower(): node}
         case _:
             assert_never(action)
 
 
-def from_json(document: dict[str, Any]) -> Action:  # noqa: C901, PLR0911 - one flat case per form
+def from_json(document: dict[str, Any]) -> Action:  # noqa: C901, PLR0911, PLR0912 - one flat case per form
     """Return the action of a JSON object. Raises ValueError when it is none."""
     match tuple(document.items()):
         case (("shape", [str() as source, str() as target, int() as delay_ms, int() as loss_ppm]),):
@@ -332,6 +355,8 @@ def from_json(document: dict[str, Any]) -> Action:  # noqa: C901, PLR0911 - one 
             return Intercept(node, _interception(what))
         case (("rot", [str() as node, str() as key]),):
             return Rot(node, key)
+        case (("skew", [str() as node, int() as offset_ms, int() as every_ms]),):
+            return Skew(node, offset_ms, every_ms)
         case (("install", [str() as node, str() as version]),):
             return Install(node, version)
         case (("reassign", [str() as key, list() as replicas, list() as before]),):
@@ -345,7 +370,10 @@ def from_json(document: dict[str, Any]) -> Action:  # noqa: C901, PLR0911 - one 
         case (("add-partitions", [str() as node, str() as topic, int() as count]),):
             return AddPartitions(node, topic, count)
         case (
-            ("kill" | "stop" | "blackout" | "fill" | "start" | "pause" | "resume" | "release" as name, str() as node),
+            (
+                "kill" | "stop" | "blackout" | "fill" | "start" | "pause" | "resume" | "release" | "unskew" as name,
+                str() as node,
+            ),
         ):
             return _NAMES[name](node)  # type: ignore[call-arg]
         case _:

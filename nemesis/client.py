@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from harness.client import Client, Now
-from harness.cluster.actions import Reset, Restore
+from harness.cluster.actions import Reset, Restore, Unskew
 from harness.cluster.api import Cluster, ClusterError, Key, Observer
 from harness.cluster.questions import Coordinator, FullIsr, LeaderElected, LeaderOf
 from harness.history import INFO, Op, Process
@@ -141,7 +141,8 @@ class NemesisClient:
         if during is None:
             return aim
         held = during.held()
-        unhurt = all(isinstance(undo, Restore | Reset) for undo in held.undo)  # whoever was moved is as good as any
+        # Whoever was moved, or has a wrong clock, is as good as any.
+        unhurt = all(isinstance(undo, Restore | Reset | Unskew) for undo in held.undo)
         spare = frozenset() if unhurt else frozenset(held.nodes)
         coordinated = held.memory.get("coordinated", aim.coordinated)
         return replace(aim, spare=spare, held=True, seen=held.memory.get("seen"), coordinated=coordinated)
@@ -210,7 +211,7 @@ class NemesisClient:
         if begun is None:
             return {"of": fault_id, "reason": "this fault does not hold"}
         key, injection = begun.keys[0], begun.held()
-        unhurt = all(isinstance(undo, Reset) for undo in injection.undo)  # whoever leads may lead
+        unhurt = all(isinstance(undo, Reset | Unskew) for undo in injection.undo)  # whoever leads may lead
         held = frozenset() if unhurt else frozenset(injection.nodes)
         seen = self._performer.until(LeaderElected(key, held), AWAIT_LEADER_S) is not None
         after_ms = round((self._clock.now_s() - begun.since_s) * 1000, 1)

@@ -21,7 +21,18 @@ from harness.cluster.questions import Condition, Coordinator, Question
 
 Expects = Literal["progress", "stall"]
 Power = Literal[
-    "kill", "stop", "upgrade", "pause", "partition", "shape", "intercept", "power", "disk", "reassign", "configure"
+    "kill",
+    "stop",
+    "upgrade",
+    "pause",
+    "partition",
+    "shape",
+    "intercept",
+    "power",
+    "disk",
+    "clock",
+    "reassign",
+    "configure",
 ]
 
 

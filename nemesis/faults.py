@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from nemesis.away import ReplicaAway
 from nemesis.bad_links import CutClients, LossyLinks, SlowFollower, SlowLinks
+from nemesis.clocks import BumpClock, StrobeClock
 from nemesis.configuration import ChangeConfig
 from nemesis.controllers import KillController
 from nemesis.coordinators import OfCoordinator
@@ -48,8 +49,8 @@ COORDINATORS: tuple[Fault, ...] = (
 )
 """Those that need a run with a group or a transactional id."""
 
-APART = frozenset({LateRequests.name, LastReplica.name})
-"""Those that `all` does not stand for: not every correct Kafka stands them."""
+APART = frozenset({LateRequests.name, LastReplica.name, BumpClock.name, StrobeClock.name})
+"""Those that `all` does not stand for: not every correct Kafka stands them, or nodes have to be started for them."""
 
 _KINDS: tuple[Fault, ...] = (
     KillLeader(),
@@ -85,6 +86,8 @@ _KINDS: tuple[Fault, ...] = (
     PartitionRing(),
     UpgradeRolling(),
     LastReplica(),
+    BumpClock(),
+    StrobeClock(),
 )
 
 FAULTS: Mapping[str, Fault] = MappingProxyType({fault.name: fault for fault in _KINDS})
@@ -94,4 +97,5 @@ FAULTS: Mapping[str, Fault] = MappingProxyType({fault.name: fault for fault in _
 def summaries() -> dict[str, str]:
     """Return one line for each name that `--nemesis` takes."""
     lines = {fault.name: fault.summary for fault in FAULTS.values()}
-    return lines | {NONE: "no fault", ALL: "every fault that the cluster supports, but late-requests and last-replica"}
+    apart = ", ".join(name for name in FAULTS if name in APART)
+    return lines | {NONE: "no fault", ALL: f"every fault that the cluster supports, but {apart}"}

@@ -25,7 +25,6 @@ import logging
 import os
 import random
 import socket
-import time
 from collections.abc import Iterator
 
 from broker.core import queries
@@ -48,6 +47,7 @@ from broker.core.ready import (
 from broker.core.security.rules import Narrowed
 from broker.core.share.sessions import CLOSE_EPOCH
 from broker.io import door, tokens, volume
+from broker.io.clock import Clock
 from broker.io.connection import Connection, Memory, Slot
 from broker.io.disk import Disk, ShortReadError, SyncJob
 from broker.io.door import Answered, Asked
@@ -93,9 +93,9 @@ class Node:
         self.request_bytes: dict[int, int] = {}
         self.connections: dict[Connection, None] = {}
         self.disk = Disk(settings.folder)
-        self._anchor_s = time.time() - time.monotonic()
+        self._clock = Clock(settings.clock)
         seed = random.SystemRandom().getrandbits(64)
-        self.broker = Broker(settings.core, self.disk, seed, self.now_ms(), Outbox(self._send_early))
+        self.broker = Broker(settings.core, self.disk, seed, self._clock.now_ms(), Outbox(self._send_early))
         self._security = settings.security
         self._peers = Peers(
             settings.core.node_id, settings.peers, self._peer_event, settings.security.to_nodes, self._registered
@@ -116,8 +116,10 @@ class Node:
         self._life = self.broker.lifecycle.life
 
     def now_ms(self) -> int:
-        """Return the node's time."""
-        return int((self._anchor_s + time.monotonic()) * 1000)
+        """Return the time by which the node waits; the core is told how far the clock on its wall is off."""
+        now_ms = self._clock.now_ms()
+        self.broker.replicas.skew_ms = self._clock.skew_ms(now_ms)
+        return now_ms
 
     async def run(self) -> None:
         """Serve until the node has stopped in order."""
@@ -142,6 +144,7 @@ class Node:
                 connection.close()
             await asyncio.sleep(0)
             self.disk.close()
+            self._clock.close()
         self.log.info("stopped%s", "" if self.broker.is_stopped else " without handing over: nobody answered in time")
 
     def _registered(self, peer: int) -> tuple[str, int] | None:
@@ -229,7 +232,7 @@ class Node:
                 return
             self._timer.cancel()
         self._timer_ms = wake_at_ms
-        wake_s = wake_at_ms / 1000 - self._anchor_s
+        wake_s = wake_at_ms / 1000 - self._clock.anchor_s
         self._timer = asyncio.get_running_loop().call_at(wake_s, self._wake)
 
     def _wake(self) -> None:

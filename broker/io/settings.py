@@ -1,4 +1,4 @@
-"""What a node is told at its start: Kafka's own property names, plus `harness.peer.N` and `harness.bug`.
+"""What a node is told at its start: Kafka's own property names, `harness.peer.N`, `harness.bug`, `harness.clock`.
 
     node.id, process.roles, listeners, advertised.listeners, controller.listener.names, controller.quorum.voters,
     log.dirs (one folder), broker.rack, and the times and sizes of `TIMES` and `SIZES`
@@ -12,9 +12,10 @@ A node that only holds partitions needs a listener for other nodes too: clients'
 registered beside the clients', so that nodes find one another that do not vote. The cluster's id stands in
 `meta.properties` in the data folder, as a formatted Kafka folder has it. `harness.peer.N=host:port` says how this node
 reaches peer N when that is not where peer N listens: through a link that can be cut. `harness.bug=NAME` makes the node
-wrong on purpose (`broker.bugs`). Topic defaults (`log.*`, `min.insync.replicas`, ...) are the core's to read.
-A property of Kafka that acts on threads or memory that this broker does not have is checked and has no effect; a name
-that nobody knows is reported and has none either, as in Kafka.
+wrong on purpose (`broker.bugs`). `harness.clock=FILE` says how far off its clock is (`broker.io.clock`). Topic defaults
+(`log.*`, `min.insync.replicas`, ...) are the core's to read. A property of Kafka that acts on threads or memory that
+this broker does not have is checked and has no effect; a name that nobody knows is reported and has none either, as in
+Kafka.
 
 Sync: `log.flush.interval.messages=1` (or a topic's `flush.messages=1`) syncs before every ack; without it, as in
 Kafka, replication is what makes records durable, and a segment is synced when it is sealed.
@@ -41,6 +42,7 @@ LEADERS = "org.apache.kafka.common.replica.LeaderSelector"
 META_FILE = "meta.properties"
 PEER_PREFIX = "harness.peer."
 BUG = "harness.bug"
+CLOCK = "harness.clock"
 DEFAULT_MEMORY_BYTES = 512 * 1024 * 1024
 """Bound on the requests that are being received, all connections together (queued.max.request.bytes)."""
 
@@ -54,6 +56,7 @@ MAY_BE_ZERO = frozenset(
 _TEXTS = frozenset(
     {
         BUG,
+        CLOCK,
         SELECTOR,
         "advertised.listeners",
         "broker.rack",
@@ -95,6 +98,8 @@ class Settings:
     unknown: tuple[str, ...] = ()
     bug: str = ""
     """The bug to plant, "" for none."""
+    clock: Path | None = None
+    """What says how far off the clock on the node's wall is; None: it is right."""
 
 
 def load(path: Path) -> Settings:
@@ -156,6 +161,7 @@ def settings(values: Mapping[str, str]) -> Settings:
         security=guard,
         unknown=_unknown(values),
         bug=_bug(values.get(BUG, "")),
+        clock=Path(values[CLOCK]) if CLOCK in values else None,
     )
 
 

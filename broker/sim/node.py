@@ -27,6 +27,7 @@ from broker.core.config import BrokerConfig
 from broker.core.errors import Code
 from broker.core.ready import Event, PeerFailed, PeerReply, PeerRequest, Ready, Reply, Request, Tick
 from broker.core.transaction import locator
+from broker.core.wall import RIGHT, Skew
 from broker.sim.disk import Disk
 from broker.sim.loop import EPOCH_MS, MS_NS, Loop, Timer
 from broker.sim.network import Accepted, Incoming, Network
@@ -81,11 +82,17 @@ class Node:
         self.broker: Broker | None = None
         """The core that runs, None while the node is down."""
         self._rng = loop.random(f"node/{self.name}")
+        self.skew = RIGHT
+        """How far the clock on its wall is off."""
         self._epoch_ms, self._rate = EPOCH_MS + speed.clock_offset_ms, speed.clock_rate
 
     def now_ms(self) -> int:
-        """Return the node's wall clock."""
+        """Return the time by which the node waits."""
         return self._epoch_ms + int(self.loop.now_ns * self._rate) // MS_NS
+
+    def set_clock(self, offset_ms: int, every_ms: int = 0) -> None:
+        """Let the clock on its wall be off, 0: let it be right; with `every_ms` to and fro."""
+        self.skew = Skew(offset_ms, every_ms)
 
     def sync_ns(self) -> int:
         """Draw how long a sync takes."""
@@ -168,7 +175,7 @@ class Process:
 
     def stop(self) -> None:
         """Begin an orderly stop; the process ends when the core has stopped."""
-        self._perform(Tick(), self.broker.stop(self.node.now_ms()))
+        self._perform(Tick(), self.broker.stop(self._now_ms()))
 
     def resume(self) -> None:
         """Do what has waited."""
@@ -242,12 +249,18 @@ class Process:
 
     def _step(self, event: Event) -> None:
         try:
-            ready = self.broker.step(event, self.node.now_ms())
+            ready = self.broker.step(event, self._now_ms())
         except Exception as error:  # noqa: BLE001 - the door of the process, as in the real driver
             self.node.watch.crashed(self.node, event, error)
             self.end(f"crashed: {error!r}")
             return
         self._perform(event, ready)
+
+    def _now_ms(self) -> int:
+        """Return the time of the step that begins, and tell the core how far the clock on the wall is off."""
+        now_ms = self.node.now_ms()
+        self.broker.replicas.skew_ms = self.node.skew.at(now_ms)
+        return now_ms
 
     def _perform(self, event: Event, ready: Ready) -> None:
         if ready.writes:

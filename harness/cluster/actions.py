@@ -174,6 +174,24 @@ class Release:
     node: str
 
 
+@dataclass(frozen=True, slots=True)
+class Skew:
+    """Let the node's clock on the wall be off."""
+
+    node: str
+    offset_ms: int
+    every_ms: int = 0
+    """How often it jumps to and fro; 0: it jumps once, and stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unskew:
+    """Set the node's clock right."""
+
+    node: str
+
+
 OfLinks = Cut | Join | Shape | Smooth | Intercept | Release
 OfOperators = Reassign | Restore | Configure | Reset | AddPartitions
-Action = OfLinks | OfOperators | Kill | Stop | Blackout | Fill | Rot | Start | Install | Pause | Resume
+OfClocks = Skew | Unskew
+Action = OfLinks | OfOperators | OfClocks | Kill | Stop | Blackout | Fill | Rot | Start | Install | Pause | Resume

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import cast
 
+from harness.cluster import clocks
 from harness.cluster.api import Cluster, Key, Setting
 from harness.cluster.observer import ClusterObserver, observer_of
 
@@ -27,6 +29,14 @@ class Administered:
     def setting(self, node: str, topic: str, name: str) -> Setting | None:
         """Return what the node says of a setting."""
         return self.observer().setting(node, topic, name)
+
+    def clock_off_ms(self, node: str) -> int | None:
+        """Return how far off the node's clock is at least, by what it says itself; None: it does not say."""
+        return clocks.clock_off_ms(self.observer(), node, self.now_ms)
+
+    def now_ms(self) -> float:
+        """Return what a right clock on the wall shows."""
+        return time.time() * 1000
 
     def add_partitions(self, topic: str, count: int) -> None:
         """Ask for a topic of so many partitions."""

@@ -289,6 +289,26 @@ class Interceptable(Protocol):
 
 
 @runtime_checkable
+class Clocked(Protocol):
+    """A cluster whose nodes' clocks on the wall can be wrong; what measures how long something takes stays right."""
+
+    def skew(self, node: str, offset_ms: int, every_ms: int = 0) -> None:
+        """Let the node's clock be off by so much, now and whenever it starts; with `every_ms` to and fro so often.
+
+        Takes effect within about a second; in place of what was asked before.
+        """
+        ...
+
+    def unskew(self, node: str) -> None:
+        """Set it right; safe when it is."""
+        ...
+
+    def clock_off_ms(self, node: str) -> int | None:
+        """Return how far off the node's clock is at least, by what it says itself; None: it does not say."""
+        ...
+
+
+@runtime_checkable
 class Logged(Protocol):
     """A cluster that can hand over its nodes' logs and configuration."""
 
@@ -357,6 +377,8 @@ class ClusterSpec:
     broker_config: dict[str, str] = field(default_factory=dict)
     links: bool = True
     """Whether the connections of an embedded or a jvm cluster run through links that can be cut."""
+    clocks: bool = False
+    """Whether the nodes' clocks shall be such as can be wrong, where that has to be prepared."""
     seed: int = 0
     """The run's; only a simulated cluster draws from it."""
     bug: str = ""

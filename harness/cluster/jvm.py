@@ -13,9 +13,10 @@ import socket
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
-from harness.cluster import cds, jvm_node, local, ports
+from harness.cluster import cds, faketime, jvm_node, local, ports
 from harness.cluster.api import CLIENTS, ClusterError, ClusterSpec
 from harness.cluster.distribution import ensure, find_java, line
 from harness.cluster.local import LocalCluster, address
@@ -52,6 +53,8 @@ class Handles(local.Handles):
     upgrade_to: str = ""
     """Another version that nodes may be brought to; "": none."""
     links: bool = False
+    clocks: bool = False
+    """Whether the nodes' clocks can be set."""
 
 
 class JvmCluster(LocalCluster[Handles]):
@@ -73,12 +76,15 @@ class JvmCluster(LocalCluster[Handles]):
             for member in plan(spec.nodes, spec.controllers)
         }
         claimed = local.claim(spec, random_id(), roles, control=links)
-        self._begin(Handles(**claimed, version=spec.version, upgrade_to=spec.upgrade_to, links=links))
+        self._begin(
+            Handles(**claimed, version=spec.version, upgrade_to=spec.upgrade_to, links=links, clocks=spec.clocks)
+        )
 
     def _begin(self, handles: Handles) -> None:
         super()._begin(handles)
         self._ready_to_launch: dict[str, jvm_node.Launch] = {}
         self._installed = dict.fromkeys(self._members, handles.version)
+        self._clocks = faketime.FakedClocks(self._folder) if handles.clocks else None
 
     @property
     def version(self) -> str:
@@ -108,7 +114,30 @@ class JvmCluster(LocalCluster[Handles]):
     def _recovery_points(self, node: str) -> Mapping[str, int]:
         return jvm_node.recovery_points(self._data_of(node))
 
+    # Clocked
+
+    def skew(self, node: str, offset_ms: int, every_ms: int = 0) -> None:
+        """Let the node's clock on the wall be off; with `every_ms` to and fro, a step a second at most."""
+        self._faked().skew(self._known(node), offset_ms, every_ms)
+
+    def unskew(self, node: str) -> None:
+        """Set it right; safe when it is."""
+        self._faked().unskew(self._known(node))
+
+    def _faked(self) -> faketime.FakedClocks:
+        if self._clocks is None:
+            raise ClusterError(f"cluster {self.name} was started with clocks that can't be set")
+        return self._clocks
+
+    def _known(self, node: str) -> str:
+        return self._folder_of(node).name
+
     # Cluster
+
+    def down(self) -> None:
+        """Kill the processes, and take away all that is left of them."""
+        with faketime.swept(self._folder):
+            super().down()
 
     def up(self) -> None:
         """Start the wires and every node, and wait until the cluster is ready; ClusterError names a node that died."""
@@ -133,7 +162,12 @@ class JvmCluster(LocalCluster[Handles]):
         folder = self._folder_of(name)
         options = [f"-Djdk.net.hosts.file={folder / _HOSTS_FILE}"] if self._handles.links else []
         marked = self.mark(self._handles.cluster_id, name)
-        return jvm_node.start(self._launched(self._installed[name]), folder, marked=marked, options=options)
+        launch, clocks = self._launched(self._installed[name]), self._clocks
+        env = clocks.environment(name) if clocks is not None else None
+        child = jvm_node.start(launch, folder, marked=marked, options=options, env=env)
+        if clocks is not None:
+            clocks.started(name, child.pid)
+        return child
 
     def _launched(self, version: str) -> jvm_node.Launch:
         if version not in self._ready_to_launch:
@@ -203,7 +237,14 @@ def from_handles(description: Mapping[str, Any]) -> JvmCluster:
 
 def remove(description: Mapping[str, Any]) -> None:
     """Take away processes, ports and files, from what `describe` returned (or its "handles"); safe to call twice."""
-    local.remove(JvmCluster, Handles.read(description))
+    handles = Handles.read(description)
+    with faketime.swept(Path(handles.folder)):
+        local.remove(JvmCluster, handles)
+
+
+def lacks_clocks() -> str | None:
+    """Return what to install before the nodes' clocks can be set; None: nothing."""
+    return faketime.missing()
 
 
 def links_work() -> bool:

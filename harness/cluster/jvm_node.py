@@ -7,6 +7,7 @@ in the terminal stops the harness and not the nodes, and carries a mark in its c
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -58,8 +59,10 @@ def data_folder(folder: Path) -> Path:
     return folder / "data"
 
 
-def start(launch: Launch, folder: Path, *, marked: str, options: Sequence[str] = ()) -> subprocess.Popen[bytes]:
-    """Start the node in that folder; it goes on when we end."""
+def start(
+    launch: Launch, folder: Path, *, marked: str, options: Sequence[str] = (), env: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start the node in that folder; it goes on when we end. env: beside our own."""
     if launch.archive is not None:
         options = [*options, "-Xshare:auto", f"-XX:SharedArchiveFile={launch.archive}"]
     with (folder / "console.log").open("ab") as console:
@@ -89,6 +92,7 @@ def start(launch: Launch, folder: Path, *, marked: str, options: Sequence[str] =
             stderr=subprocess.STDOUT,
             start_new_session=True,
             cwd=folder,
+            env={**os.environ, **(env or {})},
         )
 
 

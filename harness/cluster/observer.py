@@ -20,6 +20,7 @@ from typing import Any, Final, TypeVar, assert_never
 
 from broker.core.transaction.transaction_hash import partition_for
 from harness.cluster.api import (
+    Clocked,
     Cluster,
     Configurable,
     Disked,
@@ -49,6 +50,8 @@ from harness.cluster.probe import (
 )
 from harness.cluster.questions import (
     AssignedTo,
+    ClockOff,
+    ClockWithin,
     Condition,
     Configured,
     Controller,
@@ -262,6 +265,10 @@ class ClusterObserver:
         """Ask every broker that is neither dead nor paused; return the answers that came, by node name."""
         return self._ask(lambda probe, _: question(probe))
 
+    def ask_node(self, name: str, question: Callable[[Probe], T]) -> T | None:
+        """Ask one broker; None: no answer came."""
+        return self._ask(lambda probe, _: question(probe), only=(name,)).get(name)
+
     def _ask(self, question: Callable[[Probe, Node], T], only: Iterable[str] | None = None) -> dict[str, T]:
         wanted = None if only is None else set(only)
         nodes = [
@@ -359,6 +366,8 @@ def answer(question: Question, observer: Observer, cluster: Cluster) -> Any:  # 
             return cluster.bytes_lost(node) if isinstance(cluster, Powered) else None
         case Stopped(node):
             return cluster.paused(node) if isinstance(cluster, Pausable) else None
+        case ClockOff(node):
+            return cluster.clock_off_ms(node) if isinstance(cluster, Clocked) else None
         case PreferredElection(topic):
             return observer.elect_preferred(topic)
         case SettingOf():
@@ -399,6 +408,9 @@ def holds(condition: Condition, observer: Observer, cluster: Cluster) -> bool:  
             return is_assigned(next(iter(observer.partitions((condition.key,))), None), condition)
         case Configured(of, value):
             return is_configured(setting_of(of, observer, cluster), value)
+        case ClockWithin(node, least_ms, most_ms):
+            off_ms = cluster.clock_off_ms(node) if isinstance(cluster, Clocked) else None
+            return off_ms is not None and least_ms <= off_ms <= most_ms
         case PacketsDropped(source, target):
             return isinstance(cluster, Partitionable) and cluster.dropped(source, target) > 0
         case PiecesShaped(source, target):

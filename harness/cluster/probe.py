@@ -38,6 +38,7 @@ from broker.wire.messages.create_partitions import (
     CreatePartitionsResponse,
     CreatePartitionsTopic,
 )
+from broker.wire.messages.create_topics import CreateTopicsResponse
 from broker.wire.messages.describe_configs import (
     DescribeConfigsRequest,
     DescribeConfigsResource,
@@ -72,6 +73,7 @@ from broker.wire.messages.list_offsets import (
 )
 from broker.wire.messages.metadata import MetadataRequest, MetadataRequestTopic, MetadataResponse
 from broker.wire.messages.offset_for_leader_epoch import OffsetForLeaderEpochResponse
+from broker.wire.messages.produce import ProduceResponse
 from broker.wire.messages.sasl_authenticate import SaslAuthenticateRequest, SaslAuthenticateResponse
 from broker.wire.messages.sasl_handshake import SaslHandshakeRequest, SaslHandshakeResponse
 from harness.cluster.sasl import SaslError, conversation
@@ -119,6 +121,8 @@ ANSWERS: Final[Mapping[Api, type[Response]]] = {
         DescribeQuorumResponse,
         OffsetForLeaderEpochResponse,
         FetchResponse,
+        CreateTopicsResponse,
+        ProduceResponse,
     )
 }
 """What `ask` may ask for."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ from harness.cluster.local import LocalCluster, address
 from harness.cluster.properties import (
     BROKER,
     BUG,
+    CLOCK,
     CONTROLLER,
     CONTROLLER_LISTENER,
     NODES_LISTENER,
@@ -53,6 +55,8 @@ _LOG: Final = "server.log"
 _CHECKPOINT: Final = "checkpoint"
 _RECOVERY_POINT: Final = 1
 """Where it stands in what the checkpoint says of one log (`broker.core.replication.replicas.Point`)."""
+_SKEW: Final = struct.Struct("<qq")
+"""What a node reads of its clock: `broker.io.clock`."""
 _IMPOSSIBLE: Final = re.compile(r"ERROR (?P<name>[\w.]+)=(?P<why>.*?)(?: \(\S+\))?$")
 _INEFFECTIVE: Final = re.compile(r"the property (\S+) has no effect here")
 
@@ -81,6 +85,8 @@ class Handles(local.Handles):
     """
 
     bug: str = ""
+    clocks: bool = False
+    """Whether the nodes' clocks can be set."""
 
 
 class EmbeddedCluster(LocalCluster[Handles]):
@@ -101,7 +107,7 @@ class EmbeddedCluster(LocalCluster[Handles]):
             linked = [*(["clients"] if serves else []), *_to(member.name, names)] if spec.links else []
             roles[member.name] = [*(["broker"] if serves else []), "controller", *linked]
         shared = local.claim(spec, random_id(), roles, control=True)
-        self._begin(Handles(**shared, bug=spec.bug, links=spec.links))
+        self._begin(Handles(**shared, bug=spec.bug, links=spec.links, clocks=spec.clocks))
 
     @staticmethod
     def mark(cluster_id: str, name: str) -> str:
@@ -116,6 +122,23 @@ class EmbeddedCluster(LocalCluster[Handles]):
         except FileNotFoundError:
             return {}
         return {log: point[_RECOVERY_POINT] for log, point in points.items()}
+
+    # Clocked
+
+    def skew(self, node: str, offset_ms: int, every_ms: int = 0) -> None:
+        """Let the node's clock on the wall be off; with `every_ms` to and fro."""
+        if not self._handles.clocks:
+            raise ClusterError(f"cluster {self.name} was started with clocks that can't be set")
+        self._folder_of(node)
+        with self._clock(node).open("r+b") as file:  # the same file: the node has it in its memory
+            file.write(_SKEW.pack(offset_ms, every_ms))
+
+    def unskew(self, node: str) -> None:
+        """Set it right; safe when it is."""
+        self.skew(node, 0)
+
+    def _clock(self, node: str) -> Path:
+        return self._folder / node / "clock"
 
     # Cluster
 
@@ -170,6 +193,7 @@ class EmbeddedCluster(LocalCluster[Handles]):
         data.mkdir(parents=True)
         meta = {"version": "1", "node.id": str(member.id), "cluster.id": self._handles.cluster_id}
         (data / "meta.properties").write_text(render(meta))
+        self._clock(member.name).write_bytes(_SKEW.pack(0, 0))
         (folder / "server.properties").write_text(render(self._properties(member)))
 
     def _properties(self, member: Member) -> dict[str, str]:
@@ -199,6 +223,8 @@ class EmbeddedCluster(LocalCluster[Handles]):
             del properties[foreign]
         if self._handles.bug:
             properties[BUG] = self._handles.bug
+        if self._handles.clocks:
+            properties[CLOCK] = str(self._clock(member.name))
         for other in self._members.values():
             if other is not member and self._handles.links:
                 properties[f"harness.peer.{other.id}"] = address(own[f"to-{other.name}"])

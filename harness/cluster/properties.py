@@ -19,12 +19,15 @@ NODES_LISTENER = "NODES"
 """Where other nodes reach one of our own nodes that is no controller."""
 BUG = "harness.bug"
 """Our own broker's property for the bug that it shall have."""
+CLOCK = "harness.clock"
+"""The same for the file that says how far off its clock is."""
 INTERNAL_TOPIC_PARTITIONS = 5
 """DESIGN.md, Defaults: Kafka's 50 cost seconds at every start and election."""
 
 OWNED = frozenset(
     {
         BUG,
+        CLOCK,
         "advertised.listeners",
         "controller.listener.names",
         "controller.quorum.bootstrap.servers",

@@ -84,6 +84,13 @@ class Dropped:
 
 
 @dataclass(frozen=True, slots=True)
+class ClockOff:
+    """Answer: how many ms off the node's clock is at least, by what it says itself; None: it does not say."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
 class PreferredElection:
     """Ask that the first replicas of a topic's partitions lead. Answer: "" when they do, an error's name, or None."""
 
@@ -131,6 +138,7 @@ Question = (
     | Rotten
     | Lost
     | Stopped
+    | ClockOff
     | Dropped
     | Shaped
     | Intercepted
@@ -202,6 +210,15 @@ class Configured:
 
 
 @dataclass(frozen=True, slots=True)
+class ClockWithin:
+    """The node says itself that its clock is off by something within these bounds, in ms."""
+
+    node: str
+    least_ms: float
+    most_ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class PacketsDropped:
     """The cut from source to target has dropped at least one packet."""
 
@@ -233,4 +250,4 @@ class Stable:
 
 Elected = LeaderElected | ControllerElected | Coordinated
 Shown = PacketsDropped | PiecesShaped | RequestsIntercepted
-Condition = Elected | NodeAnswers | FullIsr | IsrShrunk | AssignedTo | Configured | Shown | Stable
+Condition = Elected | NodeAnswers | FullIsr | IsrShrunk | AssignedTo | Configured | ClockWithin | Shown | Stable

@@ -50,9 +50,11 @@ READY_S: Final = 60
 """Of virtual time. Nodes are up within a second or two; with bad links and slow disks it may take some elections."""
 CHANGES: Final = {
     "ALTER_PARTITION_REASSIGNMENTS": 0,
+    "CREATE_TOPICS": 7,
     "CREATE_PARTITIONS": 3,
     "ELECT_LEADERS": 2,
     "INCREMENTAL_ALTER_CONFIGS": 1,
+    "PRODUCE": 12,
 }
 """Requests that change something, and their versions."""
 _PORT: Final = 9092
@@ -63,8 +65,8 @@ _PID: Final = 1000
 class SimulatedCluster(Administered):
     """A cluster on a virtual clock.
 
-    Satisfies Cluster, Killable, Powered, Disked, Pausable, Partitionable, Shapeable, Reassignable, Configurable and
-    Logged.
+    Satisfies Cluster, Killable, Powered, Disked, Pausable, Clocked, Partitionable, Shapeable, Reassignable,
+    Configurable and Logged.
     """
 
     def __init__(self, spec: ClusterSpec) -> None:
@@ -170,6 +172,20 @@ class SimulatedCluster(Administered):
         """Return whether it is stopped."""
         process = self._node(node).process
         return process is not None and process.is_paused
+
+    # Clocked
+
+    def skew(self, node: str, offset_ms: int, every_ms: int = 0) -> None:
+        """Let the node's clock on the wall be off, beside what was drawn; with `every_ms` to and fro."""
+        self._node(node).set_clock(offset_ms, every_ms)
+
+    def unskew(self, node: str) -> None:
+        """Set it as it was."""
+        self._node(node).set_clock(0)
+
+    def now_ms(self) -> float:
+        """Return what a right clock on the wall shows."""
+        return self.world.loop.wall_ms
 
     # Partitionable
 

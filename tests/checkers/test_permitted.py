@@ -6,8 +6,11 @@ import pytest
 
 from checkers.catalog import permitted
 from checkers.judge import judge
-from checkers.options import CheckOptions, options_of_scenario
+from checkers.options import CLOCK_JUMP_S, CheckOptions, options_of_scenario
+from nemesis.clocks import AMOUNTS_MS, STROBES_MS
 from tests.checkers.story import Story, poll, send
+
+EXPIRING = [(71_000, "kill-leader", False), (71_000, "bump-clock", True), (91_000, "bump-clock", False)]
 
 
 @pytest.mark.parametrize(
@@ -46,6 +49,48 @@ def test_a_retry_that_is_stored_again_permits_another_offset_only_where_compacti
     assert ["rolled-back-offset" in found for found in names] == [False, True]
     assert all("duplicate" in found for found in names)
     assert "rolled-back-offset" not in permitted(CheckOptions(compacted=True), reads_disagree=False)
+
+
+@pytest.mark.parametrize("nemesis", ["bump-clock", "kill-leader+strobe-clock"])
+def test_clocks_that_jump_permit_what_goes_by_the_date_and_nothing_else(nemesis):
+    found = permitted(options_of_scenario({"nemesis": nemesis}), reads_disagree=False)
+    assert found == {"premature-deletion": "clocks that differ", "compaction-too-early": "clocks that differ"}
+    for other in ("kill-leader", "all", "none"):
+        found = permitted(options_of_scenario({"nemesis": other}), reads_disagree=False)
+        assert "clocks that differ" not in found.values()
+
+
+@pytest.mark.parametrize(("expires_ms", "nemesis", "is_permitted"), EXPIRING)
+def test_a_producer_is_forgotten_sooner_by_a_clock_that_is_ahead(expires_ms, nemesis, is_permitted):
+    scenario = {"nemesis": nemesis, "broker_config": {"producer.id.expiration.ms": str(expires_ms)}}
+    assert ("duplicate" in permitted(options_of_scenario(scenario), reads_disagree=False)) is is_permitted
+
+
+@pytest.mark.parametrize(("kept_ms", "is_permitted"), [(19_000, True), (20_000, False)])
+def test_a_tombstone_may_go_early_only_where_a_jump_is_longer_than_it_stays(kept_ms, is_permitted):
+    config = {"cleanup.policy": "compact", "delete.retention.ms": str(kept_ms)}
+    found = permitted(options_of_scenario({"nemesis": "bump-clock", "topic_config": config}), reads_disagree=False)
+    assert ("tombstone-resurrected" in found) is ("compaction-lost-latest" in found) is is_permitted
+
+
+def test_a_loss_under_a_wrong_clock_is_a_loss():
+    story = Story()
+    story.event("harness", "info", "phase", "main")
+    story.ok(0, "send", [send("x", 1, 0)])
+    story.fault(1, "bump-clock")
+    story.ok(0, "send", [send("x", 2, 1)])
+    story.heal(1)
+    story.event("harness", "info", "phase", "drain")
+    story.ok(1, "poll", [poll(("x", [[1, 2]]))])
+    story.event("harness", "info", "drain", {"key": "x", "end": 2, "lso": 2, "read-to": 2, "complete": True})
+    (lost, _) = judge(story.ops, options_of_scenario({"nemesis": "bump-clock"})).anomalies
+    assert (lost.name, lost.permitted_by) == ("lost-write", None)
+
+
+def test_what_waits_for_a_date_has_that_much_longer_to_recover():
+    assert options_of_scenario({"nemesis": "bump-clock"}).recovers_within_s == 60.0 + CLOCK_JUMP_S
+    assert options_of_scenario({"nemesis": "all"}).recovers_within_s == 60.0
+    assert max(AMOUNTS_MS[1], STROBES_MS[1]) == CLOCK_JUMP_S * 1000
 
 
 V1 = {"cluster": "simulated", "transaction_protocol": 1}

@@ -45,6 +45,7 @@ INJURE = {
     "intercept",
     "configure",
     "add-partitions",
+    "skew",
 }
 
 NODES = {"last-replica": 5}
@@ -196,7 +197,7 @@ def test_failing_heal_is_an_error_and_the_next_one_makes_the_cluster_whole(fault
     cluster = cluster_for(fault)
     client = nemesis(cluster, tmp_path)
     fault_id = invoked(client, fault.name, AIM).value["fault-id"]
-    cluster.broken = {"start", "resume", "join", "smooth", "release", "reassign", "configure"}
+    cluster.broken = {"start", "resume", "join", "smooth", "release", "unskew", "reassign", "configure"}
     failed = invoked(client, "heal", {"fault-id": fault_id})
     assert failed.error["name"] == "CLUSTER_ERROR"
     assert journal.outstanding(tmp_path / JOURNAL)

@@ -19,6 +19,7 @@ from harness.cluster.api import CLIENTS, ClusterError, Interception, Key, Node, 
 from harness.cluster.observer import answer, is_assigned, is_configured, setting_of
 from harness.cluster.questions import (
     AssignedTo,
+    ClockWithin,
     Condition,
     Configured,
     ControllerElected,
@@ -36,6 +37,7 @@ from harness.cluster.questions import (
 from harness.store import JOURNAL
 from nemesis.client import NemesisClient
 from nemesis.journal import Journal
+from tests.nemesis.fake_clocks import FakeClocks
 from tests.nemesis.fake_disks import FakeDisks
 
 DEFAULTS = {"cleanup.policy": "delete", "flush.messages": "9223372036854775807", "min.insync.replicas": "1"}
@@ -74,7 +76,7 @@ class _Partition:
         self.placed = self.replicas
 
 
-class FakeCluster(FakeDisks):
+class FakeCluster(FakeClocks, FakeDisks):
     """Implements Cluster, its powers, Observer and Clock."""
 
     name = "fake"
@@ -90,6 +92,7 @@ class FakeCluster(FakeDisks):
         min_isr: int = 1,
         settings: Mapping[tuple[str, str], str] | None = None,
     ) -> None:
+        super().__init__()
         self.time_s = 0.0
         self.acks, self.unclean, self.min_isr = acks, unclean, min_isr
         names = [f"n{i + 1}" for i in range(nodes)]
@@ -112,8 +115,6 @@ class FakeCluster(FakeDisks):
         """Methods that raise ClusterError."""
         self.ignored: set[str] = set()
         """Methods that silently do nothing."""
-        self.mute = False
-        """Nobody can say who leads."""
         self.has_versions: tuple[str, ...] = ("3.7.1", "4.1.1")
         self.installed = dict.fromkeys(names, self.has_versions[0])
         self.said: dict[str, str | None] = dict(self.installed)
@@ -164,13 +165,12 @@ class FakeCluster(FakeDisks):
         self._ended_by("stop", node)
 
     def start(self, node: str) -> None:
-        machine = self.machines[node]
-        if machine.pid is not None:
+        if self.machines[node].pid is not None:
             raise ClusterError(f"fake: {node} runs already")
         if self._does("start", node):
             self.said[node] = self.installed[node]
             self._next_pid += 1
-            machine.pid, machine.booted_at_s = self._next_pid, self.time_s + BOOT_S
+            self.machines[node].pid, self.machines[node].booted_at_s = self._next_pid, self.time_s + BOOT_S
 
     def pid(self, node: str) -> int | None:
         return self.machines[node].pid
@@ -327,7 +327,9 @@ class FakeCluster(FakeDisks):
         running = all(m.pid is not None and not m.stopped for m in self.machines.values())
         moved = any((p.target or p.replicas) != p.placed for p in self.partitions_by_key.values())
         return (
-            running and self.settings == self._settled and not (self.cuts or self.shapes or self.interceptions or moved)
+            running
+            and self.settings == self._settled
+            and not (self.cuts or self.shapes or self.interceptions or self.skews or moved)
         )
 
     def answers(self, name: str) -> bool:
@@ -451,6 +453,8 @@ def holds(condition: Condition, observer: Observer, cluster: FakeCluster) -> boo
             return is_assigned(next(iter(observer.partitions([condition.key])), None), condition)
         case Configured(of, value):
             return is_configured(setting_of(of, observer, cluster), value)
+        case ClockWithin():
+            return cluster.is_within(condition)
         case PacketsDropped(source, target):
             return cluster.dropped(source, target) > 0
         case PiecesShaped(source, target):
@@ -473,11 +477,10 @@ def nemesis(
     spare_replicas: bool = True,
 ) -> NemesisClient:
     """A client on the cluster's virtual clock; its journal is in the folder."""
-    journal = Journal(folder / JOURNAL)
     return NemesisClient(
         cluster,
         cluster,
-        journal,
+        Journal(folder / JOURNAL),
         keys,
         answer=answer,
         holds=holds,

@@ -9,9 +9,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from harness.catalog import WORKLOADS
 from harness.cluster.api import UsageError
+from harness.lifetime import spec_of
 from harness.options import BY_CLUSTER
 from harness.scenario import Scenario
+from nemesis import clocks
 from nemesis.fault import Power
 from nemesis.faults import APART, COORDINATORS, FAULTS, summaries
 from nemesis.plan import (
@@ -80,6 +83,8 @@ def test_all_takes_every_single_fault_that_the_cluster_supports():
         ("pause-followers+kill-follower", EVERY, "pause-followers leaves no node for kill-follower"),
         ("last-replica+kill-leader", EVERY, "last-replica leaves no room for another fault"),
         ("kill-leader+last-replica", EVERY, "last-replica leaves no room for another fault"),
+        ("bump-clock+strobe-clock", EVERY, "a clock is wrong in one way at a time"),
+        ("bump-clock", {"kill"}, "needs the power to clock, not on cluster compose"),
     ],
 )
 def test_what_can_not_be_done_is_one_line_that_names_what_exists(text, powers, message):
@@ -164,6 +169,33 @@ def test_something_is_written_before_the_last_replica_loses_power():
     plan = draw(Scenario(seed=5, nodes=5, fault_interval_s=3.0), parse("last-replica", EVERY, "c"), KEYS)
     assert plan.entries[0].at_s >= WRITTEN_S
     assert all(entry.length_s >= WRITTEN_S for entry in plan.entries)
+
+
+@pytest.mark.parametrize("workload", WORKLOADS)
+def test_clocks_are_left_right_where_records_go_by_the_date(workload):
+    for nemesis in ("bump-clock", "kill-leader,strobe-clock", "bump-clock+kill-leader"):
+        scenario = Scenario(workload=workload, nemesis=nemesis)
+        if workload not in {"compaction", "retention"}:
+            assert asked_for(scenario, EVERY) == parse(nemesis, EVERY, "embedded")
+            continue
+        with pytest.raises(UsageError, match=f"-clock proves nothing with --workload {workload}") as raised:
+            asked_for(scenario, EVERY)
+        assert "\n" not in str(raised.value)
+    assert not clocks.NAMES & {name for choice in asked_for(Scenario(nemesis="all"), EVERY) for name in choice}
+
+
+@pytest.mark.parametrize(
+    ("nemesis", "wants"),
+    [
+        ("all", False),
+        ("none", False),
+        ("bump-clock", True),
+        ("kill-leader, strobe-clock", True),
+        ("a+bump-clock", True),
+    ],
+)
+def test_nodes_are_started_for_wrong_clocks_only_where_they_are_asked_for(nemesis, wants, tmp_path):
+    assert spec_of(Scenario(nemesis=nemesis), tmp_path / "run").clocks is wants
 
 
 @pytest.mark.parametrize("name", ["kill-coordinator+kill-coordinator", "reassign-coordinator+kill-leader"])

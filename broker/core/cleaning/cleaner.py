@@ -52,7 +52,7 @@ class Cleaner:
             self._retention_at_ms = now_ms + self._config.retention_check_ms
             for replica in self._replicas:
                 if replica.leader is not None:
-                    self._retention.apply(replica.log, replica.config.cleanup, now_ms)
+                    self._retention.apply(replica.log, replica.config.cleanup, self._replicas.wall_ms(now_ms))
                 self._release_later(replica.log, replica.config.cleanup, now_ms)
         if now_ms >= self._clean_at_ms:
             self._clean(now_ms)
@@ -90,12 +90,13 @@ class Cleaner:
     def _next(self, now_ms: int) -> tuple[Key, Compaction] | None:
         """Return a compaction of the log that needs it most."""
         best: tuple[float, Replica, Dirt] | None = None
+        wall_ms = self._replicas.wall_ms(now_ms)
         for replica in self._replicas:
             cleanup = replica.config.cleanup
             if not cleanup.compact:
                 continue
-            found = dirt(replica.log, cleanup, now_ms)
-            if self.is_due(found, cleanup, now_ms) and (best is None or found.ratio > best[0]):
+            found = dirt(replica.log, cleanup, wall_ms)
+            if self.is_due(found, cleanup, wall_ms) and (best is None or found.ratio > best[0]):
                 best = (found.ratio, replica, found)
         if best is None:
             return None
@@ -109,7 +110,7 @@ class Cleaner:
             self._storage,
             self._out,
             end=found.end,
-            now_ms=now_ms,
+            now_ms=wall_ms,
             forget_below=forget_below,
         )
         return replica.key, compaction

@@ -167,17 +167,18 @@ class Producing:
         log, leader, index = replica.log, replica.leader, replica.key[1]
         if leader is None:
             raise Refused(Code.NOT_LEADER_OR_FOLLOWER)
+        wall_ms = self._replicas.wall_ms(now_ms)
         buffer, header = checked
         strict = pending.v2 and header.is_transactional  # v2 starts every transaction at sequence 0
         repeated = log.producers.check(header, strict_start=strict) if header.producer_id >= 0 else None
         if repeated is not None:
             first, required = repeated.base_offset, repeated.last_offset + 1
         else:
-            first, required = log.append(buffer, [header], leader.epoch, now_ms), log.end
+            first, required = log.append(buffer, [header], leader.epoch, wall_ms), log.end
         answer = PartitionProduceResponse(
             index=index,
             base_offset=first,
-            log_append_time_ms=now_ms if replica.config.log.append_time else -1,
+            log_append_time_ms=wall_ms if replica.config.log.append_time else -1,
             log_start_offset=log.start,
         )
         self._replicas.advance(replica, now_ms)
@@ -272,7 +273,9 @@ class Producing:
             raise Refused(Code.INVALID_REQUIRED_ACKS, f"acks={acks}")
         if acks == ALL and not leader.has_min_isr(replica.config.min_isr):
             raise Refused(Code.NOT_ENOUGH_REPLICAS, f"the ISR of {replica.log.name} is {leader.state.isr}")
-        buffer, header = intake.take(records, replica.config, now_ms, (replica.name, replica.key[1]))
+        buffer, header = intake.take(
+            records, replica.config, self._replicas.wall_ms(now_ms), (replica.name, replica.key[1])
+        )
         if not pending.may_zstd and header.compression == CODECS["zstd"]:
             raise Refused(Code.UNSUPPORTED_COMPRESSION_TYPE, f"zstd needs Produce {ZSTD_FROM_PRODUCE}")
         return buffer, header

@@ -59,6 +59,8 @@ class Replicas:
         """Told of partitions in which there may be more to read, where share groups are on."""
         self.now_ms = 0
         """The time of the present step."""
+        self.skew_ms = 0
+        """How far the clock on this node's wall is ahead of it: see `broker.core.wall`."""
         self.sent, self.fetched = Bucket(LEADER_RATE), Bucket(FOLLOWER_RATE)
         self.cleaner_backoff_ms = config.cleaner_backoff_ms
         self.producer_expiration_ms = config.producer_id_expiration_ms
@@ -193,10 +195,14 @@ class Replicas:
         """Return how far the high watermark may go."""
         return leader.high_watermark(replica.config.min_isr, self.eligible, self.config.replica_lag_ms, now_ms)
 
+    def wall_ms(self, now_ms: int) -> int:
+        """Return what the clock on this node's wall shows."""
+        return now_ms + self.skew_ms
+
     def expire_producers(self, now_ms: int) -> None:
         """Forget the producers that were silent for too long."""
         for replica in self:
-            replica.log.producers.expire(now_ms, self.producer_expiration_ms)
+            replica.log.producers.expire(self.wall_ms(now_ms), self.producer_expiration_ms)
 
     # Checkpoints.
 

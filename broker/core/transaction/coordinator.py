@@ -199,7 +199,7 @@ class TransactionCoordinator:
             leader = shard.log.replica.leader
             lost = code is Code.NOT_LEADER_OR_FOLLOWER or leader is None or leader.epoch != shard.epoch
             if not lost:  # replicated; that the ISR is too small now does not undo it
-                entry.value, entry.changed_ms = value, now_ms
+                entry.value, entry.changed_ms = value, self._replicas.wall_ms(now_ms)
                 if value.state.is_prepared:
                     entry.busy = True
                     self.markers.start(shard, entry)
@@ -395,7 +395,7 @@ class TransactionCoordinator:
         def act(shard: Shard, entry: Entry, at_ms: int) -> None:
             if entry.value is None:
                 raise Refused(Code.INVALID_PRODUCER_ID_MAPPING, f"{name!r} is unknown")
-            value = state.add(entry.value, *identity, places, at_ms)
+            value = state.add(entry.value, *identity, places, self._replicas.wall_ms(at_ms))
             if value is entry.value:
                 done(Code.NONE)
             else:
@@ -441,7 +441,7 @@ class TransactionCoordinator:
         now_ms: int,
     ) -> None:
         assert entry.value is not None
-        value = state.end(entry.value, *ask, now_ms)
+        value = state.end(entry.value, *ask, self._replicas.wall_ms(now_ms))
         if value is entry.value:
             answer(Code.NONE, value)
             return

@@ -275,7 +275,7 @@ class MarkerWriter:
             producer_epoch=marker.producer_epoch,
             commit=marker.transaction_result,
             coordinator_epoch=marker.coordinator_epoch,
-            timestamp_ms=now_ms,
+            timestamp_ms=self._replicas.wall_ms(now_ms),
         )
         header = batch.parse_header(data, 0)
         try:

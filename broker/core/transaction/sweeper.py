@@ -63,7 +63,7 @@ class Sweeper:
                     continue
                 try:
                     if value.state is State.ONGOING:
-                        timeout_at_ms = value.start_ms + value.timeout_ms
+                        timeout_at_ms = value.start_ms + value.timeout_ms - self._replicas.skew_ms
                         if timeout_at_ms > now_ms:
                             next_ms = min(next_ms, timeout_at_ms)
                         else:
@@ -75,13 +75,15 @@ class Sweeper:
         return next_ms
 
     def _is_unused(self, entry: Entry, value: Transaction, now_ms: int) -> bool:
-        unused_ms = now_ms - entry.changed_ms
+        unused_ms = self._replicas.wall_ms(now_ms) - entry.changed_ms
         return value.state in _IDLE and not entry.waiting and unused_ms >= self._config.transactional_id_expiration_ms
 
     def _abort(self, shard: Shard, entry: Entry, value: Transaction, now_ms: int) -> None:
         self._change(shard, entry, state.timed_out(value), now_ms, lambda _: None)
         who = f"{value.id!r} (producer {value.producer_id}, epoch {value.epoch})"
-        self._out.warnings.append(f"{who}: the transaction was open for {now_ms - value.start_ms} ms: aborted")
+        self._out.warnings.append(
+            f"{who}: the transaction was open for {self._replicas.wall_ms(now_ms) - value.start_ms} ms: aborted"
+        )
 
     def _forget(self, shard: Shard, entry: Entry, name: str, now_ms: int) -> None:
         def written(code: Code) -> None:
