@@ -17,6 +17,7 @@ ELECTIONS = "broker.bugs.elections"
 TRANSACTIONS = "broker.bugs.transactions"
 GROUPS = "broker.bugs.groups"
 CLEANING = "broker.bugs.cleaning"
+PACKING = "broker.bugs.packing"
 SHARES = "broker.bugs.shares"
 SHARE = "share"
 """The workload that has share groups."""
@@ -289,6 +290,20 @@ _ALL = (
         source="SEMANTICS S2 (out of range is said, never answered with other data)",
         proof=("offset-reset-silent",),
         module=CLEANING,
+    ),
+    Bug(
+        name="compaction-drops-packed-batch",
+        summary="compaction drops a compressed batch whole when one of its records is superseded",
+        source="KAFKA-1374 (compaction and compressed batches); classic",
+        proof=("compaction-lost-latest", "compaction-too-early"),
+        module=PACKING,
+    ),
+    Bug(
+        name="repacked-batch-loses-a-record",
+        summary="a leader that packs a batch in the topic's codec leaves its last record out",
+        source="redpanda#15416 (a batch that lacks its last record); classic (< for <=)",
+        proof=("lost-write", "unseen", "compaction-lost-latest", "share-lost"),
+        module=PACKING,
     ),
     Bug(
         name="share-ack-before-write",

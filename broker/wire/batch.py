@@ -161,10 +161,14 @@ def split(buffer: Buffer) -> Iterator[bytes]:
         position += size
 
 
+def checksum(buffer: Buffer, position: int, header: BatchHeader) -> int:
+    """Return the checksum of what the batch at `position` holds, whatever its header says."""
+    return crc32c(memoryview(buffer)[position + CRC_START : position + header.size])
+
+
 def check(buffer: Buffer, position: int, header: BatchHeader) -> None:
     """Raise CorruptBatchError unless the checksum holds and the counts are possible."""
-    view = memoryview(buffer)[position + CRC_START : position + header.size]
-    if crc32c(view) != header.crc:
+    if checksum(buffer, position, header) != header.crc:
         raise CorruptBatchError(f"checksum mismatch in the batch at byte {position} (base offset {header.base_offset})")
     if header.record_count < 0 or header.last_offset_delta < 0:
         raise CorruptBatchError(

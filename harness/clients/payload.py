@@ -149,6 +149,11 @@ def outgoing(
     raise ValueError(f'a micro-op is ["send", key, value] or ["poll"], not {micro_op!r}')
 
 
+def unreadable(offset: int, why: str) -> list[Any]:
+    """Return the history's entry for a record that is there, and that nobody can take out of its batch."""
+    return [offset, f"?@{offset}", {"altered": why}]
+
+
 def _source(header: bytes) -> list[Any] | None:
     key, _, offset = header.decode("utf-8", "replace").rpartition(" ")
     return [key, int(offset)] if key and offset.isdecimal() else None

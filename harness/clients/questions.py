@@ -14,7 +14,8 @@ into a `fail`: a probe changes nothing.
 
 A follower answers a consumer's Fetch of version 11 or later from its own log, up to its own high watermark (KIP-392):
 that is how a replica's log is read from outside, on any cluster. The checksum of a batch does not cover the leader
-epoch, so it is the same on all replicas as long as nobody compacts.
+epoch, so it is the same on all replicas as long as nobody compacts. It is computed anew from what the batch holds,
+packed or not: the one in its header would hide a byte that changed behind it.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ def fetch(value: Mapping[str, Any], names: Callable[[int], str]) -> Asking:  # n
     level = READ_COMMITTED if value.get("isolation") == "read_committed" else READ_UNCOMMITTED
     data = yield from _read((topic, topic_id, index), offset, level, found.leader_epoch)
     _refuse(data.error_code, "FETCH")
-    last = max((header.last_offset for header in _headers(data)), default=None)
+    last = max((header.last_offset for header, _ in _batches(data)), default=None)
     fields = {"hw": data.high_watermark, "lso": data.last_stable_offset, "epoch": found.leader_epoch}
     if last is None:
         return fields
@@ -151,7 +152,7 @@ def replica_log(value: Mapping[str, Any], names: Callable[[int], str]) -> Asking
     end = start
     for _ in range(MOST_FETCHES):
         _refuse(data.error_code, "FETCH")
-        new = [[one.base_offset, one.last_offset, one.crc] for one in _headers(data) if one.last_offset >= end]
+        new = [[one.base_offset, one.last_offset, crc] for one, crc in _batches(data) if one.last_offset >= end]
         batches += new
         if not new or new[-1][1] + 1 >= data.high_watermark:
             break
@@ -228,13 +229,14 @@ def _read(
     raise UnansweredError("FETCH: no answer for the partition")
 
 
-def _headers(data: PartitionData) -> list[batch.BatchHeader]:
-    """Return the headers of the answer's whole batches."""
+def _batches(data: PartitionData) -> list[tuple[batch.BatchHeader, int]]:
+    """Return header and checksum of each of the answer's whole batches."""
     if not data.records:
         return []
-    assert not hasattr(data.records, "generation"), "a region is the broker's own matter"
+    records = data.records
+    assert isinstance(records, bytes | bytearray | memoryview), "a region is the broker's own matter"
     try:
-        return [header for _, header in batch.parse(data.records)]
+        return [(header, batch.checksum(records, position, header)) for position, header in batch.parse(records)]
     except CorruptBatchError as error:
         raise UnansweredError(f"FETCH: {error}") from error
 

@@ -28,7 +28,7 @@ from harness.clients import settings
 from harness.clients.errors import FailedError, of_error, of_exception, timed_out
 from harness.clients.membership import Membership, OnEvent, generation_and_member, leave
 from harness.clients.patience import Deadline, OutOfPatienceError, bounded, let_go
-from harness.clients.payload import written
+from harness.clients.payload import unreadable, written
 from harness.clients.sender import split
 from harness.history import Process
 from harness.outcome import Failure, Stage
@@ -41,6 +41,9 @@ assign overtakes the answer it asks once more half a second later, and goes back
 
 TAKEN_AWAY = "_ASSIGNMENT_LOST"
 """librdkafka's name, where we say it ourselves: the group has taken keys, and what was read of them is not ours."""
+
+UNREADABLE = frozenset({KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG})
+"""librdkafka's errors for a batch that it can't take apart. It stays there, and asks for the same one again."""
 
 Records = dict[str, list[list[Any]]]
 """Per key what was read, in the order in which it came: [offset, v] or [offset, v, {...}]."""
@@ -180,6 +183,9 @@ class Reader:
                 self.positions[f"{topic}/{partition}"] = offset or 0
                 return False
             polled.failure = polled.failure or of_error(Stage.POLL, error)
+            if error.code() in UNREADABLE and topic is not None and offset is not None and offset >= 0:
+                why = f"the batch at {offset} can't be read: {error.name()}"
+                polled.records.setdefault(f"{topic}/{partition}", []).append(unreadable(offset, why))
             return True
         assert offset is not None
         key = f"{topic}/{partition}"

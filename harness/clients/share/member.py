@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from broker.wire import batch, entries, record
+from broker.wire.batch import CorruptBatchError
 from broker.wire.errors import error_name
 from broker.wire.messages.find_coordinator import GROUP, FindCoordinatorRequest
 from broker.wire.messages.metadata import MetadataRequest, MetadataRequestTopic
@@ -60,6 +61,9 @@ BEATS: Final = 3
 """Heartbeats in the time that the group's coordinator asks for one: some of them are lost."""
 ELSEWHERE: Final = frozenset({"NOT_LEADER_OR_FOLLOWER", "FENCED_LEADER_EPOCH", "UNKNOWN_TOPIC_ID"})
 OUT: Final = frozenset({"UNKNOWN_MEMBER_ID", "FENCED_MEMBER_EPOCH", "STALE_MEMBER_EPOCH"})
+
+DAMAGED: Final = b"\0"
+"""Stands for the value of a record whose batch can't be read: nobody sends that."""
 
 Place = tuple[str, int]
 Span = tuple[int, int]
@@ -384,7 +388,7 @@ class ShareMember:
 
     def _acquired(self, session: Session, place: Place, data: PartitionData) -> list[list[Any]]:
         """Note one partition's acquired records; return [offset, value, count] of each."""
-        values = {one.offset: one.value for one in _records(data)}
+        values = _values(data)
         gaps: list[Span] = []
         shown: list[list[Any]] = []
         mine = self._held.setdefault(place, {})
@@ -418,15 +422,21 @@ class FetchLostError(FailedError):
         self.told = told
 
 
-def _records(data: PartitionData) -> Iterable[record.Record]:
-    """Yield the records of an answer, without those of markers."""
+def _values(data: PartitionData) -> dict[int, bytes | None]:
+    """Return the values of an answer's records, by offset: DAMAGED where a batch can't be read; markers have none."""
     content = data.records
     assert content is None or isinstance(content, bytes | bytearray | memoryview), "a region is the broker's own matter"
+    values: dict[int, bytes | None] = {}
     for piece in batch.split(content or b""):
         header = batch.parse_header(piece, 0)
-        batch.check(piece, 0, header)
-        if not header.is_control:
-            yield from record.decode(*entries.unpacked(piece, header))
+        if header.is_control:
+            continue
+        try:
+            batch.check(piece, 0, header)
+            values |= {one.offset: one.value for one in record.decode(*entries.unpacked(piece, header))}
+        except CorruptBatchError:
+            values |= dict.fromkeys(range(header.base_offset, header.next_offset), DAMAGED)
+    return values
 
 
 def _each(spans: Iterable[Span], kind: int) -> dict[int, int]:

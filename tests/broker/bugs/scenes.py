@@ -6,22 +6,25 @@ A scene returns (what was seen, what is right). The clean broker sees what is ri
 from __future__ import annotations
 
 from broker.core.cleaning.retention import Retention
-from broker.core.config import CleanupConfig, TopicConfig
+from broker.core.config import CleanupConfig, IntakeConfig, TopicConfig
 from broker.core.controller.partition_change import Election, change
 from broker.core.errors import Code, Refused
 from broker.core.log.partition_log import LogConfig, PartitionLog
 from broker.core.ready import Outbox
+from broker.core.replication import intake
 from broker.core.replication.replica import Awaiting, Replica
 from broker.core.share.partition import Acknowledgement, Acquired, SharePartition, Want
+from broker.core.topic_settings import CODECS
 from broker.core.transaction import state as transactions
 from broker.core.transaction.state import End
 from broker.sim.disk import Disk
 from broker.wire import batch, record
+from broker.wire.entries import unpacked
 from broker.wire.messages.fetch import FetchPartition, PartitionData
 from tests.broker.core import share_members as shares
 from tests.broker.core import test_compacted_replicas as replicas
 from tests.broker.core import test_consumer_group, test_group, test_partition_change, test_transaction_state
-from tests.broker.core.keyed_log import KeyedLog
+from tests.broker.core.keyed_log import KeyedLog, keyed_batch
 from tests.broker.core.test_broker import cluster, create, fetch, healthy, newest_leader, produce
 from tests.broker.core.test_group_coordinator import commit, committed, coordinator, joined
 from tests.broker.core.test_group_coordinator import ready as with_groups
@@ -328,6 +331,22 @@ def compaction_keeps_older_value():
 
 def compaction_drops_live_key():
     return compacted().state(), {b"a": b"2", b"b": b"1"}
+
+
+def compaction_drops_packed_batch():
+    log = KeyedLog()
+    log.send((b"a", b"1"), (b"b", b"1"), codec=CODECS["zstd"])
+    log.send((b"a", b"2"))
+    log.roll()
+    log.compact()
+    return log.state(), {b"a": b"2", b"b": b"1"}
+
+
+def repacked_batch_loses_a_record():
+    sent = keyed_batch([(None, b"1"), (None, b"2"), (None, b"3")], codec=CODECS["gzip"])
+    topic = TopicConfig(intake=IntakeConfig(codec=CODECS["zstd"]))
+    buffer, header = intake.take(sent, topic, 1000, ("t", 0))
+    return [one.value for one in record.decode(*unpacked(buffer, header))], [b"1", b"2", b"3"]
 
 
 def compaction_revives_tombstone():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.wire import batch
+from broker.wire import batch, compression, record
 from broker.wire.messages.fetch import FetchableTopicResponse, FetchRequest, FetchResponse, PartitionData
 from broker.wire.messages.list_offsets import (
     EARLIEST,
@@ -60,6 +60,29 @@ def fields(answer, question=replica_log, **value):
 def test_a_replica_that_no_longer_starts_at_0_is_read_from_its_start(knows_start):
     found = fields(lambda request: told(request, knows_start=knows_start))
     assert (found["log-start"], found["from"], found["isr"]) == (START, START, ["1", "2"])
+
+
+@pytest.mark.parametrize("codec", range(5))
+def test_a_byte_that_changed_inside_a_batch_makes_it_another_one(codec):
+    """The header, and so the checksum in it, is the same."""
+    body, count = record.encode([(None, b"one"), (None, b"two"), (None, b"three")])
+    whole = batch.build(compression.compress(codec, body), count=count, base_offset=START, compression=codec)
+    changed = bytearray(whole)
+    changed[-2] ^= 4
+
+    def logged(content):
+        def answer(request):
+            if not isinstance(request, FetchRequest) or request.topics[0].partitions[0].fetch_offset != START:
+                return told(request, knows_start=True)
+            data = PartitionData(high_watermark=START + count, log_start_offset=START, records=content)
+            return FetchResponse(responses=(FetchableTopicResponse(topic="t0", partitions=(data,)),))
+
+        return fields(answer)["batches"]
+
+    assert logged(bytes(whole)) == [[START, START + 2, batch.parse_header(whole, 0).crc]]
+    assert batch.parse_header(changed, 0) == batch.parse_header(whole, 0)
+    assert logged(bytes(changed))[0][:2] == [START, START + 2]
+    assert logged(bytes(changed)) != logged(bytes(whole))
 
 
 def test_a_start_that_nobody_tells_is_no_answer():

@@ -88,12 +88,15 @@ def values(*offsets):
     return data
 
 
-def gave(*acquired, records=(), code=0, acknowledged=0, **more):
+def gave(*acquired, records=(), damage=0, code=0, acknowledged=0, **more):
+    content = bytearray(values(*records))
+    if damage:
+        content[-damage] ^= 1
     data = PartitionData(
         partition_index=0,
         error_code=code,
         acknowledge_error_code=acknowledged,
-        records=values(*records),
+        records=bytes(content),
         acquired_records=tuple(
             AcquiredRecords(first_offset=first, last_offset=last, delivery_count=count)
             for first, last, count in acquired
@@ -132,6 +135,11 @@ def test_a_member_joins_finds_the_leader_and_shows_what_it_was_given():
     assert done.group == "harness-share"
     assert done.value["session"] == fetch(cluster).value["session"]
     assert [request.share_session_epoch for request in cluster.sent(Api.SHARE_FETCH)] == [0, 1]
+
+
+def test_records_of_a_batch_that_changed_on_its_way_are_shown_as_what_nobody_sent():
+    done = fetch(Cluster(share_fetch=[gave((4, 5, 1), records=(4, 5), damage=5)]))
+    assert (done.type, done.value["records"]) == (OK, [["t0/0", [[4, 104, 1], [5, "?00", 1]]]])
 
 
 def test_gaps_are_acknowledged_with_the_records_that_they_came_with():
