@@ -89,7 +89,7 @@ _LATE = "late-requests"
 """Of clients on real clusters, which is librdkafka: it speaks version 1 of the protocol of transactions."""
 _ROT = ("rot", "all")
 _CLOCKS = "harness.sim.clock."
-_JUMPS = frozenset({"bump-clock", "strobe-clock"})
+JUMPS = frozenset({"bump-clock", "strobe-clock"})
 CLOCK_JUMP_S = 20.0
 """How far the faults of clocks let them jump."""
 LONG_MS = 24 * 3600 * 1000
@@ -144,7 +144,7 @@ def options_of_scenario(scenario: Mapping[str, Any]) -> CheckOptions:
         min_compaction_lag_ms=_whole(config, "min.compaction.lag.ms", defaults.min_compaction_lag_ms),
         producers_expire_ms=_whole(config, "producer.id.expiration.ms", defaults.producers_expire_ms),
         clocks_differ=any(name.startswith(_CLOCKS) for name in config),
-        clocks_jump_s=0.0 if _JUMPS.isdisjoint(faults) else CLOCK_JUMP_S,
+        clocks_jump_s=0.0 if JUMPS.isdisjoint(faults) else CLOCK_JUMP_S,
         late_ends=(scenario.get("transaction_protocol") == 1 and _latest_ms(config) > PATIENCE_MS) or _LATE in faults,
         unsynced_loss=loses_power and not is_synced,
         unsynced_state=loses_power and is_synced and not has_synced_state,

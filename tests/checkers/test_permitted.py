@@ -73,18 +73,42 @@ def test_a_tombstone_may_go_early_only_where_a_jump_is_longer_than_it_stays(kept
     assert ("tombstone-resurrected" in found) is ("compaction-lost-latest" in found) is is_permitted
 
 
-def test_a_loss_under_a_wrong_clock_is_a_loss():
+def bumped(nemesis="bump-clock", *, bit=True):
+    """A record that was acknowledged is gone; a clock was wrong."""
     story = Story()
     story.event("harness", "info", "phase", "main")
     story.ok(0, "send", [send("x", 1, 0)])
-    story.fault(1, "bump-clock")
+    story.fault(1, nemesis, bit=bit)
     story.ok(0, "send", [send("x", 2, 1)])
     story.heal(1)
+    return story
+
+
+def test_a_loss_under_a_wrong_clock_is_a_loss():
+    story = bumped()
     story.event("harness", "info", "phase", "drain")
     story.ok(1, "poll", [poll(("x", [[1, 2]]))])
     story.event("harness", "info", "drain", {"key": "x", "end": 2, "lso": 2, "read-to": 2, "complete": True})
     (lost, _) = judge(story.ops, options_of_scenario({"nemesis": "bump-clock"})).anomalies
     assert (lost.name, lost.permitted_by) == ("lost-write", None)
+
+
+@pytest.mark.parametrize(
+    ("fault", "bit", "setting"),
+    [
+        ("bump-clock", True, "clocks that differ"),
+        ("strobe-clock", True, "clocks that differ"),
+        ("bump-clock", False, None),
+        ("kill-leader", True, None),
+    ],
+)
+def test_what_goes_by_the_date_is_permitted_only_where_a_clock_was_wrong(fault, bit, setting):
+    story = bumped(fault, bit=bit)
+    story.event(1, "invoke", "scan", "x")
+    story.event(1, "ok", "scan", [poll(("x", [[1, 2]]))], isolation="read_committed", extra={"end": 2, "key": "x"})
+    found = judge(story.ops, options_of_scenario({"nemesis": fault, "topic_config": {"retention.ms": "60000"}}))
+    (early,) = [anomaly for anomaly in found.anomalies if anomaly.name == "premature-deletion"]
+    assert early.permitted_by == setting
 
 
 def test_what_waits_for_a_date_has_that_much_longer_to_recover():

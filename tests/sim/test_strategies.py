@@ -29,6 +29,15 @@ def test_sends_and_polls_are_right_whatever_happens(case):
     assert verify(case).ops > 0
 
 
+CLOCKS = ("bump-clock", "strobe-clock")
+
+
+@quick
+@given(cases(faults=(*CLOCKS, "kill-leader", "pause-leader")))
+def test_transactions_are_right_whatever_the_clocks_show(case):
+    assert verify(case).ops > 0
+
+
 @pytest.mark.timeout(300)  # seconds of CPU are minutes on a busy machine
 def test_a_planted_bug_is_found_and_the_failure_tells_its_story():
     def is_found(case):
