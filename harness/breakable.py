@@ -18,8 +18,10 @@ from harness.cluster.actions import (
     Resume,
     Rot,
     Shape,
+    Skew,
     Smooth,
     Stop,
+    Unskew,
 )
 from harness.cluster.api import APIS, Cluster, ClusterError, Interceptable, Interception, Killable, UsageError
 from nemesis.actions import in_words, nodes_of, perform, undo
@@ -119,6 +121,17 @@ class Breakable:
     def release(self, node: str) -> None:
         """Let requests to the node pass again, and those that are held, at once. Safe when nothing is intercepted."""
         undo(Release(node), self.cluster)
+
+    def skew(self, node: str, *, offset_s: float, every_s: float = 0.0) -> None:
+        """Let the clock on the node's wall be off by so much, or with `every_s` jump to and fro so often.
+
+        Shows within about a second. On a cluster made for it: `clocks=True`.
+        """
+        self._do(Skew(node, round(offset_s * 1000), round(every_s * 1000)))
+
+    def unskew(self, node: str) -> None:
+        """Set the node's clock right. Safe when it is."""
+        undo(Unskew(node), self.cluster)
 
     def faults(self) -> tuple[str, ...]:
         """Return what was done since the last `heal`, one line each, with the seconds since the start."""

@@ -27,6 +27,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -58,7 +59,7 @@ from harness.cluster.ready import not_ready
 from harness.judged import Verdict, run
 from harness.process.guardian import guarded
 from harness.scenario import Scenario
-from nemesis.actions import inverses, nodes_of, undo
+from nemesis.actions import inverses, nodes_of, powers, undo
 
 __all__ = ["CLUSTERS", "Kafka", "Verdict", "run"]
 
@@ -89,14 +90,16 @@ class Kafka(Breakable):
         upgrade_to: str = "",
         image: str | None = None,
         bug: str = "",
+        clocks: bool = False,
         folder: Path | None = None,
     ) -> None:
         """Plan it: our own broker (`embedded`), or Apache Kafka (`jvm`, `compose`), as in docs/clusters.md.
 
         controllers: nodes that are controllers alone; 0: every node is both. kafka_version, image: of Apache Kafka.
         upgrade_to: another version that `upgrade` brings nodes to (`jvm`).
-        bug: one that our own broker shall have (`harness bugs`), to see whether a test notices. folder: a new one, for
-        logs and data; by default a temporary one, which is kept only when the block raises. Raises UsageError.
+        bug: one that our own broker shall have (`harness bugs`), to see whether a test notices.
+        clocks: whether the nodes' clocks can be wrong (`skew`); on `jvm` that needs libfaketime. folder: a new one,
+        for logs and data; by default a temporary one, which is kept only when the block raises. Raises UsageError.
         """
         if cluster not in CLUSTERS:
             raise UsageError(f"no cluster {cluster!r} to test on: there are {', '.join(CLUSTERS)}")
@@ -115,7 +118,9 @@ class Kafka(Breakable):
             bug=bug,
         )
         options.refuse_ineffective(self.scenario)
-        self._given = folder
+        if clocks and "clock" not in powers(catalog.provider(cluster).kind()):
+            raise UsageError(f"the clocks of a cluster of {cluster} can't be set")
+        self._given, self._clocks = folder, clocks
         self._stack = ExitStack()
         self._numbers = itertools.count(1)
         self._topics: list[str] = []
@@ -132,7 +137,8 @@ class Kafka(Breakable):
         self.folder = self.folder.resolve()
         with ExitStack() as stack:
             provider = catalog.provider(self.scenario.cluster)
-            self.cluster: Cluster = provider.create(lifetime.spec_of(self.scenario, self.folder))
+            spec = replace(lifetime.spec_of(self.scenario, self.folder), clocks=self._clocks)
+            self.cluster: Cluster = provider.create(spec)
             over = functools.partial(store.is_finished, self.folder)
             stack.enter_context(guarded(self.folder / store.LOG, str(self.folder), over=over))
             stack.enter_context(lifetime.up(self.scenario, self.cluster, self.folder, lambda _: None))

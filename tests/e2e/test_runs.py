@@ -108,6 +108,21 @@ def test_our_own_broker_is_the_default_and_survives_leader_kills(tmp_path: Path)
     assert all(op.value["bit"] for op in injected)
 
 
+@pytest.mark.parametrize(
+    "cluster", [pytest.param("embedded", marks=pytest.mark.embedded), pytest.param("jvm", marks=pytest.mark.jvm)]
+)
+def test_wrong_clocks_take_nothing_that_is_not_up_to_time(cluster: str, tmp_path: Path):
+    timing = ("--nemesis-interval", "2", "--nemesis-length", "4", "--time-limit", "30", "--recovery-bound", "60")
+    status, folder = run(
+        tmp_path, "--cluster", cluster, "--nemesis", "bump-clock,strobe-clock", *timing, "--seed", "66"
+    )
+    assert status == 0, verdict(folder)  # vacuous where one of the two never bit
+    history = ops(folder)
+    assert sum(op.type == OK and op.f == "txn" for op in history) > 50
+    shown = [op.value["evidence"] for op in history if op.f == "bump-clock" and op.type == "info" and op.value["bit"]]
+    assert all(abs(one["off_ms"]) >= abs(one["offset_ms"]) / 2 for one in shown)
+
+
 @pytest.mark.embedded
 def test_a_cluster_that_somebody_else_runs_is_broken_and_mended_by_commands(tmp_path: Path):
     theirs = tmp_path / "theirs"

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -28,7 +29,7 @@ WITHIN_S = 30
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
     folder = tmp_path_factory.mktemp("kafka")
-    with Kafka(folder=folder) as kafka:
+    with Kafka(folder=folder, clocks=True) as kafka:
         yield kafka
     assert not processes_of(folder)
     assert not store.is_abandoned(folder)
@@ -239,6 +240,7 @@ def test_topics_whose_deletion_fails_on_the_way_are_deleted_again(
         ({"cluster": "existing"}, "no cluster 'existing' to test on: there are embedded, jvm, compose"),
         ({"nodes": 0}, r"nodes"),
         ({"bug": "no-such"}, "unknown bug 'no-such'"),
+        ({"cluster": "compose", "clocks": True}, "the clocks of a cluster of compose can't be set"),
         ({"upgrade_to": "4.2.0"}, "upgrade_to='4.2.0' needs a cluster of jvm, not of embedded"),
     ],
 )
@@ -385,6 +387,34 @@ def test_a_late_request_reaches_its_node_after_its_retry_and_a_stranger_is_none(
     assert kafka.intercepted(node) == 0
     with pytest.raises(UsageError, match="no API Fetsch to intercept: there are Produce, "):
         kafka.lose_answers(node, "Fetsch")
+
+
+@pytest.mark.embedded
+def test_a_leader_dates_records_by_a_wrong_clock_until_it_is_set_right_or_healed(kafka: Kafka) -> None:
+    topic = kafka.create_topic(config={"message.timestamp.type": "LogAppendTime"})
+    node = kafka.leader(topic)
+    right = (-5_000, 5_000)
+    assert right[0] < append_time_ms(kafka, topic) - time.time() * 1000 < right[1]
+    for mend in (lambda: kafka.unskew(node), kafka.heal):
+        kafka.skew(node, offset_s=-60)
+        assert kafka.faults()[-1].endswith(f"skew {node} -60000 0")
+        assert append_time_ms(kafka, topic) - time.time() * 1000 < -55_000
+        mend()
+        assert right[0] < append_time_ms(kafka, topic) - time.time() * 1000 < right[1]
+    kafka.skew(node, offset_s=60, every_s=0.05)
+    deadline, seen = time.monotonic() + WITHIN_S, set()
+    while len(seen) < 2 and time.monotonic() < deadline:
+        seen.add(append_time_ms(kafka, topic) - time.time() * 1000 > 30_000)
+    assert seen == {True, False}
+
+
+def append_time_ms(kafka: Kafka, topic: str) -> int:
+    """The time that the leader of partition 0 gives to a record."""
+    told: list[int] = []
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "acks": 1, "log_level": 0})
+    producer.produce(topic, b"x", partition=0, on_delivery=lambda _, sent: told.append(sent.timestamp()[1]))
+    assert producer.flush(WITHIN_S) == 0
+    return told[0]
 
 
 def end_of(kafka: Kafka, topic: str) -> int:
