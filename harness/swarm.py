@@ -48,8 +48,11 @@ _BROKER: Mapping[str, tuple[str | None, ...]] = {
 """None: as it is by default, which is drawn more often than not."""
 _COMPRESSION = ("none", "mixed")
 _VALUE_SIZE = ("0", "0", "0", "0-2000")
-_TOPIC_CODEC: tuple[str | None, ...] = (None, None, None, None, "uncompressed", "gzip", "snappy", "lz4", "zstd")
-"""compression.type; None: as the producers."""
+_PACKED: Mapping[str, tuple[str | None, ...]] = {
+    "compression.type": (None, None, None, None, "uncompressed", "gzip", "snappy", "lz4", "zstd"),
+    "message.timestamp.type": (None, None, None, "LogAppendTime"),
+}
+"""What leaders make of a batch that is sent; None: they leave it as it is."""
 CLOCKS = ("harness.sim.clock.drift", "harness.sim.clock.offset.ms")
 TIMED = frozenset({"compaction", "retention", "share"})
 """Workloads that say when records may go, or how long they are somebody's: by wrong clocks it is less."""
@@ -89,7 +92,7 @@ def draw(seed: int, nemesis: str = NO_FAULTS, workload: str = "") -> dict[str, A
         "crash_interval_s": draws.choose((10.0, 30.0)),
         "compression": packing.choose(_COMPRESSION),
         "value_size": packing.choose(_VALUE_SIZE),
-        "topic_config": {**draws.table(_TOPIC), **packing.table({"compression.type": _TOPIC_CODEC})},
+        "topic_config": {**draws.table(_TOPIC), **packing.table(_PACKED)},
         "broker_config": {
             "broker.session.timeout.ms": session,
             "broker.heartbeat.interval.ms": heartbeat,

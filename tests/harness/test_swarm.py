@@ -17,10 +17,25 @@ def made(seed, *, fixed=(), **given):
 def test_seeds_draw_different_configurations_and_each_its_own_again():
     scenarios = [made(seed) for seed in range(200)]
     assert [made(seed) for seed in range(200)] == scenarios
-    for name in ("nodes", "topics", "partitions", "concurrency", "rate", "sub_via", "transaction_timeout_s"):
+    fields = ("nodes", "topics", "partitions", "concurrency", "rate", "sub_via", "transaction_timeout_s")
+    for name in (*fields, "compression", "value_size"):
         assert len({getattr(one, name) for one in scenarios}) > 1
     drawn = {name for one in scenarios for name in (*one.broker_config, *one.topic_config)}
-    assert {"segment.bytes", "flush.messages", "harness.sim.latency.ms", "broker.session.timeout.ms"} <= drawn
+    assert {
+        "segment.bytes",
+        "flush.messages",
+        "compression.type",
+        "message.timestamp.type",
+        "harness.sim.latency.ms",
+        "broker.session.timeout.ms",
+    } <= drawn
+
+
+def test_what_is_packed_is_drawn_beside_all_else():
+    """By a stream of its own: what a seed drew before clients packed anything, it draws still."""
+    one = swarm.draw(7, "kill-leader")
+    assert (one["nodes"], one["topics"], one["partitions"], one["concurrency"], one["rate"]) == (3, 2, 2, 8, 40.0)
+    assert one["broker_config"]["broker.session.timeout.ms"] == "600"
 
 
 def test_what_is_drawn_can_run_and_makes_no_anomaly_legal():
