@@ -71,7 +71,7 @@ class FakedClocks:
         if not file.exists():
             self._write(node, 0)
         return {
-            "LD_PRELOAD": str(library()),
+            "LD_PRELOAD": ":".join(filter(None, (str(library()), os.environ.get("LD_PRELOAD")))),
             "FAKETIME_TIMESTAMP_FILE": str(file),
             "FAKETIME_CACHE_DURATION": "0",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",

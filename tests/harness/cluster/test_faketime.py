@@ -97,6 +97,12 @@ def test_what_a_killed_process_leaves_in_shared_memory_is_taken_away(clocks, nod
     assert not any(file.exists() for file in left)
 
 
+@needs_library
+def test_what_is_preloaded_anyway_stays(clocks, monkeypatch):
+    monkeypatch.setenv("LD_PRELOAD", "other.so")
+    assert clocks.environment("n1")["LD_PRELOAD"] == f"{faketime.library()}:other.so"
+
+
 def test_without_the_library_one_line_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setenv(faketime.LIBRARY, str(tmp_path / "nothing.so"))
     scenario = Scenario(cluster="jvm", nemesis="kill-leader,bump-clock")
