@@ -128,7 +128,7 @@ def options_of_scenario(scenario: Mapping[str, Any]) -> CheckOptions:
     defaults = CheckOptions()
     workload = str(scenario.get("workload", KAFKA))
     alone = scenario.get("min_isr") == 1
-    loses_power = any(name.strip().startswith(_POWER) or (alone and name.strip() == _LAST) for name in named)
+    loses_power = any(name.strip().startswith(_POWER) or (alone and name.strip().startswith(_LAST)) for name in named)
     is_synced, has_synced_state = _is_synced(of_brokers, of_topics), _is_synced(of_brokers, {})
     compacted, retention_ms = "compact" in str(config.get("cleanup.policy", "")), _retention_ms(config)
     return CheckOptions(

@@ -202,7 +202,7 @@ def undo(action: Action, cluster: Cluster) -> bool:
     """Do an inverse action if it is still needed; return whether it was. Safe to repeat."""
     match action:
         case Start(node):
-            needed = _killable(cluster).pid(node) is None
+            needed = _killable(cluster).pid(node) is None or (isinstance(cluster, Disked) and cluster.full(node))
         case Resume(node):
             needed = _pausable(cluster).paused(node)
         case Join() | Smooth() | Release() | Restore() | Reset() | Unskew():

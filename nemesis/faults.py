@@ -24,7 +24,7 @@ from nemesis.partitions import (
     PartitionRing,
 )
 from nemesis.pauses import PauseFollowers, PauseLeader
-from nemesis.power import LastReplica, LosePower, LosePowerAll
+from nemesis.power import LAST_REPLICAS, LosePower, LosePowerAll
 from nemesis.reassignment import MoveLeader, Reassign
 from nemesis.requests import LateRequests, LoseAnswers
 from nemesis.rolling import RestartRolling, UpgradeRolling
@@ -49,7 +49,7 @@ COORDINATORS: tuple[Fault, ...] = (
 )
 """Those that need a run with a group or a transactional id."""
 
-APART = frozenset({LateRequests.name, LastReplica.name, BumpClock.name, StrobeClock.name})
+APART = frozenset({LateRequests.name, *(fault.name for fault in LAST_REPLICAS), BumpClock.name, StrobeClock.name})
 """Those that `all` does not stand for: not every correct Kafka stands them, or nodes have to be started for them."""
 
 _KINDS: tuple[Fault, ...] = (
@@ -85,7 +85,7 @@ _KINDS: tuple[Fault, ...] = (
     PartitionBridge(),
     PartitionRing(),
     UpgradeRolling(),
-    LastReplica(),
+    *LAST_REPLICAS,
     BumpClock(),
     StrobeClock(),
 )

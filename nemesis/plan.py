@@ -42,7 +42,7 @@ from nemesis.configuration import ChangeConfig
 from nemesis.fault import Power
 from nemesis.faults import ALL, APART, COORDINATORS, FAULTS, NONE
 from nemesis.growth import AddPartitions
-from nemesis.power import WRITTEN_S, LastReplica, LosePower, LosePowerAll
+from nemesis.power import LAST_REPLICAS, WRITTEN_S, LosePower, LosePowerAll
 
 Choices = tuple[tuple[str, ...], ...]
 """What may be drawn: ("kill-leader",) a single fault, ("pause-followers", "kill-leader") an overlap."""
@@ -71,7 +71,10 @@ ELECTED_S = (0.0, 0.03)
 SUCCESSORS = {("kill-leader", "kill-leader"), ("kill-coordinator", "kill-coordinator")}
 """The overlaps whose second fault aims at whom the first one has made leader."""
 
-LEAST_S = {ReplicaAway.name: AWAY_S, LastReplica.name: WRITTEN_S}
+LAST = frozenset(fault.name for fault in LAST_REPLICAS)
+"""Those that leave no other node to a partition."""
+
+LEAST_S = {ReplicaAway.name: AWAY_S, **dict.fromkeys(sorted(LAST), WRITTEN_S)}
 """Faults that mean nothing when they are shorter, nor before something has been written for as long."""
 
 MIN_STEP_S = 0.1
@@ -133,8 +136,8 @@ def asked_for(scenario: Scenario, powers: frozenset[Power]) -> Choices:
     without losses of power that may lawfully take what was acknowledged.
     """
     found = parse(scenario.nemesis, powers, scenario.cluster)
-    if any(LastReplica.name in choice for choice in found):
-        _refuse_without_quorum(scenario)
+    for name in (name for choice in found for name in choice if name in LAST):
+        _refuse_without_quorum(scenario, name)
     if scenario.nemesis.strip() == ALL:
         deadly = _of_power(scenario)
         found = tuple(choice for choice in found if not deadly.intersection(choice))
@@ -166,13 +169,13 @@ def _of_power(scenario: Scenario) -> set[str]:
     return {LosePowerAll.name} if scenario.min_isr > 1 else {LosePowerAll.name, LosePower.name}
 
 
-def _refuse_without_quorum(scenario: Scenario) -> None:
-    """Refuse to stop all followers where the quorum would not outlive it: the ISR could not shrink."""
+def _refuse_without_quorum(scenario: Scenario, name: str) -> None:
+    """Refuse to end all followers where the quorum would not outlive it: the ISR could not shrink."""
     left = scenario.nodes - (scenario.replication - 1)
     if not scenario.controllers and 2 * left <= scenario.nodes:
-        stopped = scenario.replication - 1
+        ended = scenario.replication - 1
         raise UsageError(
-            f"--nemesis {LastReplica.name} stops {stopped} of {scenario.nodes} nodes, and the quorum with them: it "
+            f"--nemesis {name} ends {ended} of {scenario.nodes} nodes, and the quorum with them: it "
             "takes --controllers 3, or more --nodes"
         )
 
@@ -206,8 +209,8 @@ def _refuse_overlap(choice: tuple[str, ...]) -> None:
             raise UsageError(f"--nemesis {first}+{second}: a clock is wrong in one way at a time")
         if first == second == ChangeConfig.name:
             raise UsageError(f"--nemesis {first}+{second}: what the one gives back may be what the other has changed")
-        if LastReplica.name in choice:
-            raise UsageError(f"--nemesis {first}+{second}: {LastReplica.name} leaves no room for another fault")
+        for last in LAST.intersection(choice):
+            raise UsageError(f"--nemesis {first}+{second}: {last} leaves no room for another fault")
         if first in {"kill-all", LosePowerAll.name} or (
             first == "pause-followers" and second in {"pause-followers", "kill-follower"}
         ):

@@ -1,4 +1,4 @@
-"""Faults that take the power of nodes: lose-power, lose-power-all, last-replica. What was not synced is gone.
+"""Faults of power: lose-power, lose-power-all, last-replica, last-replica-unclean. What was not synced is gone.
 
 One node at a time loses nothing that was acknowledged: the others hold it, and a node that was not stopped in order may
 not lead again before it has caught up (KIP-966). All at once is the power loss that only a sync before the
@@ -8,7 +8,8 @@ coordinators keep, transactions and offsets, is not in the topic: it wants the b
 In between stands the last replica: the followers were stopped in order, one after the other, so that it alone is in the
 ISR when it loses power and what it acknowledged. They still have all of it. Without eligible leader replicas (Apache
 Kafka before 4.0, or `eligible.leader.replicas.version` 0) it leads as soon as it is back, and the others cut theirs to
-what it has left; with them it has to wait for one of them.
+what it has left; with them it has to wait for one of them. Where the followers were killed instead, they have it all,
+too, but nobody takes their word for it: a broker that was not stopped in order is no eligible leader.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
-from harness.cluster.actions import Blackout, Start, Stop
+from harness.cluster.actions import Blackout, Kill, Start, Stop
 from harness.cluster.questions import IsrShrunk, LeaderElected, LeaderOf, Lost, Pid
 from nemesis.actions import inverses
 from nemesis.aiming import ask_each, bitten, followers, leader_moved, led, missed, no_leader, per_node
@@ -81,16 +82,19 @@ class LosePowerAll:
 
 
 class LastReplica:
-    """Stops the followers in order, one after the other, and takes the power of the leader, the last in the ISR.
+    """Stops or kills the followers, one after the other, and takes the power of the leader, the last in the ISR.
 
     Bit: the ISR was the leader alone, its process is gone, and bytes of its disk, too. The heal starts it first and
     tells whether it led before the others were back.
     """
 
-    name = "last-replica"
-    summary = "stop the followers of a partition in order; then its leader loses power; starts the leader first"
-    needs: frozenset[Power] = frozenset({"kill", "stop", "power"})
+    needs: frozenset[Power]
     expects: Expects = "stall"
+
+    def __init__(self, name: str, summary: str, end: type[Stop | Kill]) -> None:
+        """Name it; `end` is what is done to the followers."""
+        self.name, self.summary, self._end = name, summary, end
+        self.needs = _POWER | {"stop"} if end is Stop else _POWER
 
     def inject(self, aim: Aim) -> Inject:
         """Stop follower after follower, wait for the ISR to lose each, take the leader's power."""
@@ -102,14 +106,14 @@ class LastReplica:
         pids = yield from ask_each(Pid, others)
         absent = sorted(node for node in others if pids[node] is None)
         if not others or absent:
-            return missed(aim, f"no process to stop on {', '.join(absent)}" if absent else "it has no follower")
-        stops = tuple(Stop(node) for node in others)
+            return missed(aim, f"no process to end on {', '.join(absent)}" if absent else "it has no follower")
+        ends = tuple(self._end(node) for node in others)
         after: dict[str, float | None] = {}
-        for stop in stops:
-            yield Act((stop,))
-            after[stop.node] = yield Until(IsrShrunk(aim.keys[0], frozenset({stop.node})), SHRINK_DEADLINE_S)
+        for end in ends:
+            yield Act((end,))
+            after[end.node] = yield Until(IsrShrunk(aim.keys[0], frozenset({end.node})), SHRINK_DEADLINE_S)
         begun = Injection(
-            nodes=others, keys=aim.keys, evidence={"isr_shrunk_after_ms": after}, bit=True, undo=inverses(stops)
+            nodes=others, keys=aim.keys, evidence={"isr_shrunk_after_ms": after}, bit=True, undo=inverses(ends)
         )
         alone = yield Ask(LeaderOf(aim.keys[0]))
         if alone is None or alone.leader != last or set(alone.isr) != {last}:
@@ -129,6 +133,20 @@ class LastReplica:
             others = frozenset(injection.nodes) - {last}
             evidence["last-led_after_ms"] = yield Until(LeaderElected(injection.keys[0], others), LAST_LEADS_S)
         return evidence | (yield from start_again(injection))
+
+
+LAST_REPLICAS: tuple[LastReplica, ...] = (
+    LastReplica(
+        "last-replica",
+        "stop the followers of a partition in order; then its leader loses power; starts the leader first",
+        Stop,
+    ),
+    LastReplica(
+        "last-replica-unclean",
+        "SIGKILL the followers of a partition; then its leader loses power; starts the leader first",
+        Kill,
+    ),
+)
 
 
 def _blackout(aim: Aim, nodes: tuple[str, ...]) -> Generator[Step, Any, tuple[Injection, bool]]:

@@ -141,6 +141,10 @@ class Disked(Protocol):
         """Let the node's disk refuse every further byte: the node ends with the next one."""
         ...
 
+    def full(self, node: str) -> bool:
+        """Return whether the disk of the node, which runs, was filled: `start` makes room then, too."""
+        ...
+
     def rot(self, node: str, key: Key) -> None:
         """End the node at once, and change a byte of what it would check of the partition when it starts."""
         ...

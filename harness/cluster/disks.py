@@ -72,6 +72,19 @@ class Disks(Grouped):
         _, most = resource.prlimit(pid, resource.RLIMIT_FSIZE)
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, most))
 
+    def full(self, node: str) -> bool:
+        """Return whether the node runs, and every further write of it is refused."""
+        pid = self.pid(node)
+        return pid is not None and FULL_DISKS and resource.prlimit(pid, resource.RLIMIT_FSIZE)[0] == 0
+
+    def start(self, node: str) -> None:
+        """Start the node's process; one that runs has room again."""
+        pid = self.pid(node)
+        if pid is not None and self.full(node):
+            _, most = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, most))
+        super().start(node)
+
     def rot(self, node: str, key: Key) -> None:
         """SIGKILL the node, and change a byte of the partition behind its recovery point."""
         topic, _, partition = key.rpartition("/")

@@ -138,6 +138,10 @@ class SimulatedCluster(Administered):
         """Let the node's disk refuse every further byte: its process ends with the next one."""
         self._node(node).disk.full = True
 
+    def full(self, node: str) -> bool:
+        """Return whether it refuses them."""
+        return self._node(node).disk.full
+
     def rot(self, node: str, key: str) -> None:
         """End the node's process at once; change a byte of the partition that it will check."""
         self.world.rot(self._node(node).name, "-".join(key.rsplit("/", 1)))

@@ -14,10 +14,12 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from harness import catalog
+from harness.cluster.actions import Start
 from harness.cluster.api import ClusterError, ClusterSpec, Disked, Powered, UsageError
 from harness.cluster.disks import FULL_DISKS
 from harness.cluster.observer import ClusterObserver, holds
 from harness.cluster.questions import FullIsr, LeaderElected
+from nemesis.actions import undo
 from tests.contracts.test_cluster import WITHIN_S, until
 
 pytestmark = pytest.mark.timeout(300)
@@ -139,6 +141,11 @@ def test_a_node_whose_disk_is_full_ends_with_the_next_write_and_starts_with_room
     cluster.start(node)
     whole(cluster)
     assert set(map(str, range(RECORDS))) <= set(read(cluster, LOSSY)[len(before) :])
+    cluster.fill(node)
+    assert cluster.full(node)
+    assert undo(Start(node), cluster)
+    assert not cluster.full(node)
+    write(cluster, LOSSY)
     cluster.kill(node)
     with pytest.raises(ClusterError, match="is not running: its disk can't be filled"):
         cluster.fill(node)

@@ -26,6 +26,7 @@ STALLING = {
     "kill-all",
     "kill-leaders",
     "last-replica",
+    "last-replica-unclean",
     "lose-power-all",
     "pause-followers",
     "cut-clients",
@@ -48,7 +49,7 @@ INJURE = {
     "skew",
 }
 
-NODES = {"last-replica": 5}
+NODES = {"last-replica": 5, "last-replica-unclean": 5}
 """Those that need more nodes than three to leave a quorum."""
 
 LASTING = {"add-partitions"}

@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from harness import store
 from harness.cluster import group
 from harness.cluster.api import ClusterError, UsageError
+from harness.cluster.disks import FULL_DISKS
 from harness.cluster.jvm import JvmCluster
 from harness.cluster.questions import FullIsr
 from harness.process import guardian
@@ -415,6 +416,27 @@ def append_time_ms(kafka: Kafka, topic: str) -> int:
     producer.produce(topic, b"x", partition=0, on_delivery=lambda _, sent: told.append(sent.timestamp()[1]))
     assert producer.flush(WITHIN_S) == 0
     return told[0]
+
+
+@pytest.mark.embedded
+def test_nodes_lose_power_and_their_disks_fail(kafka: Kafka) -> None:
+    topic = kafka.create_topic(config={"min.insync.replicas": "2"})
+    node = kafka.leader(topic)
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "enable.idempotence": True, "log_level": 0})
+    producer.produce(topic, b"first")
+    assert producer.flush(WITHIN_S) == 0
+    kafka.lose_power(node)
+    kafka.leader(topic, other_than=[node])
+    kafka.rot(next(other for other in kafka.partition(topic).replicas if other != node), topic)
+    assert kafka.faults()[0].split(" s ")[1] == f"blackout {node}"
+    kafka.heal()
+    assert end_of(kafka, topic) == 1
+    if FULL_DISKS:
+        kafka.fill_disk(node)
+        kafka.heal()
+        producer.produce(topic, b"second")
+        assert producer.flush(WITHIN_S) == 0
+        assert end_of(kafka, topic) == 2
 
 
 def end_of(kafka: Kafka, topic: str) -> int:

@@ -31,6 +31,9 @@ class FakeDisks:
     def fill(self, node: str) -> None:
         self._ended_by("fill", node)
 
+    def full(self, node: str) -> bool:
+        return False
+
     def rot(self, node: str, key: Key) -> None:
         if self._ended_by("rot", node, key):
             self.rotted[node] = self.rotted.get(node, 0) + (key not in self.checkpointed)

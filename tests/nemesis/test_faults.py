@@ -216,7 +216,7 @@ def test_last_replica_that_lost_nothing_is_a_miss(tmp_path):
     assert "had synced all" in value["evidence"]["reason"]
 
 
-@pytest.mark.parametrize(("dead", "reason"), [("n2", "no process to stop on n2"), ("", "it has no follower")])
+@pytest.mark.parametrize(("dead", "reason"), [("n2", "no process to end on n2"), ("", "it has no follower")])
 def test_last_replica_without_its_followers_is_a_miss_that_touches_nothing(dead, reason, tmp_path):
     cluster = FakeCluster(nodes=5) if dead else FakeCluster(replication=1)
     if dead:

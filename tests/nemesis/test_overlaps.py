@@ -17,7 +17,7 @@ from harness.scenario import Scenario
 from harness.simulate import simulate
 from nemesis.fault import Power
 from nemesis.faults import FAULTS
-from nemesis.plan import FaultPlan, draw, parse
+from nemesis.plan import LAST, FaultPlan, draw, parse
 from nemesis.schedule import Schedule
 from tests.contracts.test_fault import KEY
 from tests.nemesis.fake import TICK_S, FakeCluster, nemesis
@@ -114,7 +114,7 @@ def test_third_node_stays_up_when_follower_and_leader_of_two_replicas_are_killed
     assert {node for what, *nodes in cluster.calls if what == "kill" for node in nodes} == {"n1", "n2"}
 
 
-@pytest.mark.parametrize("second", sorted(FAULTS.keys() - {"last-replica"}))
+@pytest.mark.parametrize("second", sorted(FAULTS.keys() - LAST))
 @pytest.mark.parametrize("first", ["kill-leader", "pause-leader", "partition-leader", "kill-follower", "kill-random"])
 def test_any_two_faults_overlap_on_different_nodes_and_are_both_healed(first, second, tmp_path):
     cluster = FakeCluster(nodes=5, replication=3)

@@ -161,7 +161,7 @@ def test_the_quorum_must_outlive_that_all_followers_stop(nodes, controllers, rep
     if outlives:
         assert asked_for(scenario, EVERY) == (("last-replica",),)
         return
-    with pytest.raises(UsageError, match=f"stops {replication - 1} of {nodes} nodes.*--controllers 3"):
+    with pytest.raises(UsageError, match=f"ends {replication - 1} of {nodes} nodes.*--controllers 3"):
         asked_for(scenario, EVERY)
 
 
