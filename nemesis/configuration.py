@@ -50,7 +50,7 @@ CHANGES: Final[Sequence[Change]] = (
     Change("segment.index.bytes", ("1024", "2048")),
     Change("index.interval.bytes", ("0", "65536")),
     Change("flush.messages", ("1",), only="down"),  # else what was synced may be what a run counts on
-    Change("max.message.bytes", ("262144", "2000000")),  # far more than any op sends at once
+    Change("max.message.bytes", ("262144", "2000000")),  # more than an op sends at once, if it is not told to
     Change("compression.type", ("zstd", "lz4", "gzip", "snappy", "uncompressed")),
     Change(MIN_ISR, (), only="up"),  # the number of replicas
     Change("min.cleanable.dirty.ratio", ("0.25", "0.9"), only="up", of_compacted=True),

@@ -483,3 +483,11 @@ def test_batches_say_of_which_epoch_they_are_whatever_a_power_loss_left_of_the_s
     bench.recover(recovery_point=point, high_watermark=point)
     assert bench.log.epochs.entries() == known
     assert bench.disk.load(epochs_file(NAME)) == bench.log.epochs.dump()
+
+
+def test_a_batch_that_is_bigger_than_a_segment_gets_one_of_its_own():
+    bench = Bench(LogConfig(segment_bytes=200))
+    for count in (1, 50, 1):
+        bench.append(data_batch(count))
+    assert [(segment.base, segment.next_offset) for segment in bench.log.segments] == [(0, 1), (1, 51), (51, 52)]
+    assert bench.log.segments[1].size > 200
