@@ -43,7 +43,9 @@ def node(clocks, tmp_path):
     ) as process:
         clocks.started("n1", process.pid)
         yield process
-        process.kill()
+        with faketime.swept(tmp_path):
+            process.kill()
+            process.wait()
 
 
 def asked(process):
