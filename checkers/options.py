@@ -48,7 +48,7 @@ class CheckOptions(msgspec.Struct, frozen=True, kw_only=True):
     clocks_differ: bool = False
     """The nodes' clocks were made to be wrong, all of them: they say when records may go, and how long locks hold."""
     clocks_jump_s: float = 0.0
-    """The clocks on the nodes' walls were made to jump by up to so much: they say when records may go."""
+    """The clocks on the nodes' walls jumped by up to so much, as the history tells: they say when records may go."""
     late_ends: bool = False
     """An EndTxn of transactions protocol v1 may arrive after its retry, and end the next transaction (KAFKA-17754)."""
     unsynced_loss: bool = False
@@ -89,9 +89,6 @@ _LATE = "late-requests"
 """Of clients on real clusters, which is librdkafka: it speaks version 1 of the protocol of transactions."""
 _ROT = ("rot", "all")
 _CLOCKS = "harness.sim.clock."
-JUMPS = frozenset({"bump-clock", "strobe-clock"})
-CLOCK_JUMP_S = 20.0
-"""How far the faults of clocks let them jump."""
 LONG_MS = 24 * 3600 * 1000
 """Records that stay a day do not expire during a run."""
 PATIENCE_MS = 3000
@@ -144,7 +141,6 @@ def options_of_scenario(scenario: Mapping[str, Any]) -> CheckOptions:
         min_compaction_lag_ms=_whole(config, "min.compaction.lag.ms", defaults.min_compaction_lag_ms),
         producers_expire_ms=_whole(config, "producer.id.expiration.ms", defaults.producers_expire_ms),
         clocks_differ=any(name.startswith(_CLOCKS) for name in config),
-        clocks_jump_s=0.0 if JUMPS.isdisjoint(faults) else CLOCK_JUMP_S,
         late_ends=(scenario.get("transaction_protocol") == 1 and _latest_ms(config) > PATIENCE_MS) or _LATE in faults,
         unsynced_loss=loses_power and not is_synced,
         unsynced_state=loses_power and is_synced and not has_synced_state,

@@ -23,6 +23,8 @@ DEADLY = ("kill", "lose-power", "last-replica", "replica-away")
 """So begin the names of faults that leave no process behind."""
 RECOVERED_NS = 10_000_000_000
 """So long after a fault a deposed leader may not have heard of it."""
+LONGEST_MS = 24 * 3600 * 1000
+"""No clock jumps further."""
 _NEVER = 1 << 62
 
 
@@ -53,6 +55,8 @@ class Fault:
     expects: str
     keys: tuple[Any, ...] = ()
     nodes: tuple[Any, ...] = ()
+    jump_ms: int = 0
+    """How far a clock was made to jump by it, shown or not."""
     healed: int | None = None
     """Index of the heal's completion (or invocation, if the run died between)."""
     end_ns: int | None = None
@@ -82,6 +86,11 @@ class Phases:
                 after = self.starts[place + 1 :]
                 return start, after[0][2] if after else end_ns
         return None
+
+    @property
+    def clocks_jump_s(self) -> float:
+        """How far the clocks on the nodes' walls may have jumped."""
+        return max((fault.jump_ms for fault in self.faults), default=0) / 1000
 
     def row(self, name: str) -> int | None:
         """Return the row at which a phase began."""
@@ -194,6 +203,11 @@ def _heal(fault: Fault, line: Any, index: int, time: int) -> None:
         fault.healed_ns = time
 
 
+def _jump_ms(evidence: Any) -> int:
+    offset_ms = evidence.get("offset_ms") if isinstance(evidence, dict) else None
+    return min(abs(offset_ms), LONGEST_MS) if type(offset_ms) is int else 0
+
+
 def _fault_event(
     faults: dict[Any, Fault], line: Any, value: dict[str, Any], index: int, times: tuple[int, int]
 ) -> None:
@@ -215,4 +229,5 @@ def _fault_event(
             expects=str(value.get("expects", "progress")),
             keys=tuple(value.get("keys") or ()),
             nodes=tuple(value.get("nodes") or ()),
+            jump_ms=_jump_ms(value.get("evidence")),
         )

@@ -39,7 +39,7 @@ from checkers.catalog import permitted
 from checkers.findings import Findings
 from checkers.log_view import LogView, build
 from checkers.mapping import IN_TURN, Mapper
-from checkers.options import CLOCK_JUMP_S, JUMPS, CheckOptions
+from checkers.options import CheckOptions
 from checkers.phases import phases_of
 from checkers.placement import place
 from checkers.sharding import makers, merge, shards
@@ -141,6 +141,7 @@ def case_of(blocks: Iterable[Lines], name: str, options: CheckOptions) -> Case:
 def case_of_view(view: LogView, options: CheckOptions) -> Case:
     """Return the case of columns that exist already."""
     phases = phases_of(view)
+    options = msgspec.structs.replace(options, clocks_jump_s=phases.clocks_jump_s)
     return Case(view, place(view, ours=phases.ours), phases, options)
 
 
@@ -190,8 +191,6 @@ def _permissions(case: Case, findings: Findings) -> None:
         options = msgspec.structs.replace(options, unsynced_loss=False, unsynced_state=False)
     if not any(name.startswith(ROT) for name in bit):
         options = msgspec.structs.replace(options, rotten_loss=False)
-    jump_s = 0.0 if JUMPS.isdisjoint(bit) else CLOCK_JUMP_S
-    options = msgspec.structs.replace(options, clocks_jump_s=jump_s)
     settings = permitted(options, reads_disagree=identity.reads_disagree(case))
     if settings.get("G1a") == UNCOMMITTED and findings.has("G1a") and reads.refused_is_seen(case):
         del settings["G1a"]

@@ -25,11 +25,10 @@ from harness.process.exits import BROKEN, STOPPED, VALID, of_verdict
 from harness.report.html import write_report
 from harness.report.junit import write_junit
 from harness.report.terminal import LiveView, verdict_table
-from harness.scenario import Scenario
+from harness.scenario import Scenario, clock_jump_s
 from harness.swarm import SIMULATED
 from nemesis import journal, plan
 from nemesis.actions import powers
-from nemesis.clocks import wants_clocks
 
 
 def run(
@@ -80,7 +79,7 @@ def refuse_unknown(scenario: Scenario) -> plan.Choices:
     if issubclass(provider.kind(), Disks) and not FULL_DISKS:
         has -= {"disk"}
     if (why := provider.lacks_clocks()) is not None:
-        if wants_clocks(scenario.nemesis):
+        if clock_jump_s(scenario):
             raise UsageError(f"--nemesis {scenario.nemesis}: {why}")
         has -= {"clock"}
     if not scenario.upgrade_to:

@@ -15,9 +15,8 @@ from harness import store
 from harness.cluster.api import Cluster, ClusterError, ClusterSpec, Logged
 from harness.cluster.remote import RemoteCluster
 from harness.process.signals import bearing_one_interrupt
-from harness.scenario import Scenario
+from harness.scenario import Scenario, clock_jump_s
 from nemesis import journal
-from nemesis.clocks import wants_clocks
 
 
 def spec_of(scenario: Scenario, folder: Path) -> ClusterSpec:
@@ -35,7 +34,7 @@ def spec_of(scenario: Scenario, folder: Path) -> ClusterSpec:
         commands=scenario.commands,
         broker_config=scenario.broker_config,
         links=scenario.links,
-        clocks=wants_clocks(scenario.nemesis),
+        clocks=clock_jump_s(scenario) > 0,
         bug=scenario.bug,
         seed=scenario.seed,
     )

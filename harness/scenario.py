@@ -17,6 +17,9 @@ TRANSACTIONAL: Final = frozenset({"txn", "compaction", "copy", "share"})
 """The workloads that need a transactional producer."""
 POLLING: Final = frozenset({"txn", "send-poll", "groups", "copy"})
 """The workloads whose processes are members of a group where they subscribe."""
+CLOCK_FAULTS: Final = frozenset({"bump-clock", "strobe-clock"})
+"""Faults that let clocks jump, and how far: whoever waits for a date has to know."""
+CLOCK_JUMP_S: Final = 120.0
 
 
 class Commands(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -123,6 +126,12 @@ def groups_of(scenario: Scenario) -> tuple[str, ...]:
     if scenario.workload == "share":
         return (share_group_of(scenario),)
     return (group_of(scenario),) if scenario.workload in POLLING and "subscribe" in scenario.sub_via else ()
+
+
+def clock_jump_s(scenario: Scenario) -> float:
+    """Return how far the faults that the scenario asks for may let clocks jump."""
+    asked = (name.strip() for name in scenario.nemesis.replace("+", ",").split(","))
+    return 0.0 if CLOCK_FAULTS.isdisjoint(asked) else CLOCK_JUMP_S
 
 
 def is_coordinated(scenario: Scenario) -> bool:

@@ -18,16 +18,16 @@ from typing import Any
 
 from harness.cluster.actions import Skew, Unskew
 from harness.cluster.questions import ClockOff, ClockWithin, Pid, Stopped
+from harness.scenario import CLOCK_JUMP_S
 from nemesis.actions import inverses
 from nemesis.aiming import answers_within, bitten, isr_size, led, missed, no_leader, per_node, split
 from nemesis.fault import Act, Aim, Ask, Expects, Heal, Inject, Injection, Power, Step, Until
 
-AMOUNTS_MS = (100.0, 20_000.0)
-"""A jump, either way; every order of magnitude is as likely.
+AMOUNTS_MS = (100.0, CLOCK_JUMP_S * 1000)
+"""A jump, either way; every order of magnitude is as likely. The longest outlasts every time-out of a run.
 
-The longest is twice the time-out of a transaction: one that is begun by a clock that is so far ahead ends by time
-within what the final reads wait for (`workloads.drain`), and what Kafka itself puts off until its clock has caught up
-with a time that it has seen, within the recovery bound.
+The final reads, and who judges a recovery, wait that much longer: a transaction that was begun by a clock that was
+ahead ends when the right one has caught up, and so does what Kafka itself puts off.
 """
 STROBES_MS = (100.0, 5_000.0)
 EVERY_MS = (100, 1_000)
@@ -45,7 +45,7 @@ class BumpClock:
     """
 
     name = "bump-clock"
-    summary = "the clock of a partition's leader jumps ahead or back, by up to 20 s; sets it right again"
+    summary = "the clock of a partition's leader jumps ahead or back, by up to two minutes; sets it right again"
     needs: frozenset[Power] = frozenset({"clock"})
     expects: Expects = "progress"
 
@@ -81,14 +81,8 @@ class StrobeClock:
         return _set_right(injection)
 
 
-NAMES = frozenset({BumpClock.name, StrobeClock.name})
 DATED = frozenset({"compaction", "retention"})
 """Workloads whose records may go by the date, all of them: a wrong clock takes them lawfully, sooner or later."""
-
-
-def wants_clocks(nemesis: str) -> bool:
-    """Return whether what `--nemesis` asks for needs clocks that can be wrong."""
-    return not NAMES.isdisjoint(part.strip() for part in nemesis.replace("+", ",").split(","))
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,9 +35,9 @@ import msgspec
 
 from harness.cluster.api import UsageError
 from harness.random import Rng
-from harness.scenario import POLLING, Scenario, groups_of, is_coordinated
-from nemesis import clocks
+from harness.scenario import CLOCK_FAULTS, POLLING, Scenario, groups_of, is_coordinated
 from nemesis.away import AWAY_S, ReplicaAway
+from nemesis.clocks import DATED
 from nemesis.configuration import ChangeConfig
 from nemesis.fault import Power
 from nemesis.faults import ALL, APART, COORDINATORS, FAULTS, NONE
@@ -141,8 +141,8 @@ def asked_for(scenario: Scenario, powers: frozenset[Power]) -> Choices:
     if scenario.nemesis.strip() == ALL:
         deadly = _of_power(scenario)
         found = tuple(choice for choice in found if not deadly.intersection(choice))
-    dated = sorted(clocks.NAMES.intersection(name for choice in found for name in choice))
-    if dated and scenario.workload in clocks.DATED:
+    dated = sorted(CLOCK_FAULTS.intersection(name for choice in found for name in choice))
+    if dated and scenario.workload in DATED:
         raise UsageError(
             f"--nemesis {dated[0]} proves nothing with --workload {scenario.workload}: when its records may go is up "
             "to the clocks that the fault makes wrong"
@@ -205,7 +205,7 @@ def _refuse_overlap(choice: tuple[str, ...]) -> None:
         raise UsageError(f"--nemesis {'+'.join(choice)}: at most two faults overlap")
     if len(choice) == 2:
         first, second = choice
-        if {first, second} <= clocks.NAMES:
+        if {first, second} <= CLOCK_FAULTS:
             raise UsageError(f"--nemesis {first}+{second}: a clock is wrong in one way at a time")
         if first == second == ChangeConfig.name:
             raise UsageError(f"--nemesis {first}+{second}: what the one gives back may be what the other has changed")

@@ -27,9 +27,12 @@ TXN_SWEEP_S = 10.0
 SLACK_S = 30.0
 
 
-def stable_bound_s(transaction_timeout_s: float) -> float:
-    """Return how long open transactions may take to end: their time-out, the coordinator's sweep, and slack."""
-    return transaction_timeout_s + TXN_SWEEP_S + SLACK_S
+def stable_bound_s(transaction_timeout_s: float, clock_jump_s: float = 0.0) -> float:
+    """Return how long open transactions may take to end: their time-out, the coordinator's sweep, and slack.
+
+    One that was begun by a clock that was ahead ends that much later.
+    """
+    return transaction_timeout_s + clock_jump_s + TXN_SWEEP_S + SLACK_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from harness.generator import (
 )
 from harness.history import NEMESIS, OK, Op
 from harness.random import Rng
-from harness.scenario import Scenario, group_of
+from harness.scenario import Scenario, clock_jump_s, group_of
 from workloads.api import Workload, added_keys
 from workloads.drain import UNCOMMITTED, Drain, stable_bound_s
 
@@ -163,7 +163,7 @@ def whole_run(
     main_and_heal = While(main=Phases((process(NEMESIS, nemesis), progress), patience_ns=0), side=clients(ops))
     groups = (group_of(scenario),) if "subscribe" in scenario.sub_via else ()
     again = workload.transactional and scenario.isolation != UNCOMMITTED and not forgets(scenario)
-    final = Drain(keys, stable_bound_s(scenario.transaction_timeout_s), groups, again)
+    final = Drain(keys, stable_bound_s(scenario.transaction_timeout_s, clock_jump_s(scenario)), groups, again)
     after = () if workload.after is None else (clients(workload.after(scenario)),)
     road = Phases((main_and_heal, Log("phase", "drain"), final, *after))
     asked = While(

@@ -46,6 +46,27 @@ def test_clients_that_fence_one_another_do_not_accuse_the_cluster(rivals):
     assert bool(told) is rivals
 
 
+@pytest.mark.parametrize(("offset_ms", "is_found"), [(0, True), (500, True), (-5_000, False)])
+def test_who_waits_for_a_date_has_as_much_longer_as_clocks_have_jumped(offset_ms, is_found):
+    story = Story()
+    story.phase("main")
+    story.ok(0, "send", [send("x", 1, 0)])
+    story.event("nemesis", "invoke", "bump-clock")
+    told = {"fault-id": 1, "nodes": ["n1"], "keys": ["x"], "evidence": {"offset_ms": offset_ms}, "bit": True}
+    story.event("nemesis", "info", "bump-clock", told)
+    story.heal(1)
+    for number in range(12):
+        story.begin(0, "send", [send("x", 10 + number)])
+        story.wait(1)
+        story.event(0, "fail", "send", [["send", "x", 10 + number]])
+    story.ok(0, "send", [send("x", 2, 1)])
+    story.wait(10)
+    story.phase("drain")
+    story.drain("x", 2)
+    names = [anomaly.name for anomaly in judge(story.ops, CheckOptions(recovery_bound_s=BOUND_S)).anomalies]
+    assert ("unavailable" in names) is is_found
+
+
 @pytest.mark.parametrize("meant", [{"abort": True}, {"crash": True}, {}])
 def test_transactions_that_are_to_come_to_nothing_do_not_accuse_the_cluster(meant):
     story = Story()

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from harness.cluster.actions import Unskew
 from harness.cluster.clocks import beyond
+from harness.scenario import CLOCK_FAULTS, CLOCK_JUMP_S, Scenario, clock_jump_s
 from harness.store import JOURNAL
 from nemesis import journal
 from nemesis.clocks import AMOUNTS_MS, EVERY_MS, STROBES_MS
@@ -15,6 +16,14 @@ from nemesis.fault import Act, Aim
 from nemesis.faults import FAULTS
 from tests.contracts.test_fault import AIM, KEY, invoked, steps_of
 from tests.nemesis.fake import FakeCluster, nemesis
+
+
+def test_what_waits_for_a_date_is_told_of_the_longest_jump():
+    assert {name for name, fault in FAULTS.items() if "clock" in fault.needs} == CLOCK_FAULTS
+    assert max(AMOUNTS_MS[1], STROBES_MS[1]) == CLOCK_JUMP_S * 1000
+    bounds = [clock_jump_s(Scenario(nemesis=asked)) for asked in ("none", "all", "kill-leader", "a, b+bump-clock")]
+    assert bounds == [0, 0, 0, CLOCK_JUMP_S]
+
 
 both = pytest.mark.parametrize("name", ["bump-clock", "strobe-clock"])
 
@@ -51,9 +60,9 @@ def test_a_strobe_has_shown_both_wrong_and_right(draw, tmp_path):
 
 
 def test_draws_reach_both_ways_and_every_order_of_magnitude():
-    jumps = [skewed("bump-clock", number / 50)[0].offset_ms for number in range(50)]
+    jumps = [skewed("bump-clock", number / 200)[0].offset_ms for number in range(200)]
     assert {offset > 0 for offset in jumps} == {True, False}
-    assert {len(str(abs(offset))) for offset in jumps} == {3, 4, 5}
+    assert {len(str(abs(offset))) for offset in jumps} == {3, 4, 5, 6}
 
 
 @both

@@ -13,8 +13,7 @@ from harness.catalog import WORKLOADS
 from harness.cluster.api import UsageError
 from harness.lifetime import spec_of
 from harness.options import BY_CLUSTER
-from harness.scenario import Scenario
-from nemesis import clocks
+from harness.scenario import CLOCK_FAULTS, Scenario
 from nemesis.fault import Power
 from nemesis.faults import APART, COORDINATORS, FAULTS, summaries
 from nemesis.plan import (
@@ -181,7 +180,7 @@ def test_clocks_are_left_right_where_records_go_by_the_date(workload):
         with pytest.raises(UsageError, match=f"-clock proves nothing with --workload {workload}") as raised:
             asked_for(scenario, EVERY)
         assert "\n" not in str(raised.value)
-    assert not clocks.NAMES & {name for choice in asked_for(Scenario(nemesis="all"), EVERY) for name in choice}
+    assert not CLOCK_FAULTS & {name for choice in asked_for(Scenario(nemesis="all"), EVERY) for name in choice}
 
 
 @pytest.mark.parametrize(
