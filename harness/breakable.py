@@ -45,15 +45,21 @@ class Breakable:
         self._do(Kill(node))
 
     def lose_power(self, *nodes: str) -> None:
-        """End the nodes' processes at once, and what they had not synced. On `embedded` and `jvm`, as the next two."""
+        """End the nodes' processes at once, and take what they had not synced."""
         self._do(*(Blackout(node) for node in nodes))
 
     def fill_disk(self, node: str) -> None:
-        """Have every further write of the node refused: it ends with the next one. `start` or `heal` makes room."""
+        """Have every further write of the node refused: it ends with the next one. `start` or `heal` makes room.
+
+        Not on `compose`.
+        """
         self._do(Fill(node))
 
     def rot(self, node: str, topic: str, partition: int = 0) -> None:
-        """Kill the node, and change a byte of its replica that it will check when it starts, if there is one."""
+        """Kill the node, and change a byte of its replica that it will check when it starts, if there is one.
+
+        Not on `compose`.
+        """
         self._do(Rot(node, f"{topic}/{partition}"))
 
     def stop(self, node: str) -> None:

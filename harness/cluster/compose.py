@@ -20,6 +20,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -28,12 +29,16 @@ from typing import Any, Self
 from harness.cluster import engine, image, ports
 from harness.cluster.administered import Administered
 from harness.cluster.api import ClusterError, ClusterSpec, Node, UsageError
-from harness.cluster.compose_file import Handles, compose_yaml, project_name, variable
+from harness.cluster.compose_file import DATA, Handles, compose_yaml, project_name, variable
 from harness.cluster.container_logs import collect, last_words
+from harness.cluster.disks import lossy, seeds
+from harness.cluster.group import STOP_S
 from harness.cluster.links import Links
+from harness.cluster.observer import split_key
 from harness.cluster.properties import BROKER, Member, refuse_owned
 from harness.cluster.ready import READY_TIMEOUT_S, await_ready
 from harness.cluster.storage import random_id
+from harness.cluster.volumes import Volumes
 
 PROVIDER = "compose"
 
@@ -48,7 +53,10 @@ GONE_POLL_S = 0.02
 
 
 class ComposeCluster(Administered):
-    """A cluster in containers; Killable, Pausable, Partitionable, Reassignable, Configurable and Logged."""
+    """A cluster in containers.
+
+    Killable, Stoppable, Powered, Pausable, Partitionable, Reassignable, Configurable and Logged.
+    """
 
     def __init__(self, spec: ClusterSpec) -> None:
         """Plan the cluster; nothing is started. UsageError for a plan that can't be."""
@@ -84,6 +92,7 @@ class ComposeCluster(Administered):
         self._members = handles.members()
         self._engine: Any = None
         self._links: Links | None = None
+        self._taken: Counter[str] = Counter()
 
     # Cluster
 
@@ -147,6 +156,34 @@ class ComposeCluster(Administered):
             "handles": asdict(self._handles),
         }
 
+    # Stoppable
+
+    def stop(self, node: str) -> None:
+        """SIGTERM the node and wait, within a bound, until it has gone in order. Safe when it is dead."""
+        with engine.guard(f"stop {node}"):
+            container = self._container(node)
+            if container.attrs["State"]["Running"]:
+                container.kill(signal="SIGTERM")
+        self._gone_within(node, STOP_S)
+
+    # Powered
+
+    def blackout(self, node: str) -> None:
+        """SIGKILL the node, and lose what it had not synced."""
+        observer = self.observer()
+        known = {split_key(state.key)[0] for state in observer.partitions(())}
+        topics = lossy(observer, node, sorted(known))
+        self.kill(node)
+        self._taken[node] += self.volumes().lose(node, topics, seeds())
+
+    def volumes(self) -> Volumes:
+        """Return who looks into the nodes' volumes."""
+        return Volumes(self._client(), self._handles.project, self._helper_image, self._container, DATA)
+
+    def bytes_lost(self, node: str) -> int:
+        """Return how many bytes power losses have taken from the node so far, as far as this process did it."""
+        return self._taken[self._member(node).name]
+
     # Killable
 
     def kill(self, node: str) -> None:
@@ -155,11 +192,8 @@ class ComposeCluster(Administered):
             container = self._container(node)
             if container.attrs["State"]["Running"]:
                 container.kill(signal="SIGKILL")
-        deadline = time.monotonic() + GONE_TIMEOUT_S
-        while self.pid(node) is not None:
-            if time.monotonic() > deadline:
-                raise ClusterError(f"{node} still runs {GONE_TIMEOUT_S:g} s after SIGKILL")
-            time.sleep(GONE_POLL_S)
+        if not self._gone_within(node, GONE_TIMEOUT_S):
+            raise ClusterError(f"{node} still runs {GONE_TIMEOUT_S:g} s after SIGKILL")
 
     def start(self, node: str) -> None:
         """Start the node again; its active cuts hold from its first packet. Safe when it runs."""
@@ -233,6 +267,14 @@ class ComposeCluster(Administered):
             collect(container, folder / name)
 
     # Within
+
+    def _gone_within(self, node: str, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while self.pid(node) is not None:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(GONE_POLL_S)
+        return True
 
     def _client(self) -> Any:
         if self._engine is None:

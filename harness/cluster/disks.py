@@ -12,7 +12,7 @@ import random
 import resource
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from harness.cluster import unsynced
@@ -51,9 +51,9 @@ class Disks(Grouped):
 
     def blackout(self, node: str) -> None:
         """SIGKILL the node, and lose what it had not synced."""
-        rng, lossy = _rng(), self._lossy(node)
+        rng, topics = seeds(), lossy(self.observer(), node, unsynced.topics(self._data_of(node)))
         self.kill(node)
-        for tail in self._tails(node, lossy).values():
+        for tail in self._tails(node, topics).values():
             self._taken[node] += tail.lose(rng)
 
     def bytes_lost(self, node: str) -> int:
@@ -91,7 +91,7 @@ class Disks(Grouped):
         self.kill(node)
         tail = self._tails(node, [topic]).get(f"{topic}-{partition}")
         if tail is not None:
-            tail.rot(_rng())
+            tail.rot(seeds())
             self._rotted[node] += 1
 
     def rotten(self, node: str) -> int:
@@ -101,19 +101,24 @@ class Disks(Grouped):
     def _tails(self, node: str, topics: list[str]) -> dict[str, unsynced.Tail]:
         return unsynced.tails(self._data_of(node), self._recovery_points(node), topics)
 
-    def _lossy(self, node: str) -> list[str]:
-        """Return the topics of the node that are synced with their segments only; one nobody knows of is none."""
-        witnesses = [node, *(other.name for other in self.observer().brokers() if other.name != node)]
-        return [topic for topic in unsynced.topics(self._data_of(node)) if self._is_lossy(witnesses, topic)]
 
-    def _is_lossy(self, witnesses: list[str], topic: str) -> bool:
-        observer = self.observer()
-        for witness in witnesses:
-            settings = [observer.setting(witness, topic, name) for name in _SYNCED_BY]
-            if all(setting is not None for setting in settings):
-                return all(setting is not None and setting.value == _NEVER for setting in settings)
-        return False
+def lossy(observer: ClusterObserver, node: str, topics: Iterable[str]) -> list[str]:
+    """Return the topics that are synced with their segments only: by the node's word, or others' where it is silent.
+
+    One that nobody knows of is none.
+    """
+    witnesses = [node, *(other.name for other in observer.brokers() if other.name != node)]
+    return [topic for topic in topics if _is_lossy(observer, witnesses, topic)]
 
 
-def _rng() -> random.Random:
+def _is_lossy(observer: ClusterObserver, witnesses: list[str], topic: str) -> bool:
+    for witness in witnesses:
+        settings = [observer.setting(witness, topic, name) for name in _SYNCED_BY]
+        if all(setting is not None for setting in settings):
+            return all(setting is not None and setting.value == _NEVER for setting in settings)
+    return False
+
+
+def seeds() -> random.Random:
+    """Return what draws how much a power loss takes."""
     return random.Random()

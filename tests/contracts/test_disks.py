@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from harness import catalog
 from harness.cluster.actions import Start
 from harness.cluster.api import ClusterError, ClusterSpec, Disked, Powered, UsageError
+from harness.cluster.compose import ComposeCluster
 from harness.cluster.disks import FULL_DISKS
 from harness.cluster.observer import ClusterObserver, holds
 from harness.cluster.questions import FullIsr, LeaderElected
@@ -24,12 +25,16 @@ from tests.contracts.test_cluster import WITHIN_S, until
 
 pytestmark = pytest.mark.timeout(300)
 
-PROVIDERS = [pytest.param("embedded", marks=pytest.mark.embedded), pytest.param("jvm", marks=pytest.mark.jvm)]
+LOCAL = [pytest.param("embedded", marks=pytest.mark.embedded), pytest.param("jvm", marks=pytest.mark.jvm)]
+powered = pytest.mark.parametrize(
+    "shared", [*LOCAL, pytest.param("compose", marks=pytest.mark.docker)], indirect=True, scope="module"
+)
+disked = pytest.mark.parametrize("shared", LOCAL, indirect=True, scope="module")
 RECORDS = 40
 LOSSY, SYNCED = "lossy", "synced"
 
 
-@pytest.fixture(scope="module", params=PROVIDERS)
+@pytest.fixture(scope="module")
 def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     folder = tmp_path_factory.mktemp(request.param)
     cluster: Any = catalog.provider(request.param).create(ClusterSpec(name=f"disks-{request.param}", folder=folder))
@@ -92,12 +97,18 @@ def read(cluster: Any, topic: str) -> list[str]:
 
 
 def sizes(cluster: Any, node: str) -> dict[str, int]:
+    """Return how many bytes a dead node, or a living one on this machine, has of each topic."""
+    if isinstance(cluster, ComposeCluster):
+        said = cluster.volumes().run(node, "stat -c '%s %n' */*.log", "look")
+        lines = [line.split() for line in said.splitlines()]
+        return {topic: sum(int(size) for size, name in lines if f"{topic}-0/" in name) for topic in (LOSSY, SYNCED)}
     data = Path(cluster.describe()["handles"]["folder"]) / node / "data"
     return {
         topic: sum(file.stat().st_size for file in (data / f"{topic}-0").glob("*.log")) for topic in (LOSSY, SYNCED)
     }
 
 
+@powered
 def test_a_node_without_power_loses_what_it_had_not_synced_and_the_cluster_nothing(cluster: Any) -> None:
     assert isinstance(cluster, Powered)
     before = {topic: read(cluster, topic) for topic in (LOSSY, SYNCED)}
@@ -117,6 +128,7 @@ def test_a_node_without_power_loses_what_it_had_not_synced_and_the_cluster_nothi
         assert read(cluster, topic) == [*values, *map(str, range(RECORDS))]
 
 
+@powered
 def test_all_nodes_without_power_keep_what_they_had_synced(cluster: Any) -> None:
     before = read(cluster, SYNCED)
     write(cluster, SYNCED)
@@ -129,6 +141,7 @@ def test_all_nodes_without_power_keep_what_they_had_synced(cluster: Any) -> None
     assert read(cluster, SYNCED) == [*before, *map(str, range(RECORDS))]
 
 
+@disked
 @pytest.mark.skipif(not FULL_DISKS, reason="a disk can be filled on Linux only")
 def test_a_node_whose_disk_is_full_ends_with_the_next_write_and_starts_with_room(cluster: Any) -> None:
     assert isinstance(cluster, Disked)
@@ -152,6 +165,7 @@ def test_a_node_whose_disk_is_full_ends_with_the_next_write_and_starts_with_room
     cluster.start(node)
 
 
+@disked
 def test_a_byte_that_rots_is_found_by_its_node_and_fetched_again(cluster: Any) -> None:
     write(cluster, LOSSY)
     before = read(cluster, LOSSY)
