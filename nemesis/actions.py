@@ -403,6 +403,9 @@ def in_words(action: Action) -> str:
     """Return the action as a person says it: `start n1`, `restore t0/0 n1,n2,n3`, `reset segment.ms of t0 to 500`."""
     if isinstance(action, Intercept):
         return f"intercept {action.node} {_of_requests(action.what)}"
+    if isinstance(action, Skew):
+        every = f", to and fro every {action.every_ms / 1000:g} s" if action.every_ms else ""
+        return f"skew {action.node} by {action.offset_ms / 1000:g} s{every}"
     if isinstance(action, Configure | Reset):
         value = "its default" if action.value is None else action.value
         return f"{type(action).__name__.lower()} {action.name} of {action.topic or 'all brokers'} to {value}"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.cluster.actions import Cut, Intercept, Join, Kill, Pause, Release, Resume, Start
+from harness.cluster.actions import Cut, Intercept, Join, Kill, Pause, Release, Resume, Skew, Start, Unskew
 from harness.cluster.api import APIS, ClusterError, Interception
 from harness.store import JOURNAL
 from nemesis.actions import from_json, in_words, inverse, nodes_of, to_json, undo
@@ -26,10 +26,15 @@ injuries = st.one_of(
     st.builds(Kill, nodes),
     st.builds(Pause, nodes),
     st.builds(Intercept, nodes, interceptions),
+    st.builds(Skew, nodes, st.integers(-120_000, 120_000), st.integers(0, 1000)),
     st.tuples(nodes, nodes).filter(lambda pair: pair[0] != pair[1]).map(lambda pair: Cut(*pair)),
 )
 undoings = st.one_of(
-    st.builds(Start, nodes), st.builds(Resume, nodes), st.builds(Release, nodes), st.builds(Join, nodes, nodes)
+    st.builds(Start, nodes),
+    st.builds(Resume, nodes),
+    st.builds(Release, nodes),
+    st.builds(Unskew, nodes),
+    st.builds(Join, nodes, nodes),
 )
 
 
@@ -70,6 +75,9 @@ def test_injury_undoes_nothing():
 def test_action_in_words_reads_like_a_command():
     assert in_words(Start("n1")) == "start n1"
     assert in_words(Join("n1", "n2")) == "join n1 n2"
+    assert in_words(Skew("n1", -1500)) == "skew n1 by -1.5 s"
+    assert in_words(Skew("n1", 90_000, 250)) == "skew n1 by 90 s, to and fro every 0.25 s"
+    assert in_words(Unskew("n1")) == "unskew n1"
     once, some = Interception(("EndTxn",), most=1), Interception(("Produce", "EndTxn"), 250_000, 1500)
     assert in_words(Intercept("n1", once)) == "intercept n1 the answers to 1 request: EndTxn"
     assert in_words(Intercept("n1", some)) == "intercept n1 25 % of all requests, 1.5 s late: Produce, EndTxn"
