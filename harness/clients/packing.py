@@ -6,7 +6,8 @@
                   small ones as likely as large ones on a scale of factors
 
 With a codec half of the processes send at once what stands together in an op: sent one by one, each record would be a
-batch of its own, and nothing could happen to a part of one. Producers that are not idempotent never do: two batches
+batch of its own, and nothing could happen to a part of one. Two by two they do and don't, since some workloads give odd
+and even processes other work, and a run may have few of them. Producers that are not idempotent never do: two batches
 under way could change places when the first is tried again, and lawfully.
 
 Where values may be big, half of the processes fetch in pieces that are smaller than the biggest.
@@ -65,14 +66,14 @@ class Packing:
     def of(cls, scenario: Scenario, process: int) -> Self:
         """Draw for a process of a run. Raises UsageError for sizes that can't be."""
         seed, sizes = scenario.seed, sizes_bytes(scenario.value_size)
-        codec, drawn, half = scenario.compression, Rng.seeded(seed, _STREAM, process), 1 / 2
+        codec, drawn = scenario.compression, Rng.seeded(seed, _STREAM, process)
         own, drawn = drawn.choose(CODECS)
-        together, drawn = drawn.draw()
-        small, drawn = drawn.draw()
+        small, drawn = drawn.choose((True, False))
+        first, _ = Rng.seeded(seed, _STREAM).below(2)
         return cls(
             codec=own if codec == MIXED else codec,
-            together=codec != CODECS[0] and scenario.idempotence and together < half,
-            fetch_bytes=max(sizes[1] // 4, LEAST_FETCH_BYTES) if sizes[1] and small < half else None,
+            together=codec != CODECS[0] and scenario.idempotence and (process // 2 + first) % 2 == 0,
+            fetch_bytes=max(sizes[1] // 4, LEAST_FETCH_BYTES) if sizes[1] and small else None,
             seed=seed,
             sizes=sizes,
         )

@@ -32,10 +32,18 @@ def test_nothing_is_packed_or_padded_where_nobody_asks():
     assert PLAIN.pad(7, 30) == b""
 
 
-def test_about_half_send_together_but_never_without_idempotence():
-    assert 60 < sum(one.together for one in drawn(ALL)) < 140
-    weak = Scenario(workload="send-poll", compression=MIXED, idempotence=False, acks="1")
-    assert not any(one.together for one in drawn(weak))
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("parity", [0, 1])
+def test_half_of_the_odd_and_of_the_even_processes_send_together_in_every_run(seed, parity):
+    """A workload may give them other work: with odd ones alone, one run in fourteen had no batch of several records."""
+    some = drawn(Scenario(compression=MIXED, seed=seed), 8)[parity::2]
+    assert sorted(one.together for one in some) == [False, False, True, True]
+
+
+def test_without_idempotence_nobody_sends_together():
+    assert not any(
+        one.together for one in drawn(Scenario(workload="send-poll", compression=MIXED, idempotence=False, acks="1"))
+    )
 
 
 def test_half_fetch_in_pieces_that_are_smaller_than_the_biggest_value():
