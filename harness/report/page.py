@@ -104,6 +104,8 @@ def _configuration(source: Source) -> list[str]:
         "idempotent" if scenario.idempotence else "not idempotent",
         scenario.isolation,
         " and ".join(scenario.sub_via),
+        *([f"codec {scenario.compression}"] if scenario.compression != "none" else []),
+        *([f"values of {scenario.value_size} bytes"] if scenario.value_size != "0" else []),
         *(f"{key}={value}" for key, value in scenario.topic_config.items()),
         *(f"{key}={value}" for key, value in scenario.broker_config.items()),
     ]

@@ -87,8 +87,11 @@ def test_the_configuration_line_names_what_a_reader_must_know(bad_run: Path) -> 
 def test_what_was_tested_is_told_as_what_it_is(bad_run: Path, tmp_path: Path) -> None:
     folder = remade(bad_run, tmp_path)
     scenario = json.loads((folder / "scenario.json").read_text())
-    (folder / "scenario.json").write_text(json.dumps(scenario | {"cluster": "embedded"}))
-    assert "the harness's own broker" in Page(write_report(folder)).text
+    packed = {"compression": "mixed", "value_size": "128-16384"}
+    (folder / "scenario.json").write_text(json.dumps(scenario | {"cluster": "embedded"} | packed))
+    text = Page(write_report(folder)).text
+    for part in ("the harness's own broker", "codec mixed", "values of 128-16384 bytes"):
+        assert part in text
     theirs = {"cluster": "existing", "bootstrap": "kafka-1:9092"}
     (folder / "scenario.json").write_text(json.dumps(scenario | theirs))
     text = Page(write_report(folder)).text
