@@ -56,7 +56,9 @@ FORGOTTEN_MS = "120000"
 MOST_FAULTS = 2
 REPLICATION = ((3, 2), (3, 2), (3, 2), (3, 1), (2, 1), (2, 2))
 """Replicas of a topic's partitions, and how many of them must be in sync."""
-TOPIC: Mapping[str, tuple[str | None, ...]] = {"segment.bytes": (None, "512", "2048", "16384")}
+TIGHT = "512"
+"""A segment of so many bytes holds a few batches, or one: it is sealed, and synced, all the time."""
+TOPIC: Mapping[str, tuple[str | None, ...]] = {"segment.bytes": (None, TIGHT, "2048", "16384")}
 BROKER: Mapping[str, tuple[str | None, ...]] = {
     "replica.high.watermark.checkpoint.interval.ms": (None, "200", "1000"),
     "replica.fetch.max.bytes": (None, "512", "2048"),
@@ -139,7 +141,8 @@ LONG_SHARE = 0.08
 """As MOVES: so long that whoever was replaced and does not know it can show what it tells."""
 SYNC = "harness.sim.sync.ms"
 SLOW_DISKS = ("1-10", "50-400")
-"""The slow one not where every append is synced: no transaction would end in time, and that is no bug (seed 794)."""
+"""The slow one not where every append is synced, or nearly: no transaction would end in time, and nodes would lose
+their sessions, and that is no bug (seeds 794, 883)."""
 SESSIONS_MS = ("2000", "2000", "6000")
 """Of members by KIP-848: who is cut off for a short while may be given up, and commit before it hears of it."""
 LATE: Mapping[str, str] = {
@@ -263,7 +266,9 @@ def _draw_last(draws: _Draws, fields: dict[str, Any], broker: dict[str, str]) ->
     """Change what some scenarios are, by draws after all others: they move nothing else."""
     if fields["nemesis"] != AWAY and draws.number() < DISKS_SHARE:
         fields["nemesis"], sync_ms = draws.one_of(*DISKS), draws.one_of(*SLOW_DISKS)
-        synced = "flush.messages" in fields["topic_config"] or "log.flush.interval.messages" in broker
+        topic = fields["topic_config"]
+        often = "flush.messages" in topic or topic.get("segment.bytes") == TIGHT
+        synced = often or "log.flush.interval.messages" in broker
         broker[SYNC] = SLOW_DISKS[0] if synced else sync_ms
         if "rot" in fields["nemesis"]:
             fields["min_isr"] = 2  # else the one that rots may be the last that may lead
