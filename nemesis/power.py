@@ -7,7 +7,7 @@ coordinators keep, transactions and offsets, is not in the topic: it wants the b
 
 In between stands the last replica: the followers were stopped in order, one after the other, so that it alone is in the
 ISR when it loses power and what it acknowledged. They still have all of it. Without eligible leader replicas (Apache
-Kafka before 4.0, or `eligible.leader.replicas.version` 0) it leads as soon as it is back, and the others cut theirs to
+Kafka before 4.1, where nobody has switched them on) it leads as soon as it is back, and the others cut theirs to
 what it has left; with them it has to wait for one of them. Where the followers were killed instead, they have it all,
 too, but nobody takes their word for it: a broker that was not stopped in order is no eligible leader.
 """

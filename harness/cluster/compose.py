@@ -17,6 +17,7 @@ Refused: a node's image or an engine that is not there (UsageError), a remote en
 
 from __future__ import annotations
 
+import random
 import re
 import shutil
 import time
@@ -31,7 +32,7 @@ from harness.cluster.administered import Administered
 from harness.cluster.api import ClusterError, ClusterSpec, Node, UsageError
 from harness.cluster.compose_file import DATA, Handles, compose_yaml, project_name, variable
 from harness.cluster.container_logs import collect, last_words
-from harness.cluster.disks import lossy, seeds
+from harness.cluster.disks import lossy
 from harness.cluster.group import STOP_S
 from harness.cluster.links import Links
 from harness.cluster.observer import split_key
@@ -174,7 +175,7 @@ class ComposeCluster(Administered):
         known = {split_key(state.key)[0] for state in observer.partitions(())}
         topics = lossy(observer, node, sorted(known))
         self.kill(node)
-        self._taken[node] += self.volumes().lose(node, topics, seeds())
+        self._taken[node] += self.volumes().lose(node, topics, random.Random())
 
     def volumes(self) -> Volumes:
         """Return who looks into the nodes' volumes."""

@@ -51,7 +51,7 @@ class Disks(Grouped):
 
     def blackout(self, node: str) -> None:
         """SIGKILL the node, and lose what it had not synced."""
-        rng, topics = seeds(), lossy(self.observer(), node, unsynced.topics(self._data_of(node)))
+        rng, topics = random.Random(), lossy(self.observer(), node, unsynced.topics(self._data_of(node)))
         self.kill(node)
         for tail in self._tails(node, topics).values():
             self._taken[node] += tail.lose(rng)
@@ -91,7 +91,7 @@ class Disks(Grouped):
         self.kill(node)
         tail = self._tails(node, [topic]).get(f"{topic}-{partition}")
         if tail is not None:
-            tail.rot(seeds())
+            tail.rot(random.Random())
             self._rotted[node] += 1
 
     def rotten(self, node: str) -> int:
@@ -113,12 +113,7 @@ def lossy(observer: ClusterObserver, node: str, topics: Iterable[str]) -> list[s
 
 def _is_lossy(observer: ClusterObserver, witnesses: list[str], topic: str) -> bool:
     for witness in witnesses:
-        settings = [observer.setting(witness, topic, name) for name in _SYNCED_BY]
-        if all(setting is not None for setting in settings):
-            return all(setting is not None and setting.value == _NEVER for setting in settings)
+        said = [setting.value for name in _SYNCED_BY if (setting := observer.setting(witness, topic, name)) is not None]
+        if len(said) == len(_SYNCED_BY):
+            return set(said) == {_NEVER}
     return False
-
-
-def seeds() -> random.Random:
-    """Return what draws how much a power loss takes."""
-    return random.Random()

@@ -126,7 +126,7 @@ def _system(scenario: Scenario, cluster: Mapping[str, Any]) -> list[str]:
     system = f"Apache Kafka {version}" if scenario.cluster in {"jvm", "compose"} else "the harness's own broker"
     roles = "combined roles"
     if scenario.controllers:
-        roles = f"{scenario.controllers} controller{'s' if scenario.controllers > 1 else ''} of their own"
+        roles = words.counted(scenario.controllers, "separate controller", "separate controllers")
     return [system, f"{scenario.cluster}, {words.counted(scenario.nodes, 'node', 'nodes')}, {roles}"]
 
 

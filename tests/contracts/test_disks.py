@@ -13,15 +13,14 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from harness import catalog
 from harness.cluster.actions import Start
-from harness.cluster.api import ClusterError, ClusterSpec, Disked, Powered, UsageError
+from harness.cluster.api import ClusterError, Disked, Powered
 from harness.cluster.compose import ComposeCluster
 from harness.cluster.disks import FULL_DISKS
 from harness.cluster.observer import ClusterObserver, holds
 from harness.cluster.questions import FullIsr, LeaderElected
 from nemesis.actions import undo
-from tests.contracts.test_cluster import WITHIN_S, until
+from tests.contracts.test_cluster import WITHIN_S, start, until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -36,13 +35,8 @@ LOSSY, SYNCED = "lossy", "synced"
 
 @pytest.fixture(scope="module")
 def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    folder = tmp_path_factory.mktemp(request.param)
-    cluster: Any = catalog.provider(request.param).create(ClusterSpec(name=f"disks-{request.param}", folder=folder))
+    cluster = start(request.param, tmp_path_factory.mktemp(request.param))
     try:
-        try:
-            cluster.up()
-        except UsageError as error:
-            pytest.skip(str(error))
         admin = AdminClient({"bootstrap.servers": cluster.bootstrap(), "log_level": 0})
         settings = {"min.insync.replicas": "2"}
         topics = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 from harness.cluster.questions import ClockWithin
 
 
@@ -17,8 +19,8 @@ class FakeClocks:
         self.drawn_ms = 0
         """How far off every clock is anyway."""
 
-    def _does(self, what: str, *nodes: str) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def _does(self, what: str, *nodes: str) -> bool: ...
 
     def skew(self, node: str, offset_ms: int, every_ms: int = 0) -> None:
         if self._does("skew", node):

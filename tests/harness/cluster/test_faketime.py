@@ -16,7 +16,7 @@ from harness.cluster.api import ClusterError, ClusterSpec, UsageError
 from harness.launch import refuse_unknown
 from harness.scenario import Scenario
 
-needs_library = pytest.mark.skipif(faketime.missing() is not None, reason="needs libfaketime")
+lacks_library = pytest.mark.skipif(faketime.missing() is not None, reason="needs libfaketime")
 LOOKS = """
 import sys, threading, time
 waiting = threading.Condition()
@@ -65,7 +65,8 @@ def shows(process, low_s, high_s, within_s=20.0):
     return False
 
 
-@needs_library
+@pytest.mark.jvm  # what the library is for: where that is required, a skip is a failure
+@lacks_library
 @pytest.mark.parametrize("offset_ms", [30_000, -30_000])
 def test_a_process_shows_the_jump_waits_as_before_and_is_set_right(clocks, node, offset_ms):
     assert shows(node, -1, 5)
@@ -76,7 +77,8 @@ def test_a_process_shows_the_jump_waits_as_before_and_is_set_right(clocks, node,
     assert shows(node, -1, 5)
 
 
-@needs_library
+@pytest.mark.jvm  # what the library is for: where that is required, a skip is a failure
+@lacks_library
 def test_a_strobe_goes_to_and_fro_until_it_is_set_right(clocks, node):
     clocks.skew("n1", 60_000, every_ms=1)
     for _ in range(2):
@@ -87,7 +89,8 @@ def test_a_strobe_goes_to_and_fro_until_it_is_set_right(clocks, node):
     assert shows(node, -1, 5)
 
 
-@needs_library
+@pytest.mark.jvm  # what the library is for: where that is required, a skip is a failure
+@lacks_library
 def test_what_a_killed_process_leaves_in_shared_memory_is_taken_away(clocks, node, tmp_path):
     asked(node)
     left = [Path("/dev/shm") / name.format(node.pid) for name in ("faketime_shm_{}", "sem.faketime_sem_{}")]
@@ -99,7 +102,8 @@ def test_what_a_killed_process_leaves_in_shared_memory_is_taken_away(clocks, nod
     assert not any(file.exists() for file in left)
 
 
-@needs_library
+@pytest.mark.jvm  # what the library is for: where that is required, a skip is a failure
+@lacks_library
 def test_what_is_preloaded_anyway_stays(clocks, monkeypatch):
     monkeypatch.setenv("LD_PRELOAD", "other.so")
     assert clocks.environment("n1")["LD_PRELOAD"] == f"{faketime.library()}:other.so"

@@ -26,6 +26,14 @@ def segment(folder, base, counts):
     return positions, offset
 
 
+def synced_in_part(folder, counts, synced):
+    """Write a segment of which the first batches are synced, not all; return its batches' places, bytes and tail."""
+    positions, _ = segment(folder / "t0-0", 0, counts)
+    points = {"t0-0": sum(counts[: min(synced, len(counts) - 1)])}
+    tail = unsynced.tails(folder, points, ["t0"])["t0-0"]
+    return positions, tail.segment.read_bytes(), tail
+
+
 def test_only_the_newest_segment_behind_the_recovery_point_is_unsynced(tmp_path):
     _, end = segment(tmp_path / "t0-0", 0, [2, 2])
     positions, _ = segment(tmp_path / "t0-0", end, [1, 3, 2])
@@ -55,29 +63,23 @@ def test_without_files_there_is_nothing(tmp_path):
 @given(counts=SIZES, synced=st.integers(0, 6), seed=st.integers(0, 1000))
 def test_a_power_loss_takes_something_and_nothing_that_was_synced(tmp_path_factory, counts, synced, seed):
     folder = tmp_path_factory.mktemp("lose")
-    positions, _ = segment(folder / "t0-0", 0, counts)
-    synced = min(synced, len(counts) - 1)
-    before = (folder / "t0-0" / f"{0:020d}.log").read_bytes()
-    tail = unsynced.tails(folder, {"t0-0": sum(counts[:synced])}, ["t0"])["t0-0"]
+    positions, before, tail = synced_in_part(folder, counts, synced)
     gone = tail.lose(random.Random(seed))
     left = tail.segment.read_bytes()
     assert gone == len(before) - len(left) > 0
     assert before.startswith(left)
-    assert len(left) >= positions[synced]
+    assert len(left) >= positions[min(synced, len(counts) - 1)]
 
 
 @given(counts=SIZES, synced=st.integers(0, 6), seed=st.integers(0, 1000))
 def test_rot_changes_one_byte_that_a_checksum_covers(tmp_path_factory, counts, synced, seed):
     folder = tmp_path_factory.mktemp("rot")
-    positions, _ = segment(folder / "t0-0", 0, counts)
-    synced = min(synced, len(counts) - 1)
-    before = (folder / "t0-0" / f"{0:020d}.log").read_bytes()
-    tail = unsynced.tails(folder, {"t0-0": sum(counts[:synced])}, ["t0"])["t0-0"]
+    positions, before, tail = synced_in_part(folder, counts, synced)
     tail.rot(random.Random(seed))
     after = tail.segment.read_bytes()
     (changed,) = [at for at in range(len(before)) if before[at] != after[at]]
     (hit,) = [begin for begin, end in pairwise(positions) if begin <= changed < end]
-    assert hit >= positions[synced]
+    assert hit >= positions[min(synced, len(counts) - 1)]
     with pytest.raises(CorruptBatchError):
         batch.check(after, hit, batch.parse_header(before, hit))
 
