@@ -193,7 +193,8 @@ class Sessions:
         if not urgent and size < request.min_bytes:
             return False
         for key, data in found:
-            session.told[key] = (data.high_watermark, data.log_start_offset)
+            if data.diverging_epoch.end_offset < 0:  # else the follower cuts, and takes nothing from the answer
+                session.told[key] = (data.high_watermark, data.log_start_offset)
             if data.records is not None or not self._source.has_more(key, session.asks[key][1]):
                 del session.dirty[key]  # what got records is named by the follower's next request
         self._out.replies.append(Reply(request_id, _response(session, found)))

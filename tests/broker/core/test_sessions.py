@@ -32,6 +32,7 @@ class Log:
     def __init__(self):
         self.end = self.high_watermark = 0
         self.error = Code.NONE
+        self.diverging = EpochEndOffset()
 
 
 class Source:
@@ -55,7 +56,11 @@ class Source:
         size = size if size <= left else 10 if is_first else left - left % 10
         records = Region("t", 0, ask.fetch_offset, size) if size > 0 else None
         return PartitionData(
-            partition_index=ask.partition, error_code=log.error, high_watermark=log.high_watermark, records=records
+            partition_index=ask.partition,
+            error_code=log.error,
+            high_watermark=log.high_watermark,
+            diverging_epoch=log.diverging,
+            records=records,
         )
 
     def must_hear(self, ask, data):
@@ -189,6 +194,15 @@ def test_a_follower_that_asks_in_another_leader_epoch_hears_the_high_watermark_a
     assert leader.ask((session_id, 2), {0: 0}, wait_ms=0) == [(session_id, 0, {})]
     assert leader.ask((session_id, 3), {0: 0}, wait_ms=0, epoch=1) == [(session_id, 0, {0: None})]
     assert leader.ask((session_id, 4), {0: 0}, wait_ms=0, epoch=1) == [(session_id, 0, {})]
+
+
+def test_a_follower_that_had_to_cut_hears_the_high_watermark_afterwards(leader):
+    log = leader.source.logs[0]
+    log.high_watermark, log.diverging = 5, EpochEndOffset(epoch=1, end_offset=3)
+    assert leader.ask((1, 1), {0: 9}, wait_ms=0) == [(1, 0, {0: None})]
+    log.diverging = EpochEndOffset()
+    assert leader.ask((1, 2), {0: 3}, wait_ms=0) == [(1, 0, {0: None})]
+    assert leader.ask((1, 3), {0: 3}, wait_ms=0) == [(1, 0, {})]
 
 
 def test_a_second_request_ends_the_waiting_of_the_first(leader):
