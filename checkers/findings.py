@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import msgspec
+
 from checkers.exact import plain
 from checkers.verdict import Anomaly, Example
 
@@ -67,6 +69,14 @@ class Findings:
     def permit(self, name: str, setting: str) -> None:
         """Mark a class as permitted by the configuration."""
         self._permitted[name] = setting
+
+    def put_first(self, name: str, others: Findings, remark: str) -> None:
+        """Put others' examples of a class before its own, each with a remark; they are among what is counted here."""
+        first = others._examples[name]
+        told = [example.ops for example in first]
+        rest = [example for example in self._examples[name] if example.ops not in told]
+        remarked = [msgspec.structs.replace(example, why=f"{example.why} {remark}") for example in first]
+        self._examples[name] = (remarked + rest)[:EXAMPLE_LIMIT]
 
     def has(self, name: str) -> bool:
         """Return whether the class was found."""

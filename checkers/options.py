@@ -82,9 +82,8 @@ class CheckOptions(msgspec.Struct, frozen=True, kw_only=True):
 _TRUE = "true"
 _QUEUES = frozenset({"txn", "send-poll", "copy", "compaction", "retention", "groups", "share"})
 """The workloads whose runs the queue checkers judge."""
-_POWER = ("lose-power", "all")
-_LAST = "last-replica"
-"""What it had acknowledged alone is gone with it; what others have acknowledged, too, they still hold."""
+_POWER = ("lose-power", "last-replica", "all")
+"""What they may have taken is looked at when the history is judged (`checkers.permissions`)."""
 _LATE = "late-requests"
 """Of clients on real clusters, which is librdkafka: it speaks version 1 of the protocol of transactions."""
 _ROT = ("rot", "all")
@@ -125,7 +124,7 @@ def options_of_scenario(scenario: Mapping[str, Any]) -> CheckOptions:
     defaults = CheckOptions()
     workload = str(scenario.get("workload", KAFKA))
     alone = scenario.get("min_isr") == 1
-    loses_power = any(name.strip().startswith(_POWER) or (alone and name.strip().startswith(_LAST)) for name in named)
+    loses_power = any(name.strip().startswith(_POWER) for name in named)
     is_synced, has_synced_state = _is_synced(of_brokers, of_topics), _is_synced(of_brokers, {})
     compacted, retention_ms = "compact" in str(config.get("cleanup.policy", "")), _retention_ms(config)
     return CheckOptions(

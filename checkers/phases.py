@@ -16,8 +16,8 @@ from checkers.interning import FOREIGN
 from checkers.log_view import LogView
 from harness.history import HARNESS, INVOKE, NEMESIS, HistoryError
 
-HEAL, GROUP, PROBE = "heal", "group", "probe/"
-NOT_FAULTS = frozenset({HEAL, "recover", "wait", "phase"})
+HEAL, RECOVER, GROUP, PROBE = "heal", "recover", "group", "probe/"
+NOT_FAULTS = frozenset({HEAL, RECOVER, "wait", "phase"})
 """Nemesis operations that injure nothing."""
 DEADLY = ("kill", "lose-power", "last-replica", "replica-away")
 """So begin the names of faults that leave no process behind."""
@@ -55,8 +55,8 @@ class Fault:
     expects: str
     keys: tuple[Any, ...] = ()
     nodes: tuple[Any, ...] = ()
-    jump_ms: int = 0
-    """How far a clock was made to jump by it, shown or not."""
+    evidence: dict[str, Any] = field(default_factory=dict)
+    """What the injection saw of what it did."""
     healed: int | None = None
     """Index of the heal's completion (or invocation, if the run died between)."""
     end_ns: int | None = None
@@ -76,6 +76,8 @@ class Phases:
     faults: tuple[Fault, ...]
     drains: dict[Any, Drain] = field(default_factory=dict)
     """By key."""
+    recovered_ns: tuple[int, ...] = ()
+    """When all replicas were in sync again after a fault."""
     unknown_ns: int | None = None
     """From when on a foreign nemesis did things of which nobody says what they were, or when they were over."""
 
@@ -90,7 +92,7 @@ class Phases:
     @property
     def clocks_jump_s(self) -> float:
         """How far the clocks on the nodes' walls may have jumped."""
-        return max((fault.jump_ms for fault in self.faults), default=0) / 1000
+        return max((_jump_ms(fault.evidence) for fault in self.faults), default=0) / 1000
 
     def row(self, name: str) -> int | None:
         """Return the row at which a phase began."""
@@ -152,7 +154,19 @@ def phases_of(view: LogView) -> Phases:
             _fault_event(faults, line, value, index, (asked.pop(line.f, time), time))
         elif line.process == NEMESIS and line.type == INVOKE:
             asked.setdefault(line.f, time)
-    return Phases(bool(starts), tuple(starts), tuple(faults.values()), drains, None if starts else _unknown_ns(view))
+    unknown_ns = None if starts else _unknown_ns(view)
+    return Phases(bool(starts), tuple(starts), tuple(faults.values()), drains, _recovered_ns(view), unknown_ns)
+
+
+def _recovered_ns(view: LogView) -> tuple[int, ...]:
+    return tuple(
+        time
+        for _, time, line in view.marks
+        if line.process == NEMESIS
+        and line.f == RECOVER
+        and isinstance(line.value, dict)
+        and line.value.get("full-isr") is True
+    )
 
 
 def _unknown_ns(view: LogView) -> int | None:
@@ -203,8 +217,9 @@ def _heal(fault: Fault, line: Any, index: int, time: int) -> None:
         fault.healed_ns = time
 
 
-def _jump_ms(evidence: Any) -> int:
-    offset_ms = evidence.get("offset_ms") if isinstance(evidence, dict) else None
+def _jump_ms(evidence: dict[str, Any]) -> int:
+    """Return how far a clock was made to jump, shown or not."""
+    offset_ms = evidence.get("offset_ms")
     return min(abs(offset_ms), LONGEST_MS) if type(offset_ms) is int else 0
 
 
@@ -229,5 +244,5 @@ def _fault_event(
             expects=str(value.get("expects", "progress")),
             keys=tuple(value.get("keys") or ()),
             nodes=tuple(value.get("nodes") or ()),
-            jump_ms=_jump_ms(value.get("evidence")),
+            evidence=evidence if isinstance(evidence := value.get("evidence"), dict) else {},
         )

@@ -21,6 +21,7 @@ from checkers import (
     loss,
     order,
     ownership,
+    permissions,
     probes,
     reads,
     replicas,
@@ -35,7 +36,6 @@ from checkers import (
     watermarks,
 )
 from checkers.case import Case
-from checkers.catalog import permitted
 from checkers.findings import Findings
 from checkers.log_view import LogView, build
 from checkers.mapping import IN_TURN, Mapper
@@ -109,9 +109,6 @@ _NEEDS_RECORD_KEYS: dict[Checker, tuple[str, ...]] = {
     order.polls: ("poll-skip", "int-poll-skip", "nonmonotonic-poll"),
 }
 """On a topic that drops records by itself these classes can't be judged: what is missing may have gone in order."""
-UNCOMMITTED = "read_uncommitted"
-POWER, ROT = ("lose-power", "last-replica"), "rot"
-"""So begin the names of the faults that take the power of nodes, and what was not synced with it."""
 NEED_OFFSETS = (
     "inconsistent-offsets",
     "duplicate",
@@ -154,7 +151,7 @@ def judge_case(case: Case, findings: Findings, mapper: Mapper = IN_TURN) -> None
             _run(checker, case, findings)
     if apart:
         merge(findings, mapper.map(judge_shard, makers(case, ranges)))
-    _permissions(case, findings)
+    permissions.permissions(case, findings)
     _doubts(case.view, case, findings)
     if case.placement.vids.size and not case.placement.slots.size:
         findings.not_checked.extend(NEED_OFFSETS)
@@ -182,29 +179,6 @@ def _run(checker: Checker, case: Case, findings: Findings) -> None:
             f"The checker {where}.{checker.__name__} crashed ({type(error).__name__}: {error}): its classes were not "
             "judged."
         )
-
-
-def _permissions(case: Case, findings: Findings) -> None:
-    options = case.options
-    bit = [fault.name for fault in case.phases.faults if fault.bit]
-    if not any(name.startswith(POWER) for name in bit):
-        options = msgspec.structs.replace(options, unsynced_loss=False, unsynced_state=False)
-    if not any(name.startswith(ROT) for name in bit):
-        options = msgspec.structs.replace(options, rotten_loss=False)
-    settings = permitted(options, reads_disagree=identity.reads_disagree(case))
-    if settings.get("G1a") == UNCOMMITTED and findings.has("G1a") and reads.refused_is_seen(case):
-        del settings["G1a"]
-    for name, setting in settings.items():
-        if findings.has(name):
-            findings.permit(name, setting)
-    for name, asked_for in (
-        ("G1a", reads.only_uncommitted_saw_aborted),
-        ("precommitted-read", reads.only_uncommitted_saw_their_own),
-    ):
-        if findings.has(name) and asked_for(case):
-            findings.permit(name, UNCOMMITTED)
-            if case.options.isolation == "read_committed":  # its readers asked for more than the others
-                findings.legal.add(name)
 
 
 def _doubts(view: LogView, case: Case, findings: Findings) -> None:

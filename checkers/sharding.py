@@ -17,12 +17,14 @@ import numpy as np
 from checkers.case import Case
 from checkers.columns import Bools, Ints, PairRank
 from checkers.findings import Findings
+from checkers.log_view import LogView
 from checkers.placement import NOWHERE
 
 SHARD_ROWS = 4_000_000
 """Sends and records of a shard, unless one key has more: about 0.5 GB while it is judged."""
 SHARD_ROWS_LEAST = 200_000
 """Smaller ones cost more to cut out and to send than they save."""
+_COLUMNS = ("call", "key", "offset", "value", "mop")
 
 Keys = tuple[int, int]
 """Codes of keys: from the first up to, not including, the second."""
@@ -62,10 +64,9 @@ def _rows(key: Ints, ranges: list[Keys]) -> list[Ints]:
 def _shard(case: Case, keys: Keys, sent: Ints, polled: Ints) -> Case:
     """Return the case of some keys, given the rows of their sends and records."""
     view, placement = case.view, case.placement
-    sends, records = view.sends, view.records
     vids, slots = _range(placement.vids, keys), _range(placement.slots, keys)
     send_slot, record_slot = placement.send_slot[sent], placement.record_slot[polled]
-    send_row = np.full(len(sends.key) + 1, NOWHERE, np.int64)  # NOWHERE finds itself at the end
+    send_row = np.full(len(view.sends.key) + 1, NOWHERE, np.int64)  # NOWHERE finds itself at the end
     send_row[sent] = np.arange(len(sent))
     send_vid, record_vid = placement.send_vid[sent] - vids.start, placement.record_vid[polled] - vids.start
     entry_slot = _known(send_slot, send_slot, record_slot, record_slot) - slots.start
@@ -94,19 +95,22 @@ def _shard(case: Case, keys: Keys, sent: Ints, polled: Ints) -> Case:
         entry_slot=entry_slot,
         entry_vid=entry_vid,
     )
-    cut = replace(
+    return Case(cut_out(view, sent, polled), part, case.phases, case.options)
+
+
+def cut_out(view: LogView, sent: Ints, polled: Ints) -> LogView:
+    """Return the columns with these rows of sends and records, and all calls."""
+    sends, records = view.sends, view.records
+    return replace(
         view,
-        sends=replace(
-            sends, **{name: getattr(sends, name)[sent] for name in ("call", "key", "offset", "value", "mop")}
-        ),
+        sends=replace(sends, **{name: getattr(sends, name)[sent] for name in _COLUMNS}),
         records=replace(
             records,
-            **{name: getattr(records, name)[polled] for name in ("call", "key", "offset", "value", "mop")},
+            **{name: getattr(records, name)[polled] for name in _COLUMNS},
             extras=_extras(records.extras, len(records.call), polled),
         ),
         send_extras=_extras(view.send_extras, len(sends.call), sent),
     )
-    return Case(cut, part, case.phases, case.options)
 
 
 def merge(findings: Findings, parts: Iterable[Findings]) -> None:

@@ -182,7 +182,7 @@ def test_a_disk_permits_a_loss_only_where_it_lost_something(fault, bit, min_isr,
     story.event("harness", "info", "phase", "main")
     story.ok(0, "send", [send("x", 1, 0)])
     story.event("nemesis", "invoke", fault)
-    story.event("nemesis", "info", fault, {"fault-id": 1, "nodes": ["n1"], "keys": ["x"], "bit": bit})
+    story.event("nemesis", "info", fault, {"fault-id": 1, "nodes": ["n1", "n2"], "keys": ["x"], "bit": bit})
     story.ok(0, "send", [send("x", 2, 1)])
     story.event("harness", "info", "phase", "drain")
     story.ok(1, "poll", [poll(("x", [[1, 2]]))])

@@ -1,0 +1,142 @@
+"""What of a run's anomalies a setting or a fault makes legal for Kafka: it stays invalid, and the verdict says by what.
+
+Settings permit classes (`checkers.catalog`). A fault of power or of a disk permits only what it can have taken (A1):
+
+* A record that was acknowledged lies on min.insync.replicas nodes at least. It is gone only if so many of them have
+  lost what they had not synced before all replicas were in sync again (the `full-isr` of a `recover`): a node that is
+  back in every ISR has all that was acknowledged. The evidence of a fault says which of its nodes have lost something.
+* What was sent later can't have been taken. So the operations that were invoked after the last such loss are judged
+  once more, by themselves: what is found of LATER there is permitted by no disk. Left out are classes about readers,
+  who may stand where a log was cut, about watermarks and about what coordinators keep.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from checkers import identity, loss, order, reads, torn
+from checkers.case import Case
+from checkers.catalog import permitted
+from checkers.findings import Findings
+from checkers.phases import Fault
+from checkers.placement import NOWHERE, place
+from checkers.sharding import cut_out
+
+UNCOMMITTED = "read_uncommitted"
+POWER, ROT = ("lose-power", "last-replica"), ("rot",)
+"""So begin the names of the faults that take the power of nodes, and what was not synced with it; of rotten disks."""
+LATER = frozenset(
+    {
+        "inconsistent-offsets",
+        "duplicate",
+        "rolled-back-offset",
+        "G1a",
+        "aborted-read",
+        "lost-write",
+        "unseen",
+        "torn-transaction",
+        "nonmonotonic-send",
+        "int-nonmonotonic-send",
+    }
+)
+_FIND_THESE = (
+    identity.inconsistent_offsets,
+    identity.duplicates,
+    identity.rolled_back_offsets,
+    reads.aborted_reads,
+    loss.lost_writes,
+    loss.unseen,
+    torn.torn_transactions,
+    order.sends,
+)
+TOO_LATE = "It was sent after the last loss of what disks had not synced, which can't have taken it."
+
+
+def permissions(case: Case, findings: Findings) -> None:
+    """Mark what was found, and is permitted."""
+    settings = _settings(case, findings)
+    if settings.get("G1a") == UNCOMMITTED and findings.has("G1a") and reads.refused_is_seen(case):
+        del settings["G1a"]
+    for name, setting in settings.items():
+        if findings.has(name):
+            findings.permit(name, setting)
+    for name, asked_for in (
+        ("G1a", reads.only_uncommitted_saw_aborted),
+        ("precommitted-read", reads.only_uncommitted_saw_their_own),
+    ):
+        if findings.has(name) and asked_for(case):
+            findings.permit(name, UNCOMMITTED)
+            if case.options.isolation == "read_committed":  # its readers asked for more than the others
+                findings.legal.add(name)
+
+
+def _settings(case: Case, findings: Findings) -> dict[str, str]:
+    """Return class -> what permits it; examples of what no disk can explain are told first."""
+    power_ns, rot_ns = loss_ns(case, POWER, case.options.min_isr or 1), loss_ns(case, ROT, 1)
+    by_power = {} if power_ns is not None else {"unsynced_loss": False, "unsynced_state": False}
+    by_rot = {} if rot_ns is not None else {"rotten_loss": False}
+    options = msgspec.structs.replace(case.options, **by_power, **by_rot)
+    intact = msgspec.structs.replace(options, unsynced_loss=False, unsynced_state=False, rotten_loss=False)
+    disagree = identity.reads_disagree(case)
+    settings = permitted(options, reads_disagree=disagree)
+    if options == intact:
+        return settings
+    otherwise = permitted(intact, reads_disagree=disagree)
+    names = [name for name in sorted(LATER & settings.keys()) if findings.has(name)]
+    names = [name for name in names if settings[name] != otherwise.get(name)]
+    last_ns = max(time_ns for time_ns in (power_ns, rot_ns) if time_ns is not None)
+    later = found_later(case, last_ns) if names else Findings()
+    for name in names:
+        if later.has(name):
+            del settings[name]
+            settings |= {name: otherwise[name]} if name in otherwise else {}
+            findings.put_first(name, later, TOO_LATE)
+    return settings
+
+
+def loss_ns(case: Case, named: tuple[str, ...], least: int) -> int | None:
+    """Return up to when (ns) faults so named may have taken what lies on `least` nodes; None: they never may."""
+    until: int | None = None
+    without: set[Any] = set()
+    last_ns = -1
+    for fault in sorted(case.phases.faults, key=_asked):
+        nodes = injured(fault) if fault.name.startswith(named) else frozenset[Any]()
+        if not nodes:
+            continue
+        if any(last_ns < recovered_ns <= fault.asked_ns for recovered_ns in case.phases.recovered_ns):
+            without.clear()
+        without |= nodes
+        last_ns = fault.begin_ns
+        if len(without) >= least:
+            until = last_ns
+    return until
+
+
+def _asked(fault: Fault) -> int:
+    return fault.asked_ns
+
+
+def injured(fault: Fault) -> frozenset[Any]:
+    """Return the nodes whose disks have lost something; where nobody says how much, all of a fault that bit."""
+    lost = fault.evidence.get("bytes-lost", fault.evidence.get("bytes-changed"))
+    if isinstance(lost, dict):
+        return frozenset(node for node, size in lost.items() if size)
+    if lost is None:
+        return frozenset(fault.nodes if fault.bit else ())
+    return frozenset((fault.evidence.get("last", fault.nodes[0]),) if lost and fault.nodes else ())
+
+
+def found_later(case: Case, last_ns: int) -> Findings:
+    """Return what is found of LATER in what operations have sent that were invoked after a time."""
+    view, placement = case.view, case.placement
+    is_later = placement.writer != NOWHERE
+    is_later[placement.send_vid[view.invoke_time()[view.sends.call] <= last_ns]] = False
+    sent, polled = np.flatnonzero(is_later[placement.send_vid]), np.flatnonzero(is_later[placement.record_vid])
+    cut = cut_out(view, sent, polled)
+    later, findings = Case(cut, place(cut, ours=case.phases.ours), case.phases, case.options), Findings()
+    for find in _FIND_THESE:
+        find(later, findings)
+    return findings

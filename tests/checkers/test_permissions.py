@@ -1,0 +1,200 @@
+"""What a power loss or a rotten disk can have taken, and what not: only the former is permitted by it."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from checkers.judge import judge
+from checkers.options import CheckOptions, options_of_scenario
+from checkers.permissions import LATER, TOO_LATE, found_later
+from checkers.queue import case_of
+from checkers.source import lines_of_ops
+from harness.history import HARNESS, NEMESIS, Op
+from tests.checkers import mutations, mutations_of_order
+from tests.checkers.kafka_model import run
+from tests.checkers.mutating import MUTATIONS, mutated
+from tests.checkers.story import Story, poll, send
+
+assert mutations  # importing them fills the table
+assert mutations_of_order
+
+POWER = "unsynced loss"
+ALL = {"n1": 700, "n2": 60, "n3": 5}
+
+
+def judged(story, records, *, end, **scenario):
+    """Return class -> what permits it, and the judgement, where the final read of x shows these records."""
+    story.phase("drain")
+    story.ok(9, "poll", [poll(("x", records))])
+    story.drain("x", end)
+    judgement = judge(story.ops, options_of_scenario({"nemesis": "all", "min_isr": 2} | scenario))
+    return {anomaly.name: anomaly.permitted_by for anomaly in judgement.anomalies}, judgement
+
+
+def begun():
+    story = Story()
+    story.phase("main")
+    return story
+
+
+def lost(story, evidence, *, fault="lose-power", number=1, nodes=("n1",), bit=True):
+    story.event(NEMESIS, "invoke", fault, {"keys": ["x"]})
+    told = {"fault-id": number, "nodes": list(nodes), "keys": ["x"], "evidence": evidence, "bit": bit}
+    story.event(NEMESIS, "info", fault, told)
+    story.heal(number)
+
+
+def recovered(story, *, full):
+    story.event(NEMESIS, "invoke", "recover", {"bound-s": 60.0})
+    story.event(NEMESIS, "info", "recover", {"full-isr": full, "bound-s": 60.0})
+
+
+def all_lost(story):
+    lost(story, {"bytes-lost": ALL}, fault="lose-power-all", nodes=tuple(ALL))
+
+
+@pytest.mark.parametrize(
+    ("evidence", "bit", "min_isr", "setting"),
+    [
+        ({"bytes-lost": ALL}, True, 3, POWER),
+        ({"bytes-lost": ALL}, False, 3, POWER),  # what it did to the cluster is another matter
+        ({"bytes-lost": ALL | {"n2": 0}}, True, 2, POWER),
+        ({"bytes-lost": ALL | {"n2": 0}}, True, 3, None),
+        ({"bytes-lost": dict.fromkeys(ALL, 0)}, True, 1, None),
+        ({"bytes-lost": 5}, True, 1, POWER),
+        ({"bytes-lost": 5, "last": "n3"}, True, 2, None),
+        ({"bytes-lost": 0}, True, 1, None),
+        ({}, True, 3, POWER),
+        ({}, False, 1, None),
+    ],
+)
+def test_a_power_loss_takes_what_lies_on_no_more_nodes_than_have_lost_something(evidence, bit, min_isr, setting):
+    story = begun()
+    story.ok(0, "send", [send("x", 1, 0)])
+    lost(story, evidence, nodes=("n1", "n2", "n3"), bit=bit)
+    story.ok(0, "send", [send("x", 2, 1)])
+    found, _ = judged(story, [[1, 2]], end=2, min_isr=min_isr)
+    assert found == {"lost-write": setting, "unseen": setting}
+
+
+@pytest.mark.parametrize(
+    ("second", "between", "setting"),
+    [("n2", None, POWER), ("n2", False, POWER), ("n2", True, None), ("n1", None, None)],
+)
+def test_two_nodes_lose_what_both_have_only_before_all_replicas_are_in_sync_again(second, between, setting):
+    story = begun()
+    story.ok(0, "send", [send("x", 1, 0)])
+    lost(story, {"bytes-lost": 9})
+    if between is not None:
+        recovered(story, full=between)
+    lost(story, {"bytes-lost": 9}, number=2, nodes=(second,))
+    recovered(story, full=True)
+    story.ok(0, "send", [send("x", 2, 1)])
+    found, _ = judged(story, [[1, 2]], end=2)
+    assert found == {"lost-write": setting, "unseen": setting}
+
+
+def test_what_was_sent_after_the_last_loss_is_lost_by_nothing_that_is_permitted():
+    story = begun()
+    story.ok(0, "send", [send("x", 1, 0)])
+    all_lost(story)
+    story.ok(0, "send", [send("x", 2, 1)])
+    story.ok(0, "send", [send("x", 3, 2)])
+    found, judgement = judged(story, [[2, 3]], end=3)
+    assert found == {"lost-write": None, "unseen": None}
+    (write, _) = judgement.anomalies
+    assert write.count == 2
+    assert [(example.details["value"], example.why.endswith(TOO_LATE)) for example in write.examples] == [
+        (2, True),
+        (1, False),
+    ]
+
+
+def test_what_acks_1_permits_it_permits_after_a_loss_of_power_too():
+    story = begun()
+    all_lost(story)
+    story.ok(0, "send", [send("x", 2, 0)])
+    story.ok(0, "send", [send("x", 3, 1)])
+    found, _ = judged(story, [[1, 3]], end=2, acks="1")
+    assert found == {"lost-write": "acks=1", "unseen": "acks=1"}
+
+
+@pytest.mark.parametrize(("early", "setting"), [(True, POWER), (False, None)])
+def test_a_value_lies_twice_lawfully_only_where_one_of_its_places_may_have_been_cut_off(early, setting):
+    story = begun()
+    if not early:
+        all_lost(story)
+    story.info(0, "send", [send("x", 1)])
+    story.ok(1, "poll", [poll(("x", [[1, 1]]))])
+    if early:
+        all_lost(story)
+    story.ok(0, "send", [send("x", 2, 1)])
+    found, _ = judged(story, [[0, 1], [1, 2]], end=2)
+    assert found["duplicate"] == found["inconsistent-offsets"] == setting
+
+
+@pytest.mark.parametrize(("early", "setting"), [(True, POWER), (False, None)])
+def test_an_aborted_record_shows_lawfully_only_where_its_marker_may_have_been_cut_off(early, setting):
+    story = begun()
+    if not early:
+        all_lost(story)
+    story.fail(0, "txn", [send("x", 1, 0)])
+    if early:
+        all_lost(story)
+    found, _ = judged(story, [[0, 1]], end=1)
+    assert found == {"G1a": setting}
+
+
+@pytest.mark.parametrize(("before", "setting"), [(True, "rotten disk with min.insync.replicas=1"), (False, None)])
+def test_a_rotten_disk_takes_nothing_that_was_sent_later(before, setting):
+    story = begun()
+    if before:
+        story.ok(0, "send", [send("x", 1, 0)])
+    lost(story, {"bytes-changed": 1}, fault="rot-follower")
+    if not before:
+        story.ok(0, "send", [send("x", 1, 0)])
+    story.ok(0, "send", [send("x", 2, 1)])
+    found, _ = judged(story, [[1, 2]], end=2, min_isr=1)
+    assert found == {"lost-write": setting, "unseen": setting}
+
+
+def powerless(ops):
+    """Return the operations with a loss of all disks before the first of a client."""
+    first = next(n for n, op in enumerate(ops) if op.process not in {HARNESS, NEMESIS} and op.f in {"send", "txn"})
+    time = ops[first].time - 1
+    value = {"fault-id": "dark", "nodes": list(ALL), "keys": [], "evidence": {"bytes-lost": ALL}, "bit": True}
+    dark = [
+        Op(process=NEMESIS, type="invoke", f="lose-power-all", value={}, time=time),
+        Op(process=NEMESIS, type="info", f="lose-power-all", value=value, time=time),
+        Op(process=NEMESIS, type="invoke", f="heal", value={"fault-id": "dark"}, time=time),
+        Op(process=NEMESIS, type="info", f="heal", value={"fault-id": "dark"}, time=time),
+    ]
+    return [replace(op, index=n) for n, op in enumerate([*ops[:first], *dark, *ops[first:]])]
+
+
+SEEDS, ENOUGH = 120, 6
+LOSSES = CheckOptions(unsynced_loss=True, rotten_loss=True, min_isr=2)
+
+
+@pytest.mark.parametrize(
+    "name", sorted(name for name, (_, expected) in MUTATIONS.items() if expected and expected <= LATER)
+)
+def test_no_mutation_of_a_run_is_permitted_by_a_power_loss_before_it(name):
+    made = ((seed, mutated(name, seed)) for seed in range(SEEDS))
+    tried = list(islice(((seed, ops) for seed, ops in made if ops is not None), ENOUGH))
+    assert tried
+    for seed, ops in tried:
+        found = {one.name for one in judge(powerless(ops), LOSSES).anomalies if one.permitted_by is None}
+        assert found & MUTATIONS[name][1], f"seed {seed}: {found}"
+
+
+@given(seed=st.integers(0, SEEDS), share=st.floats(0, 1))
+def test_what_was_sent_later_is_in_order_in_a_run_that_is(seed, share):
+    ops = run(seed).ops
+    case = case_of(lines_of_ops(ops), "run", CheckOptions())
+    assert not found_later(case, int(ops[-1].time * share)).names() & LATER
