@@ -53,15 +53,22 @@ def stats(case: Case) -> dict[str, dict[str, int]]:
 
 
 def availability(case: Case) -> dict[str, dict[str, Any]]:
-    """Return per operation kind its longest stretch of main and heal without an ok completion, in seconds."""
+    """Return per operation kind its longest stretch of main and heal without an ok completion, in seconds.
+
+    From when it was first asked for to when nobody waited for it any more: where nobody asks, nothing is out.
+    """
     span = _main_span(case)
     if span is None:
         return {}
     start, end = span
     answer: dict[str, dict[str, Any]] = {}
+    invoked, over = case.view.invoke_time(), case.view.done_time()
     for name in _progress_kinds(case):
         done = _within(case.ok_times[name], start, end)
-        edges = np.concatenate((np.array([start]), done, np.array([end])))
+        asked = (case.view.calls.f == case.view.kinds.get(name)) & (over >= start) & (invoked <= end)
+        if not asked.any():
+            continue
+        edges = np.concatenate(([max(start, invoked[asked].min())], done, [min(end, over[asked].max())]))
         gaps = np.diff(edges)
         worst = int(np.argmax(gaps))
         answer[name] = {

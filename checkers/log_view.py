@@ -34,6 +34,7 @@ from checkers.micro_ops import (
     has_more,
     intended,
     is_copy,
+    names_records,
     offset_of,
     said_beside,
     sent,
@@ -307,7 +308,7 @@ class ViewBuilder:
     def _data(self, batch: _Batch, call: Paired, line: Any) -> None:  # noqa: C901, PLR0912  the hot loop stays one
         done = call.completion
         value = line.value
-        if line.f in READS and (done is None or done.type != OK):
+        if line.f in READS and not names_records(done):
             value = []
         elif value is None and call.invocation is not None:
             value = call.invocation.value

@@ -15,6 +15,7 @@ import numpy as np
 
 from checkers.columns import Ints
 from checkers.interning import FOREIGN, NO_OFFSET
+from harness.history import OK
 
 RECORD_SIZE = 2
 """[offset, value]; a third element holds what else was seen."""
@@ -107,3 +108,10 @@ def are_plain(flat: Ints, records: list[list[Any]]) -> bool:
         return True
     doubtful = np.flatnonzero((flat == 0) | (flat == 1))
     return all(type(records[place // RECORD_SIZE][place % RECORD_SIZE]) is int for place in doubtful.tolist())
+
+
+def names_records(completion: Any) -> bool:
+    """Return whether the completion of a scan names what it read; one that failed may name a batch that it met."""
+    if completion is None or completion.type == OK:
+        return completion is not None
+    return type(completion.value) is list and bool(completion.value) and type(completion.value[0]) is list

@@ -99,6 +99,9 @@ DELIBERATE_CRASH: Final = "DELIBERATE_CRASH"
 UNSENT: Final = "_UNSENT"
 """Our own name for a request that certainly did not leave: there was no connection, or nobody to ask."""
 
+NO_SUCH_CODEC: Final = "UNSUPPORTED_COMPRESSION_TYPE"
+"""A broker's, which does not take the codec of a batch, not in this version of the request."""
+
 TIMEOUTS: Final = frozenset({"_TIMED_OUT", "_MSG_TIMED_OUT", "_TIMED_OUT_QUEUE", "REQUEST_TIMED_OUT"})
 """Never `fail`, at no stage, whatever a row with ANY says."""
 FENCED: Final = ("_FENCED", "PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH")
@@ -154,6 +157,13 @@ _PLAIN = (
         outcome=INFO,
         without_retries=FAIL,
         why="refused before the append, but an earlier attempt may have been appended",
+    ),
+    _Group(
+        stages=(Stage.DELIVERY,),
+        names=(NO_SUCH_CODEC,),
+        outcome=INFO,
+        without_retries=FAIL,
+        why="refused before the append, but a broker of another version may have taken an earlier attempt",
     ),
     _Group(
         stages=(Stage.DELIVERY,),
@@ -385,6 +395,7 @@ CODES: Final[Mapping[int, str]] = {
     53: "TRANSACTIONAL_ID_AUTHORIZATION_FAILED",
     56: "KAFKA_STORAGE_ERROR",
     59: "UNKNOWN_PRODUCER_ID",
+    76: NO_SUCH_CODEC,
     82: "FENCED_INSTANCE_ID",
     87: "INVALID_RECORD",
     88: "UNSTABLE_OFFSET_COMMIT",

@@ -32,11 +32,15 @@ class Rng(msgspec.Struct, frozen=True, gc=False):
     @classmethod
     def seeded(cls, seed: int, *path: str | int) -> Rng:
         """Return the stream for a seed and a path of names: ("nemesis",), ("client", 3) ... each its own."""
-        state = _mix((seed + _GAMMA) & _MASK)
+        return cls(_mix((seed + _GAMMA) & _MASK)).of(*path)
+
+    def of(self, *path: str | int) -> Rng:
+        """Return the stream for names below this one: `seeded(s, "a", 3)` is `seeded(s, "a").of(3)`."""
+        state = self.state
         for name in path:
             for byte in str(name).encode() + b"/":
                 state = _mix((state + _GAMMA + byte) & _MASK)
-        return cls(state)
+        return Rng(state)
 
     def draw(self) -> tuple[float, Rng]:
         """Return a number in [0, 1) and the successor."""

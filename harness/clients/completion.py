@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from harness.clients.errors import FailedError, UnreadableError
 from harness.history import FAIL, INFO, OK, Op, OpType
 from harness.outcome import Course
 
@@ -42,6 +43,12 @@ def of_scan(op: Op, found: Scan, isolation: str) -> Op:
     return op.completed(
         OK, value=value, times=[found.times], isolation=isolation, extra={"end": found.end, "key": op.value}
     )
+
+
+def of_failed_read(op: Op, failed: FailedError, key: str, isolation: str) -> Op:
+    """Return the completion of a scan or a read that failed; it changed nothing, and names a batch that it met."""
+    met = {"value": [["poll", [[key, [failed.entry]]]]]} if isinstance(failed, UnreadableError) else {}
+    return op.completed(FAIL, error=failed.failure.to_history(), isolation=isolation, **met)
 
 
 def of_read_at(op: Op, record: list[Any] | None, told: str | None, isolation: str) -> Op:

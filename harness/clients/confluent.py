@@ -34,7 +34,7 @@ from typing import Any, Final, get_args
 
 from harness.client import Now
 from harness.clients import settings
-from harness.clients.completion import LOW, of_many, of_read_at, of_scan
+from harness.clients.completion import LOW, of_failed_read, of_many, of_read_at, of_scan
 from harness.clients.deleting import delete_records
 from harness.clients.errors import FailedError
 from harness.clients.groups import DEPOSED, of_one_coordinator
@@ -298,7 +298,7 @@ class ConfluentClient:
         try:
             found = self._scanner.scan(op.value, deadline)
         except FailedError as failed:
-            return op.completed(FAIL, error=failed.failure.to_history(), isolation=isolation)  # nothing was changed
+            return of_failed_read(op, failed, op.value, isolation)
         return of_scan(op, found, isolation)
 
     def _read_at(self, op: Op, deadline: Deadline) -> Op:
@@ -306,7 +306,7 @@ class ConfluentClient:
         try:
             record, told = self._scanner.read_at(key, offset, deadline)
         except FailedError as failed:
-            return op.completed(FAIL, error=failed.failure.to_history(), isolation=isolation)
+            return of_failed_read(op, failed, key, isolation)
         return of_read_at(op, record, told, isolation)
 
     def _delete_records(self, op: Op, deadline: Deadline) -> Op:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException
 
@@ -18,6 +18,14 @@ class FailedError(Exception):
     def __init__(self, failure: Failure) -> None:
         super().__init__(f"{failure.stage}: {failure.name}: {failure.message}")
         self.failure = failure
+
+
+class UnreadableError(FailedError):
+    """A read met a batch that nobody can take apart; `entry` is the history's entry for it."""
+
+    def __init__(self, failure: Failure, entry: list[Any]) -> None:
+        super().__init__(failure)
+        self.entry = entry
 
 
 def of_error(stage: Stage, error: KafkaError) -> Failure:

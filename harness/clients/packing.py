@@ -87,7 +87,7 @@ class Packing:
         low, high = self.sizes
         if high == low:
             return low
-        number, rng = Rng.seeded(self.seed, _STREAM, "size", v).draw()
+        number, rng = _sizes(self.seed).of(v).draw()
         if number >= 1 / SELDOM:
             return low
         floor = min(max(low, LEAST_BYTES), high)
@@ -96,6 +96,11 @@ class Packing:
 
 PLAIN: Final = Packing()
 """Nothing is packed, and nothing padded."""
+
+
+@functools.cache
+def _sizes(seed: int) -> Rng:
+    return Rng.seeded(seed, _STREAM, "size")
 
 
 @functools.cache

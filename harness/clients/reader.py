@@ -183,9 +183,8 @@ class Reader:
                 self.positions[f"{topic}/{partition}"] = offset or 0
                 return False
             polled.failure = polled.failure or of_error(Stage.POLL, error)
-            if error.code() in UNREADABLE and topic is not None and offset is not None and offset >= 0:
-                why = f"the batch at {offset} can't be read: {error.name()}"
-                polled.records.setdefault(f"{topic}/{partition}", []).append(unreadable(offset, why))
+            if (entry := unreadable_of(message)) is not None:
+                polled.records.setdefault(f"{topic}/{partition}", []).append(entry)
             return True
         assert offset is not None
         key = f"{topic}/{partition}"
@@ -313,6 +312,14 @@ class Reader:
         for key in keys:
             self.positions.pop(key, None)
         self.rebalances.append({"keys": keys, "type": what})
+
+
+def unreadable_of(message: Message) -> list[Any] | None:
+    """Return the history's entry for a batch that librdkafka says it can't take apart; None for any other message."""
+    error, offset = message.error(), message.offset()
+    if error is None or error.code() not in UNREADABLE or message.topic() is None or offset is None or offset < 0:
+        return None
+    return unreadable(offset, f"the batch at {offset} can't be read: {error.name()}")
 
 
 def entry_of(key: str, message: Message) -> list[Any]:

@@ -15,9 +15,9 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from harness.client import Now
 from harness.clients import settings
 from harness.clients.completion import Scan
-from harness.clients.errors import FailedError, of_error, of_exception, timed_out
+from harness.clients.errors import FailedError, UnreadableError, of_error, of_exception, timed_out
 from harness.clients.patience import Deadline, let_go
-from harness.clients.reader import entry_of
+from harness.clients.reader import entry_of, unreadable_of
 from harness.clients.sender import split
 from harness.outcome import Stage
 
@@ -98,10 +98,14 @@ class Scanner:
 
 
 def _end(message: Message) -> int | None:
-    """Return where the partition ends, if the message says so; raises FailedError for what else it may complain of."""
+    """Return where the partition ends, if the message says so; raises FailedError for what else it may complain of.
+
+    UnreadableError where that is a batch which it can't take apart.
+    """
     error = message.error()
     if error is None:
         return None
     if error.code() == KafkaError._PARTITION_EOF:
         return message.offset() or 0
-    raise FailedError(of_error(Stage.POLL, error))
+    failure, entry = of_error(Stage.POLL, error), unreadable_of(message)
+    raise FailedError(failure) if entry is None else UnreadableError(failure, entry)

@@ -22,7 +22,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 from harness.clients.errors import FailedError, of_error, of_exception, timed_out
 from harness.clients.patience import Deadline, OutOfPatienceError, bounded, let_go
 from harness.clients.settings import MIN_OFFSETS_S, SOCKET_TIMEOUT_MS, WARM_UP_S
-from harness.outcome import Failure, Stage
+from harness.outcome import NO_SUCH_CODEC, Failure, Stage
 
 SERVE_S: Final = 0.1
 """One wait for callbacks. Producer.poll(0.2) and longer waits to its end, even when a report has come."""
@@ -57,6 +57,7 @@ class Sender:
         any_topic: one that exists, to ask for metadata of.
         """
         self._transactional = "transactional.id" in config
+        self._codec = config.get("compression.type", "none")
         self._any_topic = any_topic
         self._producer: Producer | None = Producer(dict(config))
 
@@ -103,9 +104,16 @@ class Sender:
                 raise FailedError(self._cause(of_exception(Stage.DELIVERY, error))) from error
         failed, message = reports[0]
         if failed is not None:
-            raise FailedError(self._cause(of_error(Stage.DELIVERY, failed)))
+            raise FailedError(self._told(self._cause(of_error(Stage.DELIVERY, failed))))
         offset = message.offset()
         return offset if offset is not None and offset >= 0 else None
+
+    def _told(self, failure: Failure) -> Failure:
+        """Return the failure; of a codec that is refused it says which one, and what to do."""
+        if failure.name != NO_SUCH_CODEC:
+            return failure
+        message = f"{failure.message}: the broker takes no batch in {self._codec}; --compression names another codec"
+        return replace(failure, message=message)
 
     def _cause(self, failure: Failure) -> Failure:
         """Return why the transaction had failed, where the record's own error does not tell.

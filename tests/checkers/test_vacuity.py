@@ -221,6 +221,25 @@ def test_fault_list_tells_windows_and_recovery():
     assert judgement.availability["send"]["longest-outage-s"] > 0
 
 
+def test_nothing_is_out_where_nobody_asks():
+    story = Story()
+    story.phase("main")
+    story.wait(30)
+    story.ok(0, "send", [send("x", 1, 0)])
+    story.wait(2)
+    story.ok(0, "send", [send("x", 2, 1)])
+    story.wait(1)
+    waiting = story.begin(0, "send", [send("x", 3)])
+    story.phase("heal")
+    story.wait(4)
+    story.event(0, "info", "send", waiting.value)
+    story.wait(60)
+    story.phase("drain")
+    (send_,) = judge(story.ops).availability.values()
+    assert send_["ok"] == 2
+    assert round(send_["longest-outage-s"]) == 5
+
+
 def test_asking_only_for_what_the_history_holds_no_evidence_for_is_vacuous():
     story = Story()
     story.ok(0, "send", [send("x", 1, 0)])

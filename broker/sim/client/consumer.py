@@ -288,9 +288,12 @@ class Consumer:
             held.attempts = 0
             try:
                 records, behind = records_of(*held.key, data.records, offset, data.aborted_transactions or ())  # type: ignore[arg-type]
-            except CorruptBatchError:
+            except CorruptBatchError as error:  # it stays there, and asks for the same batch again
                 self._later(held, "CORRUPT_MESSAGE")
-                return
+                records, behind = (
+                    [ConsumedRecord(*held.key, offset, None, None, held.epoch, 0, damage=str(error))],
+                    offset,
+                )
             held.buffer.extend(records)
             held.behind = behind
             if not records:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from broker.wire import batch as wire_batch
 from broker.wire import entries
-from broker.wire.batch import Buffer
+from broker.wire.batch import Buffer, CorruptBatchError
 from broker.wire.messages.fetch import AbortedTransaction
 from broker.wire.record import ABORT, Headers, control_type, decode
 
@@ -32,6 +32,8 @@ class ConsumedRecord(NamedTuple):
     leader_epoch: int
     timestamp_ms: int
     headers: Headers = ()
+    damage: str | None = None
+    """Why the batch that begins here can't be taken apart: it is no record then."""
 
 
 def records_of(
@@ -39,24 +41,29 @@ def records_of(
 ) -> tuple[list[ConsumedRecord], int]:
     """Return the records from offset `position` on, and the position behind all that was looked at.
 
-    Raises CorruptBatchError when a checksum does not hold.
+    A batch that can't be taken apart ends it. Raises CorruptBatchError when that is the first one.
     """
     coming = [(one.first_offset, one.producer_id) for one in aborted]
     heapq.heapify(coming)
     open_aborts: dict[int, None] = {}
     found: list[ConsumedRecord] = []
     following = position
-    for content in wire_batch.split(data):
-        batch = _batch(topic, partition, content)
-        while coming and coming[0][0] < batch.next_offset:
-            open_aborts[heapq.heappop(coming)[1]] = None
-        if batch.is_control:
-            if batch.producer_id in open_aborts and _is_abort(content):
-                del open_aborts[batch.producer_id]
-        elif not (batch.is_transactional and batch.producer_id in open_aborts):
-            records = batch.records
-            found += records if batch.base_offset >= position else [one for one in records if one.offset >= position]
-        following = max(following, batch.next_offset)
+    try:
+        for content in wire_batch.split(data):
+            batch = _batch(topic, partition, content)
+            while coming and coming[0][0] < batch.next_offset:
+                open_aborts[heapq.heappop(coming)[1]] = None
+            if batch.is_control:
+                if batch.producer_id in open_aborts and _is_abort(content):
+                    del open_aborts[batch.producer_id]
+            elif not (batch.is_transactional and batch.producer_id in open_aborts):
+                records = batch.records
+                begun = batch.base_offset < position
+                found += [one for one in records if one.offset >= position] if begun else records
+            following = max(following, batch.next_offset)
+    except CorruptBatchError:
+        if following == position:
+            raise
     return found, following
 
 

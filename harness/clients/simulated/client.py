@@ -24,7 +24,7 @@ from broker.sim.client.transactional import TransactionalProducer
 from broker.sim.loop import Loop
 from broker.sim.network import Network
 from harness.client import Now
-from harness.clients.completion import LOW, of_many, of_read_at, of_scan
+from harness.clients.completion import LOW, of_failed_read, of_many, of_read_at, of_scan
 from harness.clients.errors import FailedError
 from harness.clients.membership import OnEvent
 from harness.clients.micro_ops import Work
@@ -311,16 +311,16 @@ class SimulatedClient:
         try:
             found = await self._scanner.scan(op.value, deadline_ms)
         except FailedError as error:
-            return op.completed(FAIL, error=error.failure.to_history(), isolation=isolation)  # nothing was changed
+            return of_failed_read(op, error, op.value, isolation)
         return of_scan(op, found, isolation)
 
     async def _read_at(self, op: Op, deadline_ms: float) -> Op:
         isolation = self._clients.scenario.isolation
+        key, offset = op.value
         try:
-            key, offset = op.value
             record, told = await self._scanner.read_at(key, offset, deadline_ms)
         except FailedError as error:
-            return op.completed(FAIL, error=error.failure.to_history(), isolation=isolation)
+            return of_failed_read(op, error, key, isolation)
         return of_read_at(op, record, told, isolation)
 
     async def _delete_records(self, op: Op, deadline_ms: float) -> Op:

@@ -64,7 +64,10 @@ class MicroOps:
     async def _poll(self, work: Work, position: int) -> None:
         work.polls += 1
         work.isolation = self._reader.isolation
-        work.saw(position, await self._reader.poll(work.limit))
+        polled = await self._reader.poll(work.limit)
+        work.saw(position, polled.records)
+        if polled.failure is not None:
+            raise FailedError(polled.failure)
 
     def seen(self, work: Work) -> Mapping[str, Any]:
         """Return the fields of a completion that tell of its polls."""

@@ -18,21 +18,27 @@ from broker.sim.client.transactional import GroupMetadata
 from harness.client import Now
 from harness.clients import settings
 from harness.clients.membership import GROUP, OnEvent, protocol_of
-from harness.clients.payload import written
+from harness.clients.payload import unreadable, written
+from harness.clients.reader import Polled
 from harness.clients.sender import split
 from harness.clients.simulated.failures import failed
 from harness.history import INFO, Op, Process
-from harness.outcome import Stage
+from harness.outcome import Failure, Stage
 from harness.scenario import Isolation
-
-Records = dict[str, list[list[Any]]]
-"""Per key what was read, in the order in which it came."""
 
 
 def entry_of(record: ConsumedRecord) -> list[Any]:
     """Return the history's entry for a record that was read."""
     key = f"{record.topic}/{record.partition}"
+    if record.damage is not None:
+        return unreadable(record.offset, f"the batch at {record.offset} can't be read: {record.damage}")
     return written(key, record.offset, record.value, record.leader_epoch, record.key, record.headers)
+
+
+def bad_message(record: ConsumedRecord) -> Failure:
+    """Return what a poll fails with that met a batch which can't be taken apart, as librdkafka names it."""
+    where = f"{record.topic}/{record.partition} at {record.offset}"
+    return Failure(stage=Stage.POLL, name="_BAD_MSG", message=f"{where}: {record.damage}")
 
 
 def key_of(partition: Partition) -> str:
@@ -90,14 +96,16 @@ class Reader:
         self._consumer = self._new_consumer(isolation)
         self.isolation, self.subscribed = isolation, subscribed
 
-    async def poll(self, most: int) -> Records:
+    async def poll(self, most: int) -> Polled:
         """Return what comes within about POLL_S, `most` records, by key."""
-        found: Records = {}
+        polled = Polled()
         if self._consumer is None:
-            return found
+            return polled
         for record in await self._consumer.poll(settings.POLL_S * 1000, most):
-            found.setdefault(f"{record.topic}/{record.partition}", []).append(entry_of(record))
-        return found
+            polled.records.setdefault(f"{record.topic}/{record.partition}", []).append(entry_of(record))
+            if record.damage is not None:
+                polled.failure = polled.failure or bad_message(record)
+        return polled
 
     def rewind(self, first: Mapping[str, int]) -> None:
         """Go back to these offsets, so that the next poll reads again what came to nothing."""

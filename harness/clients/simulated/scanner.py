@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal
 
 from broker.sim.client.consumer import BEGINNING, Consumer
 from broker.sim.client.errors import TIMED_OUT, ClientError
+from broker.sim.client.fetched import ConsumedRecord
 from harness.client import Now
 from harness.clients import settings
 from harness.clients.completion import Scan
+from harness.clients.errors import UnreadableError
 from harness.clients.sender import split
 from harness.clients.simulated.failures import failed
-from harness.clients.simulated.reader import entry_of
+from harness.clients.simulated.reader import bad_message, entry_of
 from harness.outcome import Stage
 
 OUT_OF_RANGE: Final = "_AUTO_OFFSET_RESET"
@@ -38,6 +40,7 @@ class Scanner:
         records: list[list[Any]] = []
         while consumer.loop.now_ms < deadline_ms:
             found = await consumer.poll(SLICE_MS, settings.MAX_POLL_RECORDS)
+            self._stop_at_damage(found)
             records += [entry_of(record) for record in found]
             end = consumer.end(partition)
             if end is not None:
@@ -59,6 +62,7 @@ class Scanner:
         try:
             while consumer.loop.now_ms < deadline_ms:
                 found = await consumer.poll(SLICE_MS, 1)
+                self._stop_at_damage(found)
                 if found:
                     return entry_of(found[0]), None
                 if consumer.end(partition) is not None:
@@ -70,6 +74,13 @@ class Scanner:
         finally:
             consumer.assign({})
         raise failed(Stage.POLL, ClientError(TIMED_OUT, f"{key} at {offset}: no answer within the op's bound"))
+
+    def _stop_at_damage(self, found: Sequence[ConsumedRecord]) -> None:
+        """Raise UnreadableError where one of these is a batch that can't be taken apart."""
+        damaged = next((record for record in found if record.damage is not None), None)
+        if damaged is not None:
+            self.close()
+            raise UnreadableError(bad_message(damaged), entry_of(damaged))
 
     def close(self) -> None:
         """Give the consumers up."""

@@ -69,6 +69,15 @@ def test_readers_tell_that_a_record_is_not_what_was_sent(tmp_path):
                 if any(record[0] >= 1 for records in seen.values() for record in records):
                     break
             client.close()
+        for process, codec in enumerate(CODECS):
+            client = clients(kafka, codec).open(process, time.monotonic_ns)
+            scan = client.invoke(op("scan", keys[process], process))
+            client.close()
+            ((key, records),) = scan.value[0][1]
+            assert (
+                key,
+                [record[0] for record in records if isinstance(record[-1], dict) and "altered" in record[-1]],
+            ) == (keys[process], [1])
     found = judge(history).verdict_json()["anomalies"]["record-altered"]
     assert {(one["key"], one["offset"]) for one in found["examples"]} == {(key, 1) for key in keys}
     assert found["count"] == len(CODECS)

@@ -7,6 +7,7 @@ import pytest
 from broker.wire import compression
 from harness.clients.packing import CODECS, MIXED, MOST_BYTES, PLAIN, Packing, padding, sizes_bytes
 from harness.cluster.api import UsageError
+from harness.random import Rng
 from harness.scenario import Scenario
 
 ALL = Scenario(compression=MIXED, value_size="100-8000", seed=5)
@@ -79,3 +80,7 @@ def test_padding_gives_every_codec_something_to_do_and_something_left(codec):
 def test_sizes_that_can_not_be_are_refused_by_name(wrong):
     with pytest.raises(UsageError, match=f"--value-size {wrong}: it must"):
         sizes_bytes(wrong)
+
+
+def test_a_stream_of_names_is_that_of_the_first_ones_and_then_the_others():
+    assert Rng.seeded(7, "a", "b", 31) == Rng.seeded(7, "a", "b").of(31) == Rng.seeded(7).of("a", "b", 31)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from confluent_kafka import Producer
+from msgspec.structs import replace
 
 from harness.clients import settings
 from harness.clients.confluent import ConfluentClients
@@ -211,3 +212,12 @@ def _plain(**fields) -> Scenario:
         transaction_timeout_s=SCENARIO.transaction_timeout_s,
         **fields,
     )
+
+
+def test_a_codec_that_a_broker_refuses_is_named(mock, opened):
+    client = opened(ConfluentClients(replace(SCENARIO, compression="zstd"), mock.bootstrap))
+    client.invoke(op("send", [["send", "t0/0", 1]]))
+    mock.push(Api.PRODUCE, 76)
+    refused = client.invoke(op("send", [["send", "t0/0", 2]]))
+    assert (refused.type, refused.error["name"]) == ("info", "UNSUPPORTED_COMPRESSION_TYPE")
+    assert "no batch in zstd" in refused.error["message"]
