@@ -330,8 +330,8 @@ def _main_span(case: Case) -> tuple[int, int] | None:
     if not len(case.view.time):
         return None
     main = case.phases.span("main", _last_time(case))
-    drain_row = case.phases.row("drain")
-    return main if main is None or drain_row is None else (main[0], int(case.view.time[drain_row]))
+    rows = [row for name in ("catch-up", "drain") if (row := case.phases.row(name)) is not None]
+    return main if main is None or not rows else (main[0], int(case.view.time[min(rows)]))
 
 
 def _last_time(case: Case) -> int:

@@ -13,7 +13,7 @@ from checkers.log_view import NONE, READ_COMMITTED, TYPE_FAIL, TYPE_NAMES, TYPE_
 from checkers.options import CheckOptions
 from checkers.phases import Phases
 from checkers.placement import Placement
-from checkers.samples import Beside, Sample, beside_records, samples_of
+from checkers.samples import Application, Beside, Sample, application_of, beside_records, samples_of
 from harness.history import DELETE_RECORDS
 
 
@@ -61,6 +61,19 @@ class Case:
     def beside_records(self) -> Beside:
         """What records say of themselves beside offset and value."""
         return beside_records(self.view)
+
+    @cached_property
+    def application(self) -> Application | None:
+        """What a program of the user's copies, where the history tells of one."""
+        return application_of(self.view)
+
+    @cached_property
+    def is_output(self) -> Bools:
+        """Per key: such a program writes it, so that its records are copies of those of other keys."""
+        found = np.zeros(len(self.view.keys), np.bool_)
+        if self.application is not None:
+            found[list(self.application.outputs)] = True
+        return found
 
     @cached_property
     def ok_times(self) -> dict[str, Ints]:

@@ -34,6 +34,7 @@ ORDER = (
     "compaction-reordered",
     "compaction-too-early",
     "torn-transaction",
+    "eos-phantom",
     "eos-loss",
     "eos-duplicate",
     "eos-reorder",
@@ -62,6 +63,7 @@ ORDER = (
     "G1c-realtime",
     "hung-transaction",
     "stuck-consumer",
+    "eos-stalled",
     "unavailable",
     "two-leaders",
     "epoch-regression",
@@ -95,7 +97,7 @@ _REWRITTEN = ("nonmonotonic-poll", "poll-skip", "int-poll-skip", "epoch-regressi
 _SCANNED = ("compaction-lost-latest", "tombstone-resurrected", "compaction-too-early", "premature-deletion")
 """What was cut off is missing from whole reads, values and tombstones."""
 _WATERMARKS = ("hw-regression", "lso-regression", "impossible-watermark")
-_COPIES = ("eos-loss", "eos-duplicate", "eos-reorder")
+_COPIES = ("eos-loss", "eos-duplicate", "eos-reorder", "eos-phantom")
 _DECIDED_OTHERWISE = ("cross-transaction",)
 """The end of a transaction was asked for twice, and the next one's records were lost."""
 _FORGOTTEN = ("committed-offset-regression", "fenced-commit-applied", "double-ownership", "zombie-commit", "duplicate")

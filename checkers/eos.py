@@ -46,7 +46,9 @@ class _Outputs:
 
 
 def exactly_once(case: Case, findings: Findings) -> None:
-    """Report the three classes."""
+    """Report the three classes; where a program of the user's copies, `application` does."""
+    if case.application is not None:
+        return
     outputs = _outputs(case)
     if case.options.forgets or not len(outputs.slot):
         findings.not_checked.extend(CLASSES)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 _SERVICE = "judged by no checker: what it is about is no part of Kafka itself"
 _SCANS = "needs whole reads (`scan`) of a topic with cleanup.policy"
 _GROUP_COPIES = "needs copies that name their `source` and whose transactions carry the group's offsets"
+_PROGRAM = "needs a program of the user's between topics (`--app`)"
 _OFFSETS = "needs offsets of what was sent or polled"
 _RECORD_KEYS = f"{_OFFSETS}; of a topic that drops records by itself it needs record keys"
 NEEDS: Mapping[str, str] = {
@@ -59,6 +60,8 @@ NEEDS: Mapping[str, str] = {
     "eos-duplicate": _GROUP_COPIES,
     "eos-loss": _GROUP_COPIES,
     "eos-reorder": _GROUP_COPIES,
+    "eos-phantom": _PROGRAM,
+    "eos-stalled": _PROGRAM,
     "compaction-lost-latest": f"{_SCANS}=compact",
     "compaction-reordered": f"{_SCANS}=compact",
     "compaction-too-early": f"{_SCANS}=compact and min.compaction.lag.ms",

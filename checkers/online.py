@@ -162,8 +162,8 @@ class Online:
                     before, by = offset, index
                     if len(record) > 2 and isinstance(record[2], dict) and "altered" in record[2]:
                         self._raise("record-altered", (index,), f"op {index} polled an altered record from {key}.")
-                    if not _plain(value):
-                        continue
+                    if not _plain(value) or (len(record) > 2 and isinstance(record[2], dict) and "origin" in record[2]):
+                        continue  # a copy by a program of the user's is sent by no op
                     name = (key, value)
                     fact = self._facts.get(name) or self._fact(name)
                     if offset != fact.offset and offset is not None:

@@ -80,7 +80,7 @@ class CheckOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _TRUE = "true"
-_QUEUES = frozenset({"txn", "send-poll", "copy", "compaction", "retention", "groups", "share"})
+_QUEUES = frozenset({"txn", "send-poll", "copy", "compaction", "retention", "groups", "share", "app"})
 """The workloads whose runs the queue checkers judge."""
 _POWER = ("lose-power", "last-replica", "all")
 """What they may have taken is looked at when the history is judged (`checkers.permissions`)."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from checkers.interning import FOREIGN
 from checkers.log_view import LogView
+from checkers.samples import APPLICATION
 from harness.history import HARNESS, INVOKE, NEMESIS, HistoryError
 
 HEAL, RECOVER, GROUP, PROBE = "heal", "recover", "group", "probe/"
@@ -187,6 +188,11 @@ def _is_well_formed(process: str, f: str | None, value: Any) -> bool:
             isinstance(value, dict)
             and type(value.get("key")) in {str, int}
             and all(value.get(name) is None or _is_offset(value[name]) for name in bounds)
+        )
+    if process == HARNESS and f == APPLICATION:
+        ends = ("inputs", "outputs")
+        return (
+            isinstance(value, dict) and _names(value, *ends) and all(isinstance(value.get(name), list) for name in ends)
         )
     if process == NEMESIS and isinstance(value, dict) and "fault-id" in value:
         known = type(value["fault-id"]) in {int, str} and type(value.get("bit")) in {bool, NoneType}

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from checkers import (
+    application,
     availability,
     compaction,
     cycles,
@@ -74,6 +75,7 @@ CHECKERS: tuple[Checker, ...] = (
     torn.torn_transactions,
     loss.unseen,
     eos.exactly_once,
+    application.copies,
     ownership.ownership,
     safety.deliveries,
     rest.nothing_is_left,

@@ -20,7 +20,7 @@ from checkers.placement import NOWHERE, writes_of_type
 def phantom_reads(case: Case, findings: Findings) -> None:
     """Report polled values that nobody sent; not judged while the history's head is missing."""
     placement, records = case.placement, case.view.records
-    unsent = placement.writer == NOWHERE
+    unsent = (placement.writer == NOWHERE) & ~case.is_output[placement.vids.first]
     if not unsent.any():
         return
     rows = np.flatnonzero(unsent[placement.record_vid])

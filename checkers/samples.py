@@ -9,9 +9,10 @@ import numpy as np
 
 from checkers.columns import Ints
 from checkers.log_view import LogView
-from harness.history import INVOKE, OK
+from harness.history import HARNESS, INVOKE, OK
 
-PROBE = "probe"
+PROBE, APPLICATION = "probe", "application"
+EXACTLY_ONCE = "exactly-once"
 NUMBERS = frozenset(
     {"leader", "epoch", "partition-epoch", "hw", "lso", "again", "log-start", "log-end", "last-offset", "end", "from"}
 )
@@ -67,6 +68,32 @@ class Beside:
     stamp_rows: Ints
     stamps: Ints
     sources: list[tuple[int, list[Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """A program of the user's between keys (HISTORY.md's event `application` of the harness)."""
+
+    inputs: tuple[int, ...]
+    """Codes of keys."""
+    outputs: tuple[int, ...]
+    names: tuple[Any, ...]
+    """The outputs, those too of which nothing else is told."""
+    is_exact: bool
+    """It promises exactly once, not at least once."""
+
+
+def application_of(view: LogView) -> Application | None:
+    """Return what the history says of a program of the user's: all that it ever says."""
+    said = [line.value for _, _, line in view.marks if line.process == HARNESS and line.f == APPLICATION]
+    if not said:
+        return None
+    inputs, outputs = (dict.fromkeys(key for one in said for key in one[name]) for name in ("inputs", "outputs"))
+    read, written = (
+        tuple(code for key in keys if (code := view.keys.get(key)) is not None) for keys in (inputs, outputs)
+    )
+    is_exact = said[-1].get("guarantee", EXACTLY_ONCE) == EXACTLY_ONCE
+    return Application(read, written, tuple(outputs), is_exact=is_exact)
 
 
 def beside_records(view: LogView) -> Beside:

@@ -14,6 +14,7 @@ from broker.bugs import registry
 from broker.bugs.registry import Bug
 from harness.cluster.api import Cluster, ClusterSpec, UsageError
 from workloads.api import Workload
+from workloads.application import APPLICATIONS
 from workloads.compaction import COMPACTION
 from workloads.copy import COPY
 from workloads.groups import GROUPS
@@ -24,7 +25,7 @@ from workloads.share import SHARE
 T = TypeVar("T")
 
 WORKLOADS: Mapping[str, Workload] = {
-    workload.name: workload for workload in (TXN, SEND_POLL, COPY, COMPACTION, RETENTION, GROUPS, SHARE)
+    workload.name: workload for workload in (TXN, SEND_POLL, COPY, COMPACTION, RETENTION, GROUPS, SHARE, APPLICATIONS)
 }
 
 

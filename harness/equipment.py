@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import cast
 
 from harness import store
+from harness.application import Application
 from harness.client import Clients
 from harness.clients.confluent import ConfluentClients
 from harness.clients.probe import ProbeClients
@@ -34,6 +37,7 @@ class RealEquipment:
         self._choices = choices
         self._stop = threading.Event()
         self._clients: ConfluentClients | None = None
+        self._application: Application | None = None
 
     def stop(self) -> None:
         """End the nemesis's waiting."""
@@ -61,6 +65,9 @@ class RealEquipment:
         """Return the schedule of the scenario's faults, and the client that performs them."""
         faults = plan.draw(scenario, self._choices, keys)
         store.write_json(folder / store.PLAN, faults)
+        if scenario.app:
+            topics = tuple(dict.fromkeys(key.rpartition("/")[0] for key in keys))
+            self._application = Application(scenario, folder, cluster.bootstrap(), topics)
         performer = NemesisClient(
             cluster,
             observer,
@@ -71,9 +78,16 @@ class RealEquipment:
             clock=WallClock(self._stop),
             coordinated=self._coordinated,
             spare_replicas=scenario.min_isr < scenario.replication,
+            instances=dict.fromkeys(self._application.names, cast("Cluster", self._application))
+            if self._application is not None
+            else None,
         )
         quiet_s = schedule.quiet_s(scenario.fault_interval_s)
         return schedule.Schedule(faults, scenario.recovery_bound_s, quiet_s), performer
+
+    def beside(self, post: Callable[[Op], None]) -> AbstractContextManager[None]:
+        """Run the user's program, if there is one."""
+        return nullcontext() if self._application is None else self._application.running(post)
 
     def probes(self, cluster: Cluster, nodes: tuple[Node, ...]) -> Mapping[str, Clients]:
         """Return a probe for each node."""

@@ -13,8 +13,9 @@ from pathlib import Path
 import msgspec
 
 from checkers.options import options_of_scenario
-from harness import catalog, store
+from harness import application, catalog, store
 from harness import run as runs
+from harness.application import command_of
 from harness.cluster.api import Cluster, ClusterError, UsageError
 from harness.cluster.disks import FULL_DISKS, Disks
 from harness.cluster.remote import powers_of
@@ -84,8 +85,11 @@ def refuse_unknown(scenario: Scenario) -> plan.Choices:
         has -= {"clock"}
     if not scenario.upgrade_to:
         has -= {"upgrade"}
+    if scenario.app:
+        command_of(scenario)
+        has |= {"application"}
     if scenario.commands is not None:
-        has &= powers_of(scenario.commands)
+        has &= powers_of(scenario.commands) | {"application"}
     return plan.asked_for(scenario, has)
 
 
@@ -189,13 +193,17 @@ def heal_run(folder: Path) -> list[tuple[str, bool]]:
     """
     scenario = store.read_scenario(folder)
     lines: list[tuple[str, bool]] = []
+    gone = application.remove(folder)
+    if gone:
+        lines.append((f"removed {', '.join(gone)}", True))
     if (folder / store.CLUSTER).exists():
         provider = catalog.provider(scenario.cluster)
         handles = store.read_json(folder / store.CLUSTER)
         try:
             if scenario.cluster == REMOTE:
                 lines += [
-                    (line, ": failed: " not in line) for line in journal.heal(folder, provider.from_handles(handles))
+                    (line, ": failed: " not in line)
+                    for line in journal.heal(folder, provider.from_handles(handles), gone)
                 ]
                 if not all(well for _, well in lines):
                     return lines

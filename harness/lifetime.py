@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness import store
+from harness import application, store
 from harness.cluster.api import Cluster, ClusterError, ClusterSpec, Logged
 from harness.cluster.remote import RemoteCluster
 from harness.process.signals import bearing_one_interrupt
@@ -72,6 +72,6 @@ def _mend(folder: Path, cluster: Cluster) -> None:
     """Undo what still holds on a cluster that stays; ClusterError, and the run is not finished, where that fails."""
     if not isinstance(cluster, RemoteCluster):
         return
-    failed = [line for line in journal.heal(folder, cluster) if ": failed: " in line]
+    failed = [line for line in journal.heal(folder, cluster, application.remove(folder)) if ": failed: " in line]
     if failed:
         raise ClusterError(f"{'; '.join(failed)}; try again: harness heal {folder}")

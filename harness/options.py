@@ -19,7 +19,7 @@ from harness.clients.settings import refuse_impossible
 from harness.cluster.api import UsageError
 from harness.cluster.distribution import line
 from harness.credentials import Credentials
-from harness.scenario import Commands, Compression, Isolation, Scenario
+from harness.scenario import APP, Commands, Compression, Guarantee, Isolation, Scenario
 from harness.swarm import SIMULATED
 from nemesis.faults import ALL, UPGRADE
 from workloads.api import Workload
@@ -78,6 +78,8 @@ def scenario(*, fixed: frozenset[str] | None = None, by_hand: frozenset[str] = f
     """
     timing = BY_CLUSTER.get(given["cluster"], BY_CLUSTER["kafka"])
     fields = dict(given)
+    if given["app"] and "workload" not in by_hand:
+        fields["workload"] = APP
     for name, default in timing.items():
         if fields[name] is None:
             fields[name] = default
@@ -94,7 +96,8 @@ def scenario(*, fixed: frozenset[str] | None = None, by_hand: frozenset[str] = f
     fields["group_protocol"] = _one_of("--group-protocol", given["group_protocol"], ("classic", CONSUMER))
     ways = tuple(dict.fromkeys(part.strip() for part in given["sub_via"].split(",")))
     fields["sub_via"] = tuple(_one_of("--sub-via", way, ("assign", "subscribe")) for way in ways)
-    asked = WORKLOADS.get(given["workload"])
+    fields["app_guarantee"] = _one_of("--app-guarantee", given["app_guarantee"], get_args(Guarantee))
+    asked = WORKLOADS.get(fields["workload"])
     fields |= {name: value for name, value in (asked.shape.items() if asked else ()) if name not in by_hand}
     own = {"topic_config": asked.topic_config if asked else {}, "broker_config": _of_brokers(asked, given)}
     for name, settings in own.items():
@@ -166,6 +169,7 @@ def _refuse(made: Scenario) -> None:
     if made.bug and made.cluster not in OURS:
         raise UsageError(f"--bug {made.bug} needs our own broker: --cluster {' or '.join(OURS)}, not {made.cluster}")
     _refuse_upgrade(made)
+    _refuse_app(made)
     refuse_impossible(made)
     try:
         options_of_scenario(msgspec.to_builtins(made))
@@ -199,6 +203,23 @@ def _commands(given: str | Mapping[str, Any] | None) -> Commands | None:
     if not any((read.kill, read.stop, read.pause, read.cut)):
         raise UsageError(f"--commands {given}: nothing in it breaks anything: kill, stop, pause or cut")
     return msgspec.structs.replace(read, file=given)
+
+
+def _refuse_app(made: Scenario) -> None:
+    if made.workload == APP and not made.app:
+        raise UsageError(f"--workload {APP} needs --app COMMAND: the program that it tests")
+    if not made.app:
+        default = Scenario()
+        for name, option in (("app_instances", "--app-instances"), ("app_guarantee", "--app-guarantee")):
+            if getattr(made, name) != getattr(default, name):
+                raise UsageError(f"{option} needs --app COMMAND")
+        return
+    if made.workload != APP:
+        raise UsageError(f"--app belongs to --workload {APP}, not to --workload {made.workload}")
+    if made.cluster == SIMULATED:
+        raise UsageError(f"--app: no program of the real world runs on --cluster {SIMULATED}")
+    if made.topics < 2:
+        raise UsageError(f"--topics {made.topics}: --workload {APP} needs an input and an output, 2 at least")
 
 
 def _refuse_upgrade(made: Scenario) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -97,6 +97,13 @@ class Equipment(Protocol):
         self, scenario: Scenario, cluster: Cluster, observer: Observer, keys: tuple[str, ...], folder: Path
     ) -> tuple[Generator, Any]:
         """Return the fault schedule, and what opens the client that performs it."""
+        ...
+
+    def beside(self, post: Callable[[Op], None]) -> AbstractContextManager[None]:
+        """Run what goes along with the workload for the time of a context; `post` as for `clients`. After `nemesis`.
+
+        Raises UsageError where it does not run.
+        """
         ...
 
     def stop(self) -> None:
@@ -211,6 +218,7 @@ def drive(
         driver = equipment.driver(generator, scenario.concurrency, clients, {NEMESIS: performer, **probes}, record)
         if interruptible:
             stack.enter_context(_interruptible(driver.post, equipment.stop))
+        stack.enter_context(equipment.beside(driver.post))
         driver.run()
 
 

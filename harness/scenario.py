@@ -5,15 +5,19 @@ A scenario is written to `scenario.json` before the run begins. Every later choi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Final, Literal
 
 import msgspec
 
 Isolation = Literal["read_committed", "read_uncommitted"]
 Compression = Literal["none", "gzip", "snappy", "lz4", "zstd", "mixed"]
+Guarantee = Literal["exactly-once", "at-least-once"]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
-TRANSACTIONAL: Final = frozenset({"txn", "compaction", "copy", "share"})
+APP: Final = "app"
+"""The workload whose topics are copied by a program of the user's."""
+TRANSACTIONAL: Final = frozenset({"txn", "compaction", "copy", "share", APP})
 """The workloads that need a transactional producer."""
 POLLING: Final = frozenset({"txn", "send-poll", "groups", "copy"})
 """The workloads whose processes are members of a group where they subscribe."""
@@ -109,6 +113,11 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Only for `existing` and `remote`: how clients get in, secrets as `env:NAME` (`harness.credentials`)."""
     commands: Commands | None = None
     """Only for `remote`."""
+    app: str = ""
+    """The command of the program that the workload `app` tests: see `harness.application`."""
+    app_instances: Count = 2
+    app_guarantee: Guarantee = "exactly-once"
+    """What the program promises of each input record."""
 
 
 def group_of(scenario: Scenario) -> str:
@@ -119,6 +128,17 @@ def group_of(scenario: Scenario) -> str:
 def share_group_of(scenario: Scenario) -> str:
     """Return the one share group of a run."""
     return f"{scenario.prefix}harness-share"
+
+
+def app_group_of(scenario: Scenario) -> str:
+    """Return the name that the instances of the user's program are given for their group."""
+    return f"{scenario.prefix}harness-app"
+
+
+def app_topics(topics: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return (inputs, outputs) of the user's program: the first half of the topics, and the others."""
+    middle = (len(topics) + 1) // 2
+    return tuple(topics[:middle]), tuple(topics[middle:])
 
 
 def groups_of(scenario: Scenario) -> tuple[str, ...]:

@@ -114,6 +114,13 @@ class Declared:
     commands: Annotated[
         str | None, typer.Option(metavar="FILE", help="TOML with the commands that break a running cluster (remote).")
     ] = None
+    app: Annotated[
+        str, typer.Option(metavar="COMMAND", help="Your program, which copies input to output topics: --workload app.")
+    ] = ""
+    app_instances: Annotated[int, typer.Option(help="So many run side by side.", min=1, max=100)] = 2
+    app_guarantee: Annotated[str, typer.Option(help="What it promises: exactly-once or at-least-once.")] = (
+        "exactly-once"
+    )
     bug: Annotated[str, typer.Option(help="Plant a bug in our own broker: see `harness bugs`.")] = ""
     swarm: Annotated[
         bool, typer.Option("--swarm/--no-swarm", help="Draw what is not given from the seed (simulated).")

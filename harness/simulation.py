@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -113,6 +114,10 @@ class SimulatedEquipment:
         )
         quiet_s = schedule.quiet_s(scenario.fault_interval_s)
         return schedule.Schedule(faults, scenario.recovery_bound_s, quiet_s), Synchronous(performer)
+
+    def beside(self, post: Callable[[Op], None]) -> AbstractContextManager[None]:  # noqa: ARG002
+        """Do nothing: no process of the real world runs on the virtual clock."""
+        return nullcontext()
 
     def probes(self, cluster: Cluster, nodes: tuple[Node, ...]) -> Mapping[str, AsyncClients]:
         """Return a probe for each node."""

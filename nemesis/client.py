@@ -54,18 +54,23 @@ class NemesisClient:
         poll_s: float = POLL_S,
         coordinated: Callable[[], tuple[Coordinator, ...]] = tuple,
         spare_replicas: bool = True,
+        instances: Mapping[str, Cluster] | None = None,
     ) -> None:
         """Prepare; `keys` are the run's partitions, the aim where an op names none.
 
         poll_s: between two looks at a condition. coordinated: tells the groups and transactional ids in use.
         spare_replicas: whether partitions take writes while a replica is
-        away; where they don't, no fault is expected to let anything through.
+        away; where they don't, no fault is expected to let anything through. instances: of the user's program, by name,
+        and what breaks them.
         """
         self._cluster = cluster
         self._observer = observer
         self._journal = journal
         self._keys = tuple(keys)
-        self._performer = Performer(cluster, observer, journal, answer=answer, holds=holds, clock=clock, poll_s=poll_s)
+        self._instances = instances or {}
+        self._performer = Performer(
+            cluster, observer, journal, answer=answer, holds=holds, clock=clock, poll_s=poll_s, others=self._instances
+        )
         self._clock = clock
         self._faults = faults
         self._coordinated = coordinated
@@ -136,6 +141,7 @@ class NemesisClient:
             nodes=tuple(node.name for node in nodes if "broker" in node.roles),
             every=tuple(node.name for node in nodes),
             coordinated=self._coordinated(),
+            instances=tuple(self._instances),
         )
         during = self._holding.get(value.get("during", 0))
         if during is None:

@@ -33,6 +33,7 @@ Power = Literal[
     "clock",
     "reassign",
     "configure",
+    "application",
 ]
 
 
@@ -106,6 +107,8 @@ class Aim:
     stopped, or by whoever found out that this is the key."""
     coordinated: tuple[Coordinator, ...] = ()
     """The groups and transactional ids whose coordinators there are to aim at; asking for one tells its coordinator."""
+    instances: tuple[str, ...] = ()
+    """Those of the user's program."""
 
 
 class Fault(Protocol):

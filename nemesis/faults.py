@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from nemesis.applications import OF_APPLICATIONS
 from nemesis.away import ReplicaAway
 from nemesis.bad_links import CutClients, LossyLinks, SlowFollower, SlowLinks
 from nemesis.clocks import BumpClock, StrobeClock
@@ -88,6 +89,7 @@ _KINDS: tuple[Fault, ...] = (
     *LAST_REPLICAS,
     BumpClock(),
     StrobeClock(),
+    *OF_APPLICATIONS,
 )
 
 FAULTS: Mapping[str, Fault] = MappingProxyType({fault.name: fault for fault in _KINDS})

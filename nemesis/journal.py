@@ -98,8 +98,10 @@ def outstanding(path: Path) -> Outstanding:
     return [(fault_id, actions) for fault_id, actions in reversed(undone) if actions]
 
 
-def heal(folder: Path, cluster: Cluster) -> list[str]:
+def heal(folder: Path, cluster: Cluster, gone: Sequence[str] = ()) -> list[str]:
     """Undo what a run left behind in `cluster`, and nothing else; return a line for each thing done or not possible.
+
+    gone: names of what is no node of the cluster, and is not there any more.
 
     May be repeated: what was undone is written down, and what is not needed is not done. An action that the provider
     refuses is told in its line and stays outstanding; the others are done all the same.
@@ -116,7 +118,8 @@ def heal(folder: Path, cluster: Cluster) -> list[str]:
             for action in actions:
                 what = f"{names[fault_id]} (fault {fault_id}): {in_words(action)}"
                 try:
-                    lines.append(what if undo(action, cluster) else f"{what}: not needed")
+                    needed = getattr(action, "node", "") not in gone and undo(action, cluster)
+                    lines.append(what if needed else f"{what}: not needed")
                 except ClusterError as error:
                     whole = False
                     lines.append(f"{what}: failed: {error}")

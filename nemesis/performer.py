@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar, assert_never
 
@@ -106,8 +106,12 @@ class Performer:
         holds: Holds,
         clock: Clock,
         poll_s: float = POLL_S,
+        others: Mapping[str, Cluster] | None = None,
     ) -> None:
-        """Prepare; nothing is asked or done yet. poll_s: between two looks at a condition."""
+        """Prepare; nothing is asked or done yet. poll_s: between two looks at a condition.
+
+        others: what is no node of the cluster and is broken as one, by name, and what breaks it.
+        """
         self._cluster = cluster
         self._observer = observer
         self._journal = journal
@@ -115,6 +119,7 @@ class Performer:
         self._holds = holds
         self._clock = clock
         self.poll_s = poll_s
+        self._others = others or {}
 
     def drive(self, plan: Generator[Step, Any, T], begun: Begun) -> T:
         """Perform a plan to its end and return its result. Raises what the provider raises."""
@@ -151,7 +156,10 @@ class Performer:
 
     def ask(self, question: Question) -> Any:
         """Return the answer to a question."""
-        return self._answer(question, self._observer, self._cluster)
+        return self._answer(question, self._observer, self._of(question))
+
+    def _of(self, what: Question | Action) -> Cluster:
+        return self._others.get(getattr(what, "node", ""), self._cluster)
 
     def _wait(self, step: Until, longest_s: float) -> float | None:
         poll_s = self.poll_s / CLOSELY if step.closely else self.poll_s
@@ -178,6 +186,6 @@ class Performer:
         if injures:
             begun.acted.extend(actions)
         for action in actions:
-            perform(action, self._cluster)
+            perform(action, self._of(action))
         if injures:
             begun.since_s = self._clock.now_s()

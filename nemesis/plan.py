@@ -147,8 +147,13 @@ def asked_for(scenario: Scenario, powers: frozenset[Power]) -> Choices:
             f"--nemesis {dated[0]} proves nothing with --workload {scenario.workload}: when its records may go is up "
             "to the clocks that the fault makes wrong"
         )
-    if scenario.nemesis.strip() == ALL and _has_members_of_librdkafka(scenario):
+    if scenario.nemesis.strip() == ALL and (_has_members_of_librdkafka(scenario) or scenario.app):
         found = tuple(choice for choice in found if AddPartitions.name not in choice)
+    if scenario.app and any(AddPartitions.name in choice for choice in found):
+        raise UsageError(
+            f"--nemesis {AddPartitions.name} does not go with --app: when a program hears of new partitions is its "
+            "own affair (metadata.max.age.ms)"
+        )
     if is_coordinated(scenario):
         return found
     aimed = {fault.name for fault in COORDINATORS}
@@ -195,6 +200,8 @@ def _refuse_unknown(name: str, powers: frozenset[Power], cluster: str) -> None:
         hint = f" (did you mean {close[0]}?)" if close else ""
         raise UsageError(f"--nemesis: no fault is named {name!r}{hint}; cluster {cluster} supports: {known}")
     lacking = FAULTS[name].needs - powers
+    if "application" in lacking:
+        raise UsageError(f"--nemesis {name} needs a program of yours: --app COMMAND")
     if lacking:
         what = ", ".join(sorted(lacking))
         raise UsageError(f"--nemesis {name} needs the power to {what}, not on cluster {cluster}; it supports: {known}")

@@ -10,6 +10,9 @@ from harness.generator import Generator
 from harness.history import HARNESS, PARTITIONS, Op
 from harness.scenario import Scenario
 
+CATCH_UP = "catch-up"
+"""The phase from which on a workload that settles sends nothing new."""
+
 
 def added_keys(event: Op) -> tuple[str, ...]:
     """Return the keys that the run has from this event on beside those that it had: a topic has grown."""
@@ -41,5 +44,7 @@ class Workload:
 
     It takes up `added_keys`.
     """
+    settles: Callable[[Scenario], Generator] | None = None
+    """What is waited for before the final reads, in a phase of its own, while the ops go on. None: nothing."""
     after: Callable[[Scenario], Generator] | None = None
     """What the client processes do after the final reads, bounded; None: nothing."""

@@ -3,6 +3,7 @@
 main   the workload's ops, paced; faults by the schedule; ends by time limit or interrupt
 heal   the workload goes on while the nemesis heals what is left and waits for full ISRs, and until each operation kind
        was seen ok again, within the recovery bound: this is where recovery after the last fault is measured
+catch-up  only of workloads that have to wait for something before they are read (`Workload.settles`)
 drain  the final reads (workloads.drain), and what else the workload does at its end
 Each begins with a `phase` point event. Probes ask every node all the time; at the end, once more, for its replicas.
 """
@@ -30,7 +31,7 @@ from harness.generator import (
 from harness.history import NEMESIS, OK, Op
 from harness.random import Rng
 from harness.scenario import Scenario, clock_jump_s, group_of
-from workloads.api import Workload, added_keys
+from workloads.api import CATCH_UP, Workload, added_keys
 from workloads.drain import UNCOMMITTED, Drain, stable_bound_s
 
 PROBE_INTERVAL_S = 0.2
@@ -159,8 +160,10 @@ def whole_run(
         patience_ns=recovery_ns,
     )
     progress = UntilProgress(workload.kinds(scenario), recovery_ns)
+    settles = () if workload.settles is None else (Log("phase", CATCH_UP), workload.settles(scenario))
     # The clients never pause for the nemesis's phases: no patience between its end and the wait for progress.
-    main_and_heal = While(main=Phases((process(NEMESIS, nemesis), progress), patience_ns=0), side=clients(ops))
+    settled = Phases((process(NEMESIS, nemesis), progress, *settles), patience_ns=0)
+    main_and_heal = While(main=settled, side=clients(ops))
     groups = (group_of(scenario),) if "subscribe" in scenario.sub_via else ()
     again = workload.transactional and scenario.isolation != UNCOMMITTED and not forgets(scenario)
     final = Drain(keys, stable_bound_s(scenario.transaction_timeout_s, clock_jump_s(scenario)), groups, again)

@@ -48,6 +48,7 @@ from harness.clients.sender import Sender, split
 from harness.clients.share.operations import KINDS as SHARE_KINDS
 from harness.clients.share.operations import ShareMembers
 from harness.clients.share.wire import Wire
+from harness.clients.topics import inputs_of
 from harness.clients.topics import keys as keys_of
 from harness.clients.transactions import Transactions, on_purpose
 from harness.cluster.questions import Coordinator
@@ -83,6 +84,8 @@ class ConfluentClients:
         self.on_event = on_event
         self.keys = dict.fromkeys(keys_of(scenario))
         """Those that the run began with, and what was assigned since: a topic may grow."""
+        self.origins = frozenset(inputs_of(scenario))
+        """The keys that a program of the user's copies from."""
         self._producer_overrides = dict(producer_overrides or {})
         self._consumer_overrides = dict(consumer_overrides or {})
         self._generations: dict[int, int] = {}
@@ -140,7 +143,7 @@ class ConfluentClient:
         self._busy = threading.Lock()
         group, protocol = group_of(clients.scenario), clients.scenario.group_protocol
         config = partial(clients.consumer_config, process)
-        self._reader = Reader(config, process, group, now, clients.on_event, protocol=protocol)
+        self._reader = Reader(config, process, group, now, clients.on_event, protocol=protocol, origins=clients.origins)
         self._micro_ops = MicroOps(process, self._reader, now, clients.packing(process))
         self._scanner = Scanner(lambda: clients.consumer_config(process, clients.scenario.isolation), now)
         self._plain: Sender | None = None

@@ -31,6 +31,7 @@ must never pass for another send's value.
 from __future__ import annotations
 
 import functools
+import re
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -46,6 +47,8 @@ HEX_PREFIX_BYTES = 16
 _FIELDS = 6
 _CHECKSUM_BYTES = 9
 """With the space before it."""
+_LINE = re.compile(rb"h1 [A-Za-z0-9._-]+/\d+ \d+ \d+ \d+ [0-9a-f]{8}")
+NOBODY: frozenset[str] = frozenset()
 _END = b"\n"
 """Between the line and the padding."""
 REMEMBERED = 4096
@@ -159,6 +162,12 @@ def _source(header: bytes) -> list[Any] | None:
     return [key, int(offset)] if key and offset.isdecimal() else None
 
 
+def _within(value: bytes, damage: Damage) -> Stamp | Damage:
+    """Return the stamp of the one line that stands somewhere in the value, else the damage."""
+    found = {stamp for line in _LINE.findall(value) if isinstance(stamp := _decode(line), Stamp)}
+    return found.pop() if len(found) == 1 else damage
+
+
 def written(  # noqa: PLR0917 - a record's parts
     key: str,
     offset: int,
@@ -166,14 +175,21 @@ def written(  # noqa: PLR0917 - a record's parts
     epoch: int | None,
     record_key: bytes | None = None,
     headers: Any = (),
+    origins: frozenset[str] = NOBODY,
 ) -> list[Any]:
     """Return the history's entry for a record read at (key, offset), in a batch of that leader epoch (None: unknown).
 
     `[offset, v]`, or `[offset, v, {"epoch": e, "record-key": k, "tombstone": true, "source": [key, offset], "altered":
     what}]` with those that apply. headers: (name, value) pairs; a tombstone's line is one of them.
+
+    origins: keys whose records a program of the user's copies to others. There they say `"origin": [key, v]`, and v has
+    the offset behind it, since a program may write one record twice; the line may stand in the midst of the value.
     """
     named: dict[str, Any] = dict(headers or ())
     stamp = decode(named.get(HEADER) if value is None and record_key is not None else value)
+    is_output = bool(origins) and key not in origins
+    if is_output and isinstance(stamp, Damage):
+        stamp = _within(value or b"", stamp)
     seen: dict[str, Any] = {} if epoch is None else {"epoch": epoch}
     if record_key is not None:
         seen["record-key"] = record_key.decode("utf-8", "replace")
@@ -183,6 +199,8 @@ def written(  # noqa: PLR0917 - a record's parts
         seen["source"] = _source(named[SOURCE])
     if isinstance(stamp, Damage):
         return [offset, "?" + (value or b"")[:HEX_PREFIX_BYTES].hex(), {**seen, "altered": stamp.what}]
+    if is_output and stamp.key in origins:
+        return [offset, f"{stamp.v}@{offset}", {**seen, "origin": [stamp.key, stamp.v]}]
     if stamp.key != key:
         seen["altered"] = f"sent to {stamp.key}"
     return [offset, stamp.v, seen] if seen else [offset, stamp.v]

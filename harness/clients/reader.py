@@ -28,7 +28,7 @@ from harness.clients import settings
 from harness.clients.errors import FailedError, of_error, of_exception, timed_out
 from harness.clients.membership import Membership, OnEvent, generation_and_member, leave
 from harness.clients.patience import Deadline, OutOfPatienceError, bounded, let_go
-from harness.clients.payload import unreadable, written
+from harness.clients.payload import NOBODY, unreadable, written
 from harness.clients.sender import split
 from harness.history import Process
 from harness.outcome import Failure, Stage
@@ -69,9 +69,11 @@ class Reader:
         on_event: OnEvent | None,
         *,
         protocol: str = "classic",
+        origins: frozenset[str] = NOBODY,
     ) -> None:
-        """Prepare; the consumer is made with the first assign or subscribe."""
+        """Prepare; origins: see `clients.payload.written`; the consumer is made with the first assign or subscribe."""
         self._protocol = protocol
+        self._origins = origins
         self._config = config
         self._process = process
         self._now = now
@@ -189,7 +191,7 @@ class Reader:
         assert offset is not None
         key = f"{topic}/{partition}"
         self._read.add(key)
-        polled.records.setdefault(key, []).append(entry_of(key, message))
+        polled.records.setdefault(key, []).append(entry_of(key, message, self._origins))
         self.positions[key] = offset + 1
         return True
 
@@ -322,10 +324,10 @@ def unreadable_of(message: Message) -> list[Any] | None:
     return unreadable(offset, f"the batch at {offset} can't be read: {error.name()}")
 
 
-def entry_of(key: str, message: Message) -> list[Any]:
+def entry_of(key: str, message: Message, origins: frozenset[str] = NOBODY) -> list[Any]:
     """Return the history's entry for a record that was read."""
     offset, value, record_key = message.offset(), message.value(), message.key()
     assert offset is not None
     if record_key is not None and not isinstance(record_key, bytes):
         record_key = record_key.encode()
-    return written(key, offset, value, message.leader_epoch(), record_key, message.headers())
+    return written(key, offset, value, message.leader_epoch(), record_key, message.headers(), origins)

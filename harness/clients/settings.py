@@ -20,7 +20,7 @@ from harness.clients.packing import CODECS, MIXED, PLAIN, Packing, sizes_bytes
 from harness.cluster.api import UsageError
 from harness.cluster.questions import Coordinator
 from harness.credentials import Credentials
-from harness.scenario import TRANSACTIONAL, Isolation, Scenario, group_of, groups_of
+from harness.scenario import TRANSACTIONAL, Isolation, Scenario, app_group_of, group_of, groups_of
 
 SOCKET_TIMEOUT_MS: Final = 3000
 """A request without an answer for so long is given up and retried elsewhere; shorter, and a busy broker looks dead."""
@@ -139,6 +139,8 @@ def coordinated(scenario: Scenario, transactional_id: Callable[[int], str]) -> t
     transactional_id: that of the process of a number below the concurrency.
     """
     groups = [Coordinator("group", name) for name in groups_of(scenario)]
+    if scenario.app:
+        groups.append(Coordinator("group", app_group_of(scenario)))
     if scenario.workload not in TRANSACTIONAL:
         return tuple(groups)
     ids = dict.fromkeys(map(transactional_id, range(scenario.concurrency)))

@@ -21,7 +21,7 @@ from harness.clients.share.setup import SHARE, RefusedError, UnassignedError, pr
 from harness.clients.share.wire import Wire
 from harness.cluster.api import ClusterError, UsageError
 from harness.credentials import Credentials
-from harness.scenario import Scenario
+from harness.scenario import Scenario, app_topics
 
 CREATE_S: Final = 30.0
 """Bound of making topics; a controller that was just elected answers within a few seconds."""
@@ -74,6 +74,14 @@ def topic_names(scenario: Scenario) -> tuple[str, ...]:
 def keys(scenario: Scenario) -> tuple[str, ...]:
     """Return the run's keys, topic/partition: t0/0, t0/1, ..."""
     return tuple(f"{topic}/{partition}" for topic in topic_names(scenario) for partition in range(scenario.partitions))
+
+
+def inputs_of(scenario: Scenario) -> tuple[str, ...]:
+    """Return the keys that a program of the user's copies from; () where there is none."""
+    if not scenario.app:
+        return ()
+    inputs, _ = app_topics(topic_names(scenario))
+    return tuple(key for key in keys(scenario) if key.rpartition("/")[0] in inputs)
 
 
 def create_topics(bootstrap: str, scenario: Scenario, admin: TopicAdmin | None = None) -> tuple[str, ...]:

@@ -50,6 +50,9 @@ _FLAGS = {
     "bootstrap": "--bootstrap",
     "client_config": "--client-config",
     "commands": "--commands",
+    "app": "--app",
+    "app_instances": "--app-instances",
+    "app_guarantee": "--app-guarantee",
     "bug": "--bug",
 }
 _ALWAYS = frozenset({"cluster", "nemesis"})

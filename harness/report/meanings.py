@@ -216,6 +216,18 @@ MEANINGS: dict[str, Meaning] = {
         "output is out of order",
         "outputs are out of order",
     ),
+    "eos-phantom": _m(
+        "Exactly-once: from nothing",
+        "A program makes outputs of committed inputs only.",
+        "output was made of what was never committed",
+        "outputs were made of what was never committed",
+    ),
+    "eos-stalled": _m(
+        "The program stalled",
+        "A program gets to all inputs once everything is healed.",
+        "input partition was not worked off",
+        "input partitions were not worked off",
+    ),
     "committed-offset-regression": _m(
         "Committed offset went back",
         "A group's committed offset never goes back without somebody's commit.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from contextlib import nullcontext
 
 import pytest
 
@@ -85,6 +86,9 @@ class FakeEquipment:
 
     def nemesis(self, scenario, cluster, observer, keys, folder):
         return Once("kill-leader"), self
+
+    def beside(self, post):
+        return nullcontext()
 
     def probes(self, cluster, nodes):
         return {f"probe/{node.name}": self for node in nodes}

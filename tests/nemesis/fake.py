@@ -39,6 +39,7 @@ from nemesis.client import NemesisClient
 from nemesis.journal import Journal
 from tests.nemesis.fake_clocks import FakeClocks
 from tests.nemesis.fake_disks import FakeDisks
+from tests.nemesis.fake_program import FakeProgram
 
 DEFAULTS = {"cleanup.policy": "delete", "flush.messages": "9223372036854775807", "min.insync.replicas": "1"}
 DEFAULTS |= {"min.cleanable.dirty.ratio": "0.5", "segment.ms": "604800000"}
@@ -120,6 +121,7 @@ class FakeCluster(FakeClocks, FakeDisks):
         self.said: dict[str, str | None] = dict(self.installed)
         """What each node says it runs, since its last start."""
         self._begin_disks()
+        self.program = FakeProgram("app-1", "app-2")
         self.uncoordinated = False
         """Nobody can say who coordinates."""
         self.calls: list[tuple[str, ...]] = []
@@ -487,4 +489,5 @@ def nemesis(
         clock=cluster,
         coordinated=lambda: coordinated,
         spare_replicas=spare_replicas,
+        instances=cluster.program.instances(),
     )

@@ -55,7 +55,9 @@ def test_foreign_bytes_are_undecodable_and_shown(value):
     entry = written("t0/0", 9, value, 2)
     assert entry[0] == 9
     assert entry[1].startswith("?")
-    assert entry[2] == {"epoch": 2, "altered": "undecodable"}
+    line = (value or b"").partition(b"\n")[0]
+    looks_like_one = line.startswith(b"h1 ") and line.count(b" ") == 5
+    assert entry[2] == {"epoch": 2, "altered": "checksum" if looks_like_one else "undecodable"}
 
 
 def test_a_value_is_one_readable_line():
@@ -97,3 +99,24 @@ def test_what_is_no_send_is_refused():
     for wrong in (["send", "t0/0"], ["pull"], ["send", "t0/0", [None, 1, {"copy": True}]]):
         with pytest.raises(ValueError, match="a micro-op is"):
             outgoing(wrong, 0, 0)
+
+
+ORIGINS = frozenset({"t0/0", "t0/3"})
+
+
+def test_what_a_program_has_copied_says_what_it_was_made_of():
+    value = encode(Stamp("t0/3", 17, 5, 99))
+    assert written("t1/0", 8, value, 4, origins=ORIGINS) == [8, "99@8", {"epoch": 4, "origin": ["t0/3", 99]}]
+    assert written("t0/0", 8, value, None, origins=ORIGINS) == [8, 99, {"altered": "sent to t0/3"}], "an input"
+    strange = encode(Stamp("t9/0", 17, 5, 99))
+    assert written("t1/0", 8, strange, None, origins=ORIGINS) == [8, 99, {"altered": "sent to t9/0"}]
+
+
+def test_the_line_may_stand_in_what_a_program_has_made_of_it():
+    line = encode(Stamp("t0/3", 17, 5, 99))
+    wrapped = b'{"payload": "%b", "seen": 1}' % line
+    assert written("t1/0", 8, wrapped, None, origins=ORIGINS) == [8, "99@8", {"origin": ["t0/3", 99]}]
+    assert written("t1/0", 8, wrapped, None)[2]["altered"] == "undecodable", "nobody copies here"
+    assert written("t1/0", 8, wrapped.replace(b" 99 ", b" 98 "), None, origins=ORIGINS)[2]["altered"] == "undecodable"
+    two = line + b"," + encode(Stamp("t0/3", 17, 6, 100))
+    assert written("t1/0", 8, two, None, origins=ORIGINS)[2]["altered"] == "undecodable", "of which of them is it?"

@@ -1,0 +1,101 @@
+"""Whole runs with a program of the user's: the right one is valid, each wrong one is found, and Kafka Streams runs."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.history import HARNESS
+from tests.e2e.test_power import bitten
+from tests.e2e.test_runs import ops, run, verdict
+
+pytestmark = pytest.mark.timeout(420)
+
+ROOT = Path(__file__).resolve().parents[2]
+COPIER = f"{sys.executable} {ROOT / 'examples' / 'copier.py'}"
+STREAMS = ROOT / "examples" / "streams"
+KILLS = ("--nemesis", "kill-apps", "--nemesis-length", "1", "--nemesis-interval", "8", "--time-limit", "20")
+"""The group takes a dead member for alive for 6 s: the next kill shall meet one that works."""
+
+
+def copied(folder: Path, promise: str, *arguments: str) -> tuple[int, Path]:
+    return run(folder, "--app", f"{COPIER} {promise}", *arguments)
+
+
+@pytest.mark.embedded
+def test_a_program_that_copies_in_transactions_is_valid_whoever_is_killed(tmp_path: Path):
+    faults = ("kill-app", "kill-leader", "pause-app")
+    status, folder = copied(
+        tmp_path, "exactly-once", "--nemesis", ",".join(faults), "--time-limit", "20", "--seed", "81"
+    )
+    assert status == 0, verdict(folder)
+    assert all(bitten(folder, fault) for fault in faults)
+    told = [op for op in ops(folder) if op.process == HARNESS and op.f == "caught-up"]
+    assert [op.value for op in told] == [{"missing": 0}]
+
+
+@pytest.mark.embedded
+@pytest.mark.parametrize(("promise", "found"), [("at-least-once", "eos-duplicate"), ("at-most-once", "eos-loss")])
+def test_a_program_that_promises_less_is_found(promise: str, found: str, tmp_path: Path):
+    status, folder = copied(tmp_path, promise, *KILLS, "--seed", "82")
+    assert status == 1, verdict(folder)
+    assert set(verdict(folder)["anomalies"]) == {found}
+
+
+@pytest.mark.embedded
+def test_what_is_promised_at_least_once_may_come_twice(tmp_path: Path):
+    status, folder = copied(tmp_path, "at-least-once", "--app-guarantee", "at-least-once", *KILLS, "--seed", "83")
+    assert status == 0, verdict(folder)
+    assert set(verdict(folder)["allowed"]) == {"eos-duplicate"}
+
+
+@pytest.mark.embedded
+def test_a_program_that_does_not_begin_is_told_in_one_line(tmp_path: Path):
+    status, folder = run(tmp_path, "--app", f"{sys.executable} -c 'raise SystemExit(7)'", "--time-limit", "5")
+    assert status == 254
+    (line,) = [text for text in (tmp_path / "run.log").read_text().splitlines() if text.startswith("harness: --app")]
+    assert "it ended at once, with status 7, and it said nothing" in line
+    assert not (folder / "verdict.json").exists()
+
+
+@pytest.mark.jvm
+@pytest.mark.parametrize(("guarantee", "found"), [("exactly_once_v2", set()), ("at_least_once", {"eos-phantom"})])
+def test_kafka_streams_copies_exactly_once_and_reads_what_is_not_committed_where_it_promises_less(
+    guarantee: str, found: set[str], tmp_path: Path
+):
+    jars = streams_jars(tmp_path)
+    app = f"java -cp {jars}/* {STREAMS / 'Copier.java'} {guarantee}"
+    faults = ("--nemesis", "kill-app,kill-leader", "--time-limit", "25", "--seed", "84")
+    status, folder = run(tmp_path, "--app", app, *faults)
+    assert status == (1 if found else 0), verdict(folder)
+    assert set(verdict(folder)["anomalies"]) == found
+    assert bitten(folder, "kill-app")
+
+
+def streams_jars(folder: Path) -> Path:
+    """Return the jars of Kafka Streams, fetched as examples/streams says."""
+    maven = shutil.which("mvn")
+    if maven is None:
+        pytest.skip("Kafka Streams is fetched by Maven: there is no mvn")
+    jars = folder / "jars"
+    done = subprocess.run(
+        [
+            maven,
+            "-q",
+            "-B",
+            "-f",
+            str(STREAMS / "pom.xml"),
+            "dependency:copy-dependencies",
+            f"-DoutputDirectory={jars}",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+    return jars
