@@ -199,7 +199,7 @@ def _missing(case: Case, findings: Findings, key: _Key) -> None:
         reader = int(case.view.records.call[key.rows[value]])
         findings.add(
             "eos-loss",
-            _ops(case, writer) + [case.view.op(reader)],
+            [*_ops(case, writer), case.view.op(reader)],
             f"The program passed over input {where}@{offset} (seen by {case.name(reader)}): it made outputs of later "
             f"ones, up to {highest}, but a complete read found none of this.",
             source=[where, offset],
