@@ -47,13 +47,6 @@ def test_a_program_that_promises_less_is_found(promise: str, found: str, tmp_pat
 
 
 @pytest.mark.embedded
-def test_what_is_promised_at_least_once_may_come_twice(tmp_path: Path):
-    status, folder = copied(tmp_path, "at-least-once", "--app-guarantee", "at-least-once", *KILLS, "--seed", "83")
-    assert status == 0, verdict(folder)
-    assert set(verdict(folder)["allowed"]) == {"eos-duplicate"}
-
-
-@pytest.mark.embedded
 def test_a_program_that_does_not_begin_is_told_in_one_line(tmp_path: Path):
     status, folder = run(tmp_path, "--app", f"{sys.executable} -c 'raise SystemExit(7)'", "--time-limit", "5")
     assert status == 254
@@ -69,7 +62,7 @@ def test_kafka_streams_copies_exactly_once_and_reads_what_is_not_committed_where
 ):
     jars = streams_jars(tmp_path)
     app = f"java -cp {jars}/* {STREAMS / 'Copier.java'} {guarantee}"
-    faults = ("--nemesis", "kill-app,kill-leader", "--time-limit", "25", "--seed", "84")
+    faults = ("--nemesis", "kill-app,kill-leader", "--time-limit", "15", "--seed", "84")
     status, folder = run(tmp_path, "--app", app, *faults)
     assert status == (1 if found else 0), verdict(folder)
     assert set(verdict(folder)["anomalies"]) == found
