@@ -134,7 +134,8 @@ def options_of_scenario(scenario: Mapping[str, Any]) -> CheckOptions:
         acks=scenario.get("acks", defaults.acks),
         idempotence=scenario.get("idempotence", defaults.idempotence),
         keep_producers=scenario.get("keep_producers", defaults.keep_producers),
-        unclean_election=str(config.get("unclean.leader.election.enable", "")).lower() == _TRUE,
+        unclean_election=str(config.get("unclean.leader.election.enable", "")).lower() == _TRUE
+        or config.get("unclean.recovery.strategy") == "Aggressive",
         compacted=compacted,
         delete_retention_ms=_whole(config, "delete.retention.ms", defaults.delete_retention_ms),
         min_compaction_lag_ms=_whole(config, "min.compaction.lag.ms", defaults.min_compaction_lag_ms),

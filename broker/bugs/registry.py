@@ -103,6 +103,13 @@ _ALL = (
         module=REPLICATION,
     ),
     Bug(
+        name="recovery-takes-the-first",
+        summary="where nobody is eligible to lead, the first live replica does, whatever the logs say",
+        source="KIP-966 (unclean recovery elects the most complete log)",
+        proof=("lost-write", "unseen", "inconsistent-offsets"),
+        module=ELECTIONS,
+    ),
+    Bug(
         name="two-leaders-in-one-epoch",
         summary="the leader epoch does not rise when the leader changes",
         source="camunda#5356, camunda#1068 (two leaders elected in one term)",

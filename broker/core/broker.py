@@ -158,17 +158,7 @@ class Broker:
         )
         self.offsets = TransactionalOffsets(self.groups, self.verifier, self.replicas, out, image=lambda: self.image)
         self.forwarding = Forwarding(config, out, controller=lambda: self.quorum.leader_id)
-        self._askers: tuple[Asker, ...] = (
-            self.fetchers,
-            self.quorum,
-            self.verifier,
-            self.transactions.markers,
-            self.lifecycle,
-            self.isr,
-            self.forwarding,
-            self.ids,
-            self.shares.persister,
-        )  # who asks most comes first
+        self._askers = routes.askers(self)
         self._at_once = routes.at_once(self)
         self._later = routes.later(self)
         self.quorum.start(now_ms)

@@ -117,6 +117,7 @@ BROKER_NAMES = topic_settings.BROKER_NAMES
 _ACTING = (
     "min.insync.replicas",
     "unclean.leader.election.enable",
+    topic_settings.RECOVERY,
     "segment.bytes",
     "segment.index.bytes",
     "segment.ms",
@@ -168,6 +169,7 @@ class TopicConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     min_isr: int = 1
     unclean: bool = False
+    recovery: str = topic_settings.BALANCED
     log: LogConfig = LogConfig()
     cleanup: CleanupConfig = CleanupConfig()
     intake: IntakeConfig = IntakeConfig()
@@ -175,7 +177,7 @@ class TopicConfig(msgspec.Struct, frozen=True, kw_only=True):
     throttled_followers: Throttled = NOBODY
 
 
-def _setting(config: BrokerConfig, image: Image, topic: str, key: str) -> str:
+def setting(config: BrokerConfig, image: Image, topic: str, key: str) -> str:
     """Return the value that holds for a topic: its own, this node's, the cluster's, the properties', Kafka's."""
     name = BROKER_NAMES.get(key, key)
     levels = (
@@ -192,7 +194,7 @@ def _setting(config: BrokerConfig, image: Image, topic: str, key: str) -> str:
 
 def topic_config(config: BrokerConfig, image: Image, topic: str) -> TopicConfig:
     """Return the settings of a topic, parsed."""
-    settings = {key: _setting(config, image, topic, key) for key in _ACTING}
+    settings = {key: setting(config, image, topic, key) for key in _ACTING}
     policy = [word.strip() for word in settings["cleanup.policy"].split(",")]
     segment_ms = int(settings["segment.ms"])
     if "compact" in policy:
@@ -200,6 +202,7 @@ def topic_config(config: BrokerConfig, image: Image, topic: str) -> TopicConfig:
     return TopicConfig(
         min_isr=int(settings["min.insync.replicas"]),
         unclean=settings["unclean.leader.election.enable"] == "true",
+        recovery=settings[topic_settings.RECOVERY],
         log=LogConfig(
             segment_bytes=int(settings["segment.bytes"]),
             segment_ms=segment_ms,

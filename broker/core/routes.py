@@ -1,7 +1,8 @@
 """Which machine answers which request: two tables by message class, so that a request costs one lookup.
 
 `at_once` returns the answer; `later` gets the request's id and answers when it can. What is in neither is for the
-active controller. `is_hot` tells the events of which there are many, `role_changed` finds a partition's coordinator.
+active controller. `is_hot` tells the events of which there are many, `role_changed` finds a partition's coordinator,
+`askers` are those who wait for answers of peers.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from broker.core.controller.recovery import WhileLeading
 from broker.core.group import group_admin, offset_delete
 from broker.core.group.consumer import describe as consumer_describe
 from broker.core.group.coordinator import TOPIC as GROUP_TOPIC
@@ -16,6 +18,7 @@ from broker.core.group.members import Sender
 from broker.core.group.share import describe as share_describe
 from broker.core.quorum.follower import METADATA_TOPIC_ID
 from broker.core.ready import Event, PeerReply, Request
+from broker.core.replication import log_info
 from broker.core.replication.replica import Replica
 from broker.core.share.coordinator import TOPIC as SHARE_TOPIC
 from broker.core.transaction import locator
@@ -31,6 +34,7 @@ from broker.wire.messages.end_txn import EndTxnRequest
 from broker.wire.messages.fetch import FetchRequest
 from broker.wire.messages.fetch_snapshot import FetchSnapshotRequest
 from broker.wire.messages.find_coordinator import FindCoordinatorRequest
+from broker.wire.messages.get_replica_log_info import GetReplicaLogInfoRequest
 from broker.wire.messages.heartbeat import HeartbeatRequest
 from broker.wire.messages.init_producer_id import InitProducerIdRequest
 from broker.wire.messages.join_group import JoinGroupRequest
@@ -63,7 +67,7 @@ from broker.wire.messages.txn_offset_commit import TxnOffsetCommitRequest
 from broker.wire.messages.write_txn_markers import WriteTxnMarkersRequest
 
 if TYPE_CHECKING:
-    from broker.core.broker import Broker
+    from broker.core.broker import Asker, Broker
 
 AtOnce = dict[type, Callable[[Any, int], Any]]
 Later = dict[type, Callable[[Request, int], None]]
@@ -108,6 +112,22 @@ def role_changed(broker: Broker, replica: Replica) -> None:
         broker.shares.coordinator.role_changed(replica)
 
 
+def askers(broker: Broker) -> tuple[Asker, ...]:
+    """Return the machines that send requests to peers, who asks most first."""
+    return (
+        broker.fetchers,
+        broker.quorum,
+        broker.verifier,
+        broker.transactions.markers,
+        broker.lifecycle,
+        broker.isr,
+        broker.forwarding,
+        broker.ids,
+        broker.shares.persister,
+        WhileLeading(lambda: broker.controller),
+    )
+
+
 def at_once(broker: Broker) -> AtOnce:
     """Return the requests that need nobody else: class -> (message, time) -> answer."""
     return {
@@ -115,6 +135,7 @@ def at_once(broker: Broker) -> AtOnce:
         BeginQuorumEpochRequest: broker.quorum.begin_epoch,
         EndQuorumEpochRequest: broker.quorum.end_epoch,
         FetchSnapshotRequest: broker.quorum.fetch_snapshot,
+        GetReplicaLogInfoRequest: lambda message, _: log_info.tell(broker.replicas, message),
         MetadataRequest: broker.create_and_tell,
         DescribeGroupsRequest: lambda message, _: group_admin.describe(broker.groups, message),
         ConsumerGroupDescribeRequest: lambda message, _: consumer_describe.describe(

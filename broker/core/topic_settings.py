@@ -1,8 +1,8 @@
 """The settings that a topic can have: Kafka's names, defaults, and what a value must look like.
 
-All of Kafka 4.1's topic settings are known, so that a client's `retention.ms` is accepted and shown; which of them act
-is said by `broker.core.config.TopicConfig`. A value is checked before it becomes a record: everything behind that may
-rely on it.
+All of Kafka 4.1's topic settings are known, so that a client's `retention.ms` is accepted and shown, and one of KIP-966
+that it has not yet, `unclean.recovery.strategy`; which of them act is said by `broker.core.config.TopicConfig`. A value
+is checked before it becomes a record: everything behind that may rely on it.
 """
 
 from __future__ import annotations
@@ -47,10 +47,14 @@ _SWITCHES = {
 NO_TIERS = "Tiered Storage functionality is disabled in the broker. Topic cannot be configured with remote log storage."
 CODECS: dict[str, int | None] = {"producer": None, "uncompressed": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 """What `compression.type` may be, with the codec's number in a batch; None: as the producer packed it."""
+RECOVERY = "unclean.recovery.strategy"
+BALANCED, AGGRESSIVE, NO_RECOVERY = "Balanced", "Aggressive", "None"
+"""How a leader is found where nobody is eligible (KIP-966): see `controller.recovery`."""
 _CHOICES: dict[str, tuple[str, ...]] = {  # the first is the default
     "cleanup.policy": ("delete", "compact"),
     "compression.type": tuple(CODECS),
     "message.timestamp.type": ("CreateTime", "LogAppendTime"),
+    RECOVERY: (BALANCED, AGGRESSIVE, NO_RECOVERY),
 }
 _LEVELS = {
     "compression.gzip.level": (*range(1, 10), -1),

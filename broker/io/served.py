@@ -73,6 +73,7 @@ from broker.wire.messages.end_txn import EndTxnRequest, EndTxnResponse
 from broker.wire.messages.fetch import FetchRequest, FetchResponse
 from broker.wire.messages.fetch_snapshot import FetchSnapshotRequest, FetchSnapshotResponse
 from broker.wire.messages.find_coordinator import FindCoordinatorRequest, FindCoordinatorResponse
+from broker.wire.messages.get_replica_log_info import GetReplicaLogInfoRequest, GetReplicaLogInfoResponse
 from broker.wire.messages.heartbeat import HeartbeatRequest, HeartbeatResponse
 from broker.wire.messages.incremental_alter_configs import (
     IncrementalAlterConfigsRequest,
@@ -239,6 +240,7 @@ SERVED: dict[int, Served] = {
         ),
         Served(WriteTxnMarkersRequest, WriteTxnMarkersResponse, 1, 2, for_clients=1),
         Served(AllocateProducerIdsRequest, AllocateProducerIdsResponse, 0, 0, nodes_only=True),
+        Served(GetReplicaLogInfoRequest, GetReplicaLogInfoResponse, 0, 0, nodes_only=True),
         Served(VoteRequest, VoteResponse, 2, 2, nodes_only=True),
         Served(BeginQuorumEpochRequest, BeginQuorumEpochResponse, 1, 1, nodes_only=True),
         Served(EndQuorumEpochRequest, EndQuorumEpochResponse, 1, 1, nodes_only=True),

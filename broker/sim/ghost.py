@@ -53,14 +53,23 @@ class Ghost:
         return ""
 
     def _compare(self, header: BatchHeader) -> str:
-        checksum = None if self._compacted and header.delete_horizon_ms is not None else header.crc
-        mark = Mark(header.next_offset, header.leader_epoch, checksum, header.record_count)
+        mark = self._mark(header)
         known = self._marks.setdefault(header.base_offset, mark)
+        return "" if self._agree(known, mark) else f"at offset {header.base_offset} {mark}, but {known} was committed"
+
+    def contradicts(self, header: BatchHeader) -> bool:
+        """Return whether another batch was committed in this one's place."""
+        known = self._marks.get(header.base_offset)
+        return known is not None and not self._agree(known, self._mark(header))
+
+    def _mark(self, header: BatchHeader) -> Mark:
+        checksum = None if self._compacted and header.delete_horizon_ms is not None else header.crc
+        return Mark(header.next_offset, header.leader_epoch, checksum, header.record_count)
+
+    def _agree(self, known: Mark, mark: Mark) -> bool:
         if known == mark or (self._compacted and known.records != mark.records):
-            return ""
-        if None in {known.checksum, mark.checksum} and known._replace(checksum=mark.checksum) == mark:
-            return ""
-        return f"at offset {header.base_offset} {mark}, but {known} was committed"
+            return True
+        return None in {known.checksum, mark.checksum} and known._replace(checksum=mark.checksum) == mark
 
     def cut(self, end: int) -> None:
         """Forget what lies at or after `end`: it was lost in a way that is legal."""

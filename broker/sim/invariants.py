@@ -14,9 +14,10 @@ as much as the step. Producer state and aborted transactions are compared with a
 elected, and at the end. What was deleted from a log's beginning can't be replayed: there a new process must know the
 producers that the last one knew, unless the node lost power.
 
-Legal losses are told apart. An unclean election may lose what it likes: topics that allow it are not held to what was
-committed. A power loss of all who may lead (ISR and ELR) may lose what one of their disks does not hold any more, as
-Kafka without sync-before-ack says: `power_lost` looks at these disks, and what not all of them hold was never promised.
+Legal losses are told apart. An unclean election may lose what it likes: topics that allow it, or an aggressive
+recovery, are not held to what was committed. A power loss of all who may lead (ISR and ELR) may lose what no disk of
+those who are compared then (they, and the last known ELR) holds any more, as Kafka without sync-before-ack says:
+`power_lost` looks at these disks. Where logs are not compared, what not all of them hold was never promised.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from broker.core.broker import Broker
+from broker.core.config import setting
 from broker.core.lifecycle import Life
 from broker.core.log.aborted import AbortedTransaction
 from broker.core.log.partition_log import PartitionLog
@@ -33,6 +35,7 @@ from broker.core.metadata.image import Image
 from broker.core.quorum.metadata_log import LOG as METADATA_LOG
 from broker.core.ready import Append, DropLog, Event, PeerReply, Ready, Request, Truncate
 from broker.core.replication.replica import Key, Replica
+from broker.core.topic_settings import AGGRESSIVE, NO_RECOVERY, RECOVERY
 from broker.sim.ghost import Ghost
 from broker.sim.node import Node
 from broker.wire import batch, record
@@ -131,7 +134,7 @@ class Invariants:
         if not log.last_stable <= log.high_watermark <= log.end:
             detail = f"LSO {log.last_stable}, high watermark {log.high_watermark}, end {log.end}"
             self._violate("LsoBelowHighWatermark", node, _name(replica), detail)
-        if replica.config.unclean:
+        if replica.config.unclean or replica.config.recovery == AGGRESSIVE:
             return
         if replica.leader is not None:
             epoch = replica.key, replica.leader.epoch
@@ -287,13 +290,16 @@ class Invariants:
         self._damaged.add((node.name, log))
 
     def power_lost(self, lost: Collection[int]) -> None:
-        """Forget what one of those who may lead has lost, if all of them have lost power and are down."""
-        names = dict(self._log_names())
-        for state in self._newest[1].partitions():
+        """Forget what is lost with those who may lead, if all of them have lost power and are down."""
+        names, image = dict(self._log_names()), self._newest[1]
+        for state in image.partitions():
             key = state.topic_id, state.index
-            able = {*state.isr, *state.elr}
-            if key in self._ghosts and able and able <= set(lost):
-                self._ghosts[key].cut(min(_held_to(self._nodes[node], names[key]) for node in able))
+            ghost, able = self._ghosts.get(key), {*state.isr, *state.elr}
+            strategy = setting(self._nodes[state.replicas[0]].config, image, image.topics[key[0]].name, RECOVERY)
+            compared = able if strategy == NO_RECOVERY else able | {*state.last_known_elr}
+            if ghost is not None and compared and able <= set(lost):
+                held = [_held_to(self._nodes[node], names[key], ghost) for node in compared]
+                ghost.cut(min(held) if strategy == NO_RECOVERY else max(held))
                 self._dark |= {(node, key) for node in state.replicas}
 
     def _log_names(self) -> Iterator[tuple[Key, str]]:
@@ -368,13 +374,15 @@ def _lasting(one: Producer, *, compacted: bool) -> tuple[object, ...]:
     return producer_id, epoch, -1 if compacted else coordinator_epoch, first_offset, batches[-1:]
 
 
-def _held_to(node: Node, name: str) -> int:
-    """Return the end of the unbroken run of batches that a disk holds of a log; 0 if it lost whose log that is."""
+def _held_to(node: Node, name: str, ghost: Ghost) -> int:
+    """Return up to where a disk holds what was committed to a log; 0 if it lost whose log that is."""
     end = 0
     if node.disk.load(f"{name}/partition.metadata") is None:
         return end
     with contextlib.suppress(CorruptBatchError):
         for _, header in batch.parse(node.disk.dump(name)):
+            if ghost.contradicts(header):
+                break
             end = header.next_offset
     return end
 

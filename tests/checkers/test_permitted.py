@@ -18,6 +18,12 @@ def test_an_unclean_election_permits_what_a_log_that_was_cut_off_shows(name):
     assert name not in permitted(CheckOptions(), reads_disagree=False)
 
 
+@pytest.mark.parametrize("where", ["topic_config", "broker_config"])
+def test_a_recovery_that_waits_for_nobody_is_an_unclean_election(where):
+    assert options_of_scenario({where: {"unclean.recovery.strategy": "Aggressive"}}).unclean_election
+    assert not options_of_scenario({where: {"unclean.recovery.strategy": "Balanced"}}).unclean_election
+
+
 def test_what_scans_lack_is_permitted_where_a_log_may_be_cut_off_or_a_transaction_ended_by_another():
     names = {"compaction-lost-latest", "tombstone-resurrected", "compaction-too-early", "premature-deletion"}
     for allowed_by in ({"unsynced_loss": True}, {"rotten_loss": True}, {"unclean_election": True}, {"late_ends": True}):

@@ -60,3 +60,21 @@ def test_the_last_replica_takes_what_the_others_have_unless_they_may_lead(
     assert status == 1, found
     assert found["anomalies"]["lost-write"]["count"] > 0
     assert all("permitted-by" not in anomaly for anomaly in found["anomalies"].values()), found
+
+
+@pytest.mark.embedded
+@pytest.mark.parametrize(("strategy", "loses"), [("Balanced", False), ("None", True)])
+def test_the_last_replica_takes_nothing_with_it_where_logs_are_compared(tmp_path: Path, strategy: str, loses: bool):
+    cluster = ("--controllers", "1", "--workload", "send-poll", "--nemesis", "last-replica-unclean")
+    recovery = ("--broker-config", f"unclean.recovery.strategy={strategy}")
+    status, folder = run(tmp_path, *cluster, *recovery, "--time-limit", "20", "--seed", "75")
+    found = verdict(folder)
+    assert bitten(folder, "last-replica-unclean"), found
+    compared = "most complete" in (folder / "nodes" / "c1" / "server.log").read_text()
+    assert compared is not loses
+    if loses:
+        assert status == 1, found
+        assert found["anomalies"]["lost-write"]["count"] > 0
+    else:
+        assert status in {0, 2}, found
+        assert found["anomalies"] == {}

@@ -18,6 +18,7 @@ from broker.core.controller.features import Features, first_levels
 from broker.core.controller.partitions import Partitions
 from broker.core.controller.pipeline import Pipeline
 from broker.core.controller.quotas import ClientQuotas
+from broker.core.controller.recovery import Recovery
 from broker.core.controller.security import Security
 from broker.core.controller.topics import Topics
 from broker.core.errors import Code
@@ -155,12 +156,13 @@ class Controller:
         self._pipeline = Pipeline(config, quorum, image, out)
         self._brokers = Brokers(self._pipeline, now_ms)
         self._partitions = Partitions(self._pipeline)
+        self.recovery = Recovery(self._pipeline, out)
         self._topics = Topics(self._pipeline, rng)
         self._configs = Configs(self._pipeline)
         security = Security(self._pipeline)
         self._deciders: dict[type, Callable[[Any, int], Any]] = {
             BrokerRegistrationRequest: self._brokers.register,
-            BrokerHeartbeatRequest: self._brokers.heartbeat,
+            BrokerHeartbeatRequest: self._beat,
             AlterPartitionRequest: self._partitions.alter,
             AllocateProducerIdsRequest: self._allocate,
             ElectLeadersRequest: self._partitions.elect,
@@ -198,6 +200,12 @@ class Controller:
         """Decide, and answer when the decision is committed."""
         answer = self._deciders[type(message)](message, now_ms)
         self._pipeline.answer(request_id, answer, refusal(message))
+
+    def _beat(self, message: BrokerHeartbeatRequest, now_ms: int) -> BrokerHeartbeatResponse:
+        """Take a sign of life: nodes that are back may have the logs that somebody waits for."""
+        answer = self._brokers.heartbeat(message, now_ms)
+        self.recovery.look(now_ms)
+        return answer
 
     def _allocate(self, message: AllocateProducerIdsRequest, now_ms: int) -> AllocateProducerIdsResponse:
         """Give a node a block of producer ids that nobody had before."""

@@ -1,12 +1,15 @@
 """How one partition changes: pure rules from the old state and a wish to the new state (Kafka: PartitionChangeBuilder).
 
 Who may lead, in this order: a member of the ISR; an eligible leader replica (KIP-966); the last known leader, when ISR
-and ELR are empty; any live replica, if unclean election is allowed. The last two make the ISR anew from that replica
-and may lose records. Replicas stand in the order of preference.
+and ELR are empty, unless the logs are to be compared first (see `controller.recovery`, which names the `best` one); any
+live replica, if unclean election is allowed. All but the first two make the ISR anew from that replica and may lose
+records. Replicas stand in the order of preference.
 
 With ELR on, a member that leaves an ISR which falls below min.insync.replicas stays eligible until the ISR is large
 enough again, and the ISR may become empty. Without it, the last member stays in the ISR although it is gone. A node
-that came back from an unclean stop is taken from both: what it acknowledged may be lost there.
+that came back from an unclean stop is taken from both: what it acknowledged may be lost there. That it was one of them
+is remembered as long as the ISR is that small (the last known ELR), also while the one with the best log leads: what it
+has alone may be lost before others have it. Who was elected without a look at the logs has settled the matter.
 
 A reassignment is done when all target replicas are in the ISR. The leader epoch rises with every change of the leader
 and when the replicas lose a member; the partition epoch with every change.
@@ -39,6 +42,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     is_active: Callable[[int], bool]
     min_isr: int
     elr: bool
+    compares: bool = False
+    """Whether logs are compared where ISR and ELR are empty, instead of trusting the last known leader."""
 
 
 def change(
@@ -48,11 +53,15 @@ def change(
     isr: Iterable[int] | None = None,
     unclean: int | None = None,
     election: Election = Election.ONLINE,
+    best: int | None = None,
     replicas: tuple[int, ...] | None = None,
     adding: tuple[int, ...] | None = None,
     removing: tuple[int, ...] | None = None,
 ) -> PartitionState | None:
-    """Return the new state, None if nothing changes. `unclean` is a node that lost its unsynced writes."""
+    """Return the new state, None if nothing changes.
+
+    `unclean` is a node that lost its unsynced writes, `best` the replica to elect: none is known to have more.
+    """
     target_replicas = old.replicas if replicas is None else replicas
     target_isr = tuple(old.isr if isr is None else isr)
     target_adding = old.adding if adding is None else adding
@@ -62,7 +71,8 @@ def change(
         target_replicas, target_isr = done
         target_adding = target_removing = ()
     elr = _eligible(old, rules, target_isr, target_replicas, unclean)
-    leader, clean = _elect(old, rules, (*target_isr, *elr), target_replicas, election)
+    eligible = (*target_isr, *elr)
+    leader, clean = (best, False) if best is not None else _elect(old, rules, eligible, target_replicas, election)
     if not clean:
         target_isr, elr = (leader,), ()
     elif leader != NO_LEADER and leader not in target_isr:
@@ -82,6 +92,7 @@ def change(
         elr=elr,
         leader=leader,
         last_leader=last_leader,
+        last_known_elr=_last_known(old, rules, target_isr, elr, target_replicas) if clean or best is not None else (),
         adding=target_adding,
         removing=target_removing,
     )
@@ -119,6 +130,15 @@ def _eligible(
     return tuple(r for r in candidates if r not in isr and r != unclean and r in replicas)
 
 
+def _last_known(
+    old: PartitionState, rules: Rules, isr: tuple[int, ...], elr: tuple[int, ...], replicas: tuple[int, ...]
+) -> tuple[int, ...]:
+    if not rules.elr or len(isr) >= min(rules.min_isr, len(replicas)):
+        return ()
+    candidates = dict.fromkeys((*old.last_known_elr, *old.elr, *old.isr))
+    return tuple(r for r in candidates if r not in isr and r not in elr and r in replicas)
+
+
 def _elect(
     old: PartitionState,
     rules: Rules,
@@ -135,7 +155,8 @@ def _elect(
     if valid:
         return valid[0], True
     last = old.last_leader
-    if rules.elr and not eligible and last in replicas and rules.is_active(last):
+    trusted = not rules.compares or election is Election.UNCLEAN or replicas == (last,)
+    if rules.elr and not eligible and trusted and last in replicas and rules.is_active(last):
         return last, False
     if election is Election.UNCLEAN:
         alive = [r for r in replicas if rules.is_active(r)]

@@ -13,9 +13,10 @@ from typing import Any
 from broker.core.config import BrokerConfig, TopicConfig, topic_config
 from broker.core.controller.partition_change import Election, Rules, change
 from broker.core.metadata.image import Image
-from broker.core.metadata.records import PartitionState, Record, encode
+from broker.core.metadata.records import NO_LEADER, PartitionState, Record, encode
 from broker.core.quorum.quorum import Quorum
 from broker.core.ready import Outbox, Reply
+from broker.core.topic_settings import NO_RECOVERY
 
 
 class Pipeline:
@@ -28,6 +29,8 @@ class Pipeline:
         self._staged: list[bytes] = []
         self._end = quorum.metadata.end
         self._waiting: deque[tuple[int, Reply, Any]] = deque()
+        self.leaderless = {(one.topic_id, one.index): None for one in image.partitions() if one.leader == NO_LEADER}
+        """Partitions without a leader; those of deleted topics may still be among them."""
 
     @property
     def next_offset(self) -> int:
@@ -37,6 +40,12 @@ class Pipeline:
     def stage(self, record: Record) -> None:
         """Decide on a record: the image has it from now on."""
         self.image.apply(record)
+        if isinstance(record, PartitionState):
+            key = record.topic_id, record.index
+            if record.leader == NO_LEADER:
+                self.leaderless[key] = None
+            else:
+                self.leaderless.pop(key, None)
         self._staged.append(encode(record))
 
     def commit(self, now_ms: int) -> None:
@@ -74,14 +83,20 @@ class Pipeline:
         isr: tuple[int, ...] | None = None,
         unclean: int | None = None,
         election: Election = Election.ONLINE,
+        best: int | None = None,
         **reassignment: tuple[int, ...],
     ) -> PartitionState | None:
         """Stage a change of one partition by the rules; return the new state, None if there is nothing to change."""
         settings = self.topic_config(old.topic_id)
         if settings.unclean and election is Election.ONLINE:
             election = Election.UNCLEAN
-        rules = Rules(is_active=self.image.is_active, min_isr=settings.min_isr, elr=self.image.has_elr)
-        new = change(old, rules, isr=isr, unclean=unclean, election=election, **reassignment)
+        rules = Rules(
+            is_active=self.image.is_active,
+            min_isr=settings.min_isr,
+            elr=self.image.has_elr,
+            compares=settings.recovery != NO_RECOVERY,
+        )
+        new = change(old, rules, isr=isr, unclean=unclean, election=election, best=best, **reassignment)
         if new is not None:
             self.stage(new)
         return new

@@ -209,7 +209,7 @@ def _no_topic(name: str) -> DescribeTopicPartitionsResponseTopic:
 
 def _described(state: PartitionState, alive: Collection[int]) -> DescribeTopicPartitionsResponsePartition:
     has_leader = _has_leader(state, alive)
-    last_known = (state.last_leader,) if state.last_leader != NO_LEADER else ()
+    last_known = state.last_known_elr or ((state.last_leader,) if state.last_leader != NO_LEADER else ())
     return DescribeTopicPartitionsResponsePartition(
         error_code=Code.NONE if has_leader else Code.LEADER_NOT_AVAILABLE,
         partition_index=state.index,

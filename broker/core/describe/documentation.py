@@ -38,6 +38,7 @@ _OF_TOPICS = {
     "segment.jitter.ms": "Spread of segment.ms (not obeyed).",
     "segment.ms": "A segment is sealed when its records span so much time.",
     "unclean.leader.election.enable": "Let a replica lead that was not in sync, when none is left (may lose records).",
+    "unclean.recovery.strategy": "Who leads when none is in sync: the best log of all that were, or of all that live.",
 }
 _OF_BROKERS = {
     "advertised.listeners": "Where clients and other nodes are told to reach this node.",

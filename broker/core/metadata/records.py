@@ -61,7 +61,7 @@ class TopicDeleted(msgspec.Struct, frozen=True, tag="no-topic"):
 
 
 class PartitionState(msgspec.Struct, frozen=True, tag="partition", kw_only=True):
-    """The whole state of one partition (Kafka: PartitionRegistration; ELR and last leader: KIP-966)."""
+    """The whole state of one partition (Kafka: PartitionRegistration; ELR, last leader, last known ELR: KIP-966)."""
 
     topic_id: str
     index: int
@@ -72,6 +72,8 @@ class PartitionState(msgspec.Struct, frozen=True, tag="partition", kw_only=True)
     partition_epoch: int = 0
     elr: tuple[int, ...] = ()
     last_leader: int = NO_LEADER
+    last_known_elr: tuple[int, ...] = ()
+    """Who was in sync or eligible when the ISR fell below min.insync.replicas, and is neither any more."""
     adding: tuple[int, ...] = ()
     removing: tuple[int, ...] = ()
 

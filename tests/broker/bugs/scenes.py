@@ -8,6 +8,7 @@ from __future__ import annotations
 from broker.core.cleaning.retention import Retention
 from broker.core.config import CleanupConfig, IntakeConfig, TopicConfig
 from broker.core.controller.partition_change import Election, change
+from broker.core.controller.recovery import LogInfo, Recovery
 from broker.core.errors import Code, Refused
 from broker.core.log.partition_log import LogConfig, PartitionLog
 from broker.core.ready import Outbox
@@ -230,6 +231,13 @@ def vote_forgotten_after_restart():
     network.start(voter)
     reborn = network.nodes[voter].quorum
     return (reborn.epoch, reborn.voted_for), (quorum.epoch, 9)
+
+
+def recovery_takes_the_first():
+    def log(end):
+        return LogInfo(broker_epoch=1, leader_epoch=1, last_epoch=0, end=end)
+
+    return Recovery(None, None).most_complete({1: log(5), 2: log(7), 3: log(6)}), 2
 
 
 # Transactions.

@@ -22,8 +22,8 @@ def state(**fields):
     return PartitionState(**{**base, **fields})
 
 
-def rules(*alive, min_isr=2, elr=True):
-    return Rules(is_active=set(alive).__contains__, min_isr=min_isr, elr=elr)
+def rules(*alive, min_isr=2, elr=True, compares=False):
+    return Rules(is_active=set(alive).__contains__, min_isr=min_isr, elr=elr, compares=compares)
 
 
 def test_a_fenced_leader_gives_way_to_the_next_in_the_isr():
@@ -70,6 +70,42 @@ def test_an_unclean_stop_costs_isr_and_elr():
     assert (back.leader, back.isr, back.last_leader) == (1, (1,), -1)
 
 
+def test_who_was_struck_off_is_known_until_the_isr_is_large_enough_again():
+    struck = change(state(isr=(1,), elr=(2, 3)), rules(1), isr=(1,), unclean=2)
+    assert (struck.elr, struck.last_known_elr) == ((3,), (2,))
+    empty = change(struck, rules(), isr=(), unclean=1)
+    assert (empty.elr, empty.last_known_elr) == ((3,), (2, 1))
+    none = change(empty, rules(1, 2), unclean=3)
+    assert (none.leader, none.elr, none.last_known_elr) == (1, (), ()), "without comparison the last leader leads"
+    none = change(empty, rules(1, 2, compares=True), unclean=3)
+    assert (none.leader, none.elr, none.last_known_elr) == (-1, (), (2, 1, 3))
+    best = change(none, rules(1, 2, 3, compares=True), best=3)
+    assert (best.leader, best.isr, best.elr, best.last_known_elr) == (3, (3,), (), (2, 1))
+    assert (best.leader_epoch, best.last_leader) == (none.leader_epoch + 1, -1)
+    joined = change(best, rules(1, 2, 3), isr=(3, 1))
+    assert (joined.isr, joined.last_known_elr) == ((3, 1), ())
+
+
+def test_who_leads_without_a_look_at_the_logs_settles_the_matter():
+    waits = state(isr=(), leader=-1, last_leader=1, last_known_elr=(2, 1))
+    compares = rules(1, 3, compares=True)
+    assert change(waits, compares) is None
+    trusted = change(waits, compares, election=Election.UNCLEAN)
+    assert (trusted.leader, trusted.isr, trusted.last_known_elr) == (1, (1,), ())
+    any_one = change(waits, rules(3, compares=True), election=Election.UNCLEAN)
+    assert (any_one.leader, any_one.isr, any_one.last_known_elr) == (3, (3,), ())
+
+
+def test_one_replica_alone_has_nobody_to_be_compared_with():
+    alone = state(replicas=(1,), isr=(), leader=-1, last_leader=1, last_known_elr=(1,))
+    assert change(alone, rules(1, compares=True)).leader == 1
+
+
+def test_who_leaves_the_replicas_is_not_known_any_more():
+    moving = state(replicas=(1, 2, 3, 4), adding=(4,), removing=(2,), isr=(1,), elr=(), last_known_elr=(2, 3))
+    assert change(moving, rules(1, 3, 4), replicas=(1, 3, 4), adding=(), removing=()).last_known_elr == (3,)
+
+
 def test_without_elr_the_last_member_stays_in_the_isr():
     new = change(state(isr=(1,)), rules(2, 3, elr=False), isr=())
     assert (new.isr, new.leader) == ((1,), -1)
@@ -105,21 +141,27 @@ subset = st.sets(st.sampled_from([1, 2, 3]))
     replicas,
     st.lists(st.tuples(subset, subset, st.sampled_from(list(Election)), st.none() | st.integers(1, 3)), max_size=8),
     st.booleans(),
+    st.booleans(),
     st.integers(1, 3),
 )
-def test_every_change_leaves_a_lawful_partition(order, steps, elr, min_isr):
+def test_every_change_leaves_a_lawful_partition(order, steps, elr, compares, min_isr):
     partition = state(replicas=order, isr=order, leader=order[0])
     for alive, isr, election, unclean in steps:
         wanted = tuple(r for r in order if r in isr and r in partition.isr)
-        new = change(partition, rules(*alive, min_isr=min_isr, elr=elr), isr=wanted, election=election, unclean=unclean)
+        given_rules = rules(*alive, min_isr=min_isr, elr=elr, compares=compares)
+        new = change(partition, given_rules, isr=wanted, election=election, unclean=unclean)
         if new is None:
             continue
         assert new.partition_epoch == partition.partition_epoch + 1
         assert (new.leader == partition.leader) or new.leader_epoch > partition.leader_epoch
         assert set(new.isr) <= set(new.replicas)
         assert not set(new.isr) & set(new.elr)
+        known = {*new.isr, *new.elr, *new.last_known_elr}
+        assert len(known) == len(new.isr) + len(new.elr) + len(new.last_known_elr)
+        if elr and new.leader == -1 and len(new.isr) < min_isr:
+            assert known >= {*partition.isr, *partition.elr, *partition.last_known_elr}, "nobody is forgotten"
         assert new.leader == -1 or (new.leader in new.isr and new.leader in alive)
         assert elr or new.isr
         clean = new.leader == -1 or new.leader in partition.isr or new.leader in partition.elr
-        assert clean or election is Election.UNCLEAN or new.leader == partition.last_leader
+        assert clean or election is Election.UNCLEAN or (new.leader == partition.last_leader and not compares)
         partition = new

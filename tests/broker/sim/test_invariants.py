@@ -16,8 +16,8 @@ from tests.broker.sim.test_world import FAST
 class Scene:
     """A cluster of three with one record in t/0, and a way to let a node make a step."""
 
-    def __init__(self):
-        self.world = World(1, 3, FAST)
+    def __init__(self, properties=None):
+        self.world = World(1, 3, {**FAST, **(properties or {})})
         self.world.cluster.start()
         assert self.world.cluster.until(self.world.cluster.is_ready, 60_000)
         loop = self.world.loop
@@ -26,6 +26,7 @@ class Scene:
             assert loop.run(produce(self.world.cluster, self.leader, "t", text)).error_code == 0
         self.later(2)
         assert not self.world.violations
+        self.key = self.replica(self.leader).key
 
     def later(self, seconds):
         self.world.loop.run_until(self.world.loop.now_ns + int(seconds * 1e9))
@@ -187,14 +188,21 @@ def test_metadata_that_differ_from_what_was_committed_are_told(scene):
     assert "NoLogDivergence" in scene.found()
 
 
-def test_what_not_all_disks_hold_after_a_power_loss_of_all_was_never_promised():
-    scene = Scene()
-    scene.produce("unsynced")
-    key = scene.replica(scene.leader).key
-    assert scene.world.invariants._ghosts[key].end == 3
+def held_by(scene):
+    ghost = scene.world.invariants._ghosts[scene.key]
+    return {node.id: _held_to(node, "t-0", ghost) for node in scene.world.nodes.values()}
+
+
+@pytest.mark.parametrize(("strategy", "kept"), [("Balanced", max), ("None", min)])
+def test_what_no_disk_holds_after_a_power_loss_of_all_is_lost_and_without_comparison_what_not_all_hold(strategy, kept):
+    scene = Scene({"unclean.recovery.strategy": strategy})
+    for _ in range(10):
+        scene.produce("unsynced")
+    assert scene.world.invariants._ghosts[scene.key].end == 12
     scene.world.lose_power("n1", "n2", "n3")
-    held = min(_held_to(node, "t-0") for node in scene.world.nodes.values())
-    assert scene.world.invariants._ghosts[key].end == held
+    held = held_by(scene)
+    assert scene.world.invariants._ghosts[scene.key].end == kept(held.values())
+    assert len(set(held.values())) > 1, held
     for node in scene.world.nodes.values():
         node.start()
     scene.later(10)
@@ -238,7 +246,7 @@ def test_nor_does_one_that_a_replica_outside_the_isr_saved(scene):
     scene.later(10)
     assert away not in scene.replica(scene.leader).leader.state.isr
     scene.world.lose_power("n1", "n2", "n3")
-    held = {node.id: _held_to(node, "t-0") for node in scene.world.nodes.values()}
+    held = held_by(scene)
     assert held[away] > min(held.values())
     for node in sorted(scene.world.nodes.values(), key=lambda node: node.id != away):
         node.start()

@@ -6,11 +6,12 @@ import pkgutil
 import typing
 
 from hypothesis import strategies as st
-from kio.index import load_request_schema, load_response_schema
 from kio.schema.errors import ErrorCode
+from kio.schema.index import api_key_map
 
 import broker.wire.messages
 from broker.wire import codec, schema
+from broker.wire.definitions import definition
 from broker.wire.message import Request, Response
 
 for module in pkgutil.iter_modules(broker.wire.messages.__path__):
@@ -20,6 +21,9 @@ KINDS = sorted(Request.__subclasses__() + Response.__subclasses__(), key=lambda 
 VERSIONS = [
     (kind, version) for kind in KINDS for version in range(codec.versions(kind.api)[0], codec.versions(kind.api)[1] + 1)
 ]
+
+OF_KIO = [(kind, version) for kind, version in VERSIONS if kind.api in api_key_map]
+"""Those that kio has, too."""
 
 NEVER_NULL = {"uuid", "datetime_i64"}
 """Null in kio where the wire has zeros or -1."""
@@ -44,8 +48,8 @@ _PRIMITIVES = {
 
 
 def theirs(kind, version):
-    """Return kio's class for that version."""
-    return (load_request_schema if issubclass(kind, Request) else load_response_schema)(kind.api, version)
+    """Return kio's class for that version, or the one that stands in for it."""
+    return definition(kind.api, version, request=issubclass(kind, Request))
 
 
 def messages(kind, version):
