@@ -42,7 +42,7 @@ NEEDS: Mapping[str, str] = {
     "replica-divergence": "needs `ReplicaLog` probes of two replicas that name nodes as `isr`, of a topic that is not "
     "compacted",
     "metadata-divergence": "needs `DescribeQuorum` probes, or `Metadata` ones with topic ids",
-    "time-index-wrong": "needs `ListOffsets` probes by timestamp and records with `ts`",
+    "time-index-wrong": "needs `TimeIndex` probes, or `ListOffsets` ones by timestamp and records with `ts`",
     "hw-regression": "needs `ListOffsets` probes that name their leader epoch",
     "lso-regression": "needs `ListOffsets` probes that name their leader epoch",
     "impossible-watermark": "needs a run of ours, and `ListOffsets` or `Fetch` probes",

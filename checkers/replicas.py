@@ -15,12 +15,14 @@
   has two ids.
 * `ListOffsets` answers to a `timestamp` name the least retained offset with that timestamp or a later one: never one
   whose record is older, never one behind a record that fits and was read again afterwards.
+  `TimeIndex` answers hold such questions with the times of the records that the probe itself has read.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from itertools import accumulate, combinations
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -52,7 +54,11 @@ def nodes(case: Case, findings: Findings) -> None:
     _committed(findings, quorum)
     _epochs_of_leaders(findings, quorum)
     _topics(findings, named, ours=case.phases.ours)
-    _times(case, findings, [s for s in samples if s.value.get("api") == "ListOffsets" and "timestamp" in s.value])
+    by_time = [s for s in samples if s.value.get("api") == "ListOffsets" and "timestamp" in s.value]
+    indexes = [s for s in samples if s.value.get("api") == "TimeIndex" and isinstance(s.value.get("times"), list)]
+    if by_time or not any(sample.value["times"] for sample in indexes):
+        _times(case, findings, by_time)
+    _indexes(findings, indexes)
 
 
 def _replicas(case: Case, findings: Findings, samples: list[Sample]) -> None:
@@ -236,6 +242,36 @@ def _times(case: Case, findings: Findings, samples: list[Sample]) -> None:
             key=sample.value["key"],
             offset=answer,
         )
+
+
+def _indexes(findings: Findings, samples: list[Sample]) -> None:
+    """Report lookups of times by probes, which have looked at the records themselves before and afterwards."""
+    for sample in samples:
+        for wanted, answer, there, known in filter(_is_lookup, sample.value["times"]):
+            if answer is not None and answer <= known and (there is None or there >= wanted):
+                continue
+            told = "none" if answer is None else str(answer)
+            why = (
+                f"whose record is of time {there}"
+                if answer is not None and answer <= known
+                else "though that one is there"
+            )
+            findings.add(
+                TIMES,
+                [sample.index],
+                f"The record at offset {known} of {sample.value.get('key')} is of time {wanted}. Asked for the first "
+                f"one from that time on, {sample.node} answered {told}, {why} (op {sample.index}).",
+                key=sample.value.get("key"),
+                offset=answer,
+            )
+
+
+def _is_lookup(told: Any) -> bool:
+    """Return whether it is [time, offset or null, time there or null, offset known]."""
+    if not isinstance(told, list) or len(told) != 4:
+        return False
+    numbers = (told[0], told[3]), (told[1], told[2])
+    return all(type(one) is int for one in numbers[0]) and all(type(one) in {int, NoneType} for one in numbers[1])
 
 
 class _Seen:

@@ -5,7 +5,8 @@ heal   the workload goes on while the nemesis heals what is left and waits for f
        was seen ok again, within the recovery bound: this is where recovery after the last fault is measured
 catch-up  only of workloads that have to wait for something before they are read (`Workload.settles`)
 drain  the final reads (workloads.drain), and what else the workload does at its end
-Each begins with a `phase` point event. Probes ask every node all the time; at the end, once more, for its replicas.
+Each begins with a `phase` point event. Probes ask every node all the time; at the end, once more, for its replicas and
+its index of times.
 """
 
 from __future__ import annotations
@@ -108,19 +109,23 @@ def probes(nodes: tuple[str, ...], keys: tuple[str, ...], seed: int) -> Generato
     return On(Together(tuple(parts)), names=frozenset(f"probe/{node}" for node in nodes))
 
 
-class ReplicaLogs(msgspec.Struct, frozen=True, gc=False):
-    """Asks one node for its replica of each key, once."""
+LAST_APIS = ("ReplicaLog", "TimeIndex")
+
+
+class LastQuestions(msgspec.Struct, frozen=True, gc=False):
+    """Asks one node for its replica of each key, and for its index of times, once."""
 
     keys: tuple[str, ...]
     asked: int = 0
 
     def op(self, ctx: Context) -> Answer:
         """Emit the next question."""
-        if self.asked == len(self.keys):
+        if self.asked == len(LAST_APIS) * len(self.keys):
             return None
         if not ctx.free:
             return Pending(None, self)
-        op = invoke(ctx, "probe", {"api": "ReplicaLog", "key": self.keys[self.asked]})
+        key, api = divmod(self.asked, len(LAST_APIS))
+        op = invoke(ctx, "probe", {"api": LAST_APIS[api], "key": self.keys[key]})
         return Emit(op, replace(self, asked=self.asked + 1))
 
     def update(self, ctx: Context, event: Op) -> Generator:  # noqa: ARG002
@@ -129,9 +134,9 @@ class ReplicaLogs(msgspec.Struct, frozen=True, gc=False):
         return replace(self, keys=(*self.keys, *added)) if added else self
 
 
-def replica_logs(nodes: tuple[str, ...], keys: tuple[str, ...]) -> Generator:
-    """Ask each node for its replica of each key, once."""
-    return Together(tuple(process(f"probe/{node}", ReplicaLogs(keys)) for node in nodes))
+def last_questions(nodes: tuple[str, ...], keys: tuple[str, ...]) -> Generator:
+    """Ask each node for its replica of each key, and for its index of times, once."""
+    return Together(tuple(process(f"probe/{node}", LastQuestions(keys)) for node in nodes))
 
 
 def forgets(scenario: Scenario) -> bool:
@@ -175,4 +180,4 @@ def whole_run(
     )
     if "compact" in scenario.topic_config.get("cleanup.policy", ""):
         return asked  # replicas compact independently: their batches differ, lawfully
-    return Phases((asked, replica_logs(nodes, keys)), patience_ns=PROBED_S * SECOND_NS)
+    return Phases((asked, last_questions(nodes, keys)), patience_ns=PROBED_S * SECOND_NS)

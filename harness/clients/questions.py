@@ -11,6 +11,8 @@ into a `fail`: a probe changes nothing.
     Fetch                the last offset of one answer, beside the high watermark and LSO of the same answer (R1), and
                          what the leader says `again` where the records reach it
     ReplicaLog           the batches of this node's replica, leader or not, that it knows to be committed (R3)
+    TimeIndex            what the leader says of which record is the first one from a time on, for times that records
+                         within its newest batches have (S4)
 
 A follower answers a consumer's Fetch of version 11 or later from its own log, up to its own high watermark (KIP-392):
 that is how a replica's log is read from outside, on any cluster. The checksum of a batch does not cover the leader
@@ -25,6 +27,7 @@ from typing import Any, Final
 
 from broker.wire import batch
 from broker.wire.batch import CorruptBatchError
+from broker.wire.entries import entries, records_of
 from broker.wire.errors import error_name
 from broker.wire.message import Request
 from broker.wire.messages.describe_quorum import DescribeQuorumRequest
@@ -57,6 +60,10 @@ NEWEST: Final = 50
 """How far before its end a leader's log is looked at by `Fetch`."""
 LOOKED_AT: Final = 5000
 """Offsets of a replica that `ReplicaLog` looks at, the newest; a line of the history stays below about 150 KB."""
+TIMED: Final = 200
+"""How far before its end a leader's log is looked at by `TimeIndex`."""
+TIMES: Final = 5
+"""Of so many records, from the first to the last there, `TimeIndex` asks for the time."""
 FETCH_BYTES: Final = 1 << 20
 MOST_FETCHES: Final = 200
 """Bound of one `ReplicaLog`: batches of LOOKED_AT offsets, in answers of a megabyte and of one segment each."""
@@ -168,6 +175,31 @@ def replica_log(value: Mapping[str, Any], names: Callable[[int], str]) -> Asking
     }
 
 
+def time_index(value: Mapping[str, Any], names: Callable[[int], str]) -> Asking:  # noqa: ARG001 - as all questions
+    """Ask the leader for the first record of times that records have, those inside of packed batches too.
+
+    `times`: [time, the answer's offset, the time of the record there, a record of that time that is there before and
+    after the answer], null where there is none.
+    """
+    topic, index = _place(value)
+    found, topic_id = yield from _partition(topic, index)
+    high = yield from _offset(topic, index, READ_UNCOMMITTED, LATEST)
+    start = yield from _offset(topic, index, READ_UNCOMMITTED, EARLIEST)
+    place, begin = (topic, topic_id, index), max(start[0], high[0] - TIMED)
+    known = _times((yield from _read(place, begin, READ_UNCOMMITTED, found.leader_epoch)))
+    offsets = sorted(offset for offset in known if begin <= offset < high[0])
+    chosen = sorted({offsets[(len(offsets) - 1) * part // (TIMES - 1)] for part in range(TIMES)} if offsets else ())
+    times: list[tuple[int, int | None, int | None, int]] = []
+    for offset in chosen:
+        told, _ = yield from _offset(topic, index, READ_UNCOMMITTED, known[offset])
+        there = None
+        if told >= 0:
+            there = _times((yield from _read(place, told, READ_UNCOMMITTED, found.leader_epoch))).get(told)
+        times.append((known[offset], told if told >= 0 else None, there, offset))
+    after = _times((yield from _read(place, begin, READ_UNCOMMITTED, found.leader_epoch))) if times else {}
+    return {"epoch": found.leader_epoch, "times": [[*one] for one in times if after.get(one[3]) == one[0]]}
+
+
 QUESTIONS: Final[Mapping[str, Callable[[Mapping[str, Any], Callable[[int], str]], Asking]]] = {
     "Metadata": metadata,
     "ListOffsets": list_offsets,
@@ -175,6 +207,7 @@ QUESTIONS: Final[Mapping[str, Callable[[Mapping[str, Any], Callable[[int], str]]
     "OffsetForLeaderEpoch": epoch_end,
     "Fetch": fetch,
     "ReplicaLog": replica_log,
+    "TimeIndex": time_index,
 }
 """By the name of the `api` in a probe's value."""
 
@@ -239,6 +272,23 @@ def _batches(data: PartitionData) -> list[tuple[batch.BatchHeader, int]]:
         return [(header, batch.checksum(records, position, header)) for position, header in batch.parse(records)]
     except CorruptBatchError as error:
         raise UnansweredError(f"FETCH: {error}") from error
+
+
+def _times(data: PartitionData) -> dict[int, int]:
+    """Return the times of the answer's records, by offset. Raises UnansweredError."""
+    _refuse(data.error_code, "FETCH")
+    records, times = data.records or b"", dict[int, int]()
+    assert isinstance(records, bytes | bytearray | memoryview), "a region is the broker's own matter"
+    try:
+        for position, header in batch.parse(records):
+            for one in entries(records_of(records, position, header), header.record_count):
+                late = (
+                    header.max_timestamp if header.is_log_append_time else header.base_timestamp + one.timestamp_delta
+                )
+                times[header.base_offset + one.offset_delta] = late
+    except CorruptBatchError as error:
+        raise UnansweredError(f"FETCH: {error}") from error
+    return times
 
 
 def _refuse(code: int, api: str) -> None:

@@ -405,6 +405,34 @@ def time_index_finds_nothing(story):
     timed(story)
 
 
+@planted("time-index-wrong")
+def probe_is_given_a_record_behind_one_that_fits(story):
+    story.ok(0, "send", [send("x", 1, 0), send("x", 2, 1), send("x", 3, 2)])
+    timed(story)
+    probe(story, "n1", "TimeIndex", epoch=3, times=[[100, 1, 130, 0]])
+
+
+@planted("time-index-wrong")
+def probe_is_given_an_older_record(story):
+    story.ok(0, "send", [send("x", 1, 0), send("x", 2, 1), send("x", 3, 2)])
+    timed(story)
+    probe(story, "n1", "TimeIndex", epoch=3, times=[[100, 0, 100, 0], [120, 1, 110, 2]])
+
+
+@planted("time-index-wrong")
+def probe_is_given_nothing(story):
+    story.ok(0, "send", [send("x", 1, 0), send("x", 2, 1), send("x", 3, 2)])
+    timed(story)
+    probe(story, "n1", "TimeIndex", epoch=3, times=[[100, None, None, 0]])
+
+
+@golden()
+def probe_is_given_the_first_record_of_a_time_or_one_that_is_gone_since(story):
+    story.ok(0, "send", [send("x", 1, 0), send("x", 2, 1), send("x", 3, 2)])
+    timed(story)
+    probe(story, "n1", "TimeIndex", epoch=3, times=[[100, 0, 100, 0], [120, 1, 125, 2], [130, 1, None, 2]])
+
+
 @golden()
 def time_index_names_the_first_record_that_fits(story):
     story.ok(0, "send", [send("x", 1, 0), send("x", 2, 1), send("x", 3, 2)])

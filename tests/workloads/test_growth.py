@@ -59,5 +59,5 @@ def test_a_run_that_grows_probes_and_drains_its_new_keys(workload):
     assert set(drained) == {*KEYS, *NEW}
     assert all(told["complete"] and told["end"] == len(log.logs[key]) for key, told in drained.items())
     probes = [op.value for op in ops if op.f == "probe" and op.type == INVOKE]
-    apis = {"Metadata", "ListOffsets", "OffsetForLeaderEpoch", "Fetch", "ReplicaLog"}
+    apis = {"Metadata", "ListOffsets", "OffsetForLeaderEpoch", "Fetch", "ReplicaLog", "TimeIndex"}
     assert {(one["api"], one["key"]) for one in probes if one.get("key") in NEW} == {(a, k) for a in apis for k in NEW}

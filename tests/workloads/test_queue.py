@@ -178,13 +178,13 @@ def test_probes_ask_every_node_until_the_end():
     assert min(asked.values()) > 50
     assert {op.value["api"] for op in ops if op.f == "probe"} == set(QUESTIONS)
     for node in asked:
-        last = [op.value for op in ops if op.process == node and op.type == INVOKE][-len(KEYS) :]
-        assert last == [{"api": "ReplicaLog", "key": key} for key in KEYS]
+        last = [op.value for op in ops if op.process == node and op.type == INVOKE][-2 * len(KEYS) :]
+        assert last == [{"api": api, "key": key} for key in KEYS for api in ("ReplicaLog", "TimeIndex")]
 
 
 def test_replicas_of_compacted_topics_are_not_compared():
     _, ops = whole(topic_config={"cleanup.policy": "compact"})
-    assert "ReplicaLog" not in {op.value["api"] for op in ops if op.f == "probe"}
+    assert not {"ReplicaLog", "TimeIndex"} & {op.value["api"] for op in ops if op.f == "probe"}
 
 
 def test_deliberate_aborts_fail():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from harness.clients.packing import CODECS
 from harness.clients.questions import QUESTIONS
 from harness.clients.simulated.probe import SimulatedProbes
 from harness.history import FAIL, INVOKE, OK, Op
@@ -51,6 +52,22 @@ def test_every_replica_tells_the_same_batches(scene):
 def test_one_answer_to_a_consumer_tells_its_last_offset_and_both_watermarks(scene):
     told = ask(scene, leader(scene), api="Fetch", key=scene.keys[0], isolation="read_committed")
     assert (told.value["hw"], told.value["lso"], told.value["last-offset"]) == (SENT, SENT, SENT - 1)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_the_leader_finds_the_first_record_of_a_time_within_a_batch_too(codec):
+    made = OpScene(seed=4, workload="send-poll", compression=codec)
+    client, key = made.open(), made.keys[0]
+    assert made.do(client, "send", [["send", key, value] for value in range(SENT)]).type == OK
+    assert made.do(client, "send", [["send", key, SENT + value] for value in range(3)]).type == OK
+    told = [ask(made, node_id, api="TimeIndex", key=key) for node_id in (1, 2, 3)]
+    (one,) = [answer.value for answer in told if answer.type == OK]  # followers have no say
+    assert [known for *_, known in one["times"]] == [0, 10, 21, 31, 42]
+    for wanted, answer, there, known in one["times"]:
+        assert there == wanted
+        assert answer <= known
+    assert one["times"][0][1] == 0
+    assert one["times"][-1][1] >= SENT
 
 
 def test_the_quorum_is_told_alike_by_every_node(scene):
