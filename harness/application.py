@@ -39,6 +39,7 @@ from harness import store
 from harness.cluster import pids
 from harness.cluster.api import ClusterError, UsageError
 from harness.cluster.jvm_node import tail
+from harness.generator import INTERRUPT
 from harness.history import HARNESS, INFO, Op
 from harness.scenario import Scenario, app_group_of, app_topics
 
@@ -51,6 +52,10 @@ AGAIN_S: Final = 1.0
 """From the end of an instance to its next start."""
 BEGINS_S: Final = 1.0
 """An instance that ends within so long of its first start is taken for a mistake in the command."""
+SETTLED_S: Final = 10.0
+"""An instance that has lived for so long has begun well."""
+TRIES: Final = 3
+"""So many ends before that, in a row, and the main phase ends early: nothing would come of it."""
 STOP_S: Final = 30.0
 """For an orderly stop; then it is killed."""
 _LOOK_S: Final = 0.05
@@ -85,8 +90,11 @@ class _Instance:
     child: subprocess.Popen[bytes] | None = None
     process: pids.Running | None = None
     wanted: bool = False
+    began_s: float = 0.0
     ended_s: float = 0.0
     """When it was seen to have ended by itself."""
+    tries: int = 0
+    """How often it ended by itself and had not settled; no matter any more once it had."""
 
 
 @dataclass(slots=True)
@@ -140,8 +148,7 @@ class Application:
             for one in self._instances.values():
                 status = one.child.poll() if one.child is not None else None
                 if status is not None:
-                    said = tail(one.folder / OUTPUT).decode(errors="replace").strip().rpartition("\n")[2]
-                    told = f": {said}" if said else ", and it said nothing"
+                    told = self._last_words(one)
                     raise UsageError(f"--app {self.scenario.app}: it ended at once, with status {status}{told}")
             time.sleep(_LOOK_S)
 
@@ -154,12 +161,28 @@ class Application:
                     if status is None:
                         continue
                     if not one.ended_s:
-                        one.ended_s = time.monotonic()
-                        _signal_group(one, signal.SIGKILL)  # what it has started itself
-                        value = {"instance": one.name, "status": status}
-                        post(Op(process=HARNESS, type=INFO, f=EXITED, value=value))
+                        for event in self._ended(one, status):
+                            post(event)
                     elif time.monotonic() - one.ended_s >= AGAIN_S:
-                        self.start(one.name)
+                        try:
+                            self.start(one.name)
+                        except OSError:  # the program is not there just now
+                            one.ended_s = time.monotonic()
+
+    def _ended(self, one: _Instance, status: int) -> Iterator[Op]:
+        """Take note of an end by itself; yield what the history is told."""
+        one.ended_s = time.monotonic()
+        _signal_group(one, signal.SIGKILL)  # what it has started itself
+        yield Op(process=HARNESS, type=INFO, f=EXITED, value={"instance": one.name, "status": status})
+        one.tries = TRIES + 1 if one.ended_s - one.began_s >= SETTLED_S else one.tries + 1
+        if one.tries == TRIES:
+            why = f"{one.name} ends as soon as it begins{self._last_words(one)}"
+            yield Op(process=HARNESS, type=INFO, f=INTERRUPT, value={"anomaly": "the program", "why": why})
+
+    @staticmethod
+    def _last_words(one: _Instance) -> str:
+        said = tail(one.folder / OUTPUT).decode(errors="replace").strip().rpartition("\n")[2]
+        return f": {said}" if said else ", and it said nothing"
 
     # Killable, Stoppable and Pausable, as a cluster's nodes are
 
@@ -180,7 +203,7 @@ class Application:
                     env=os.environ | {_ENVIRONMENT + key.upper(): value for key, value in self._told(one).items()},
                 )
             one.process = pids.identify(one.child.pid)
-            one.wanted, one.ended_s = True, 0.0
+            one.wanted, one.began_s, one.ended_s = True, time.monotonic(), 0.0
             self._write_handles()
 
     def kill(self, name: str) -> None:

@@ -93,6 +93,41 @@ def test_who_ends_by_itself_is_started_again_and_the_history_says_so(tmp_path, m
     assert len(told) == 1, "who was killed by a fault has not ended by itself"
 
 
+def test_a_program_that_ends_again_and_again_ends_the_main_phase(tmp_path, monkeypatch):
+    monkeypatch.setattr(application, "AGAIN_S", 0.1)
+    monkeypatch.setattr(application, "BEGINS_S", 0.1)
+    told = []
+    app = made(tmp_path, command("import time, sys; time.sleep(0.5); sys.exit('no such topic')"), instances=1)
+    with app.running(told.append):
+        assert until(lambda: [op for op in told if op.f == "exited"][3:])
+    (stop,) = [op for op in told if op.f == "interrupt"]
+    assert stop.value["why"] == "app-1 ends as soon as it begins: no such topic"
+
+
+def test_one_that_has_settled_may_end_as_often_as_it_likes(tmp_path, monkeypatch):
+    for name, seconds in (("AGAIN_S", 0.1), ("BEGINS_S", 0.1), ("SETTLED_S", 0.2)):
+        monkeypatch.setattr(application, name, seconds)
+    told = []
+    app = made(tmp_path, command("import time; time.sleep(0.5)"), instances=1)
+    with app.running(told.append):
+        assert until(lambda: len(told) > 4)
+    assert {op.f for op in told} == {"exited"}
+
+
+def test_a_program_that_is_not_there_for_a_while_is_tried_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(application, "AGAIN_S", 0.1)
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\nexec sleep 600\n")
+    program.chmod(0o755)
+    app = made(tmp_path, str(program), instances=1)
+    with app.running(lambda _: None):
+        program.rename(tmp_path / "away")
+        os.kill(app.pid("app-1"), signal.SIGKILL)
+        assert until(lambda: app.pid("app-1") is None)
+        (tmp_path / "away").rename(program)
+        assert until(lambda: app.pid("app-1") is not None)
+
+
 @pytest.mark.parametrize(
     ("app", "why"),
     [
