@@ -28,10 +28,8 @@ from checkers.case import Case
 from checkers.columns import Bools
 from checkers.findings import Findings
 from checkers.log_view import COMMIT_NEVER, READ_COMMITTED, TYPE_FAIL, TYPE_INFO, TYPE_OK
-from harness.history import HARNESS
+from harness.history import EXITED, HARNESS
 
-EXITED = "exited"
-"""The harness's event for an instance that ended by itself."""
 CLASSES = ("eos-phantom", "eos-duplicate", "eos-loss", "eos-reorder", "eos-stalled")
 TWICE = "eos-duplicate"
 SHOWN = 4

@@ -40,11 +40,9 @@ from harness.cluster import pids
 from harness.cluster.api import ClusterError, UsageError
 from harness.cluster.jvm_node import tail
 from harness.generator import INTERRUPT
-from harness.history import HARNESS, INFO, Op
+from harness.history import EXITED, GIVEN_UP, HARNESS, INFO, Op
 from harness.scenario import Scenario, app_group_of, app_topics
 
-EXITED: Final = "exited"
-"""The point event that says that an instance has ended by itself."""
 HANDLES: Final = "application.json"
 FOLDER: Final = "application"
 OUTPUT: Final = "output.log"
@@ -177,6 +175,7 @@ class Application:
         one.tries = TRIES + 1 if one.ended_s - one.began_s >= SETTLED_S else one.tries + 1
         if one.tries == TRIES:
             why = f"{one.name} ends as soon as it begins{self._last_words(one)}"
+            yield Op(process=HARNESS, type=INFO, f=GIVEN_UP, value={"instance": one.name})
             yield Op(process=HARNESS, type=INFO, f=INTERRUPT, value={"anomaly": "the program", "why": why})
 
     @staticmethod

@@ -36,6 +36,10 @@ SHARE_LEAVE: Final = "share-leave"
 """What members of share groups do; `checkers.share.vocabulary` has the shapes of their values."""
 PARTITIONS: Final = "partitions"
 """The point event of a topic that has grown: the run has these keys, too, from now on."""
+EXITED: Final = "exited"
+"""The point event of an instance of the user's program that has ended by itself."""
+GIVEN_UP: Final = "given-up"
+"""The point event of one that never gets going."""
 UNASSIGNED = -1
 
 

@@ -19,7 +19,7 @@ import msgspec
 from msgspec.structs import replace
 
 from harness.generator import SECOND_NS, Answer, Context, Emit, Generator, Pending, invoke
-from harness.history import HARNESS, INFO, INVOKE, OK, Op
+from harness.history import GIVEN_UP, HARNESS, INFO, INVOKE, OK, Op
 from harness.random import Rng
 from harness.scenario import APP, Scenario, app_topics
 from workloads.api import CATCH_UP, Workload, added_keys
@@ -168,7 +168,7 @@ class AppOps(msgspec.Struct, frozen=True, gc=False):
 
 
 class CaughtUp(msgspec.Struct, frozen=True, gc=False):
-    """Ends when all has come out, or when nothing more has come for STALLED_S."""
+    """Ends when all has come out, when nothing more has come for STALLED_S, or when the program never got going."""
 
     highest: tuple[tuple[str, int], ...] = ()
     """By output, the highest offset that was seen."""
@@ -187,7 +187,7 @@ class CaughtUp(msgspec.Struct, frozen=True, gc=False):
     def update(self, ctx: Context, event: Op) -> Generator:
         """See whether anything new has come out."""
         if event.process == HARNESS:
-            return replace(self, is_over=True) if event.f == CAUGHT_UP else self
+            return replace(self, is_over=True) if event.f in {CAUGHT_UP, GIVEN_UP} else self
         if event.type != OK or event.f != "poll":
             return self
         highest = dict(self.highest)

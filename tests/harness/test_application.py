@@ -101,6 +101,7 @@ def test_a_program_that_ends_again_and_again_ends_the_main_phase(tmp_path, monke
     with app.running(told.append):
         assert until(lambda: [op for op in told if op.f == "exited"][3:])
     (stop,) = [op for op in told if op.f == "interrupt"]
+    assert [op.value for op in told if op.f == "given-up"] == [{"instance": "app-1"}]
     assert stop.value["why"] == "app-1 ends as soon as it begins: no such topic"
 
 

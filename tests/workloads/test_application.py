@@ -155,4 +155,6 @@ def test_a_program_that_does_nothing_is_waited_for_as_long_as_it_may_be_dead():
     assert again.op(Context(9 + int(STALLED_S * SECOND_NS), (), (0,), 1)) is None
     caught_up = Op(process=HARNESS, type=INFO, f="caught-up", value={"missing": 0})
     assert going_on.update(later, caught_up).op(later) is None
+    given_up = Op(process=HARNESS, type=INFO, f="given-up", value={"instance": "app-1"})
+    assert CaughtUp().update(context, given_up).op(context) is None, "it need not have begun"
     assert run.ops == []
