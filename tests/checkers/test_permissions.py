@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -194,7 +194,10 @@ def test_no_mutation_of_a_run_is_permitted_by_a_power_loss_before_it(name):
 
 
 @given(seed=st.integers(0, SEEDS), share=st.floats(0, 1))
-def test_what_was_sent_later_is_in_order_in_a_run_that_is(seed, share):
+@example(seed=104, share=0.0)  # a read_uncommitted reader sees what was aborted, and may
+def test_nothing_is_found_of_what_was_sent_later_that_is_not_found_of_all(seed, share):
     ops = run(seed).ops
+    judgement = judge(ops)
+    known = {anomaly.name for anomaly in (*judgement.anomalies, *judgement.allowed)}
     case = case_of(lines_of_ops(ops), "run", CheckOptions())
-    assert not found_later(case, int(ops[-1].time * share)).names() & LATER
+    assert found_later(case, int(ops[-1].time * share)).names() & LATER <= known
