@@ -3,8 +3,8 @@
 A run's folder holds scenario.json (the plan, written first), cluster.json (the handles from which `harness heal` can
 remove what a killed run left), owner.json (whose run it is), plan.json (the faults drawn from the seed), script.json (a
 scripted run's operations and faults), history.jsonl, faults.jsonl (the fault journal), verdict.json, report.html,
-nodes/<node>/ (logs and properties), and harness.log if the harness itself failed. Whatever dies, what was written
-before stays judgeable.
+nodes/<node>/ (logs and properties), application.json and application/<instance>/ (of a program of the user's), and
+harness.log if the harness itself failed. Whatever dies, what was written before stays judgeable.
 """
 
 from __future__ import annotations
