@@ -1,6 +1,8 @@
 """What of a run's anomalies a setting or a fault makes legal for Kafka: it stays invalid, and the verdict says by what.
 
-Settings permit classes (`checkers.catalog`). A fault of power or of a disk permits only what it can have taken (A1):
+Settings permit classes (`checkers.catalog`). Clocks that have jumped permit that records go early, by no more than two
+such jumps, back when a record was given its time and ahead when it was looked at. A fault of power
+or of a disk permits only what it can have taken (A1):
 
 * A record that was acknowledged lies on min.insync.replicas nodes at least. It is gone only if so many of them have
   lost what they had not synced before all replicas were in sync again (the `full-isr` of a `recover`): a node that is
@@ -17,7 +19,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from checkers import identity, loss, order, reads, torn
+from checkers import compaction, identity, loss, order, reads, retention, torn
 from checkers.case import Case
 from checkers.catalog import permitted
 from checkers.findings import Findings
@@ -52,12 +54,15 @@ _FIND_THESE = (
     torn.torn_transactions,
     order.sends,
 )
+PREMATURE, TOO_EARLY = "premature-deletion", "compaction-too-early"
 TOO_LATE = "It was sent after the last loss of what disks had not synced, which can't have taken it."
 
 
 def permissions(case: Case, findings: Findings) -> None:
     """Mark what was found, and is permitted."""
     settings = _settings(case, findings)
+    for name in _gone_too_early(case, findings):
+        settings.pop(name, None)
     if settings.get("G1a") == UNCOMMITTED and findings.has("G1a") and reads.refused_is_seen(case):
         del settings["G1a"]
     for name, setting in settings.items():
@@ -95,6 +100,27 @@ def _settings(case: Case, findings: Findings) -> dict[str, str]:
             settings |= {name: otherwise[name]} if name in otherwise else {}
             findings.put_first(name, later, TOO_LATE)
     return settings
+
+
+def _gone_too_early(case: Case, findings: Findings) -> list[str]:
+    """Return the classes of records that went earlier than clocks explain that have jumped."""
+    options = case.options
+    if not options.clocks_jump_s or options.clocks_differ:
+        return []
+    sooner_ms = int(2 * options.clocks_jump_s * 1000)
+    kept_ms, lag_ms = options.retention_ms, options.min_compaction_lag_ms
+    patient = msgspec.structs.replace(
+        options,
+        retention_ms=None if kept_ms is None else max(0, kept_ms - sooner_ms),
+        min_compaction_lag_ms=max(0, lag_ms - sooner_ms),
+    )
+    names = []
+    for name, find in ((PREMATURE, retention.premature_deletions), (TOO_EARLY, compaction.compaction)):
+        if findings.has(name):
+            found = Findings()
+            find(Case(case.view, case.placement, case.phases, patient), found)
+            names += [name] if found.has(name) else []
+    return names
 
 
 def loss_ns(case: Case, named: tuple[str, ...], least: int) -> int | None:

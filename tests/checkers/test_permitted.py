@@ -103,9 +103,10 @@ def test_a_loss_under_a_wrong_clock_is_a_loss():
 @pytest.mark.parametrize(
     ("evidence", "bit", "setting"),
     [
-        ({"offset_ms": 20_000}, True, "clocks that differ"),
-        ({"offset_ms": -20_000}, True, "clocks that differ"),
-        ({"offset_ms": 200, "reason": "not shown"}, False, "clocks that differ"),  # it may have jumped all the same
+        ({"offset_ms": 31_000}, True, "clocks that differ"),
+        ({"offset_ms": -31_000}, True, "clocks that differ"),
+        ({"offset_ms": 31_000, "reason": "not shown"}, False, "clocks that differ"),  # it may have jumped all the same
+        ({"offset_ms": 29_000}, True, None),  # twice as far is less than the records stay
         ({"reason": "no leader"}, False, None),
         ({"offset_ms": "much"}, True, None),
     ],
