@@ -77,7 +77,8 @@ def copies(case: Case, findings: Findings) -> None:
             _missing(case, findings, key)
     if not run.is_exact and findings.has(TWICE):
         findings.legal.add(TWICE)
-    findings.notes.append(f"The program made {outputs:,} outputs; there were {inputs:,} inputs.")
+    if complete:
+        findings.notes.append(f"The program made {outputs:,} outputs; there were {inputs:,} inputs.")
     findings.notes.extend(_exits(case))
 
 
@@ -146,14 +147,16 @@ def _phantoms(case: Case, findings: Findings, key: _Key, *, is_read: bool) -> No
 
 def _duplicates(case: Case, findings: Findings, key: _Key) -> None:
     for value, outputs in key.outputs.items():
-        if len(outputs) > 1 and value in key.rows:
-            writer = _writer(case, key, value)
+        writer = _writer(case, key, value)
+        sent = writer is not None and case.view.calls.type[writer] == TYPE_OK
+        if len(outputs) > 1 and (value in key.rows or sent):
+            offset = key.offsets.get(value)
+            where = f"{case.key(key.code)}@{offset}" if offset is not None else f"{value} of {case.key(key.code)}"
             findings.add(
                 TWICE,
                 _ops(case, writer) + _readers(case, outputs),
-                f"The program processed input {case.key(key.code)}@{key.offsets[value]} {len(outputs)} times: its "
-                f"outputs are {_told(case, outputs)}.",
-                source=[case.key(key.code), key.offsets[value]],
+                f"The program processed input {where} {len(outputs)} times: its outputs are {_told(case, outputs)}.",
+                source=[case.key(key.code), offset],
                 outputs=[[case.key(one.key), one.offset] for one in outputs[:SHOWN]],
             )
 

@@ -137,6 +137,16 @@ def test_without_a_whole_read_of_the_outputs_nothing_is_missed():
     assert {"eos-loss", "eos-stalled"} <= set(judgement.not_checked)
 
 
+def test_a_run_that_was_killed_shows_its_duplicates_and_phantoms_and_misses_nothing():
+    run = Run().sent(1).sent(2, "fail").sent(3, "info").made(1, 1, 2, 3)
+    records = [entry(offset, v, origin) for offset, (v, origin) in enumerate(run.logs["out/0"])]
+    run.ok(0, "assign", ["out/0"], isolation="read_committed")
+    run.ok(0, "poll", [poll(("out/0", records))], isolation="read_committed")
+    judgement = run.judged()
+    assert classes(judgement) == {"eos-duplicate": 1, "eos-phantom": 1}
+    assert not any("inputs" in warning for warning in judgement.warnings)
+
+
 def test_copies_that_were_aborted_are_seen_by_uncommitted_readers_only_and_count_as_none():
     run = Run().sent(1).sent(2).made(1, 2).read()
     log = [entry(0, 1, ["in/0", 1]), entry(1, 2, ["in/0", 2])]
