@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from checkers import compaction, identity, loss, order, reads, retention, torn
+from checkers import compaction, identity, loss, order, reads, retention, torn, undone
 from checkers.case import Case
 from checkers.catalog import permitted
 from checkers.findings import Findings
@@ -48,6 +48,7 @@ _FIND_THESE = (
     identity.inconsistent_offsets,
     identity.duplicates,
     identity.rolled_back_offsets,
+    undone.undone_transactions,
     reads.aborted_reads,
     loss.lost_writes,
     loss.unseen,

@@ -15,13 +15,14 @@ from checkers.permissions import LATER, TOO_LATE, found_later
 from checkers.queue import case_of
 from checkers.source import lines_of_ops
 from harness.history import HARNESS, NEMESIS, Op
-from tests.checkers import mutations, mutations_of_order
+from tests.checkers import mutations, mutations_of_order, mutations_of_watermarks
 from tests.checkers.kafka_model import run
-from tests.checkers.mutating import MUTATIONS, mutated
+from tests.checkers.mutating import MUTATIONS, OPTIONS, mutated
 from tests.checkers.story import Story, poll, send
 
 assert mutations  # importing them fills the table
 assert mutations_of_order
+assert mutations_of_watermarks
 
 POWER = "unsynced loss"
 ALL = {"n1": 700, "n2": 60, "n3": 5}
@@ -178,18 +179,18 @@ def powerless(ops):
 
 
 SEEDS, ENOUGH = 120, 6
-LOSSES = CheckOptions(unsynced_loss=True, rotten_loss=True, min_isr=2)
 
 
 @pytest.mark.parametrize(
     "name", sorted(name for name, (_, expected) in MUTATIONS.items() if expected and expected <= LATER)
 )
 def test_no_mutation_of_a_run_is_permitted_by_a_power_loss_before_it(name):
+    options = replace(OPTIONS.get(name, CheckOptions()), unsynced_loss=True, rotten_loss=True, min_isr=2)
     made = ((seed, mutated(name, seed)) for seed in range(SEEDS))
     tried = list(islice(((seed, ops) for seed, ops in made if ops is not None), ENOUGH))
     assert tried
     for seed, ops in tried:
-        found = {one.name for one in judge(powerless(ops), LOSSES).anomalies if one.permitted_by is None}
+        found = {one.name for one in judge(powerless(ops), options).anomalies if one.permitted_by is None}
         assert found & MUTATIONS[name][1], f"seed {seed}: {found}"
 
 
