@@ -102,6 +102,9 @@ _DECIDED_OTHERWISE = ("cross-transaction",)
 """The end of a transaction was asked for twice, and the next one's records were lost."""
 _FORGOTTEN = ("committed-offset-regression", "fenced-commit-applied", "double-ownership", "zombie-commit", "duplicate")
 """What coordinators and leaders know is in logs as well, and is lost with them."""
+_STUCK = ("hung-transaction", "unavailable")
+"""A coordinator that has forgotten epochs of a producer is refused by partitions that know them, and the id waits for
+ever."""
 _SHARES = ("share-redelivery", "share-double-acquisition", "share-delivery-count", "share-lost")
 """What share coordinators know is in a log, too."""
 _SHOWN = ("share-phantom", "share-uncommitted-read")
@@ -193,11 +196,11 @@ def _permitted_by_brokers(options: CheckOptions) -> dict[str, str]:
     seen_by_readers = (*_LOSS, *_AFTER_LOSS, *_REWRITTEN, *_COPIES, *_SCANNED)
     cut_off = (*seen_by_readers, *_ELECTED, *_WATERMARKS, *_DECIDED_OTHERWISE, *of_shares)
     if options.unsynced_loss:
-        settings.update(dict.fromkeys((*cut_off, *_FORGOTTEN), "unsynced loss"))
+        settings.update(dict.fromkeys((*cut_off, *_FORGOTTEN, *_STUCK), "unsynced loss"))
     if options.rotten_loss:
         settings.update(dict.fromkeys(cut_off, _ROTTEN))
     if options.unsynced_state:  # a coordinator that has forgotten a transaction ends it otherwise, or never
-        settings.update(dict.fromkeys((*_FORGOTTEN, *_SHARES, *_ENDED_BY_ANOTHER, "hung-transaction"), _STATE_LOST))
+        settings.update(dict.fromkeys((*_FORGOTTEN, *_SHARES, *_ENDED_BY_ANOTHER, *_STUCK), _STATE_LOST))
     if options.unclean_election:
         settings.update(dict.fromkeys(cut_off, "unclean election"))
     return settings

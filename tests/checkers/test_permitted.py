@@ -168,7 +168,7 @@ def test_power_takes_only_what_was_not_synced(changes, is_permitted):
 )
 def test_coordinators_forget_where_only_the_topics_are_synced(changes, is_permitted):
     found = permitted(options_of_scenario({"nemesis": "lose-power-all"} | changes), reads_disagree=True)
-    names = {"hung-transaction", "committed-offset-regression", "torn-transaction"}
+    names = {"hung-transaction", "unavailable", "committed-offset-regression", "torn-transaction"}
     assert {found.get(name) for name in names} == ({"unsynced loss of coordinators' state"} if is_permitted else {None})
     assert not {"inconsistent-offsets", "hw-regression", "replica-divergence", "phantom-read"} & found.keys()
 
