@@ -66,6 +66,8 @@ class PauseApp:
         stopped = yield from ask_each(Stopped, [actions[0].node])
         bit = all(stopped.values())
         evidence: dict[str, Any] = {"stopped": per_node(stopped)}
+        if not bit:
+            evidence["reason"] = f"{actions[0].node} is not stopped"
         return Injection(nodes=tuple(stopped), keys=aim.keys, evidence=evidence, bit=bit, undo=inverses(actions))
 
     def heal(self, injection: Injection) -> Heal:

@@ -16,6 +16,7 @@ from harness.history import INFO, INVOKE, NEMESIS, Op
 from harness.store import JOURNAL
 from nemesis import journal
 from nemesis.actions import inverses, nodes_of, perform, powers
+from nemesis.applications import OF_APPLICATIONS
 from nemesis.fault import Act, Aim, Ask, Fault, Injection, Until
 from nemesis.faults import COORDINATORS, FAULTS, summaries
 from tests.nemesis.fake import COORDINATED, KEEPERS, FakeCluster, holds, nemesis
@@ -101,14 +102,15 @@ def cluster_for(fault: Fault) -> FakeCluster:
 
 def plain_aim() -> Aim:
     names = ("n1", "n2", "n3")
-    return Aim(keys=(KEY,), draw=0.4, nodes=names, every=names, coordinated=COORDINATED)
+    instances = ("app-1", "app-2")
+    return Aim(keys=(KEY,), draw=0.4, nodes=names, every=names, coordinated=COORDINATED, instances=instances)
 
 
 @every_fault
 def test_fault_says_what_it_is_and_needs(fault):
     assert FAULTS[fault.name] is fault
     assert summaries()[fault.name] == fault.summary
-    assert fault.needs <= powers(FakeCluster)
+    assert fault.needs <= powers(FakeCluster) | {"application"}
     assert fault.expects == ("stall" if fault.name in STALLING else "progress")
 
 
@@ -137,6 +139,8 @@ def test_heal_leaves_the_cluster_whole_and_nothing_outstanding(fault, tmp_path):
     assert healed.error is None
     assert healed.value["fault-id"] == fault_id
     shown = "back" if fault.needs & {"reassign", "configure"} else "answers_after_ms"
+    if fault in OF_APPLICATIONS:
+        shown = "stopped" if fault.name == "pause-app" else "pid"
     assert healed.value["evidence"][shown] is not None
     assert cluster.whole()
     assert journal.outstanding(tmp_path / JOURNAL) == []

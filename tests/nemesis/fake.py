@@ -121,7 +121,7 @@ class FakeCluster(FakeClocks, FakeDisks):
         self.said: dict[str, str | None] = dict(self.installed)
         """What each node says it runs, since its last start."""
         self._begin_disks()
-        self.program = FakeProgram("app-1", "app-2")
+        self.program = FakeProgram(self._does, "app-1", "app-2")
         self.uncoordinated = False
         """Nobody can say who coordinates."""
         self.calls: list[tuple[str, ...]] = []
@@ -161,12 +161,21 @@ class FakeCluster(FakeClocks, FakeDisks):
         return does
 
     def kill(self, node: str) -> None:
+        if node in self.program.pids:
+            self.program.kill(node)
+            return
         self._ended_by("kill", node)
 
     def stop(self, node: str) -> None:
+        if node in self.program.pids:
+            self.program.stop(node)
+            return
         self._ended_by("stop", node)
 
     def start(self, node: str) -> None:
+        if node in self.program.pids:
+            self.program.start(node)
+            return
         if self.machines[node].pid is not None:
             raise ClusterError(f"fake: {node} runs already")
         if self._does("start", node):
@@ -175,6 +184,8 @@ class FakeCluster(FakeClocks, FakeDisks):
             self.machines[node].pid, self.machines[node].booted_at_s = self._next_pid, self.time_s + BOOT_S
 
     def pid(self, node: str) -> int | None:
+        if node in self.program.pids:
+            return self.program.pid(node)
         return self.machines[node].pid
 
     def versions(self) -> tuple[str, ...]:
@@ -190,16 +201,24 @@ class FakeCluster(FakeClocks, FakeDisks):
         return self.said.get(node)
 
     def pause(self, node: str) -> None:
+        if node in self.program.pids:
+            self.program.pause(node)
+            return
         if self._does("pause", node):
             self.machines[node].stopped = self.machines[node].pid is not None
 
     def resume(self, node: str) -> None:
+        if node in self.program.pids:
+            self.program.resume(node)
+            return
         if self.machines[node].pid is None:
             raise ClusterError(f"fake: {node} has no process to resume")
         if self._does("resume", node):
             self.machines[node].stopped = False
 
     def paused(self, node: str) -> bool:
+        if node in self.program.pids:
+            return self.program.paused(node)
         return self.machines[node].stopped
 
     def cut(self, source: str, target: str) -> None:
@@ -330,6 +349,7 @@ class FakeCluster(FakeClocks, FakeDisks):
         moved = any((p.target or p.replicas) != p.placed for p in self.partitions_by_key.values())
         return (
             running
+            and self.program.whole()
             and self.settings == self._settled
             and not (self.cuts or self.shapes or self.interceptions or self.skews or moved)
         )

@@ -2,44 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 
 class FakeProgram:
-    """Killable, Stoppable and Pausable, as far as faults know it."""
+    """Killable, Stoppable and Pausable, as far as faults know it.
+
+    does: says whether what is done to an instance has its effect, and keeps count of it.
+    """
 
     name = "application"
 
-    def __init__(self, *names: str) -> None:
+    def __init__(self, does: Callable[[str, str], bool], *names: str) -> None:
+        self._does = does
         self.pids: dict[str, int | None] = {name: 7000 + at for at, name in enumerate(names)}
         self.stopped: set[str] = set()
-        self.calls: list[tuple[str, str]] = []
-        self.immortal = False
-        """Nothing ends an instance, nor stops it."""
+        self._last_pid = 7100
 
     def instances(self) -> dict[str, FakeProgram]:
         return dict.fromkeys(self.pids, self)
 
     def kill(self, name: str) -> None:
-        self.calls.append(("kill", name))
-        if not self.immortal:
+        self._end("kill", name)
+
+    def stop(self, name: str) -> None:
+        self._end("stop", name)
+
+    def _end(self, what: str, name: str) -> None:
+        if self._does(what, name):
             self.pids[name] = None
             self.stopped.discard(name)
 
-    def stop(self, name: str) -> None:
-        self.calls.append(("stop", name))
-        self.pids[name] = None
-
     def start(self, name: str) -> None:
-        self.calls.append(("start", name))
-        self.pids[name] = self.pids[name] or 7100 + len(self.calls)
+        if self._does("start", name) and self.pids[name] is None:
+            self._last_pid += 1
+            self.pids[name] = self._last_pid
 
     def pause(self, name: str) -> None:
-        self.calls.append(("pause", name))
-        if not self.immortal:
+        if self._does("pause", name):
             self.stopped.add(name)
 
     def resume(self, name: str) -> None:
-        self.calls.append(("resume", name))
-        self.stopped.discard(name)
+        if self._does("resume", name):
+            self.stopped.discard(name)
 
     def paused(self, name: str) -> bool:
         return name in self.stopped
