@@ -39,7 +39,7 @@ from nemesis.client import NemesisClient
 from nemesis.journal import Journal
 from tests.nemesis.fake_clocks import FakeClocks
 from tests.nemesis.fake_disks import FakeDisks
-from tests.nemesis.fake_program import FakeProgram
+from tests.nemesis.fake_program import Beside, FakeProgram
 
 DEFAULTS = {"cleanup.policy": "delete", "flush.messages": "9223372036854775807", "min.insync.replicas": "1"}
 DEFAULTS |= {"min.cleanable.dirty.ratio": "0.5", "segment.ms": "604800000"}
@@ -77,7 +77,7 @@ class _Partition:
         self.placed = self.replicas
 
 
-class FakeCluster(FakeClocks, FakeDisks):
+class _FakeNodes(FakeClocks, FakeDisks):
     """Implements Cluster, its powers, Observer and Clock."""
 
     name = "fake"
@@ -121,7 +121,7 @@ class FakeCluster(FakeClocks, FakeDisks):
         self.said: dict[str, str | None] = dict(self.installed)
         """What each node says it runs, since its last start."""
         self._begin_disks()
-        self.program = FakeProgram(self._does, "app-1", "app-2")
+        self.program = FakeProgram(self, "app-1", "app-2")
         self.uncoordinated = False
         """Nobody can say who coordinates."""
         self.calls: list[tuple[str, ...]] = []
@@ -161,21 +161,12 @@ class FakeCluster(FakeClocks, FakeDisks):
         return does
 
     def kill(self, node: str) -> None:
-        if node in self.program.pids:
-            self.program.kill(node)
-            return
         self._ended_by("kill", node)
 
     def stop(self, node: str) -> None:
-        if node in self.program.pids:
-            self.program.stop(node)
-            return
         self._ended_by("stop", node)
 
     def start(self, node: str) -> None:
-        if node in self.program.pids:
-            self.program.start(node)
-            return
         if self.machines[node].pid is not None:
             raise ClusterError(f"fake: {node} runs already")
         if self._does("start", node):
@@ -184,8 +175,6 @@ class FakeCluster(FakeClocks, FakeDisks):
             self.machines[node].pid, self.machines[node].booted_at_s = self._next_pid, self.time_s + BOOT_S
 
     def pid(self, node: str) -> int | None:
-        if node in self.program.pids:
-            return self.program.pid(node)
         return self.machines[node].pid
 
     def versions(self) -> tuple[str, ...]:
@@ -201,24 +190,16 @@ class FakeCluster(FakeClocks, FakeDisks):
         return self.said.get(node)
 
     def pause(self, node: str) -> None:
-        if node in self.program.pids:
-            self.program.pause(node)
-            return
         if self._does("pause", node):
             self.machines[node].stopped = self.machines[node].pid is not None
 
     def resume(self, node: str) -> None:
-        if node in self.program.pids:
-            self.program.resume(node)
-            return
         if self.machines[node].pid is None:
             raise ClusterError(f"fake: {node} has no process to resume")
         if self._does("resume", node):
             self.machines[node].stopped = False
 
     def paused(self, node: str) -> bool:
-        if node in self.program.pids:
-            return self.program.paused(node)
         return self.machines[node].stopped
 
     def cut(self, source: str, target: str) -> None:
@@ -488,6 +469,10 @@ def holds(condition: Condition, observer: Observer, cluster: FakeCluster) -> boo
             return all(key in ends and ends[key][0] == ends[key][1] for key in keys)
         case _:
             assert_never(condition)
+
+
+class FakeCluster(Beside, _FakeNodes):
+    """With a program of the user's beside it, for whom it takes what is done to an instance."""
 
 
 def nemesis(
