@@ -13,6 +13,19 @@ from harness.scenario import Scenario
 CATCH_UP = "catch-up"
 """The phase from which on a workload that settles sends nothing new."""
 
+CRASH_OPEN = 1 / 2
+"""Share of the crashes that leave a transaction open, its offsets sent."""
+UNPACED = 0.005
+"""Share of crashes where the rate is not given."""
+
+
+def share_of_crashes(scenario: Scenario) -> float:
+    """Return which share of a process's ops are crashes, so that they come as often as the scenario says."""
+    if not scenario.crash_interval_s:
+        return 0.0
+    each_s = scenario.concurrency / scenario.rate if scenario.rate else UNPACED * scenario.crash_interval_s
+    return min(each_s / scenario.crash_interval_s, 1 / 4)
+
 
 def added_keys(event: Op) -> tuple[str, ...]:
     """Return the keys that the run has from this event on beside those that it had: a topic has grown."""

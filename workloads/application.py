@@ -22,7 +22,7 @@ from harness.generator import SECOND_NS, Answer, Context, Emit, Generator, Pendi
 from harness.history import GIVEN_UP, HARNESS, INFO, INVOKE, OK, Op
 from harness.random import Rng
 from harness.scenario import APP, Scenario, app_topics
-from workloads.api import CATCH_UP, Workload, added_keys
+from workloads.api import CATCH_UP, CRASH_OPEN, Workload, added_keys, share_of_crashes
 
 APPLICATION = "application"
 """The point event that says which keys the program copies from and to, and what it promises."""
@@ -34,10 +34,6 @@ LOOKS = 1 / 2
 """Share of a reader's ops that look at the outputs."""
 IN_TRANSACTIONS = 1 / 2
 """Share of the sends."""
-CRASH_OPEN = 1 / 2
-"""Share of the crashes that leave a transaction open."""
-UNPACED = 0.005
-"""Share of crashes where the rate is not given."""
 GRACE_S = 5.0
 """What is missing when the last records have come out has so long to come, too: not everybody goes by the order."""
 STALLED_S = 120.0
@@ -237,11 +233,7 @@ def _seen(event: Op) -> Iterator[int]:
 def _ops(scenario: Scenario, keys: tuple[str, ...]) -> Generator:
     topics = tuple(dict.fromkeys(key.rpartition("/")[0] for key in keys))
     inputs, outputs = (tuple(key for key in keys if key.rpartition("/")[0] in half) for half in app_topics(topics))
-    crashes = 0.0
-    if scenario.crash_interval_s:
-        each_s = scenario.concurrency / scenario.rate if scenario.rate else UNPACED * scenario.crash_interval_s
-        crashes = min(each_s / scenario.crash_interval_s, 1 / 4)
-    return AppOps(scenario, inputs, outputs, Rng.seeded(scenario.seed, "workload"), crashes)
+    return AppOps(scenario, inputs, outputs, Rng.seeded(scenario.seed, "workload"), share_of_crashes(scenario))
 
 
 APPLICATIONS = Workload(

@@ -21,7 +21,7 @@ from harness.generator import Answer, Context, Emit, Generator, Pending, invoke
 from harness.history import Op
 from harness.random import Rng
 from harness.scenario import Scenario
-from workloads.api import Workload, added_keys
+from workloads.api import CRASH_OPEN, Workload, added_keys, share_of_crashes
 
 COPIES = 4
 """Records that a transaction copies at most."""
@@ -33,10 +33,6 @@ IN_TRANSACTIONS = 1 / 2
 """Share of the sends to inputs."""
 RETAKE = 1 / 64
 """Share of a copier's ops at which it subscribes anew."""
-CRASH_OPEN = 1 / 2
-"""Share of the crashes that leave a transaction open, its offsets sent."""
-UNPACED = 0.005
-"""Share of crashes where the rate is not given."""
 
 
 class CopyOps(msgspec.Struct, frozen=True, gc=False):
@@ -109,12 +105,8 @@ class CopyOps(msgspec.Struct, frozen=True, gc=False):
 
 def _ops(scenario: Scenario, keys: tuple[str, ...]) -> Generator:
     middle = (scenario.topics + 1) // 2 * scenario.partitions
-    crashes = 0.0
-    if scenario.crash_interval_s:
-        each_s = scenario.concurrency / scenario.rate if scenario.rate else UNPACED * scenario.crash_interval_s
-        crashes = min(each_s / scenario.crash_interval_s, 1 / 4)
     rng = Rng.seeded(scenario.seed, "workload")
-    return CopyOps(scenario, keys[:middle], keys[middle:], rng, crashes)
+    return CopyOps(scenario, keys[:middle], keys[middle:], rng, share_of_crashes(scenario))
 
 
 COPY = Workload(

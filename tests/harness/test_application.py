@@ -16,7 +16,7 @@ from harness.cluster.api import ClusterError, UsageError
 from harness.scenario import Scenario
 from tests.contracts.test_cluster import until
 
-SLEEPS = "import time, sys; print('up', *sys.argv[1:], flush=True); time.sleep(600)"
+WAITS = "import signal, sys; print('up', *sys.argv[1:], flush=True); signal.pause()"
 
 
 def command(code: str, *arguments: str) -> str:
@@ -35,7 +35,7 @@ def output(tmp_path: Path, name: str = "app-1") -> str:
 def test_an_instance_is_told_where_what_and_who_it_is(tmp_path):
     words = "{bootstrap} {input} {output} {group} {instance} {folder} {other}"
     shown = "import os; print([os.environ['HARNESS_' + n] for n in ('INPUT', 'INSTANCE')], flush=True)"
-    app = made(tmp_path, command(f"{shown}; {SLEEPS}", words))
+    app = made(tmp_path, command(f"{shown}; {WAITS}", words))
     with app.running(lambda _: None):
         assert app.names == ("app-1", "app-2")
         assert until(lambda: "up" in output(tmp_path, "app-2"))
@@ -46,7 +46,7 @@ def test_an_instance_is_told_where_what_and_who_it_is(tmp_path):
 
 
 def test_faults_end_stop_and_start_an_instance(tmp_path):
-    app = made(tmp_path, command(SLEEPS))
+    app = made(tmp_path, command(WAITS))
     with app.running(lambda _: None):
         first = app.pid("app-1")
         assert first is not None
@@ -68,7 +68,7 @@ def test_faults_end_stop_and_start_an_instance(tmp_path):
 
 
 def test_what_an_instance_has_started_goes_with_it(tmp_path):
-    code = "import subprocess, sys, time; child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); print(child.pid, flush=True); time.sleep(600)"
+    code = "import signal, subprocess, sys; child = subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()']); print(child.pid, flush=True); signal.pause()"
     app = made(tmp_path, command(code), instances=1)
     with app.running(lambda _: None):
         assert until(lambda: output(tmp_path).strip())
@@ -82,7 +82,7 @@ def test_what_an_instance_has_started_goes_with_it(tmp_path):
 def test_who_ends_by_itself_is_started_again_and_the_history_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(application, "AGAIN_S", 0.1)
     told = []
-    app = made(tmp_path, command(SLEEPS), instances=1)
+    app = made(tmp_path, command(WAITS), instances=1)
     with app.running(told.append):
         first = app.pid("app-1")
         os.kill(first, signal.SIGTERM)
@@ -95,9 +95,9 @@ def test_who_ends_by_itself_is_started_again_and_the_history_says_so(tmp_path, m
 
 def test_a_program_that_ends_again_and_again_ends_the_main_phase(tmp_path, monkeypatch):
     monkeypatch.setattr(application, "AGAIN_S", 0.1)
-    monkeypatch.setattr(application, "BEGINS_S", 0.1)
+    monkeypatch.setattr(application, "BEGINS_S", 0.0)
     told = []
-    app = made(tmp_path, command("import time, sys; time.sleep(0.5); sys.exit('no such topic')"), instances=1)
+    app = made(tmp_path, command("import sys; sys.exit('no such topic')"), instances=1)
     with app.running(told.append):
         assert until(lambda: [op for op in told if op.f == "exited"][3:])
     (stop,) = [op for op in told if op.f == "interrupt"]
@@ -106,10 +106,10 @@ def test_a_program_that_ends_again_and_again_ends_the_main_phase(tmp_path, monke
 
 
 def test_one_that_has_settled_may_end_as_often_as_it_likes(tmp_path, monkeypatch):
-    for name, seconds in (("AGAIN_S", 0.1), ("BEGINS_S", 0.1), ("SETTLED_S", 0.2)):
+    for name, seconds in (("AGAIN_S", 0.1), ("BEGINS_S", 0.0), ("SETTLED_S", 0.0)):
         monkeypatch.setattr(application, name, seconds)
     told = []
-    app = made(tmp_path, command("import time; time.sleep(0.5)"), instances=1)
+    app = made(tmp_path, command("pass"), instances=1)
     with app.running(told.append):
         assert until(lambda: len(told) > 4)
     assert {op.f for op in told} == {"exited"}
@@ -150,7 +150,7 @@ def test_a_program_that_ends_at_once_is_told_with_its_last_words(tmp_path):
 
 
 def test_what_a_killed_run_has_left_is_found_and_removed(tmp_path):
-    app = made(tmp_path, command(SLEEPS))
+    app = made(tmp_path, command(WAITS))
     app.start("app-1")
     app.start("app-2")
     found = [app.pid(name) for name in app.names]
