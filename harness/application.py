@@ -171,6 +171,7 @@ class Application:
         """Take note of an end by itself; yield what the history is told."""
         one.ended_s = time.monotonic()
         _signal_group(one, signal.SIGKILL)  # what it has started itself
+        one.process = None  # from now on somebody else may get its number
         yield Op(process=HARNESS, type=INFO, f=EXITED, value={"instance": one.name, "status": status})
         one.tries = TRIES + 1 if one.ended_s - one.began_s >= SETTLED_S else one.tries + 1
         if one.tries == TRIES:
@@ -279,18 +280,16 @@ class Application:
         return word
 
     def _write_handles(self) -> None:
-        handles = [
-            Handle(one.name, one.process.pid, one.process.started)
-            for one in self._instances.values()
-            if one.process is not None
-        ]
+        nobody = pids.Running(0, "")
+        running = {one.name: one.process or nobody for one in self._instances.values()}
+        handles = [Handle(name, process.pid, process.started) for name, process in running.items()]
         store.write_json(self.folder / HANDLES, handles)
 
 
 def _signal_group(one: _Instance, number: signal.Signals) -> None:
-    if one.child is not None:
+    if one.process is not None:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(one.child.pid, number)
+            os.killpg(one.process.pid, number)
 
 
 def remove(folder: Path) -> tuple[str, ...]:

@@ -105,6 +105,20 @@ def test_a_program_that_ends_again_and_again_ends_the_main_phase(tmp_path, monke
     assert stop.value["why"] == "app-1 ends as soon as it begins: no such topic"
 
 
+def test_who_has_ended_is_sent_nothing_any_more(tmp_path, monkeypatch):
+    monkeypatch.setattr(application, "AGAIN_S", 600.0)
+    monkeypatch.setattr(application, "BEGINS_S", 0.0)
+    told, sent = [], []
+    app = made(tmp_path, command("pass"), instances=1)
+    with app.running(told.append):
+        assert until(lambda: told)
+        monkeypatch.setattr(os, "killpg", lambda pid, number: sent.append((pid, number)))
+        app.resume("app-1")
+        app.kill("app-1")
+    assert sent == [], "its number may be somebody else's by now"
+    assert application.remove(tmp_path) == ("app-1",)
+
+
 def test_one_that_has_settled_may_end_as_often_as_it_likes(tmp_path, monkeypatch):
     for name, seconds in (("AGAIN_S", 0.1), ("BEGINS_S", 0.0), ("SETTLED_S", 0.0)):
         monkeypatch.setattr(application, name, seconds)
