@@ -103,7 +103,6 @@ class Application:
     folder: Path
     """The run's."""
     bootstrap: str
-    topics: tuple[str, ...]
     _instances: dict[str, _Instance] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _words: list[str] = field(default_factory=list)
@@ -264,7 +263,7 @@ class Application:
         one.child, one.process = None, None
 
     def _told(self, one: _Instance) -> dict[str, str]:
-        inputs, outputs = app_topics(self.topics)
+        inputs, outputs = app_topics(self.scenario)
         return {
             "bootstrap": self.bootstrap,
             "input": ",".join(inputs),

@@ -66,8 +66,7 @@ class RealEquipment:
         faults = plan.draw(scenario, self._choices, keys)
         store.write_json(folder / store.PLAN, faults)
         if scenario.app:
-            topics = tuple(dict.fromkeys(key.rpartition("/")[0] for key in keys))
-            self._application = Application(scenario, folder, cluster.bootstrap(), topics)
+            self._application = Application(scenario, folder, cluster.bootstrap())
         performer = NemesisClient(
             cluster,
             observer,

@@ -59,6 +59,12 @@ WITHOUT_EFFECT = {"transaction_protocol": 1}
 """What holds elsewhere anyway, so that it may be said: librdkafka speaks version 1."""
 _OPTIONS = {"fault_interval_s": "--nemesis-interval", "fault_length_s": "--nemesis-length"}
 """Options that have other names than their fields."""
+_NAMED = ("app_input", "app_output")
+"""Fields that hold names of topics."""
+_LEGAL = re.compile(r"[A-Za-z0-9._-]{1,249}")
+"""A topic's name, but for "." and ".." (org.apache.kafka.common.internals.Topic)."""
+_OF_KAFKA = frozenset({"__consumer_offsets", "__transaction_state", "__share_group_state", "__cluster_metadata"})
+"""Topics that clusters make themselves."""
 _NOT_ASKED = frozenset({"scripted", "prefix"})
 """Fields of a scenario that nobody who runs one chooses."""
 
@@ -99,6 +105,7 @@ def scenario(*, fixed: frozenset[str] | None = None, by_hand: frozenset[str] = f
     fields["app_guarantee"] = _one_of("--app-guarantee", given["app_guarantee"], get_args(Guarantee))
     asked = WORKLOADS.get(fields["workload"])
     fields |= {name: value for name, value in (asked.shape.items() if asked else ()) if name not in by_hand}
+    fields |= _named_topics(given, by_hand)
     own = {"topic_config": asked.topic_config if asked else {}, "broker_config": _of_brokers(asked, given)}
     for name, settings in own.items():
         fields[name] = {**settings, **pairs(f"--{name.replace('_', '-')}", given[name])}
@@ -132,7 +139,8 @@ def scenario_of(**fields: Any) -> Scenario:
     given |= {name: None for name in (*BY_CLUSTER["kafka"], *BY_DEFAULT, "seed") if name not in fields}
     for name in ("topic_config", "broker_config", "client_config"):
         given[name] = [f"{key}={value}" for key, value in given[name].items()]
-    given["sub_via"] = ",".join(given["sub_via"])
+    for name in ("sub_via", *_NAMED):
+        given[name] = ",".join(given[name])
     return scenario(fixed=frozenset(fields), by_hand=frozenset(fields), **given)
 
 
@@ -210,16 +218,53 @@ def _refuse_app(made: Scenario) -> None:
         raise UsageError(f"--workload {APP} needs --app COMMAND: the program that it tests")
     if not made.app:
         default = Scenario()
-        for name, option in (("app_instances", "--app-instances"), ("app_guarantee", "--app-guarantee")):
+        for name in ("app_instances", "app_guarantee", *_NAMED):
             if getattr(made, name) != getattr(default, name):
-                raise UsageError(f"{option} needs --app COMMAND")
+                raise UsageError(f"--{name.replace('_', '-')} needs --app COMMAND")
         return
     if made.workload != APP:
         raise UsageError(f"--app belongs to --workload {APP}, not to --workload {made.workload}")
     if made.cluster == SIMULATED:
         raise UsageError(f"--app: no program of the real world runs on --cluster {SIMULATED}")
+    _refuse_names(made)
     if made.topics < 2:
         raise UsageError(f"--topics {made.topics}: --workload {APP} needs an input and an output, 2 at least")
+
+
+def _named_topics(given: Mapping[str, Any], by_hand: frozenset[str]) -> dict[str, Any]:
+    """Return the fields of a scenario that name the program's topics, and how many there are then."""
+    named: dict[str, Any] = {name: _topic_names(f"--{name.replace('_', '-')}", given[name]) for name in _NAMED}
+    count = sum(map(len, named.values()))
+    if count and "topics" in by_hand and given["topics"] != count:
+        raise UsageError(f"--topics {given['topics']}: --app-input and --app-output name {count}; leave it out")
+    return named | ({"topics": count} if count else {})
+
+
+def _topic_names(option: str, given: str) -> tuple[str, ...]:
+    """Return the topics that are named, with commas; raises UsageError for a name that none of a program's can have."""
+    names = tuple(name.strip() for name in given.split(",")) if given else ()
+    for name in names:
+        if not _LEGAL.fullmatch(name) or name in {".", ".."}:
+            raise UsageError(f"{option} {given}: {name!r} is no topic's name: letters, digits, . _ -, at most 249")
+        if name in _OF_KAFKA:
+            raise UsageError(f"{option} {given}: {name} is Kafka's own")
+    return names
+
+
+def _refuse_names(made: Scenario) -> None:
+    if bool(made.app_input) != bool(made.app_output):
+        raise UsageError("--app-input and --app-output need each other: name what it reads and what it writes")
+    named: dict[str, str] = {}
+    for name in made.app_input + made.app_output:
+        other = named.setdefault(name.replace(".", "_"), name)
+        if other != name:
+            raise UsageError(
+                f"--app-input, --app-output: Kafka does not tell {other} and {name} apart: '.' is '_' to it"
+            )
+    if len(named) < len(made.app_input + made.app_output):
+        raise UsageError(
+            f"--app-input {','.join(made.app_input)} --app-output {','.join(made.app_output)}: one is twice"
+        )
 
 
 def _refuse_upgrade(made: Scenario) -> None:

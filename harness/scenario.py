@@ -5,7 +5,6 @@ A scenario is written to `scenario.json` before the run begins. Every later choi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -106,7 +105,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     scripted: bool = False
     """Operations and faults are those of script.json beside this file, whatever the fields above say of them."""
     prefix: str = ""
-    """Put before the names of topics, groups and transactional ids, so that runs can share somebody else's cluster."""
+    """Put before the names of topics (but those of `app_input` and `app_output`), groups and transactional ids, so that
+    runs can share somebody else's cluster."""
     bootstrap: str | None = None
     """Only for `existing` and `remote`: host:port of a cluster that somebody else runs."""
     client_config: dict[str, str] = {}
@@ -118,6 +118,10 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     app_instances: Count = 2
     app_guarantee: Guarantee = "exactly-once"
     """What the program promises of each input record."""
+    app_input: tuple[str, ...] = ()
+    """Names of the topics that the program reads; (): the first half of t0, t1, ..."""
+    app_output: tuple[str, ...] = ()
+    """Names of the topics that it writes: where the one is given, so is the other."""
 
 
 def group_of(scenario: Scenario) -> str:
@@ -135,10 +139,18 @@ def app_group_of(scenario: Scenario) -> str:
     return f"{scenario.prefix}harness-app"
 
 
-def app_topics(topics: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return (inputs, outputs) of the user's program: the first half of the topics, and the others."""
-    middle = (len(topics) + 1) // 2
-    return tuple(topics[:middle]), tuple(topics[middle:])
+def topic_names(scenario: Scenario) -> tuple[str, ...]:
+    """Return the names of the run's topics: those of the user's program, else t0, t1, ... behind the prefix."""
+    if scenario.app_input:
+        return scenario.app_input + scenario.app_output
+    return tuple(f"{scenario.prefix}t{i}" for i in range(scenario.topics))
+
+
+def app_topics(scenario: Scenario) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return (inputs, outputs) of the user's program: as named, else the first half of the topics, and the others."""
+    topics = topic_names(scenario)
+    middle = len(scenario.app_input) or (len(topics) + 1) // 2
+    return topics[:middle], topics[middle:]
 
 
 def groups_of(scenario: Scenario) -> tuple[str, ...]:

@@ -121,6 +121,10 @@ class Declared:
     app_guarantee: Annotated[str, typer.Option(help="What it promises: exactly-once or at-least-once.")] = (
         "exactly-once"
     )
+    app_input: Annotated[
+        str, typer.Option(metavar="NAME[,NAME]", help="Topics that it reads (default: half of t0, t1, ...).")
+    ] = ""
+    app_output: Annotated[str, typer.Option(metavar="NAME[,NAME]", help="Topics that it writes, by name.")] = ""
     bug: Annotated[str, typer.Option(help="Plant a bug in our own broker: see `harness bugs`.")] = ""
     swarm: Annotated[
         bool, typer.Option("--swarm/--no-swarm", help="Draw what is not given from the seed (simulated).")

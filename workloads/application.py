@@ -1,6 +1,6 @@
 """A program of the user's between topics, exactly once or at least once: the workload `app`.
 
-Half of the topics are inputs, the others outputs. The program (`harness.application`) copies every record that it sees
+Some of the topics are inputs, the others outputs. The program (`harness.application`) copies every record that it sees
 in an input to some output, its value in it, whatever it does besides; it is killed, stopped and started as the nodes
 are. The clients feed the inputs, half of the sends in transactions of which some are aborted. A third of the threads
 read the outputs as well, so that the run knows what the program has not got to yet.
@@ -231,8 +231,7 @@ def _seen(event: Op) -> Iterator[int]:
 
 
 def _ops(scenario: Scenario, keys: tuple[str, ...]) -> Generator:
-    topics = tuple(dict.fromkeys(key.rpartition("/")[0] for key in keys))
-    inputs, outputs = (tuple(key for key in keys if key.rpartition("/")[0] in half) for half in app_topics(topics))
+    inputs, outputs = (tuple(key for key in keys if key.rpartition("/")[0] in half) for half in app_topics(scenario))
     return AppOps(scenario, inputs, outputs, Rng.seeded(scenario.seed, "workload"), share_of_crashes(scenario))
 
 

@@ -21,11 +21,10 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from harness import catalog, launch
-from harness.clients.topics import topic_names
 from harness.cluster.api import ClusterError, UsageError
 from harness.history import Op
 from harness.options import BY_CLUSTER
-from harness.scenario import Scenario
+from harness.scenario import Scenario, topic_names
 
 PAUSE_S = 1.0
 """After a set-up that failed: whatever holds now is healed within a few."""

@@ -21,7 +21,7 @@ from harness.clients.share.setup import SHARE, RefusedError, UnassignedError, pr
 from harness.clients.share.wire import Wire
 from harness.cluster.api import ClusterError, UsageError
 from harness.credentials import Credentials
-from harness.scenario import Scenario, app_topics
+from harness.scenario import Scenario, app_topics, topic_names
 
 CREATE_S: Final = 30.0
 """Bound of making topics; a controller that was just elected answers within a few seconds."""
@@ -33,7 +33,7 @@ LOOK_EVERY_S: Final = 0.2
 METADATA_S: Final = 5.0
 
 _CALLERS_FAULT: Final[Mapping[int, str]] = {
-    KafkaError.TOPIC_ALREADY_EXISTS: "it exists already, with other records: use a fresh cluster",
+    KafkaError.TOPIC_ALREADY_EXISTS: "it exists already, with other records: delete it, or use a fresh cluster",
     KafkaError.INVALID_REPLICATION_FACTOR: "--replication {replication}: the cluster has not so many brokers",
     KafkaError.INVALID_CONFIG: "--topic-config is refused",
     KafkaError.INVALID_PARTITIONS: "--partitions {partitions} is refused",
@@ -66,11 +66,6 @@ class TopicAdmin(Protocol):
         ...
 
 
-def topic_names(scenario: Scenario) -> tuple[str, ...]:
-    """Return the names of the run's topics: t0, t1, ... behind the prefix."""
-    return tuple(f"{scenario.prefix}t{i}" for i in range(scenario.topics))
-
-
 def keys(scenario: Scenario) -> tuple[str, ...]:
     """Return the run's keys, topic/partition: t0/0, t0/1, ..."""
     return tuple(f"{topic}/{partition}" for topic in topic_names(scenario) for partition in range(scenario.partitions))
@@ -80,7 +75,7 @@ def inputs_of(scenario: Scenario) -> tuple[str, ...]:
     """Return the keys that a program of the user's copies from; () where there is none."""
     if not scenario.app:
         return ()
-    inputs, _ = app_topics(topic_names(scenario))
+    inputs, _ = app_topics(scenario)
     return tuple(key for key in keys(scenario) if key.rpartition("/")[0] in inputs)
 
 
@@ -100,7 +95,8 @@ def create_topics(bootstrap: str, scenario: Scenario, admin: TopicAdmin | None =
         NewTopic(name, num_partitions=scenario.partitions, replication_factor=scenario.replication, config=dict(config))
         for name in topic_names(scenario)
     ]
-    make(admin, wanted, bootstrap, may_be_ours=bool(scenario.prefix))  # nobody else has that prefix
+    is_ours = bool(scenario.prefix) and not scenario.app_input  # nobody else has that prefix
+    make(admin, wanted, bootstrap, may_be_ours=is_ours)
     _await_ready(admin, scenario, bootstrap)
     if scenario.workload == SHARE:
         _prepare_shares(bootstrap, scenario)

@@ -53,6 +53,8 @@ _FLAGS = {
     "app": "--app",
     "app_instances": "--app-instances",
     "app_guarantee": "--app-guarantee",
+    "app_input": "--app-input",
+    "app_output": "--app-output",
     "bug": "--bug",
 }
 _ALWAYS = frozenset({"cluster", "nemesis"})

@@ -97,6 +97,7 @@ def _configuration(source: Source) -> list[str]:
         *_system(scenario, cluster),
         f"workload {scenario.workload}",
         *([f"{scenario.app_instances} of {scenario.app}", scenario.app_guarantee] if scenario.app else []),
+        *([f"from {', '.join(scenario.app_input)} to {', '.join(scenario.app_output)}"] if scenario.app_input else []),
         f"nemesis {scenario.nemesis}",
         f"{words.counted(scenario.topics, 'topic', 'topics')} of {scenario.partitions} partitions",
         f"RF {scenario.replication}",

@@ -21,6 +21,8 @@ STREAMS = ROOT / "examples" / "streams"
 KILLS = ("--nemesis", "kill-apps", "--nemesis-length", "1", "--nemesis-interval", "8", "--time-limit", "20")
 """The group takes a dead member for alive for 6 s: the next kill shall meet one that works."""
 
+NAMED = ("--app-input", "orders", "--app-output", "done.orders")
+
 
 def copied(folder: Path, promise: str, *arguments: str) -> tuple[int, Path]:
     return run(folder, "--app", f"{COPIER} {promise}", *arguments)
@@ -30,10 +32,12 @@ def copied(folder: Path, promise: str, *arguments: str) -> tuple[int, Path]:
 def test_a_program_that_copies_in_transactions_is_valid_whoever_is_killed(tmp_path: Path):
     faults = ("kill-app", "kill-leader", "pause-app")
     status, folder = copied(
-        tmp_path, "exactly-once", "--nemesis", ",".join(faults), "--time-limit", "20", "--seed", "81"
+        tmp_path, "exactly-once", "--nemesis", ",".join(faults), "--time-limit", "20", "--seed", "81", *NAMED
     )
     assert status == 0, verdict(folder)
     assert all(bitten(folder, fault) for fault in faults)
+    (roles,) = [op.value for op in ops(folder) if op.process == HARNESS and op.f == "application"]
+    assert {key.rpartition("/")[0] for key in roles["outputs"]} == {"done.orders"}
     told = [op for op in ops(folder) if op.process == HARNESS and op.f == "caught-up"]
     assert [op.value for op in told] == [{"missing": 0}]
 

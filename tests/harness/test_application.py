@@ -23,9 +23,9 @@ def command(code: str, *arguments: str) -> str:
     return " ".join([sys.executable, "-c", f'"{code}"', *arguments])
 
 
-def made(tmp_path: Path, app: str, instances: int = 2) -> Application:
-    scenario = Scenario(workload="app", app=app, app_instances=instances, prefix="p-")
-    return Application(scenario, tmp_path, "localhost:1,localhost:2", ("p-t0", "p-t1", "p-t2", "p-t3"))
+def made(tmp_path: Path, app: str, instances: int = 2, **named: tuple[str, ...]) -> Application:
+    scenario = Scenario(workload="app", app=app, app_instances=instances, prefix="p-", topics=4, **named)
+    return Application(scenario, tmp_path, "localhost:1,localhost:2")
 
 
 def output(tmp_path: Path, name: str = "app-1") -> str:
@@ -43,6 +43,14 @@ def test_an_instance_is_told_where_what_and_who_it_is(tmp_path):
     told = f"up localhost:1,localhost:2 p-t0,p-t1 p-t2,p-t3 p-harness-app app-2 {folder} {{other}}"
     assert told in output(tmp_path, "app-2")
     assert "['p-t0,p-t1', 'app-2']" in output(tmp_path, "app-2")
+
+
+def test_a_program_with_topics_of_its_own_is_told_their_names(tmp_path):
+    named = {"app_input": ("orders",), "app_output": ("done.orders", "done.copies")}
+    app = made(tmp_path, command(WAITS, "{input} {output} {group}"), 1, **named)
+    with app.running(lambda _: None):
+        assert until(lambda: "up" in output(tmp_path))
+    assert output(tmp_path).strip() == "up orders done.orders,done.copies p-harness-app"
 
 
 def test_faults_end_stop_and_start_an_instance(tmp_path):

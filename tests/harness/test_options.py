@@ -13,7 +13,7 @@ from harness.clients.packing import BY_DEFAULT
 from harness.cluster.api import UsageError
 from harness.options import duration_s, pairs, scenario, scenario_of
 from harness.report.command import repeat_command
-from harness.scenario import Commands, Scenario
+from harness.scenario import Commands, Scenario, app_topics, topic_names
 from nemesis.faults import FAULTS
 from nemesis.plan import JITTER
 from workloads.groups import QUICK_ALLOWED, QUICK_MEMBERS
@@ -48,6 +48,8 @@ GIVEN = {
     "app": "",
     "app_instances": 2,
     "app_guarantee": "exactly-once",
+    "app_input": "",
+    "app_output": "",
     "commands": None,
     "client_config": [],
     "fault_length_s": None,
@@ -116,6 +118,7 @@ def test_a_cluster_that_runs_already_keeps_its_broker_settings():
     assert ours.broker_config["log.cleaner.backoff.ms"] == "200"
 
 
+NAMED = {"app": "true", "app_input": "orders", "app_output": "new.orders"}
 UPGRADE = {"nemesis": "kill-leader+upgrade-rolling"}
 
 
@@ -147,6 +150,20 @@ UPGRADE = {"nemesis": "kill-leader+upgrade-rolling"}
         ({"app": "true", "cluster": "simulated"}, "--app: no program of the real world runs on --cluster simulated"),
         ({"app": "true", "topics": 1, "by_hand": frozenset({"topics"})}, "needs an input and an output"),
         ({"app_instances": 3}, "--app-instances needs --app COMMAND"),
+        ({"app_input": "a", "app_output": "b"}, "--app-input needs --app COMMAND"),
+        (NAMED | {"app_output": ""}, "--app-input and --app-output need each other"),
+        (NAMED | {"app_input": ""}, "--app-input and --app-output need each other"),
+        (NAMED | {"app_input": "orders,"}, "--app-input orders,: '' is no topic's name"),
+        (NAMED | {"app_output": "a b"}, "--app-output a b: 'a b' is no topic's name: letters"),
+        (NAMED | {"app_output": ".."}, "--app-output ..: '..' is no topic's name"),
+        (NAMED | {"app_output": "x" * 250}, "at most 249"),
+        (NAMED | {"app_output": "__consumer_offsets"}, "__consumer_offsets is Kafka's own"),
+        (NAMED | {"app_output": "new.orders,orders"}, "--app-output new.orders,orders: one is twice"),
+        (NAMED | {"app_input": "a.b", "app_output": "a_b"}, "Kafka does not tell a.b and a_b apart"),
+        (
+            NAMED | {"topics": 3, "by_hand": frozenset({"topics"})},
+            "--topics 3: --app-input and --app-output name 2; leave it out",
+        ),
         ({"app": "true", "app_guarantee": "at-most-once"}, "--app-guarantee at-most-once: it may be exactly-once"),
         ({"upgrade_to": "4.2.0"}, "--upgrade-to 4.2.0 needs --nemesis upgrade-rolling"),
         ({"upgrade_to": "4.2.0", "cluster": "compose"}, "--upgrade-to belongs to --cluster jvm"),
@@ -171,6 +188,17 @@ UPGRADE = {"nemesis": "kill-leader+upgrade-rolling"}
 def test_what_cannot_work_is_refused_by_name(given, named):
     with pytest.raises(UsageError, match=named):
         scenario(**GIVEN | given)
+
+
+def test_a_programs_topics_go_by_their_names_and_are_counted():
+    made = scenario(**GIVEN | NAMED | {"app_input": "orders, refunds", "cluster": "existing", "bootstrap": "a:1"})
+    assert (made.app_input, made.app_output, made.topics) == (("orders", "refunds"), ("new.orders",), 3)
+    theirs = msgspec.structs.replace(made, prefix="r1-")
+    assert topic_names(theirs) == ("orders", "refunds", "new.orders"), "a prefix would make others of them"
+    assert app_topics(theirs) == (("orders", "refunds"), ("new.orders",))
+    told = scenario(**GIVEN | NAMED | {"topics": 2, "by_hand": frozenset({"topics"})})
+    assert told.topics == 2
+    assert scenario_of(app="true", app_input=("orders",), app_output=("a", "b")).topics == 3
 
 
 REMOTE = {"cluster": "remote", "bootstrap": "localhost:9092"}

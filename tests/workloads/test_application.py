@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from harness.generator import SECOND_NS, Context, Emit, Pending
 from harness.history import HARNESS, INFO, Op
 from harness.scenario import Scenario
@@ -65,6 +67,15 @@ def test_it_says_first_what_is_copied_from_where_to_where():
     told = run.step()
     assert (told.process, told.f) == (HARNESS, "application")
     assert told.value == {"inputs": list(INPUTS), "outputs": list(OUTPUTS), "guarantee": "exactly-once"}
+
+
+def test_topics_of_the_programs_own_are_inputs_and_outputs_by_their_names():
+    scenario = msgspec.structs.replace(SCENARIO, app_input=("orders",), app_output=("a.orders", "b.orders"), topics=3)
+    keys = ("orders/0", "a.orders/0", "b.orders/0")
+    answer = APPLICATIONS.generator(scenario, keys).op(Context(0, (0,), (0,), 1))
+    assert isinstance(answer, Emit)
+    assert answer.op.value["inputs"] == ["orders/0"]
+    assert answer.op.value["outputs"] == ["a.orders/0", "b.orders/0"]
 
 
 def test_clients_feed_the_inputs_and_a_third_of_them_look_at_the_outputs():

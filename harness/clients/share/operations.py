@@ -9,10 +9,9 @@ from typing import Any, Final
 from harness.clients.errors import FailedError
 from harness.clients.share.asking import Steps
 from harness.clients.share.member import FETCH_WAIT_MS, FetchLostError, ShareMember, member_id_of
-from harness.clients.topics import topic_names
 from harness.history import OK, SHARE_ACKNOWLEDGE, SHARE_FETCH, SHARE_LEAVE, Op
 from harness.outcome import outcome
-from harness.scenario import Scenario, share_group_of
+from harness.scenario import Scenario, share_group_of, topic_names
 
 KINDS: Final = (SHARE_FETCH, SHARE_ACKNOWLEDGE, SHARE_LEAVE)
 

@@ -42,12 +42,11 @@ from harness.clients.simulated.scanner import Scanner
 from harness.clients.simulated.share import perform
 from harness.clients.simulated.transactions import Transactions
 from harness.clients.topics import keys as keys_of
-from harness.clients.topics import topic_names
 from harness.clients.transactions import on_purpose
 from harness.cluster.questions import Coordinator
 from harness.history import DELETE_RECORDS, FAIL, INFO, OK, Op, OpType, Process
 from harness.outcome import DELIBERATE_CRASH, Failure, Stage, outcome, transaction
-from harness.scenario import Isolation, Scenario, group_of
+from harness.scenario import Isolation, Scenario, group_of, topic_names
 
 ISOLATIONS: Final[dict[str, Isolation]] = {i: i for i in get_args(Isolation)}
 DEPOSED: Final = "NOT_COORDINATOR"

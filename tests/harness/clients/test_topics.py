@@ -55,6 +55,15 @@ def test_keys_are_topic_and_partition_behind_the_prefix():
     assert keys(Scenario(topics=1, partitions=1, prefix="r1-")) == ("r1-t0/0",)
 
 
+def test_topics_of_a_programs_own_have_no_prefix_and_are_refused_where_they_exist():
+    named = {"app": "true", "app_input": ("orders",), "app_output": ("new.orders",)}
+    scenario = Scenario(partitions=2, prefix="r1-", **named)
+    assert create_topics("x:1", scenario, FakeAdmin()) == ("orders/0", "orders/1", "new.orders/0", "new.orders/1")
+    assert topics.inputs_of(scenario) == ("orders/0", "orders/1")
+    with pytest.raises(UsageError, match="topic orders: it exists already, with other records: delete it, or use a f"):
+        create_topics("x:1", scenario, FakeAdmin(error=KafkaError.TOPIC_ALREADY_EXISTS))
+
+
 def test_topics_are_asked_for_as_the_scenario_says_and_their_keys_returned():
     admin = FakeAdmin()
     scenario = Scenario(topics=1, partitions=2, replication=3, min_isr=2, topic_config={"retention.ms": "-1"})

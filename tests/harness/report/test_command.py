@@ -103,6 +103,14 @@ def test_an_existing_cluster_is_repeated_by_its_address() -> None:
     assert read_back(repeat_command(scenario)) == scenario
 
 
+def test_a_programs_topics_are_repeated_by_their_names() -> None:
+    named = {"app_input": ("a", "b"), "app_output": ("c.a",), "topics": 3}
+    scenario = Scenario(workload="app", app="copy {input}", seed=3, abort_rate=0.1, rate=300.0, **named)
+    said = repeat_command(scenario)
+    assert "--app-input a,b --app-output c.a" in said
+    assert msgspec.structs.replace(read_back(said), compression="none") == scenario
+
+
 def test_defaults_are_left_out() -> None:
     assert repeat_command(Scenario(seed=5, **BY_DEFAULT)) == "harness run --cluster embedded --nemesis none --seed 5"
 
