@@ -36,6 +36,7 @@ from harness.report.judged import Judged, from_folder, from_judgement
 from harness.report.leaders import LeaderLog
 from harness.report.order import Locator
 from harness.report.page import Source, content, drawn_facts
+from harness.report.program import last_output
 from harness.report.proof import Evidence, collect
 from harness.scenario import Scenario
 
@@ -68,6 +69,8 @@ class _Told:
     cluster: Mapping[str, Any]
     workload: str
     files: Sequence[Mapping[str, str]]
+    folder: Path | None = None
+    """The run's."""
 
 
 def write_report(folder: Path, judgement: Judgement | None = None) -> Path:
@@ -139,6 +142,7 @@ def _run(folder: Path, judgement: Judgement | None) -> _Told:
         cluster=_cluster(folder),
         workload="" if scenario is None else options_of_scenario(msgspec.to_builtins(scenario)).workload,
         files=_files(folder),
+        folder=folder,
     )
 
 
@@ -178,6 +182,7 @@ def _load(told: _Told) -> tuple[dict[str, Any], dict[str, Any], str]:
     page = content(source) | {
         "has_time": source.end > 0,
         "files": told.files,
+        "program": last_output(judged, told.folder),
         "footer": f"Made by kafka-harness {_version()}.",
     }
     return page, drawn_facts(source, packed), packed.block

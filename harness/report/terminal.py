@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -31,6 +31,7 @@ from harness.report import words
 from harness.report.command import repeat_command
 from harness.report.judged import Judged, from_judgement
 from harness.report.leaders import natural
+from harness.report.program import last_output
 from harness.report.progress import FaultNow, Progress, Snapshot
 from harness.report.times import took
 from harness.scenario import Scenario
@@ -38,6 +39,9 @@ from harness.swarm import SIMULATED
 
 SHOWN_UNCHECKED = 6
 """More names than that say nothing on a terminal."""
+
+SAID = 3
+"""Last lines of an instance of a program that has stalled; the report shows more."""
 
 REFRESH_PER_S = 4
 LINE_EVERY_S = 5.0
@@ -279,7 +283,7 @@ def verdict_table(
     facts = Table.grid(padding=(0, 2, 0, 0))
     facts.add_column(style="bright_black", no_wrap=True)
     facts.add_column(overflow="fold")
-    for name, value in _facts(judgement, judged, faults, scenario):
+    for name, value in [*_facts(judgement, judged, faults, scenario), *_said(judged, folder)]:
         facts.add_row(name, Text(plain(value)))
     out.print(facts, width=width)
     if scenario is not None:
@@ -350,6 +354,12 @@ def _facts(
         facts.append(("not checked", _unchecked(judged.not_checked)))
     facts.extend(("note", note) for note in judged.notes)
     return facts
+
+
+def _said(judged: Judged, folder: Path | None) -> Iterator[tuple[str, str]]:
+    for instance, lines in last_output(judged, folder):
+        for number, line in enumerate(lines.split("\n")[-SAID:]):
+            yield f"{instance} said" if number == 0 else "", line
 
 
 def _ended(counts: Mapping[str, int]) -> str:
