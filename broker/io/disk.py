@@ -45,6 +45,7 @@ from broker.core.ready import (
     Write,
 )
 from broker.io.drafts import CLEANED, SWAP, Drafts, replaced_by
+from broker.io.room import Room, give_back
 from broker.io.stream import Buffer, Span
 from broker.wire.messages.fetch import Region
 
@@ -106,6 +107,7 @@ class Disk:
         self._generations: dict[tuple[str, int], int] = {}
         self._retired: OrderedDict[tuple[str, int, int], int] = OrderedDict()
         self._drafts = Drafts(folder)
+        self._room = Room()
         self.bytes_written = self.cuts = 0
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = os.open(folder / LOCK_FILE, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
@@ -117,6 +119,8 @@ class Disk:
 
     def close(self) -> None:
         """Close everything and leave the folder to others."""
+        for log in self._room.logs():
+            self._give_room_back(log)
         for descriptor in (*self._open.values(), *self._retired.values()):
             os.close(descriptor)
         self._open.clear()
@@ -150,7 +154,8 @@ class Disk:
     ) -> None:
         match write:
             case Truncate(log, base, size):
-                os.ftruncate(self._segment(log, base), size)
+                os.ftruncate(self._segment(log, base), size)  # and its room is gone
+                self._room.forget(log)
                 self.cuts += 1
                 for span in self._lent.pop((log, base), ()):
                     span.spoil()
@@ -190,6 +195,10 @@ class Disk:
         self._note(first.log, first.base)
         if not position:
             self._note(first.log, _FOLDER)
+            self._give_room_back(first.log)
+        end = run[-1].position + len(run[-1].data)
+        if self._room.needs(first.log, first.base, end):
+            self._room.take(first.log, first.base, position, end, descriptor)
         if len(run) == 1 and len(first.data) <= PIECE_BYTES:
             self._write_vectors(descriptor, (first.data,), len(first.data), position)
             return
@@ -201,6 +210,11 @@ class Disk:
                     position = self._write_vectors(descriptor, piece, sum(map(len, piece)), position)
             else:
                 position = self._write_vectors(descriptor, views, size, position)
+
+    def _give_room_back(self, log: str) -> None:
+        descriptor = self._open.get((log, self._room.forget(log)))
+        if descriptor is not None:
+            give_back(descriptor)
 
     def _write_vectors(self, descriptor: int, views: Sequence[Buffer], size: int, position: int) -> int:
         """Write; return where the next bytes go."""
@@ -251,6 +265,7 @@ class Disk:
         self._drafts.forget(log)
         self._unsynced.pop(log, None)
         self._new.discard(log)
+        self._room.forget(log)
         folder = self._root / log
         if folder.is_dir():
             doomed = self._root / f"{log}{_DRAFT}"  # renamed first: a crash in the middle leaves no half of a log

@@ -21,6 +21,7 @@ from broker.core.ready import (
 )
 from broker.io import disk as disk_module
 from broker.io import drafts as drafts_module
+from broker.io import room as room_module
 from broker.io.disk import Disk, FolderInUseError, ShortReadError
 from broker.sim.disk import Disk as Model
 from broker.wire.messages.fetch import Region
@@ -77,8 +78,10 @@ def history(seed):
                 yield DropLog(log)
 
 
+@pytest.mark.parametrize("least_room", [room_module.LEAST_BYTES, 0])
 @pytest.mark.parametrize("seed", range(6))
-def test_the_folder_holds_what_the_disk_in_memory_holds(folder, seed):
+def test_the_folder_holds_what_the_disk_in_memory_holds(folder, monkeypatch, seed, least_room):
+    monkeypatch.setattr(room_module, "LEAST_BYTES", least_room)
     disk, model = Disk(folder), Model()
     writes = list(history(seed))
     for at in range(0, len(writes), 7):
