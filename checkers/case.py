@@ -76,6 +76,13 @@ class Case:
         return found
 
     @cached_property
+    def copies_are_foreign(self) -> bool:
+        """Such a program wrote, and nothing of it says what it is made of: it does not keep the values."""
+        records = self.view.records
+        said = [records.extras.get(row) for row in np.flatnonzero(self.is_output[records.key]).tolist()]
+        return bool(said) and not any(isinstance(one, dict) and "origin" in one for one in said)
+
+    @cached_property
     def ok_times(self) -> dict[str, Ints]:
         """Per operation kind: the times of its ok completions, rising."""
         calls = self.view.calls

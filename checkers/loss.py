@@ -3,7 +3,8 @@
 Lost is what must have committed, or was acknowledged for itself, and lies at or below the highest place that any ok
 call read, and that no ok call read. Above that nothing is ever lost, only unseen. In a run of ours both are judged only
 as far as the final read of the key came; there, a value that somebody read before and that the complete final read no
-longer shows is lost too (an acknowledged record may not vanish once seen). Foreign histories are judged whole, as
+longer shows is lost too (an acknowledged record may not vanish once seen, nor may what a program of the user's has
+written and a read_committed reader was shown). Foreign histories are judged whole, as
 Jepsen does.
 """
 
@@ -31,13 +32,13 @@ def lost_writes(case: Case, findings: Findings) -> Ints:
     sent = writer >= 0
     rows = writer[sent]
     committed[sent] = placement.committed_rc[case.view.sends.call[rows]] | placement.acknowledged[rows]
+    committed |= case.is_output[key] & rc_ok_reads(case)
     judged = committed & (placement.last != NOWHERE) & ~case.vid_gone & _within(case)
     lost = judged & ~case.ok_read & (placement.last <= bound[key])
-    vanished = judged & case.ok_read & _finally_missed(case) if case.phases.row("drain") is not None else lost & False
     found = np.flatnonzero(lost)
     for vid in found[: findings.room("lost-write")]:
         _lost(case, findings, int(vid), int(bound[key[vid]]))
-    gone = np.flatnonzero(vanished)
+    gone = np.flatnonzero(judged & vanished(case))
     for vid in gone[: findings.room("lost-write")]:
         _vanished(case, findings, int(vid))
     findings.count("lost-write", len(found) + len(gone) - findings.examples("lost-write"))
@@ -104,15 +105,18 @@ def _offsets(case: Case) -> Ints:
     return offset
 
 
-def _finally_missed(case: Case) -> Bools:
-    """Return per vid whether the final read of its key is complete, and no ok call of it polled the value.
+def vanished(case: Case) -> Bools:
+    """Return per vid whether an ok call polled it, and no ok call of its key's final read, which is complete.
 
     What lies at or behind the end that was frozen for the final read was appended later: nobody need have read it.
     """
     vids = case.placement.vids
+    if case.phases.row("drain") is None:
+        return np.zeros(vids.size, np.bool_)
     seen = np.zeros(vids.size, np.bool_)
     seen[case.placement.record_vid[case.final_reader[case.view.records.call] & ~case.beside]] = True
-    return np.asarray(~seen & case.drained[vids.first] & (_offsets(case) < case.ends[vids.first]))
+    missed = ~seen & case.drained[vids.first] & (_offsets(case) < case.ends[vids.first])
+    return np.asarray(missed & case.ok_read)
 
 
 def _lost(case: Case, findings: Findings, vid: int, bound: int) -> None:
@@ -145,13 +149,13 @@ def _vanished(case: Case, findings: Findings, vid: int) -> None:
     rows = np.flatnonzero((case.placement.record_vid == vid) & case.reader_is_ok)
     reader = int(case.view.records.call[rows[0]])
     writer = case.writer_call(vid)
-    assert writer is not None
     key, value = case.vid_key(vid), case.vid_value(vid)
     drain = case.phases.drains[key]
+    by = "the program" if writer is None else case.name(writer)
     findings.add(
         "lost-write",
-        [case.view.op(writer), case.view.op(reader), drain.op],
-        f"{case.name(reader)} read {value!r} on {key}, written by {case.name(writer)}, but the complete final read of "
+        [*([] if writer is None else [case.view.op(writer)]), case.view.op(reader), drain.op],
+        f"{case.name(reader)} read {value!r} on {key}, written by {by}, but the complete final read of "
         f"{key} (op {drain.op}) no longer shows it.",
         key=key,
         value=value,

@@ -7,9 +7,10 @@ or of a disk permits only what it can have taken (A1):
 * A record that was acknowledged lies on min.insync.replicas nodes at least. It is gone only if so many of them have
   lost what they had not synced before all replicas were in sync again (the `full-isr` of a `recover`): a node that is
   back in every ISR has all that was acknowledged. The evidence of a fault says which of its nodes have lost something.
-* What was sent later can't have been taken. So the operations that were invoked after the last such loss are judged
-  once more, by themselves: what is found of LATER there is permitted by no disk. Left out are classes about readers,
-  who may stand where a log was cut, about watermarks and about what coordinators keep.
+* What was sent later can't have been taken, nor what a program of the user's has made of it. So the operations that
+  were invoked after the last such loss are judged once more, by themselves: what is found of LATER there is permitted
+  by no disk. Left out are classes about readers, who may stand where a log was cut, about watermarks and about what
+  coordinators keep.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from checkers import compaction, identity, loss, order, reads, retention, torn, undone
+from checkers import application, compaction, identity, loss, order, reads, retention, torn, undone
 from checkers.case import Case
 from checkers.catalog import permitted
 from checkers.findings import Findings
@@ -42,6 +43,7 @@ LATER = frozenset(
         "torn-transaction",
         "nonmonotonic-send",
         "int-nonmonotonic-send",
+        application.PHANTOM,
     }
 )
 _FIND_THESE = (
@@ -54,6 +56,7 @@ _FIND_THESE = (
     loss.unseen,
     torn.torn_transactions,
     order.sends,
+    application.copies,
 )
 PREMATURE, TOO_EARLY = "premature-deletion", "compaction-too-early"
 TOO_LATE = "It was sent after the last loss of what disks had not synced, which can't have taken it."
@@ -161,6 +164,7 @@ def found_later(case: Case, last_ns: int) -> Findings:
     view, placement = case.view, case.placement
     is_later = placement.writer != NOWHERE
     is_later[placement.send_vid[view.invoke_time()[view.sends.call] <= last_ns]] = False
+    is_later |= application.copies_of(case, is_later)
     sent, polled = np.flatnonzero(is_later[placement.send_vid]), np.flatnonzero(is_later[placement.record_vid])
     cut = cut_out(view, sent, polled)
     later, findings = Case(cut, place(cut, ours=case.phases.ours), case.phases, case.options), Findings()

@@ -203,6 +203,8 @@ SENT_AS = ("record-key", "headers", "ts")
 def _altered_rows(case: Case) -> Ints:
     extras = case.view.records.extras
     rows = {row for row, seen in extras.items() if "altered" in seen}
+    if case.copies_are_foreign:
+        rows = {row for row in rows if not case.is_output[case.view.records.key[row]]}
     if case.view.send_extras:
         rows |= {row for row in extras if _differs(case, row) is not None}
     return np.array(sorted(rows), np.int64)

@@ -93,6 +93,12 @@ def refuse_unknown(scenario: Scenario) -> plan.Choices:
     return plan.asked_for(scenario, has)
 
 
+def refuse_unmade(scenario: Scenario) -> None:
+    """Raise UsageError for what a cluster can't be made with, as far as making it costs nothing."""
+    if scenario.cluster in {SIMULATED, *THEIRS}:
+        catalog.provider(scenario.cluster).create(spec_of(scenario, Path("refused/unmade")))
+
+
 def own_prefix(folder: Path) -> str:
     """Return what stands before all names of a run on a cluster that others use, too.
 

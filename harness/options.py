@@ -18,6 +18,7 @@ from harness.clients.packing import BY_DEFAULT
 from harness.clients.settings import refuse_impossible
 from harness.cluster.api import UsageError
 from harness.cluster.distribution import line
+from harness.cluster.properties import refuse_owned
 from harness.credentials import Credentials
 from harness.scenario import APP, Commands, Compression, Guarantee, Isolation, Scenario
 from harness.swarm import SIMULATED
@@ -53,10 +54,12 @@ ONLY_ON = (
     ("kafka_version", "--kafka-version", ("jvm", "compose")),
     ("image", "--image", ("compose",)),
     ("transaction_protocol", "--transaction-protocol", (SIMULATED,)),
+    ("controllers", "--controllers", ("embedded", "jvm", "compose")),
+    ("nodes", "--nodes", ("embedded", "jvm", "compose", SIMULATED)),
 )
 """(field, option, the clusters on which it has an effect)."""
-WITHOUT_EFFECT = {"transaction_protocol": 1}
-"""What holds elsewhere anyway, so that it may be said: librdkafka speaks version 1."""
+WITHOUT_EFFECT = {"transaction_protocol": 1, "controllers": 0}
+"""What holds elsewhere anyway, so that it may be said: librdkafka speaks version 1, simulated nodes are controllers."""
 _OPTIONS = {"fault_interval_s": "--nemesis-interval", "fault_length_s": "--nemesis-length"}
 """Options that have other names than their fields."""
 _NAMED = ("app_input", "app_output")
@@ -159,12 +162,31 @@ def _of_brokers(asked: Workload | None, given: Mapping[str, Any]) -> dict[str, s
 
 
 def _refuse(made: Scenario) -> None:
+    _refuse_place(made)
+    if made.min_isr > made.replication:
+        raise UsageError(f"--min-isr {made.min_isr} is more than --replication {made.replication}")
+    if made.bug and made.cluster not in OURS:
+        raise UsageError(f"--bug {made.bug} needs our own broker: --cluster {' or '.join(OURS)}, not {made.cluster}")
+    _refuse_upgrade(made)
+    refuse_impossible(made)
+    try:
+        implied = options_of_scenario(msgspec.to_builtins(made))
+    except ValueError as error:
+        raise UsageError(f"--topic-config or --broker-config {error}") from error
+    _refuse_app(made, forgets=implied.forgets)
+
+
+def _refuse_place(made: Scenario) -> None:
+    """Refuse what does not go with the cluster."""
     if made.cluster in THEIRS and not made.bootstrap:
         raise UsageError(f"--cluster {made.cluster} needs --bootstrap host:port")
     if made.cluster not in THEIRS and made.bootstrap:
         raise UsageError(f"--bootstrap belongs to --cluster {' or '.join(THEIRS)}, not to --cluster {made.cluster}")
     if made.cluster not in THEIRS and made.client_config:
         raise UsageError(f"--client-config belongs to --cluster {' or '.join(THEIRS)}, not to --cluster {made.cluster}")
+    if made.cluster in THEIRS and made.broker_config:
+        raise UsageError(f"--broker-config has no effect on --cluster {made.cluster}: its brokers run already")
+    refuse_owned(made.broker_config)
     Credentials.of(made.client_config).refuse()
     if made.cluster == REMOTE and made.commands is None:
         raise UsageError(f"--cluster {REMOTE} needs --commands FILE; to break nothing, use --cluster {EXISTING}")
@@ -172,17 +194,6 @@ def _refuse(made: Scenario) -> None:
         raise UsageError(f"--commands belongs to --cluster {REMOTE}, not to --cluster {made.cluster}")
     if made.cluster not in THEIRS and made.replication > made.nodes:
         raise UsageError(f"--replication {made.replication} is impossible with {made.nodes} nodes (see --nodes)")
-    if made.min_isr > made.replication:
-        raise UsageError(f"--min-isr {made.min_isr} is more than --replication {made.replication}")
-    if made.bug and made.cluster not in OURS:
-        raise UsageError(f"--bug {made.bug} needs our own broker: --cluster {' or '.join(OURS)}, not {made.cluster}")
-    _refuse_upgrade(made)
-    _refuse_app(made)
-    refuse_impossible(made)
-    try:
-        options_of_scenario(msgspec.to_builtins(made))
-    except ValueError as error:
-        raise UsageError(f"--topic-config or --broker-config {error}") from error
 
 
 def _client_config(given: Sequence[str]) -> dict[str, str]:
@@ -213,7 +224,7 @@ def _commands(given: str | Mapping[str, Any] | None) -> Commands | None:
     return msgspec.structs.replace(read, file=given)
 
 
-def _refuse_app(made: Scenario) -> None:
+def _refuse_app(made: Scenario, *, forgets: bool) -> None:
     if made.workload == APP and not made.app:
         raise UsageError(f"--workload {APP} needs --app COMMAND: the program that it tests")
     if not made.app:
@@ -229,6 +240,10 @@ def _refuse_app(made: Scenario) -> None:
     _refuse_names(made)
     if made.topics < 2:
         raise UsageError(f"--topics {made.topics}: --workload {APP} needs an input and an output, 2 at least")
+    if made.isolation != "read_committed":
+        raise UsageError(f"--isolation {made.isolation}: what a program has committed is read read_committed")
+    if forgets:
+        raise UsageError("--app: on topics that drop records by themselves nobody knows what a program has lost")
 
 
 def _named_topics(given: Mapping[str, Any], by_hand: frozenset[str]) -> dict[str, Any]:

@@ -195,10 +195,11 @@ def written(  # noqa: PLR0917 - a record's parts
         seen["record-key"] = record_key.decode("utf-8", "replace")
         if value is None:
             seen["tombstone"] = True
-    if SOURCE in named:
+    if SOURCE in named and not origins:  # a header of a program's own is its own affair
         seen["source"] = _source(named[SOURCE])
     if isinstance(stamp, Damage):
-        return [offset, "?" + (value or b"")[:HEX_PREFIX_BYTES].hex(), {**seen, "altered": stamp.what}]
+        shown = "?" + (value or b"")[:HEX_PREFIX_BYTES].hex()
+        return [offset, f"{shown}@{offset}" if is_output else shown, {**seen, "altered": stamp.what}]
     if is_output and stamp.key in origins:
         return [offset, f"{stamp.v}@{offset}", {**seen, "origin": [stamp.key, stamp.v]}]
     if stamp.key != key:

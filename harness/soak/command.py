@@ -66,6 +66,7 @@ def soak(
 
     for _, scenario in zip(range(len(axes[0]) * len(axes[1]) * len(axes[2])), plan(), strict=False):
         launch.refuse_unknown(scenario)
+        launch.refuse_unmade(scenario)
     console = Patient(highlight=False)
     with _crew(results, jobs, dask, keep) as (crew, folder), _presses() as presses, _Screen(console) as screen:
         screen.tell(f"soak for {duration} in {folder}, {crew.width} at a time")

@@ -17,6 +17,7 @@ from tests.checkers import (
     mutations_of_forgetting,
     mutations_of_members,
     mutations_of_order,
+    mutations_of_programs,
     mutations_of_watermarks,
 )
 from tests.checkers.mutating import MUTATIONS, mutated, outcome
@@ -26,6 +27,7 @@ assert mutations_of_evidence
 assert mutations_of_forgetting
 assert mutations_of_members
 assert mutations_of_order
+assert mutations_of_programs
 assert mutations_of_watermarks
 
 SEEDS = 200
@@ -34,7 +36,7 @@ VERDICTS = {"vacuous": "vacuous", "unknown": "unknown", "refused": "exit 254", "
 HEAD = """# The mutation matrix
 
 Runs of a small correct Kafka (`kafka_model.py`, `kafka_evidence.py`, `kafka_forgets.py` and `kafka_members.py` in
-`tests/checkers`) are valid.
+`tests/checkers`) are valid, as are runs of programs between topics (`program_model.py`).
 Each kind of mutation below breaks one guarantee in such a run; the classes in bold are those of which one has to be
 found, the others follow from it. Numbers say in how many of the broken runs a class was found. The page is written by
 `.venv/bin/python -m tests.checkers.matrix > docs/mutations.md`.

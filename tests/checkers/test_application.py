@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -109,6 +110,91 @@ def test_copies_out_of_order_are_told_in_one_output_and_not_across_outputs():
     assert Run().sent(1).sent(2).made(2).made(1, to="out/1").read().judged().validity is Validity.VALID
 
 
+def test_who_takes_over_at_least_once_may_fill_a_gap_that_a_dead_instance_has_left():
+    filled = Run("at-least-once").sent(1).sent(2).sent(3).made(2, 3).made(1, 2, 3).read().judged()
+    assert filled.validity is Validity.VALID, filled
+    assert classes(Run("at-least-once").sent(1).sent(2).made(2, 2, 1, 1).read().judged()) == {"eos-reorder": 1}
+    elsewhere = Run("at-least-once").sent(1).sent(2).made(2, 1).made(2, to="out/1").read().judged()
+    assert elsewhere.validity is Validity.VALID, elsewhere
+
+
+def test_an_input_that_lies_twice_in_its_log_may_be_copied_twice_and_not_thrice():
+    run = Run().sent(1).sent(2)
+    run.logs["in/0"].append((1, None))
+    found = judge(run.made(1, 2, 1).read().ops, CheckOptions(idempotence=False))
+    assert not [name for name in classes(found) if name.startswith("eos")], "the brokers have doubled it"
+    assert {one.permitted_by for one in found.anomalies} == {"idempotence=false"}
+    again = Run().sent(1).sent(2)
+    again.logs["in/0"].append((1, None))
+    assert "eos-duplicate" in classes(again.made(1, 2, 1, 1).read().judged())
+
+
+def looked(run, key="out/0"):
+    """Let somebody read an output in the midst of the run."""
+    records = [entry(offset, v, origin) for offset, (v, origin) in enumerate(run.logs[key])]
+    run.ok(30, "assign", [key], isolation="read_committed")
+    run.ok(30, "poll", [poll((key, records))], isolation="read_committed")
+    return run
+
+
+def test_an_output_that_somebody_saw_and_that_is_gone_was_lost_by_the_brokers():
+    lost = looked(Run().sent(1).sent(2).made(1, 2))
+    lost.logs["out/0"].pop()
+    lost.read()
+    for op in lost.ops:
+        if op.f == "drain" and op.value["key"] == "out/0":
+            op.value.update({"end": 2, "lso": 2, "read-to": 2})
+    assert classes(lost.judged()) == {"lost-write": 1}
+    assert "written by the program" in lost.judged().anomalies[0].examples[0].why
+
+
+def test_a_program_is_not_blamed_for_an_aborted_input_that_brokers_show_to_everybody():
+    run = Run().sent(1).sent(2, "fail").made(1, 2)
+    run.logs["in/0"].append((2, None))
+    found = classes(run.read().judged())
+    assert "eos-phantom" not in found
+    assert "G1a" in found
+
+
+def test_an_input_that_is_damaged_need_not_be_copied():
+    run = Run().sent(1).sent(2)
+    run.logs["in/0"].insert(1, ("?6831", None))
+    assert not [name for name in classes(run.made(1, 2).read().judged()) if name.startswith("eos")]
+
+
+def test_where_nobody_read_what_is_committed_nothing_is_called_valid():
+    run = Run().sent(1).made(1).read()
+    uncommitted = [
+        op if op.isolation is None else msgspec.structs.replace(op, isolation="read_uncommitted") for op in run.ops
+    ]
+    judgement = judge(uncommitted, CheckOptions(isolation="read_uncommitted"))
+    assert judgement.validity is Validity.UNKNOWN
+    assert {"eos-loss", "eos-stalled"} <= set(judgement.not_checked)
+
+
+def test_where_records_expire_nothing_is_missed():
+    judgement = judge(Run().sent(1).sent(2).made(2).read().ops, CheckOptions(retention_ms=5000))
+    assert not judgement.anomalies
+    assert {"eos-loss", "eos-duplicate", "eos-stalled"} <= set(judgement.not_checked)
+
+
+def test_without_a_refused_input_nobody_knows_whether_it_would_have_been_copied():
+    assert "eos-phantom" in Run().sent(1).made(1).read().judged().not_checked
+    assert "eos-phantom" not in Run().sent(1).sent(2, "fail").made(1).read().judged().not_checked
+
+
+def test_a_program_that_keeps_no_value_is_told_so_and_accused_of_nothing():
+    run = Run().sent(1).sent(2)
+    run.logs["out/0"] = [("?7b22@0", None), ("?7b22@1", None)]
+    for op in run.read().ops:
+        for micro in op.value if op.f == "poll" and op.type == "ok" else ():
+            for key, records in micro[1]:
+                records[:] = [[*one, {"altered": "undecodable"}] if key == "out/0" else one for one in records]
+    judgement = run.judged()
+    assert judgement.validity is Validity.UNKNOWN, judgement
+    assert any("holds the value of an input" in reason for reason in judgement.reasons)
+
+
 def test_what_was_never_committed_may_not_be_copied():
     aborted = Run().sent(1).sent(2, "fail").made(1, 2).read().judged()
     assert classes(aborted) == {"eos-phantom": 1}
@@ -128,6 +214,8 @@ def test_a_program_that_does_not_get_on_has_stalled():
 
 def test_what_nobody_acknowledged_is_not_asked_for_at_the_end_of_a_key():
     assert Run().sent(1).sent(2, "info").made(1).read().judged().validity is Validity.VALID
+    late = Run().sent(1).sent(2, "info").sent(3, "info").made(1, 3).read().judged()
+    assert late.validity is Validity.VALID, "both came when the ends were frozen already, one of the outputs before"
     assert classes(Run().sent(1).sent(2, "info").sent(3).made(1, 3).read().judged()) == {"eos-loss": 1}
 
 
@@ -217,11 +305,14 @@ def defined(sent, logs):
         found |= {"eos-phantom" for v in copied if v not in there}
         found |= {"eos-duplicate" for v in there if copied.count(v) > 1}
         last = max((there.index(v) for v in copied if v in there), default=-1)
-        for place, v in enumerate(there):
+        sure = max((place for place, v in enumerate(there) if sent[v][1] == "ok"), default=-1)
+        for place, v in enumerate(there[: sure + 1]):
             if v not in copied and (place < last or sent[v][1] == "ok"):
                 found.add("eos-loss" if place < last else "eos-stalled")
-        for to in OUTPUTS:
-            order = list(dict.fromkeys(there.index(v) for where, _, v in mine if where == to and v in there))
-            if order != sorted(order):
-                found.add("eos-reorder")
+        at = {v: [(to, offset) for to, offset, made in mine if made == v] for v in there}
+        for place, later in enumerate(there):
+            for v in there[:place] if at[later] else ():
+                keys = {to for to, _ in (*at[v], *at[later])}
+                if at[v] and len(keys) == 1 and min(at[v]) > max(at[later]):
+                    found.add("eos-reorder")
     return found

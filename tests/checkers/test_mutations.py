@@ -10,6 +10,7 @@ from tests.checkers import (
     mutations_of_forgetting,
     mutations_of_members,
     mutations_of_order,
+    mutations_of_programs,
     mutations_of_watermarks,
 )
 from tests.checkers.mutating import MUTATIONS, mutated, outcome
@@ -19,6 +20,7 @@ assert mutations_of_evidence
 assert mutations_of_forgetting
 assert mutations_of_members
 assert mutations_of_order
+assert mutations_of_programs
 assert mutations_of_watermarks
 
 TRIED = 120

@@ -10,7 +10,7 @@ import pytest
 from checkers.judge import judge
 from checkers.options import CheckOptions
 from checkers.verdict import Validity
-from tests.checkers import kafka_evidence, kafka_forgets, kafka_members
+from tests.checkers import kafka_evidence, kafka_forgets, kafka_members, program_model
 from tests.checkers.kafka_model import RU, run
 
 RUNS_PER_TEST = int(os.environ.get("HARNESS_VALID_RUNS", "50"))
@@ -69,6 +69,19 @@ def test_group_that_its_members_come_to_and_leave_is_never_accused():
         told.update(op.type for op in world.ops if op.f == "commit")
     assert min(protocols[one] for one in ("eager", "cooperative", "consumer")) > RUNS_PER_TEST
     assert min(told[one] for one in ("ok", "fail", "info")) > RUNS_PER_TEST // 5
+
+
+def test_a_program_that_keeps_its_promise_is_never_accused():
+    seen = Counter()
+    for seed in range(5 * RUNS_PER_TEST):
+        world = program_model.run(seed)
+        judgement = judge(world.ops)
+        assert not judgement.anomalies, f"seed {seed}: {judgement.anomalies}"
+        assert judgement.validity in {Validity.VALID, Validity.VACUOUS}, f"seed {seed}: {judgement.reasons}"
+        told = {one.name for one in judgement.allowed}
+        assert told <= (set() if world.exact else {"eos-duplicate"}), f"seed {seed}"
+        seen[world.exact, bool(told), judgement.validity] += 1
+    assert min(seen[kind] for kind in ((True, False, Validity.VALID), (False, True, Validity.VALID))) > RUNS_PER_TEST
 
 
 def test_most_runs_of_the_model_are_decided():

@@ -119,6 +119,7 @@ def test_a_cluster_that_runs_already_keeps_its_broker_settings():
 
 
 NAMED = {"app": "true", "app_input": "orders", "app_output": "new.orders"}
+THEIRS = {"cluster": "existing", "bootstrap": "127.0.0.1:9092"}
 UPGRADE = {"nemesis": "kill-leader+upgrade-rolling"}
 
 
@@ -164,6 +165,16 @@ UPGRADE = {"nemesis": "kill-leader+upgrade-rolling"}
             NAMED | {"topics": 3, "by_hand": frozenset({"topics"})},
             "--topics 3: --app-input and --app-output name 2; leave it out",
         ),
+        (
+            {"app": "true", "isolation": "read_uncommitted"},
+            "--isolation read_uncommitted: what a program has committed",
+        ),
+        ({"app": "true", "topic_config": ["retention.ms=1000"]}, "--app: on topics that drop records by themselves"),
+        ({"cluster": "simulated", "controllers": 3}, "--controllers 3 has no effect on --cluster simulated, only on"),
+        (THEIRS | {"controllers": 3}, "--controllers 3 has no effect on --cluster existing, only on embedded"),
+        (THEIRS | {"nodes": 5}, "--nodes 5 has no effect on --cluster existing, only on embedded"),
+        (THEIRS | {"broker_config": ["a=1"]}, "--broker-config has no effect on --cluster existing"),
+        ({"broker_config": ["log.dirs=x"]}, "--broker-config can't set log.dirs: the cluster sets it itself"),
         ({"app": "true", "app_guarantee": "at-most-once"}, "--app-guarantee at-most-once: it may be exactly-once"),
         ({"upgrade_to": "4.2.0"}, "--upgrade-to 4.2.0 needs --nemesis upgrade-rolling"),
         ({"upgrade_to": "4.2.0", "cluster": "compose"}, "--upgrade-to belongs to --cluster jvm"),

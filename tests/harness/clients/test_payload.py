@@ -120,3 +120,17 @@ def test_the_line_may_stand_in_what_a_program_has_made_of_it():
     assert written("t1/0", 8, wrapped.replace(b" 99 ", b" 98 "), None, origins=ORIGINS)[2]["altered"] == "undecodable"
     two = line + b"," + encode(Stamp("t0/3", 17, 6, 100))
     assert written("t1/0", 8, two, None, origins=ORIGINS)[2]["altered"] == "undecodable", "of which of them is it?"
+
+
+def test_headers_of_a_program_are_its_own_affair():
+    value = encode(Stamp("t0/3", 17, 5, 99))
+    for header in (("source", None), ("source", b"t0/3 17"), ("h1", b"x"), ("source", b"\xff")):
+        assert written("t1/0", 8, value, None, b"k", [header], ORIGINS)[1:] == [
+            "99@8",
+            {"record-key": "k", "origin": ["t0/3", 99]},
+        ]
+
+
+def test_what_a_program_writes_of_its_own_is_no_record_twice():
+    first, second = (written("t1/0", offset, b"{}", None, origins=ORIGINS)[1] for offset in (8, 9))
+    assert (first, second) == ("?7b7d@8", "?7b7d@9")

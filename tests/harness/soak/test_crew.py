@@ -19,11 +19,12 @@ import pytest
 from harness import store
 from harness.cli import guarded
 from harness.cluster.api import UsageError
+from harness.options import scenario_of
 from harness.process.apart import Apart
 from harness.process.exits import BROKEN, STOPPED
 from harness.scenario import Scenario
 from harness.soak import crew
-from harness.soak.command import bases
+from harness.soak.command import bases, soak
 from harness.soak.crew import Job, supervised, token
 from harness.soak.soak import SOAK
 
@@ -227,6 +228,37 @@ def test_apache_kafka_is_soaked_in_each_version_and_the_others_once():
         ("compose", "3.7.1"),
         ("compose", "4.1.1"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"controllers": 3}, "--controllers 3 has no effect on --cluster simulated"),
+        ({"broker_config": {"foo": "1"}}, "--broker-config foo: our own broker has no such property"),
+        ({"broker_config": {"num.partitions": "x"}}, "--broker-config num.partitions=x: it must be a whole number"),
+    ],
+)
+def test_what_would_break_every_run_is_refused_before_the_first(given, named, tmp_path):
+    def make(**fields):
+        return scenario_of(**given, cluster=fields["cluster"], seed=fields["seed"])
+
+    with pytest.raises(UsageError, match=named):
+        soak(
+            make,
+            duration="1h",
+            clusters=["simulated"],
+            workloads=["txn"],
+            nemeses=["none"],
+            versions=["4.1.1"],
+            images=[],
+            seed=1,
+            jobs=None,
+            dask=None,
+            keep=0,
+            max_disk_gb=1.0,
+            results=tmp_path,
+        )
+    assert not list(tmp_path.iterdir())
 
 
 def test_images_have_the_version_that_is_told_of_them():
