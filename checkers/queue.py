@@ -9,6 +9,7 @@ import numpy as np
 
 from checkers import (
     application,
+    at_work,
     availability,
     compaction,
     cycles,
@@ -93,6 +94,7 @@ CHECKERS: tuple[Checker, ...] = (
     availability.recovery,
     stuck.stuck_consumers,
     availability.vacuity,
+    at_work.at_work,
 )
 KEYED: frozenset[Checker] = frozenset(
     {

@@ -19,6 +19,7 @@ _STALLED: Final = re.compile(r"No (\S+) succeeded inside (?:the only window|any 
 _MISSING: Final = re.compile(r"was asked for but never injected|none was ever injected")
 _MISSED: Final = re.compile(r"The fault (\S+) never bit")
 _IDLE: Final = re.compile(r"succeeded in the whole run|No client operation|No record was")
+_RESTING: Final = re.compile(r"never met the program at work|The program made no output")
 SPARE: Final = 1.5
 """What is proposed, as a multiple of what would just have done."""
 NS: Final = 1_000_000_000
@@ -45,6 +46,11 @@ def advice(reasons: Sequence[str], faults: Faults, scenario: Scenario) -> str:
         )
     if missed := _MISSED.findall(told):
         found.append(f"each injection of {_list(missed)} missed: a longer --time-limit gives it more tries")
+    if _RESTING.search(told):
+        found.append(
+            "faults came faster than the program begins: raise --nemesis-interval (now "
+            f"{scenario.fault_interval_s:g}) beyond what it takes from its start to its first output, and --time-limit"
+        )
     stalled: list[tuple[str, str]] = _STALLED.findall(told)
     cut = {name: longest_s for _, name in stalled if (longest_s := _longest_s(name, faults)) < _least_s(scenario)}
     if cut:

@@ -66,7 +66,7 @@ def test_kafka_streams_copies_exactly_once_and_reads_what_is_not_committed_where
 ):
     jars = streams_jars(tmp_path)
     app = f"java -cp {jars}/* {STREAMS / 'Copier.java'} {guarantee}"
-    faults = ("--nemesis", "kill-app,kill-leader", "--time-limit", "15", "--seed", "84")
+    faults = ("--nemesis", "kill-app,kill-leader", "--nemesis-interval", "5", "--time-limit", "25", "--seed", "84")
     status, folder = run(tmp_path, "--app", app, *faults)
     assert status == (1 if found else 0), verdict(folder)
     told = set(verdict(folder)["anomalies"])

@@ -11,6 +11,7 @@ from harness.history import NEMESIS
 from harness.report.advice import advice
 from harness.scenario import Scenario
 from tests.checkers.story import Story
+from tests.checkers.test_at_work import Struck
 from tests.checkers.test_vacuity import quiet, run
 
 
@@ -40,6 +41,8 @@ def without_faults():
         (lambda: judge(run().ops, CheckOptions(faults=("kill-leader", "pause-leader"))), "name fewer faults"),
         (lambda: judge(run(bit=False).ops), "each injection of kill-leader missed"),
         (lambda: judge(run(inside=False).ops), "kill-leader had struck"),
+        (lambda: Struck().sent(1).struck().over().made(1).read().judged(), "raise --nemesis-interval (now 1) beyond"),
+        (lambda: Struck().sent(1).struck().made(1).seen().over().read().judged(), "faster than the program begins"),
     ],
 )
 def test_every_reason_has_its_advice(judgement, option):
