@@ -1,4 +1,4 @@
-"""Whole runs with a program of the user's: the right one is valid, each wrong one is found, and Kafka Streams runs."""
+"""Whole runs with a program of the user's: the right one is valid, each wrong one is found; Streams and MirrorMaker run."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ pytestmark = pytest.mark.timeout(420)
 ROOT = Path(__file__).resolve().parents[2]
 COPIER = f"{sys.executable} {ROOT / 'examples' / 'copier.py'}"
 STREAMS = ROOT / "examples" / "streams"
+MIRRORMAKER = ROOT / "examples" / "mirrormaker"
 KILLS = ("--nemesis", "kill-apps", "--nemesis-length", "1", "--nemesis-interval", "8", "--time-limit", "20")
 """The group takes a dead member for alive for 6 s: the next kill shall meet one that works."""
 
@@ -59,12 +60,31 @@ def test_a_program_that_does_not_begin_is_told_in_one_line(tmp_path: Path):
     assert not (folder / "verdict.json").exists()
 
 
+@pytest.mark.docker
+def test_a_program_reaches_brokers_in_containers(tmp_path: Path):
+    timing = ("--nemesis-interval", "5", "--nemesis-length", "1", "--time-limit", "12", "--seed", "86")
+    status, folder = copied(tmp_path, "exactly-once", "--cluster", "compose", "--nemesis", "kill-app", *timing)
+    assert status == 0, verdict(folder)
+
+
+@pytest.mark.jvm
+def test_mirrormaker_copies_exactly_once_whoever_is_killed(tmp_path: Path):
+    how = "env EXACTLY_ONCE=enabled ISOLATION=read_committed"
+    main = "org.apache.kafka.connect.mirror.MirrorMaker"
+    app = f"{how} java -cp {jars_of(MIRRORMAKER, tmp_path)}/* {main} {MIRRORMAKER / 'mirror.properties'}"
+    named = ("--app-input", "orders", "--app-output", "primary.orders")
+    timing = ("--nemesis-interval", "6", "--nemesis-length", "2", "--time-limit", "30", "--seed", "87")
+    status, folder = run(tmp_path, "--app", app, *named, "--nemesis", "kill-app,kill-leader", *timing)
+    assert status == 0, verdict(folder)
+    assert bitten(folder, "kill-app")
+
+
 @pytest.mark.jvm
 @pytest.mark.parametrize(("guarantee", "found"), [("exactly_once_v2", set()), ("at_least_once", {"eos-phantom"})])
 def test_kafka_streams_copies_exactly_once_and_reads_what_is_not_committed_where_it_promises_less(
     guarantee: str, found: set[str], tmp_path: Path
 ):
-    jars = streams_jars(tmp_path)
+    jars = jars_of(STREAMS, tmp_path)
     app = f"java -cp {jars}/* {STREAMS / 'Copier.java'} {guarantee}"
     faults = ("--nemesis", "kill-app,kill-leader", "--nemesis-interval", "5", "--time-limit", "25", "--seed", "84")
     status, folder = run(tmp_path, "--app", app, *faults)
@@ -75,11 +95,11 @@ def test_kafka_streams_copies_exactly_once_and_reads_what_is_not_committed_where
     assert bitten(folder, "kill-app")
 
 
-def streams_jars(folder: Path) -> Path:
-    """Return the jars of Kafka Streams, fetched as examples/streams says."""
+def jars_of(example: Path, folder: Path) -> Path:
+    """Return the jars that the example's pom.xml names."""
     maven = shutil.which("mvn")
     if maven is None:
-        pytest.skip("Kafka Streams is fetched by Maven: there is no mvn")
+        pytest.skip("the program's jars are fetched by Maven: there is no mvn")
     jars = folder / "jars"
     done = subprocess.run(
         [
@@ -87,7 +107,7 @@ def streams_jars(folder: Path) -> Path:
             "-q",
             "-B",
             "-f",
-            str(STREAMS / "pom.xml"),
+            str(example / "pom.xml"),
             "dependency:copy-dependencies",
             f"-DoutputDirectory={jars}",
         ],
