@@ -8,9 +8,9 @@ or of a disk permits only what it can have taken (A1):
   lost what they had not synced before all replicas were in sync again (the `full-isr` of a `recover`): a node that is
   back in every ISR has all that was acknowledged. The evidence of a fault says which of its nodes have lost something.
 * What was sent later can't have been taken, nor what a program of the user's has made of it. So the operations that
-  were invoked after the last such loss are judged once more, by themselves: what is found of LATER there is permitted
-  by no disk. Left out are classes about readers, who may stand where a log was cut, about watermarks and about what
-  coordinators keep.
+  were invoked after the last such loss are judged once more, by themselves, and so is what was seen since all replicas
+  were in sync again (`checkers.later`): what is found there is permitted by no disk. Left out are classes about what
+  coordinators keep, and rotten disks, which nobody may notice for long.
 """
 
 from __future__ import annotations
@@ -18,47 +18,19 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-import numpy as np
 
-from checkers import application, compaction, identity, loss, order, reads, retention, torn, undone
+from checkers import compaction, identity, reads, retention
 from checkers.case import Case
 from checkers.catalog import permitted
 from checkers.findings import Findings
+from checkers.later import LATER, WHOLE, found_later, found_whole
 from checkers.phases import Fault
-from checkers.placement import NOWHERE, place
-from checkers.sharding import cut_out
 
 UNCOMMITTED = "read_uncommitted"
 POWER, ROT = ("lose-power", "last-replica"), ("rot",)
 """So begin the names of the faults that take the power of nodes, and what was not synced with it; of rotten disks."""
-LATER = frozenset(
-    {
-        "inconsistent-offsets",
-        "duplicate",
-        "rolled-back-offset",
-        "G1a",
-        "aborted-read",
-        "lost-write",
-        "unseen",
-        "torn-transaction",
-        "nonmonotonic-send",
-        "int-nonmonotonic-send",
-        application.PHANTOM,
-    }
-)
-_FIND_THESE = (
-    identity.inconsistent_offsets,
-    identity.duplicates,
-    identity.rolled_back_offsets,
-    undone.undone_transactions,
-    reads.aborted_reads,
-    loss.lost_writes,
-    loss.unseen,
-    torn.torn_transactions,
-    order.sends,
-    application.copies,
-)
 PREMATURE, TOO_EARLY = "premature-deletion", "compaction-too-early"
+WHOLE_AGAIN = "All replicas were in sync again by then: no loss of what disks had not synced shows any more."
 TOO_LATE = "It was sent after the last loss of what disks had not synced, which can't have taken it."
 
 
@@ -94,15 +66,18 @@ def _settings(case: Case, findings: Findings) -> dict[str, str]:
     if options == intact:
         return settings
     otherwise = permitted(intact, reads_disagree=disagree)
-    names = [name for name in sorted(LATER & settings.keys()) if findings.has(name)]
-    names = [name for name in names if settings[name] != otherwise.get(name)]
     last_ns = max(time_ns for time_ns in (power_ns, rot_ns) if time_ns is not None)
+    whole_ns = None if rot_ns is not None else _whole_ns(case, last_ns)  # rot shows when somebody looks
+    told = [name for name in settings if findings.has(name) and settings[name] != otherwise.get(name)]
+    names = [name for name in told if name in LATER]
     later = found_later(case, last_ns) if names else Findings()
-    for name in names:
-        if later.has(name):
+    others = [name for name in told if name in WHOLE and not later.has(name)]
+    whole = found_whole(case, whole_ns) if others and whole_ns is not None else Findings()
+    for found, remark, among in ((later, TOO_LATE, names), (whole, WHOLE_AGAIN, others)):
+        for name in sorted(name for name in among if found.has(name)):
             del settings[name]
             settings |= {name: otherwise[name]} if name in otherwise else {}
-            findings.put_first(name, later, TOO_LATE)
+            findings.put_first(name, found, remark)
     return settings
 
 
@@ -125,6 +100,11 @@ def _gone_too_early(case: Case, findings: Findings) -> list[str]:
             find(Case(case.view, case.placement, case.phases, patient), found)
             names += [name] if found.has(name) else []
     return names
+
+
+def _whole_ns(case: Case, last_ns: int) -> int | None:
+    """Return when all replicas were first in sync again after a time."""
+    return min((time_ns for time_ns in case.phases.recovered_ns if time_ns > last_ns), default=None)
 
 
 def loss_ns(case: Case, named: tuple[str, ...], least: int) -> int | None:
@@ -157,17 +137,3 @@ def injured(fault: Fault) -> frozenset[Any]:
     if lost is None:
         return frozenset(fault.nodes if fault.bit else ())
     return frozenset((fault.evidence.get("last", fault.nodes[0]),) if lost and fault.nodes else ())
-
-
-def found_later(case: Case, last_ns: int) -> Findings:
-    """Return what is found of LATER in what operations have sent that were invoked after a time."""
-    view, placement = case.view, case.placement
-    is_later = placement.writer != NOWHERE
-    is_later[placement.send_vid[view.invoke_time()[view.sends.call] <= last_ns]] = False
-    is_later |= application.copies_of(case, is_later)
-    sent, polled = np.flatnonzero(is_later[placement.send_vid]), np.flatnonzero(is_later[placement.record_vid])
-    cut = cut_out(view, sent, polled)
-    later, findings = Case(cut, place(cut, ours=case.phases.ours), case.phases, case.options), Findings()
-    for find in _FIND_THESE:
-        find(later, findings)
-    return findings

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from checkers.judge import judge
+from checkers.later import LATER, WHOLE, found_later, found_whole
 from checkers.options import CheckOptions, options_of_scenario
-from checkers.permissions import LATER, TOO_LATE, found_later
+from checkers.permissions import TOO_LATE, WHOLE_AGAIN
 from checkers.queue import case_of
 from checkers.source import lines_of_ops
 from harness.history import HARNESS, NEMESIS, Op
@@ -166,23 +167,35 @@ def test_a_rotten_disk_takes_nothing_that_was_sent_later(before, setting):
 
 def powerless(ops):
     """Return the operations with a loss of all disks before the first of a client."""
-    first = next(n for n, op in enumerate(ops) if op.process not in {HARNESS, NEMESIS} and op.f in {"send", "txn"})
-    time = ops[first].time - 1
+    first = next(n for n, op in enumerate(ops) if op.process not in {HARNESS, NEMESIS})
+    time = ops[first].time - 2
     value = {"fault-id": "dark", "nodes": list(ALL), "keys": [], "evidence": {"bytes-lost": ALL}, "bit": True}
     dark = [
         Op(process=NEMESIS, type="invoke", f="lose-power-all", value={}, time=time),
         Op(process=NEMESIS, type="info", f="lose-power-all", value=value, time=time),
         Op(process=NEMESIS, type="invoke", f="heal", value={"fault-id": "dark"}, time=time),
         Op(process=NEMESIS, type="info", f="heal", value={"fault-id": "dark"}, time=time),
+        Op(process=NEMESIS, type="invoke", f="recover", value={}, time=time + 1),
+        Op(process=NEMESIS, type="info", f="recover", value={"full-isr": True}, time=time + 1),
     ]
     return [replace(op, index=n) for n, op in enumerate([*ops[:first], *dark, *ops[first:]])]
 
 
 SEEDS, ENOUGH = 120, 6
+STILL_PERMITTED = {
+    "log_begins_late",  # its first segment may be what was lost
+    "last_stable_offset_is_above_an_open_transaction",  # a coordinator that has forgotten one may end another
+    "high_watermark_is_above_what_is_sent_later",  # in a transaction: its producer may have an epoch for the second time
+}
 
 
 @pytest.mark.parametrize(
-    "name", sorted(name for name, (_, expected) in MUTATIONS.items() if expected and expected <= LATER)
+    "name",
+    sorted(
+        name
+        for name, (_, expected) in MUTATIONS.items()
+        if expected and expected <= LATER | WHOLE and name not in STILL_PERMITTED
+    ),
 )
 def test_no_mutation_of_a_run_is_permitted_by_a_power_loss_before_it(name):
     options = replace(OPTIONS.get(name, CheckOptions()), unsynced_loss=True, rotten_loss=True, min_isr=2)
@@ -201,4 +214,45 @@ def test_nothing_is_found_of_what_was_sent_later_that_is_not_found_of_all(seed, 
     judgement = judge(ops)
     known = {anomaly.name for anomaly in (*judgement.anomalies, *judgement.allowed)}
     case = case_of(lines_of_ops(ops), "run", CheckOptions())
-    assert found_later(case, int(ops[-1].time * share)).names() & LATER <= known
+    time_ns = int(ops[-1].time * share)
+    assert found_later(case, time_ns).names() & LATER <= known
+    assert found_whole(case, time_ns).names() & WHOLE <= known
+
+
+@pytest.mark.parametrize(
+    ("full", "began", "setting"), [(True, "later", None), (True, "before", POWER), (False, "later", POWER)]
+)
+def test_a_reader_skips_lawfully_only_where_it_may_stand_where_a_log_was_cut(full, began, setting):
+    story = begun()
+    for value in (1, 2, 3):
+        story.ok(0, "send", [send("x", value, value - 1)])
+    if began == "before":
+        story.ok(5, "assign", ["x"])
+    all_lost(story)
+    recovered(story, full=full)
+    if began == "later":
+        story.ok(5, "assign", ["x"])
+    story.ok(5, "poll", [poll(("x", [[0, 1], [2, 3]]))])
+    story.ok(6, "assign", ["x"])
+    found, judgement = judged(story, [[0, 1], [1, 2], [2, 3]], end=3)
+    assert found == {"int-poll-skip": setting}
+    assert judgement.anomalies[0].examples[0].why.endswith(WHOLE_AGAIN) is (setting is None)
+
+
+@pytest.mark.parametrize(("later", "setting"), [(True, None), (False, POWER)])
+def test_a_watermark_falls_lawfully_only_from_where_it_was_before_all_were_in_sync_again(later, setting):
+    def ends(hw):
+        value = {"api": "ListOffsets", "key": "x", "hw": hw, "lso": hw, "log-start": 0, "epoch": 3, "leader": 1}
+        story.event("probe/n1", "invoke", "probe", {"api": "ListOffsets", "key": "x"})
+        story.event("probe/n1", "ok", "probe", value)
+
+    story = begun()
+    if not later:
+        ends(5)
+    all_lost(story)
+    recovered(story, full=True)
+    if later:
+        ends(5)
+    ends(3)
+    found, _ = judged(story, [], end=0)
+    assert found == {"hw-regression": setting, "lso-regression": setting}
