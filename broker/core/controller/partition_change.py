@@ -9,7 +9,9 @@ With ELR on, a member that leaves an ISR which falls below min.insync.replicas s
 enough again, and the ISR may become empty. Without it, the last member stays in the ISR although it is gone. A node
 that came back from an unclean stop is taken from both: what it acknowledged may be lost there. That it was one of them
 is remembered as long as the ISR is that small (the last known ELR), also while the one with the best log leads: what it
-has alone may be lost before others have it. Who was elected without a look at the logs has settled the matter.
+has alone may be lost before others have it. It is remembered beside a larger ISR, too, until the leader asks for an ISR
+and shows by that that it lives: where all lose power at once, the first to be back knows most, perhaps, and the others
+are still said to be in sync. Who was elected without a look at the logs has settled the matter.
 
 A reassignment is done when all target replicas are in the ISR. The leader epoch rises with every change of the leader
 and when the replicas lose a member; the partition epoch with every change.
@@ -54,6 +56,7 @@ def change(
     unclean: int | None = None,
     election: Election = Election.ONLINE,
     best: int | None = None,
+    vouched: bool = False,
     replicas: tuple[int, ...] | None = None,
     adding: tuple[int, ...] | None = None,
     removing: tuple[int, ...] | None = None,
@@ -61,6 +64,7 @@ def change(
     """Return the new state, None if nothing changes.
 
     `unclean` is a node that lost its unsynced writes, `best` the replica to elect: none is known to have more.
+    `vouched`: the leader asks for this ISR.
     """
     target_replicas = old.replicas if replicas is None else replicas
     target_isr = tuple(old.isr if isr is None else isr)
@@ -92,7 +96,9 @@ def change(
         elr=elr,
         leader=leader,
         last_leader=last_leader,
-        last_known_elr=_last_known(old, rules, target_isr, elr, target_replicas) if clean or best is not None else (),
+        last_known_elr=_last_known(old, rules, target_isr, elr, target_replicas, unclean=unclean, vouched=vouched)
+        if clean or best is not None
+        else (),
         adding=target_adding,
         removing=target_removing,
     )
@@ -131,11 +137,21 @@ def _eligible(
 
 
 def _last_known(
-    old: PartitionState, rules: Rules, isr: tuple[int, ...], elr: tuple[int, ...], replicas: tuple[int, ...]
+    old: PartitionState,
+    rules: Rules,
+    isr: tuple[int, ...],
+    elr: tuple[int, ...],
+    replicas: tuple[int, ...],
+    *,
+    unclean: int | None,
+    vouched: bool,
 ) -> tuple[int, ...]:
-    if not rules.elr or len(isr) >= min(rules.min_isr, len(replicas)):
+    is_enough = len(isr) >= min(rules.min_isr, len(replicas))
+    if not rules.elr or (is_enough and vouched):
         return ()
-    candidates = dict.fromkeys((*old.last_known_elr, *old.elr, *old.isr))
+    members = dict.fromkeys((*old.elr, *old.isr))
+    missing = [unclean] if unclean in members else []
+    candidates = dict.fromkeys((*old.last_known_elr, *(missing if is_enough else members)))
     return tuple(r for r in candidates if r not in isr and r not in elr and r in replicas)
 
 

@@ -88,7 +88,7 @@ class Partitions:
             current = broker is not None and state.broker_epoch in {-1, broker.epoch}
             if not current or not image.is_active(state.broker_id):
                 raise Refused(Code.INELIGIBLE_REPLICA)
-        new = self._pipeline.change(old, isr=isr) or old
+        new = self._pipeline.change(old, isr=isr, vouched=True) or old
         if new.leader != old.leader:
             raise Refused(Code.NEW_LEADER_ELECTED if new.leader >= 0 else Code.FENCED_LEADER_EPOCH)
         return _answer(ask.partition_index, new)

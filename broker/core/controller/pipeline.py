@@ -84,6 +84,7 @@ class Pipeline:
         unclean: int | None = None,
         election: Election = Election.ONLINE,
         best: int | None = None,
+        vouched: bool = False,
         **reassignment: tuple[int, ...],
     ) -> PartitionState | None:
         """Stage a change of one partition by the rules; return the new state, None if there is nothing to change."""
@@ -96,7 +97,9 @@ class Pipeline:
             elr=self.image.has_elr,
             compares=settings.recovery != NO_RECOVERY,
         )
-        new = change(old, rules, isr=isr, unclean=unclean, election=election, best=best, **reassignment)
+        new = change(
+            old, rules, isr=isr, unclean=unclean, election=election, best=best, vouched=vouched, **reassignment
+        )
         if new is not None:
             self.stage(new)
         return new

@@ -82,8 +82,31 @@ def test_who_was_struck_off_is_known_until_the_isr_is_large_enough_again():
     best = change(none, rules(1, 2, 3, compares=True), best=3)
     assert (best.leader, best.isr, best.elr, best.last_known_elr) == (3, (3,), (), (2, 1))
     assert (best.leader_epoch, best.last_leader) == (none.leader_epoch + 1, -1)
-    joined = change(best, rules(1, 2, 3), isr=(3, 1))
+    joined = change(best, rules(1, 2, 3), isr=(3, 1), vouched=True)
     assert (joined.isr, joined.last_known_elr) == ((3, 1), ())
+
+
+def test_who_is_back_first_after_a_loss_of_all_is_known_though_the_others_are_still_said_to_be_in_sync():
+    alive = rules(2, 3, compares=True)
+    first = change(state(), alive, isr=(2, 3), unclean=1)
+    assert (first.leader, first.isr, first.last_known_elr) == (2, (2, 3), (1,))
+    second = change(first, alive, isr=(3,), unclean=2)
+    assert (second.leader, second.isr, second.last_known_elr) == (3, (3,), (1, 2))
+    third = change(second, rules(compares=True), isr=(), unclean=3)
+    assert (third.leader, third.isr, third.elr, third.last_known_elr) == (-1, (), (), (1, 2, 3))
+
+
+def test_a_leader_that_asks_for_an_isr_lives_and_has_all():
+    struck = change(state(), rules(2, 3), isr=(2, 3), unclean=1)
+    assert change(struck, rules(2, 3), isr=(3,)).last_known_elr == (1,), "2 is silent"
+    assert change(struck, rules(2, 3), election=Election.PREFERRED) is None
+    assert change(struck, rules(1, 2, 3), isr=(2, 3, 1), vouched=True).last_known_elr == ()
+    larger = state(replicas=(1, 2, 3, 4), isr=(1, 2, 3, 4))
+    struck = change(larger, rules(2, 3, 4), isr=(2, 3, 4), unclean=1)
+    fenced = change(struck, rules(2, 3), isr=(2, 3))
+    assert fenced.last_known_elr == (1,), "who went may have lost what it had, too"
+    assert change(fenced, rules(2, 3), isr=(2, 3), vouched=True).last_known_elr == ()
+    assert change(struck, rules(2, 3, 4), isr=(2, 3), vouched=True).last_known_elr == ()
 
 
 def test_who_leads_without_a_look_at_the_logs_settles_the_matter():
