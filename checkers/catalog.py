@@ -105,6 +105,9 @@ _FORGOTTEN = ("committed-offset-regression", "fenced-commit-applied", "double-ow
 _STUCK = ("hung-transaction", "unavailable")
 """A coordinator that has forgotten epochs of a producer is refused by partitions that know them, and the id waits for
 ever."""
+_EPOCHS_TWICE = ("inconsistent-offsets", "rolled-back-offset", "nonmonotonic-send", "int-nonmonotonic-send")
+"""A coordinator that has forgotten epochs of a producer gives them away again; partitions that know them take the
+records of the second one for retries of the first one's, and acknowledge the places of those."""
 _SHARES = ("share-redelivery", "share-double-acquisition", "share-delivery-count", "share-lost")
 """What share coordinators know is in a log, too."""
 _SHOWN = ("share-phantom", "share-uncommitted-read")
@@ -200,7 +203,8 @@ def _permitted_by_brokers(options: CheckOptions) -> dict[str, str]:
     if options.rotten_loss:
         settings.update(dict.fromkeys(cut_off, _ROTTEN))
     if options.unsynced_state:  # a coordinator that has forgotten a transaction ends it otherwise, or never
-        settings.update(dict.fromkeys((*_FORGOTTEN, *_SHARES, *_ENDED_BY_ANOTHER, *_STUCK), _STATE_LOST))
+        of_ids = (*_FORGOTTEN, *_EPOCHS_TWICE, *_ENDED_BY_ANOTHER, *_STUCK)
+        settings.update(dict.fromkeys((*of_ids, *_SHARES), _STATE_LOST))
     if options.unclean_election:
         settings.update(dict.fromkeys(cut_off, "unclean election"))
     return settings

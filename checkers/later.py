@@ -1,7 +1,10 @@
 """What no loss of unsynced data explains: what is found of operations that came after the last one.
 
 `found_later` judges what was sent after it, and what a program of the user's has made of that, by themselves: none of
-it can have been taken.
+it can have been taken. Nor can what was sent outside transactions where every batch of the topics is synced, and only
+what coordinators know is not. A transaction counts as later only if its id is new: a coordinator that has forgotten
+epochs of an id gives them away again, and partitions that know them take the records of the second producer for
+retries of the first one's: they acknowledge them, and do not store them.
 
 Once all replicas were in sync again the logs are such as a cluster may have that has lost nothing. `found_whole` judges
 what was seen of them from then on: answers to probes, held against one another, against what was sent later outside
@@ -53,6 +56,7 @@ WHOLE = frozenset(
     }
 )
 """Classes about logs that nothing is missing from."""
+_NEVER = np.iinfo(np.int64).max
 _FIND_LATER = (
     identity.inconsistent_offsets,
     identity.duplicates,
@@ -67,10 +71,13 @@ _FIND_LATER = (
 )
 
 
-def found_later(case: Case, last_ns: int) -> Findings:
-    """Return what is found of LATER in what operations have sent that were invoked after a time."""
+def found_later(case: Case, last_ns: int, *, synced: bool = False) -> Findings:
+    """Return what is found of LATER in what operations have sent that were invoked after a time.
+
+    synced: and in all that was sent outside transactions, which was on disks.
+    """
     placement, findings = case.placement, Findings()
-    is_later = _sent_later(case, last_ns)
+    is_later = _sent_later(case, -1 if synced else last_ns, last_ns)
     is_later |= application.copies_of(case, is_later)
     sent, polled = np.flatnonzero(is_later[placement.send_vid]), np.flatnonzero(is_later[placement.record_vid])
     later = _cut(case, sent, polled)
@@ -88,7 +95,7 @@ def found_whole(case: Case, whole_ns: int) -> Findings:
     readers = _cut(case, nobody, polled)
     identity.inconsistent_offsets(readers, findings)
     order.polls(readers, findings)
-    plain = _sent_later(case, whole_ns)[case.placement.send_vid] & ~case.transactional[view.sends.call]
+    plain = _sent_later(case, whole_ns, _NEVER)[case.placement.send_vid]
     marks = [mark for mark in view.marks if mark[2].f != PROBE or mark[1] > whole_ns]
     options = msgspec.structs.replace(case.options, logs_keep_their_start=False)  # a segment may be among what was lost
     beside = _cut(case, np.flatnonzero(plain), polled)
@@ -98,11 +105,15 @@ def found_whole(case: Case, whole_ns: int) -> Findings:
     return findings
 
 
-def _sent_later(case: Case, time_ns: int) -> Bools:
-    """Return per vid whether all of its sends were invoked after a time."""
-    view, placement = case.view, case.placement
+def _sent_later(case: Case, plain_ns: int, transactions_ns: int) -> Bools:
+    """Return per vid whether all of its sends were invoked after a time; those in transactions with new ids."""
+    view, placement, calls = case.view, case.placement, case.view.calls
+    invoked, is_transaction = view.invoke_time(), case.transactional
+    early = is_transaction & (invoked <= transactions_ns)
+    is_later = np.where(is_transaction, ~early & (calls.txn_id >= 0), invoked > plain_ns)
+    is_later &= ~(is_transaction & np.isin(calls.txn_id, calls.txn_id[early]))
     found = placement.writer != NOWHERE
-    found[placement.send_vid[view.invoke_time()[view.sends.call] <= time_ns]] = False
+    found[placement.send_vid[~is_later[view.sends.call]]] = False
     return np.asarray(found)
 
 

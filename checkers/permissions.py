@@ -70,7 +70,8 @@ def _settings(case: Case, findings: Findings) -> dict[str, str]:
     whole_ns = None if rot_ns is not None else _whole_ns(case, last_ns)  # rot shows when somebody looks
     told = [name for name in settings if findings.has(name) and settings[name] != otherwise.get(name)]
     names = [name for name in told if name in LATER]
-    later = found_later(case, last_ns) if names else Findings()
+    synced = not (options.unsynced_loss or options.rotten_loss)
+    later = found_later(case, last_ns, synced=synced) if names else Findings()
     others = [name for name in told if name in WHOLE and not later.has(name)]
     whole = found_whole(case, whole_ns) if others and whole_ns is not None else Findings()
     for found, remark, among in ((later, TOO_LATE, names), (whole, WHOLE_AGAIN, others)):

@@ -145,7 +145,7 @@ def test_an_aborted_record_shows_lawfully_only_where_its_marker_may_have_been_cu
     story = begun()
     if not early:
         all_lost(story)
-    story.fail(0, "txn", [send("x", 1, 0)])
+    story.fail(0, "txn", [send("x", 1, 0)], txn_id="a")
     if early:
         all_lost(story)
     found, _ = judged(story, [[0, 1]], end=1)
@@ -163,6 +163,30 @@ def test_a_rotten_disk_takes_nothing_that_was_sent_later(before, setting):
     story.ok(0, "send", [send("x", 2, 1)])
     found, _ = judged(story, [[1, 2]], end=2, min_isr=1)
     assert found == {"lost-write": setting, "unseen": setting}
+
+
+STATE = "unsynced loss of coordinators' state"
+
+
+@pytest.mark.parametrize(
+    ("synced", "txn_id", "setting"),
+    [(True, "a", STATE), (True, "b", None), (True, None, None), (False, "a", POWER), (False, "b", None)],
+)
+def test_records_are_taken_for_those_of_an_earlier_producer_only_if_its_epoch_may_have_been_forgotten(
+    synced, txn_id, setting
+):
+    story = begun()
+    story.ok(0, "txn", [send("x", 1, 0)], txn_id="a")
+    all_lost(story)
+    recovered(story, full=True)
+    fields = {} if txn_id is None else {"txn_id": txn_id}
+    story.ok(1, "send" if txn_id is None else "txn", [send("x", 2, 0)], **fields)
+    story.ok(2, "send", [send("x", 3, 1)])
+    config = {"topic_config": {"flush.messages": "1"}} if synced else {}
+    found, _ = judged(story, [[0, 1], [1, 3]], end=2, **config)
+    assert found["lost-write"] == setting
+    assert found["unseen"] == setting
+    assert found["inconsistent-offsets"] == (STATE if synced else POWER), "one of the two may have been taken"
 
 
 def powerless(ops):
