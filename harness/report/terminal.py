@@ -357,8 +357,8 @@ def _facts(
 
 
 def _said(judged: Judged, folder: Path | None) -> Iterator[tuple[str, str]]:
-    for instance, lines in last_output(judged, folder):
-        for number, line in enumerate(lines.split("\n")[-SAID:]):
+    for instance, lines in last_output(judged, folder, SAID):
+        for number, line in enumerate(lines):
             yield f"{instance} said" if number == 0 else "", line
 
 

@@ -73,4 +73,12 @@ def test_long_lines_are_cut_and_many_instances_are_not_all_told(folder: Path) ->
         printed(folder, f"app-{number}", "x" * (CHARS + 1))
     told = last_output(Judged(verdict=STALLED), folder)
     assert [name for name, _ in told] == [f"app-{number}" for number in range(1, INSTANCES + 1)]
-    assert told[2][1] == "x" * CHARS + "..."
+    assert told[2][1] == ["x" * CHARS + "..."]
+
+
+def test_an_error_is_told_whatever_was_printed_after_it(tmp_path: Path) -> None:
+    printed(tmp_path, "app-1", "ERROR old", "ERROR the task will not recover", *map(str, range(50)))
+    judged = Judged(verdict=STALLED)
+    assert last_output(judged, tmp_path, 3) == [("app-1", ["ERROR the task will not recover", "48", "49"])]
+    ((_, lines),) = last_output(judged, tmp_path)
+    assert lines == ["ERROR old", "ERROR the task will not recover", *map(str, range(40, 50))]
