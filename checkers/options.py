@@ -141,7 +141,8 @@ def options_of_scenario(scenario: Mapping[str, Any]) -> CheckOptions:
         min_compaction_lag_ms=_whole(config, "min.compaction.lag.ms", defaults.min_compaction_lag_ms),
         producers_expire_ms=_whole(config, "producer.id.expiration.ms", defaults.producers_expire_ms),
         clocks_differ=any(name.startswith(_CLOCKS) for name in config),
-        late_ends=(scenario.get("transaction_protocol") == 1 and _latest_ms(config) > PATIENCE_MS) or _LATE in faults,
+        late_ends=(scenario.get("transaction_protocol") == 1 and _latest_ms(config) > PATIENCE_MS)
+        or (_LATE in faults and not _speaks_second_protocol(scenario)),
         unsynced_loss=loses_power and not is_synced,
         unsynced_state=loses_power and is_synced and not has_synced_state,
         rotten_loss=alone and any(name.strip().startswith(_ROT) for name in named),
@@ -154,6 +155,11 @@ def options_of_scenario(scenario: Mapping[str, Any]) -> CheckOptions:
         recovery_bound_s=scenario.get("recovery_bound_s", defaults.recovery_bound_s),
         transaction_timeout_s=scenario.get("transaction_timeout_s", defaults.transaction_timeout_s),
     )
+
+
+def _speaks_second_protocol(scenario: Mapping[str, Any]) -> bool:
+    """Return whether clients end transactions by protocol v2 (KIP-890), which librdkafka does not."""
+    return scenario.get("client") == "native" and scenario.get("transaction_protocol") == 2
 
 
 def _of_all_topics(of_brokers: Mapping[str, str]) -> dict[str, str]:

@@ -1,10 +1,10 @@
-"""What a run on a real cluster works with: confluent-kafka clients, the nemesis, probes, all against one bootstrap."""
+"""What a run on a real cluster works with: clients, the nemesis, probes, all against one bootstrap."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -12,6 +12,7 @@ from harness import store
 from harness.application import Application
 from harness.client import Clients
 from harness.clients.confluent import ConfluentClients
+from harness.clients.native.client import SECOND, NativeClients, refuse_old
 from harness.clients.probe import ProbeClients
 from harness.clients.topics import create_topics
 from harness.cluster.api import Cluster, Node, Observer
@@ -20,7 +21,7 @@ from harness.cluster.questions import Coordinator
 from harness.generator import Generator
 from harness.history import Op
 from harness.interpreter import Interpreter
-from harness.scenario import Scenario
+from harness.scenario import NATIVE, Scenario
 from nemesis import plan, schedule
 from nemesis.client import NemesisClient
 from nemesis.journal import Journal
@@ -36,7 +37,7 @@ class RealEquipment:
         """Prepare for one run, whose faults are drawn from these."""
         self._choices = choices
         self._stop = threading.Event()
-        self._clients: ConfluentClients | None = None
+        self._clients: ConfluentClients | NativeClients | None = None
         self._application: Application | None = None
 
     def stop(self) -> None:
@@ -44,12 +45,15 @@ class RealEquipment:
         self._stop.set()
 
     def prepare(self, scenario: Scenario, cluster: Cluster) -> tuple[str, ...]:
-        """Create the topics."""
+        """Create the topics; raises UsageError where the brokers don't speak what the clients are to speak."""
+        if scenario.client == NATIVE and scenario.transaction_protocol == SECOND:
+            refuse_old(cluster.bootstrap())
         return create_topics(cluster.bootstrap(), scenario)
 
     def clients(self, scenario: Scenario, cluster: Cluster, post: Callable[[Op], None]) -> Clients:
-        """Return confluent-kafka clients; their rebalance callbacks become events of the history."""
-        self._clients = ConfluentClients(scenario, cluster.bootstrap(), on_event=post)
+        """Return the scenario's clients; what happens to them in their group becomes events of the history."""
+        kind = NativeClients if scenario.client == NATIVE else ConfluentClients
+        self._clients = kind(scenario, cluster.bootstrap(), on_event=post)
         return self._clients
 
     def _coordinated(self) -> tuple[Coordinator, ...]:
@@ -84,9 +88,15 @@ class RealEquipment:
         quiet_s = schedule.quiet_s(scenario.fault_interval_s)
         return schedule.Schedule(faults, scenario.recovery_bound_s, quiet_s), performer
 
-    def beside(self, post: Callable[[Op], None]) -> AbstractContextManager[None]:
-        """Run the user's program, if there is one."""
-        return nullcontext() if self._application is None else self._application.running(post)
+    @contextmanager
+    def beside(self, post: Callable[[Op], None]) -> Iterator[None]:
+        """Run the user's program, and the loop of clients of our own, where there are any."""
+        with ExitStack() as stack:
+            if isinstance(self._clients, NativeClients):
+                stack.enter_context(closing(self._clients))
+            if self._application is not None:
+                stack.enter_context(self._application.running(post))
+            yield
 
     def probes(self, cluster: Cluster, nodes: tuple[Node, ...]) -> Mapping[str, Clients]:
         """Return a probe for each node."""

@@ -20,7 +20,7 @@ from harness.cluster.api import UsageError
 from harness.cluster.distribution import line
 from harness.cluster.properties import refuse_owned
 from harness.credentials import Credentials
-from harness.scenario import APP, Commands, Compression, Guarantee, Isolation, Scenario
+from harness.scenario import APP, NATIVE, Commands, Compression, Driver, Guarantee, Isolation, Scenario
 from harness.swarm import SIMULATED
 from nemesis.faults import ALL, UPGRADE
 from workloads.api import Workload
@@ -53,13 +53,15 @@ be slow ones.
 ONLY_ON = (
     ("kafka_version", "--kafka-version", ("jvm", "compose")),
     ("image", "--image", ("compose",)),
+    ("client", "--client", (*OURS[:1], "jvm", "compose", *THEIRS)),
     ("transaction_protocol", "--transaction-protocol", (SIMULATED,)),
     ("controllers", "--controllers", ("embedded", "jvm", "compose")),
     ("nodes", "--nodes", ("embedded", "jvm", "compose", SIMULATED)),
 )
 """(field, option, the clusters on which it has an effect)."""
-WITHOUT_EFFECT = {"transaction_protocol": 1, "controllers": 0}
-"""What holds elsewhere anyway, so that it may be said: librdkafka speaks version 1, simulated nodes are controllers."""
+WITHOUT_EFFECT = {"transaction_protocol": 1, "controllers": 0, "client": NATIVE}
+"""What holds elsewhere anyway, so that it may be said: librdkafka speaks version 1, simulated nodes are controllers and
+have clients of our own."""
 _OPTIONS = {"fault_interval_s": "--nemesis-interval", "fault_length_s": "--nemesis-length"}
 """Options that have other names than their fields."""
 _NAMED = ("app_input", "app_output")
@@ -103,6 +105,7 @@ def scenario(*, fixed: frozenset[str] | None = None, by_hand: frozenset[str] = f
     fields["acks"] = _one_of("--acks", given["acks"], ("all", "1", "0"))
     fields["compression"] = _one_of("--compression", fields["compression"], get_args(Compression))
     fields["group_protocol"] = _one_of("--group-protocol", given["group_protocol"], ("classic", CONSUMER))
+    fields["client"] = _one_of("--client", given["client"], get_args(Driver))
     ways = tuple(dict.fromkeys(part.strip() for part in given["sub_via"].split(",")))
     fields["sub_via"] = tuple(_one_of("--sub-via", way, ("assign", "subscribe")) for way in ways)
     fields["app_guarantee"] = _one_of("--app-guarantee", given["app_guarantee"], get_args(Guarantee))
@@ -168,6 +171,10 @@ def _refuse(made: Scenario) -> None:
     if made.bug and made.cluster not in OURS:
         raise UsageError(f"--bug {made.bug} needs our own broker: --cluster {' or '.join(OURS)}, not {made.cluster}")
     _refuse_upgrade(made)
+    if made.client == NATIVE and made.client_config:
+        raise UsageError(f"--client {NATIVE} knows neither TLS nor SASL: leave --client-config away, or --client")
+    if made.client == NATIVE and made.app:
+        raise UsageError(f"--client {NATIVE} does not go with --app: its outputs are read by librdkafka")
     refuse_impossible(made)
     try:
         implied = options_of_scenario(msgspec.to_builtins(made))
@@ -314,9 +321,12 @@ def refuse_ineffective(made: Scenario, by_hand: frozenset[str] = frozenset()) ->
     for name, option, clusters in ONLY_ON:
         value = getattr(made, name)
         asked = name in by_hand or value != getattr(Scenario(), name)
+        if name == "transaction_protocol" and made.client == NATIVE:
+            continue
         if asked and made.cluster not in clusters and value != WITHOUT_EFFECT.get(name):
+            other = f" (and with --client {NATIVE})" if name == "transaction_protocol" else ""
             raise UsageError(
-                f"{option} {value} has no effect on --cluster {made.cluster}, only on {' and '.join(clusters)}"
+                f"{option} {value} has no effect on --cluster {made.cluster}, only on {' and '.join(clusters)}{other}"
             )
 
 

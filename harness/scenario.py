@@ -12,6 +12,9 @@ import msgspec
 Isolation = Literal["read_committed", "read_uncommitted"]
 Compression = Literal["none", "gzip", "snappy", "lz4", "zstd", "mixed"]
 Guarantee = Literal["exactly-once", "at-least-once"]
+Driver = Literal["librdkafka", "native"]
+NATIVE: Final = "native"
+"""The client of our own."""
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
 APP: Final = "app"
@@ -85,7 +88,9 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     id_sharers: Count = 1
     """So many client threads share one transactional id; each one's session fences the last."""
     transaction_protocol: Literal[1, 2] = 2
-    """What simulated clients speak: 1 as librdkafka, 2 as Java 4.x (KIP-890). On other clusters it is always 1."""
+    """What clients of our own speak: 1 as librdkafka, which speaks nothing else, 2 as Java 4.x (KIP-890)."""
+    client: Driver = "librdkafka"
+    """What drives a real cluster: confluent-kafka, or the client of our own that simulations have."""
     group_protocol: Literal["classic", "consumer"] = "classic"
     """How members of a group get their keys: dealt by one of them, or by the coordinator (KIP-848)."""
     fault_length_s: float = 4.0

@@ -85,8 +85,9 @@ class Declared:
         float, typer.Option(help="transaction.timeout.ms, in seconds.", min=1, max=LONGEST_S)
     ] = 10.0
     transaction_protocol: Annotated[
-        int, typer.Option(help="1 as librdkafka, 2 as Java 4 (simulated).", min=1, max=2)
+        int, typer.Option(help="1 as librdkafka, 2 as Java 4 (simulated, --client native).", min=1, max=2)
     ] = 2
+    client: Annotated[str, typer.Option(help="librdkafka, or native: our own, on sockets.")] = "librdkafka"
     group_protocol: Annotated[str, typer.Option(help="classic or consumer (KIP-848) groups.")] = "classic"
     nemesis_interval: Annotated[
         float | None,

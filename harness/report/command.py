@@ -38,6 +38,7 @@ _FLAGS = {
     "crash_interval_s": "--crash-interval",
     "transaction_timeout_s": "--transaction-timeout",
     "transaction_protocol": "--transaction-protocol",
+    "client": "--client",
     "fault_interval_s": "--nemesis-interval",
     "group_protocol": "--group-protocol",
     "fault_length_s": "--nemesis-length",

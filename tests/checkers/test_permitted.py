@@ -121,6 +121,7 @@ def test_what_goes_by_the_date_is_permitted_only_where_a_clock_may_have_jumped(e
 
 
 V1 = {"cluster": "simulated", "transaction_protocol": 1}
+REAL = {"cluster": "jvm", "nemesis": "late-requests", "transaction_protocol": 2}
 LATE = {"harness.sim.stall.chance": "0.01", "harness.sim.stall.ms": "20-4000"}
 
 
@@ -132,6 +133,10 @@ LATE = {"harness.sim.stall.chance": "0.01", "harness.sim.stall.ms": "20-4000"}
         ({"broker_config": {**LATE, "harness.sim.stall.chance": "0"}}, False),
         ({"broker_config": {**LATE, "harness.sim.stall.ms": "20-2000"}}, False),
         ({}, False),
+        (REAL, True),
+        (REAL | {"client": "librdkafka"}, True),
+        (REAL | {"client": "native"}, False),
+        (REAL | {"client": "native", "transaction_protocol": 1}, True),
     ],
 )
 def test_the_end_of_another_transaction_is_permitted_only_where_an_end_may_come_late(changes, is_permitted):

@@ -279,6 +279,30 @@ def test_lost_answers_go_unnoticed_and_late_requests_do_what_protocol_v1_permits
     assert sum(struck(folder).values()) >= 3
 
 
+@pytest.mark.parametrize(
+    "cluster",
+    [pytest.param("embedded", marks=pytest.mark.embedded), pytest.param("jvm", marks=pytest.mark.jvm)],
+)
+def test_late_requests_go_unnoticed_by_the_second_transaction_protocol(tmp_path: Path, cluster: str):
+    timing = ("--time-limit", "15", "--nemesis-interval", "5", "--nemesis-length", "4", "--recovery-bound", "60")
+    native = ("--client", "native", "--nemesis", "late-requests", "--seed", "62")
+    status, folder = run(tmp_path, "--cluster", cluster, *timing, *native)
+    assert status in {0, 2}, verdict(folder)
+    assert verdict(folder)["anomalies"] == {}
+    assert struck(folder)["EndTxn"] >= 1
+    assert "AddPartitionsToTxn" not in struck(folder)  # leaders add them
+    assert sum(op.type == OK and op.f == "txn" for op in ops(folder)) > 100
+
+
+@pytest.mark.embedded
+def test_groups_of_our_own_clients_survive_dead_leaders(tmp_path: Path):
+    arguments = ("--client", "native", "--nemesis", "kill-leader", "--time-limit", "15", "--seed", "63")
+    status, folder = run(tmp_path, "--workload", "groups", *arguments)
+    assert status == 0, verdict(folder)
+    assert sum(op.type == OK and op.f == "poll" and op.value != [["poll", []]] for op in ops(folder)) > 20
+    assert {op.f for op in ops(folder) if op.process == "harness"} >= {"phase"}
+
+
 def struck(folder: Path) -> Counter[str]:
     """How many requests were intercepted, by API, as the heals of a run tell."""
     total: Counter[str] = Counter()

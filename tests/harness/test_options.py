@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 import pytest
 
@@ -43,6 +45,7 @@ GIVEN = {
     "crash_interval_s": 30.0,
     "transaction_timeout_s": 10.0,
     "group_protocol": "classic",
+    "client": "librdkafka",
     "fault_interval_s": None,
     "upgrade_to": "",
     "app": "",
@@ -284,6 +287,30 @@ def test_what_has_no_effect_is_refused_even_where_it_is_the_default():
     with pytest.raises(UsageError, match="--transaction-protocol 2 has no effect on --cluster jvm"):
         scenario(by_hand=frozenset({"transaction_protocol"}), **GIVEN | {"transaction_protocol": 2})
     assert scenario(by_hand=frozenset({"transaction_protocol"}), **GIVEN | {"transaction_protocol": 1}).seed
+
+
+@pytest.mark.parametrize("protocol", [1, 2])
+def test_our_own_clients_speak_both_transaction_protocols_on_any_cluster(protocol):
+    given = GIVEN | {"transaction_protocol": protocol, "client": "native"}
+    made = scenario(by_hand=frozenset({"transaction_protocol", "client"}), **given)
+    assert (made.client, made.transaction_protocol) == ("native", protocol)
+
+
+@pytest.mark.parametrize(
+    ("changes", "refusal"),
+    [
+        ({"client": "java"}, "--client java: it may be librdkafka, native"),
+        ({"client": "librdkafka", "cluster": "simulated"}, "--client librdkafka has no effect on --cluster simulated"),
+        ({"client": "native", "app": "copier"}, "--client native does not go with --app"),
+        (
+            {"client": "native", "cluster": "existing", "bootstrap": "h:1", "client_config": ["security.protocol=SSL"]},
+            "--client native knows neither TLS nor SASL",
+        ),
+    ],
+)
+def test_what_does_not_go_with_a_client_is_refused(changes, refusal):
+    with pytest.raises(UsageError, match=re.escape(refusal)):
+        scenario(by_hand=frozenset(changes), **GIVEN | changes)
 
 
 def test_a_long_transaction_may_be_allowed():

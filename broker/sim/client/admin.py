@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from broker.sim.client.contact import METADATA_VERSION, Contact
-from broker.sim.client.errors import ClientError, name_of
+from broker.sim.client.errors import ClientError
+from broker.wire.errors import error_name
 from broker.wire.messages.create_topics import CreatableTopic, CreatableTopicConfig, CreateTopicsRequest
 from broker.wire.messages.metadata import MetadataRequest, MetadataRequestTopic
 
@@ -44,7 +45,7 @@ async def create_topics(
         except ClientError as error:
             last = error
         else:
-            codes = [name_of(topic.error_code) for topic in answer.topics if topic.error_code]
+            codes = [error_name(topic.error_code) for topic in answer.topics if topic.error_code]
             bad = [name for name in codes if name != EXISTS]
             if not bad:
                 break

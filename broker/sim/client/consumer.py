@@ -1,6 +1,7 @@
 """A consumer: partitions assigned by hand or by a group, positions, fetches from leaders, committed offsets.
 
 Each partition that is held has a position, the offset that the application sees next: from `assign` or `seek`, else
+from broker.wire.errors import error_name
 from what the group committed, else by `offset_reset`. Records are fetched when a poll finds none at hand, one request
 to each leader at a time; what an answer brings after the poll's end waits for the next poll. `seek`, and a new
 assignment, make what was under way void.
@@ -17,17 +18,18 @@ from typing import Final
 
 from broker.sim.client.config import CONSUMER, ConsumerConfig
 from broker.sim.client.contact import Contact
-from broker.sim.client.errors import MOVED, ClientError, name_of
+from broker.sim.client.errors import MOVED, ClientError
 from broker.sim.client.fetched import ConsumedRecord, records_of
 from broker.sim.client.group import Membership
 from broker.sim.client.holding import Rebalance
 from broker.sim.client.member import Member
 from broker.sim.client.metadata import Leader, Partition
+from broker.sim.client.network import Network
 from broker.sim.client.offsets import Offsets
 from broker.sim.client.transactional import GroupMetadata
 from broker.sim.loop import MS_NS, Future, Loop, TimedOutError
-from broker.sim.network import Network
 from broker.wire.batch import CorruptBatchError
+from broker.wire.errors import error_name
 from broker.wire.messages.fetch import FetchPartition, FetchRequest, FetchTopic, PartitionData
 from broker.wire.messages.list_offsets import (
     EARLIEST,
@@ -276,7 +278,7 @@ class Consumer:
         """Take one partition's answer, unless the position is another by now."""
         if not self._is_held(held) or held.position != offset or held.buffer:
             return
-        name = name_of(data.error_code)
+        name = error_name(data.error_code)
         if name == "OFFSET_OUT_OF_RANGE" and self.config.offset_reset == "error":
             held.failure = ClientError("_AUTO_OFFSET_RESET", f"{held.key} at {offset}: {name}")
         elif name == "OFFSET_OUT_OF_RANGE":
@@ -328,7 +330,7 @@ class Consumer:
             answer = await self.contact.call(leader.node, ask, LIST_VERSION)
             part = answer.topics[0].partitions[0]
             if part.error_code:
-                self._later(held, name_of(part.error_code))
+                self._later(held, error_name(part.error_code))
             elif self._is_held(held):
                 held.position, held.reset_to, held.attempts = part.offset, None, 0
         except ClientError as error:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from broker.sim.client.contact import Contact
-from broker.sim.client.errors import COORDINATOR, LOST, TIMED_OUT, ClientError, name_of, of_code
+from broker.sim.client.errors import COORDINATOR, LOST, TIMED_OUT, ClientError, of_code
+from broker.wire.errors import error_name
 from broker.wire.messages.find_coordinator import GROUP, FindCoordinatorRequest
 
 FIND_VERSION = 4
@@ -122,6 +123,6 @@ class Coordinator:
             return error
         found = answer.coordinators[0]
         if found.error_code:
-            return ClientError(name_of(found.error_code), found.error_message or "")
+            return ClientError(error_name(found.error_code), found.error_message or "")
         self._node = found.node_id
         return None

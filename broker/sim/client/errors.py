@@ -7,6 +7,7 @@ transaction can only be aborted.
 from __future__ import annotations
 
 from broker.core.errors import Code
+from broker.wire.errors import error_name
 
 TIMED_OUT = "_TIMED_OUT"
 MSG_TIMED_OUT = "_MSG_TIMED_OUT"
@@ -72,14 +73,6 @@ def code_of(name: str) -> int | None:
     return LOCAL_CODES.get(name, Code[name].value if name in Code.__members__ else None)
 
 
-def name_of(code: int) -> str:
-    """Return Kafka's name of an error code, of those that this broker answers."""
-    try:
-        return Code(code).name
-    except ValueError:
-        return f"UNKNOWN_{code}"
-
-
 def of_code(code: int, message: str = "") -> ClientError:
     """Return the error that a broker answered."""
-    return ClientError(name_of(code), message)
+    return ClientError(error_name(code), message)

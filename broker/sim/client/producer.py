@@ -18,8 +18,8 @@ from broker.sim.client.contact import Contact
 from broker.sim.client.errors import COORDINATOR, LOST, MOVED, MSG_TIMED_OUT, PURGE_INFLIGHT, ClientError, of_code
 from broker.sim.client.lane import Batch, Lane, Message
 from broker.sim.client.metadata import Partition
+from broker.sim.client.network import Network
 from broker.sim.loop import Future, Loop
-from broker.sim.network import Network
 from broker.wire import batch as wire_batch
 from broker.wire import compression
 from broker.wire.messages.init_producer_id import InitProducerIdRequest

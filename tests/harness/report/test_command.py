@@ -72,6 +72,7 @@ scenarios = st.builds(
     crash_interval_s=st.sampled_from([0.0, 30.0, 7.5]),
     transaction_timeout_s=st.sampled_from([10.0, 25.0]),
     transaction_protocol=st.sampled_from([1, 2]),
+    client=st.sampled_from(["librdkafka", "native"]),
     fault_length_s=st.sampled_from([10.0, 2.5]),
     fault_interval_s=st.sampled_from([30.0, 1.0]),
     recovery_bound_s=st.sampled_from([60.0, 15.0]),

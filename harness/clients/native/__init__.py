@@ -1,0 +1,1 @@
+"""Our own client on real clusters: the coroutines that simulations run on, on real time and sockets."""
