@@ -54,6 +54,8 @@ _PACKED: Mapping[str, tuple[str | None, ...]] = {
 }
 """What leaders make of a batch that is sent; None: they leave it as it is."""
 CLOCKS = ("harness.sim.clock.drift", "harness.sim.clock.offset.ms")
+LAST_REPLICA, SYNCED = "last-replica", ("flush.messages",)
+"""Where each batch is on the disk at once, the power of the last replica takes nothing: `last-replica` never bites."""
 TIMED = frozenset({"compaction", "retention", "share"})
 """Workloads that say when records may go, or how long they are somebody's: by wrong clocks it is less."""
 
@@ -79,6 +81,7 @@ def draw(seed: int, nemesis: str = NO_FAULTS, workload: str = "") -> dict[str, A
     nodes = draws.choose(_NODES if nemesis == NO_FAULTS else _NODES_WITH_FAULTS)
     session, heartbeat = draws.choose(_SESSIONS)
     wrong = CLOCKS if workload in TIMED else ()
+    futile = SYNCED if LAST_REPLICA in nemesis else ()
     return {
         "nodes": nodes,
         "replication": min(3, nodes),
@@ -92,7 +95,10 @@ def draw(seed: int, nemesis: str = NO_FAULTS, workload: str = "") -> dict[str, A
         "crash_interval_s": draws.choose((10.0, 30.0)),
         "compression": packing.choose(_COMPRESSION),
         "value_size": packing.choose(_VALUE_SIZE),
-        "topic_config": {**draws.table(_TOPIC), **packing.table(_PACKED)},
+        "topic_config": {
+            **{name: value for name, value in draws.table(_TOPIC).items() if name not in futile},
+            **packing.table(_PACKED),
+        },
         "broker_config": {
             "broker.session.timeout.ms": session,
             "broker.heartbeat.interval.ms": heartbeat,

@@ -56,6 +56,14 @@ def test_what_the_caller_gives_stays():
         assert made(seed, fixed={"min_isr"}, min_isr=3).replication == 3
 
 
+def test_a_fault_that_takes_what_is_not_synced_is_drawn_no_topics_that_sync_everything():
+    plain = [swarm.draw(seed, "lose-power-all")["topic_config"] for seed in range(50)]
+    last = [swarm.draw(seed, "last-replica-unclean")["topic_config"] for seed in range(50)]
+    assert any("flush.messages" in topic for topic in plain)
+    without = [{name: value for name, value in topic.items() if name != "flush.messages"} for topic in plain]
+    assert last == without, "nothing else changes"
+
+
 def test_other_clusters_and_no_swarm_draw_nothing():
     plain = options.scenario(**GIVEN | {"cluster": "simulated", "seed": 1})
     assert plain.broker_config == {}
