@@ -40,11 +40,11 @@ def _inputs(ops):
     return {key: [record[1] for _, record in rows[key]] for key in told if rows[key]}
 
 
-def _acknowledged(ops):
+def _sent(ops, outcome="ok"):
     return {
         (micro[1], micro[2][1] if isinstance(micro[2], list) else micro[2])
         for op in ops
-        if op.type == "ok" and op.f in {"send", "txn"}
+        if op.type == outcome and op.f in {"send", "txn"}
         for micro in op.value
         if micro[0] == "send"
     }
@@ -52,7 +52,7 @@ def _acknowledged(ops):
 
 def _certain(ops):
     """Return the inputs that were acknowledged and have come out, with their outputs."""
-    known = _acknowledged(ops)
+    known = _sent(ops)
     return [(origin, outputs) for origin, outputs in sorted(_made(ops).items()) if origin in known]
 
 
@@ -79,7 +79,7 @@ def _append(ops, key, origin):
 
 @mutation("eos-loss", **PROGRAMS)
 def output_was_never_made(ops, rng):
-    known = _acknowledged(ops)
+    known = _sent(ops)
     made = _made(ops)
     found = [
         (key, value)
@@ -95,7 +95,7 @@ def output_was_never_made(ops, rng):
 
 @mutation("eos-loss", **PROGRAMS)
 def output_of_an_undecided_input_was_never_made(ops, rng):
-    known, made = _acknowledged(ops), _made(ops)
+    known, made = _sent(ops), _made(ops)
     found = [
         (key, value)
         for key, values in _inputs(ops).items()
@@ -112,7 +112,7 @@ def output_of_an_undecided_input_was_never_made(ops, rng):
 
 @mutation("eos-stalled", **PROGRAMS)
 def last_outputs_of_an_input_were_never_made(ops, rng):
-    known, made = _acknowledged(ops), _made(ops)
+    known, made = _sent(ops), _made(ops)
     inputs = [(key, values) for key, values in _inputs(ops).items() if (key, values[-1]) in known]
     if not inputs:
         return None
@@ -186,9 +186,7 @@ def outputs_change_places(ops, rng):
 @mutation("eos-phantom", **PROGRAMS)
 def aborted_input_is_copied(ops, rng):
     told = next(op.value["inputs"] for op in ops if op.f == "application")
-    refused = sorted(
-        {(micro[1], micro[2]) for op in ops if op.type == "fail" for micro in op.value if micro[0] == "send"}
-    )
+    refused = sorted(_sent(ops, "fail"))
     outputs = sorted({key for outputs in _made(ops).values() for key, _ in outputs})
     if not outputs or not (found := [one for one in refused if one[0] in told]):
         return None

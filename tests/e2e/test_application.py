@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from checkers.judge import judge
+from checkers.options import options_of_scenario
 from harness.history import HARNESS
+from tests.checkers import mutations_of_programs
+from tests.checkers.mutating import MUTATIONS, apply
 from tests.e2e.test_power import bitten
 from tests.e2e.test_runs import ops, run, verdict
 
@@ -41,6 +47,20 @@ def test_a_program_that_copies_in_transactions_is_valid_whoever_is_killed(tmp_pa
     assert {key.rpartition("/")[0] for key in roles["outputs"]} == {"done.orders"}
     told = [op for op in ops(folder) if op.process == HARNESS and op.f == "caught-up"]
     assert [op.value for op in told] == [{"missing": 0}]
+    assert_found(folder)
+
+
+def assert_found(folder: Path) -> None:
+    """Assert that whatever goes wrong in a run that was valid is found."""
+    recorded = ops(folder)
+    options = options_of_scenario(json.loads((folder / "scenario.json").read_bytes()))
+    for name, (function, expected) in MUTATIONS.items():
+        if function.__module__ == mutations_of_programs.__name__:
+            broken = apply(name, recorded, Random(1))
+            if broken is not None:
+                judgement = judge(broken, options)
+                found = {anomaly.name for anomaly in judgement.anomalies} or {judgement.validity.wire}
+                assert found & expected, (name, found)
 
 
 @pytest.mark.embedded
