@@ -35,7 +35,7 @@ import msgspec
 
 from harness.cluster.api import UsageError
 from harness.random import Rng
-from harness.scenario import CLOCK_FAULTS, POLLING, Scenario, groups_of, is_coordinated
+from harness.scenario import CLOCK_FAULTS, NATIVE, POLLING, Scenario, groups_of, is_coordinated
 from nemesis.away import AWAY_S, ReplicaAway
 from nemesis.clocks import DATED
 from nemesis.configuration import ChangeConfig
@@ -188,7 +188,8 @@ def _refuse_without_quorum(scenario: Scenario, name: str) -> None:
 def _has_members_of_librdkafka(scenario: Scenario) -> bool:
     """Return whether the run's processes join a group by the classic protocol, and not with clients of our own."""
     members = scenario.workload in POLLING and bool(groups_of(scenario))
-    return members and scenario.group_protocol == "classic" and scenario.cluster != "simulated"
+    is_theirs = scenario.client != NATIVE and scenario.cluster != "simulated"
+    return members and is_theirs and scenario.group_protocol == "classic"
 
 
 def _refuse_unknown(name: str, powers: frozenset[Power], cluster: str) -> None:

@@ -250,6 +250,7 @@ def test_plan_keeps_its_promises_for_every_seed(chosen, scenario):
     [
         ({"workload": "groups", "sub_via": ("subscribe",)}, False),
         ({"workload": "groups", "sub_via": ("subscribe",), "group_protocol": "consumer"}, True),
+        ({"workload": "groups", "sub_via": ("subscribe",), "client": "native"}, True),
         ({"workload": "groups", "sub_via": ("subscribe",), "cluster": "simulated"}, True),
         ({"workload": "copy", "sub_via": ("subscribe",), "cluster": "jvm"}, False),
         ({"workload": "txn"}, True),
