@@ -29,6 +29,8 @@ from checkers.phases import Fault
 UNCOMMITTED = "read_uncommitted"
 POWER, ROT = ("lose-power", "last-replica"), ("rot",)
 """So begin the names of the faults that take the power of nodes, and what was not synced with it; of rotten disks."""
+INNER_MIN_ISR = 2
+"""Of the topics of coordinators, at most (`harness.cluster.properties`): with more in --min-isr they may lose alone."""
 PREMATURE, TOO_EARLY = "premature-deletion", "compaction-too-early"
 WHOLE_AGAIN = "All replicas were in sync again by then: no loss of what disks had not synced shows any more."
 TOO_LATE = "It was sent after the last loss of what disks had not synced, which can't have taken it."
@@ -57,7 +59,10 @@ def permissions(case: Case, findings: Findings) -> None:
 def _settings(case: Case, findings: Findings) -> dict[str, str]:
     """Return class -> what permits it; examples of what no disk can explain are told first."""
     power_ns, rot_ns = loss_ns(case, POWER, case.options.min_isr or 1), loss_ns(case, ROT, 1)
-    by_power = {} if power_ns is not None else {"unsynced_loss": False, "unsynced_state": False}
+    state_ns = loss_ns(case, POWER, min(case.options.min_isr or 1, INNER_MIN_ISR))
+    takes = case.options.unsynced_loss and power_ns is not None
+    forgets = not takes and (case.options.unsynced_loss or case.options.unsynced_state) and state_ns is not None
+    by_power = {"unsynced_loss": takes, "unsynced_state": forgets}
     by_rot = {} if rot_ns is not None else {"rotten_loss": False}
     options = msgspec.structs.replace(case.options, **by_power, **by_rot)
     intact = msgspec.structs.replace(options, unsynced_loss=False, unsynced_state=False, rotten_loss=False)
@@ -66,7 +71,7 @@ def _settings(case: Case, findings: Findings) -> dict[str, str]:
     if options == intact:
         return settings
     otherwise = permitted(intact, reads_disagree=disagree)
-    last_ns = max(time_ns for time_ns in (power_ns, rot_ns) if time_ns is not None)
+    last_ns = max(time_ns for time_ns in (state_ns, rot_ns) if time_ns is not None)
     whole_ns = None if rot_ns is not None else _whole_ns(case, last_ns)  # rot shows when somebody looks
     told = [name for name in settings if findings.has(name) and settings[name] != otherwise.get(name)]
     names = [name for name in told if name in LATER]

@@ -189,6 +189,19 @@ def test_records_are_taken_for_those_of_an_earlier_producer_only_if_its_epoch_ma
     assert found["inconsistent-offsets"] == (STATE if synced else POWER), "one of the two may have been taken"
 
 
+@pytest.mark.parametrize(("lost_by", "setting"), [(2, STATE), (1, None)])
+def test_coordinators_lose_what_two_nodes_have_lost_however_many_the_topics_demand(lost_by, setting):
+    story = begun()
+    story.ok(0, "commit", [["x", 7]], group="g")
+    told = {node: 9 if number < lost_by else 0 for number, node in enumerate(ALL)}
+    lost(story, {"bytes-lost": told}, fault="lose-power-all", nodes=tuple(ALL))
+    story.ok(1, "committed", [["x", 5]], group="g")
+    story.ok(0, "send", [send("x", 1, 0)])
+    found, _ = judged(story, [[0, 1]], end=1, min_isr=3)
+    assert found["committed-offset-regression"] == setting
+    assert "lost-write" not in found
+
+
 def powerless(ops):
     """Return the operations with a loss of all disks before the first of a client."""
     first = next(n for n, op in enumerate(ops) if op.process not in {HARNESS, NEMESIS})
