@@ -89,14 +89,14 @@ def test_a_program_reaches_brokers_in_containers(tmp_path: Path):
 
 @pytest.mark.jvm
 def test_mirrormaker_copies_exactly_once_whoever_is_killed(tmp_path: Path):
-    how = "env EXACTLY_ONCE=enabled ISOLATION=read_committed"
-    main = "org.apache.kafka.connect.mirror.MirrorMaker"
-    app = f"{how} java -cp {jars_of(MIRRORMAKER, tmp_path)}/* {main} {MIRRORMAKER / 'mirror.properties'}"
+    app = f"env JARS={jars_of(MIRRORMAKER, tmp_path)} sh {MIRRORMAKER / 'supervised.sh'}"
     named = ("--app-input", "orders", "--app-output", "primary.orders")
-    timing = ("--nemesis-interval", "6", "--nemesis-length", "2", "--time-limit", "30", "--seed", "87")
+    timing = ("--nemesis-interval", "10", "--nemesis-length", "2", "--time-limit", "30", "--seed", "87")
     status, folder = run(tmp_path, "--app", app, *named, "--nemesis", "kill-app,kill-leader", *timing)
-    assert status == 0, verdict(folder)
+    assert status in {0, 2}, verdict(folder)  # 2: a busy machine, where it had not begun when it was killed
+    assert verdict(folder)["anomalies"] == {}
     assert bitten(folder, "kill-app")
+    assert {"missing": 0} in [op.value for op in ops(folder) if op.f == "caught-up"]
 
 
 @pytest.mark.jvm
@@ -108,7 +108,7 @@ def test_kafka_streams_copies_exactly_once_and_reads_what_is_not_committed_where
     app = f"java -cp {jars}/* {STREAMS / 'Copier.java'} {guarantee}"
     faults = ("--nemesis", "kill-app,kill-leader", "--nemesis-interval", "5", "--time-limit", "25", "--seed", "84")
     status, folder = run(tmp_path, "--app", app, *faults)
-    assert status == (1 if found else 0), verdict(folder)
+    assert status in ({1} if found else {0, 2}), verdict(folder)  # 2: as above
     told = set(verdict(folder)["anomalies"])
     assert told - {"eos-duplicate"} == found, "who is killed may have copied what it had not committed yet"
     assert not told or found
