@@ -2,10 +2,10 @@
 
 A record stays if its key has no later committed record, and, when it is a tombstone, until its delete horizon has
 passed. Records of aborted transactions go. A marker goes when nothing is left of its transaction, after its horizon. A
-batch of which nothing is left stays as an empty one while it is the last of a producer that this log knows: its
-sequence number must not be forgotten. A batch that loses nothing is copied as it is. A batch that nobody can open (its
-codec, a damage) stays too; what keys it holds is unknown, and no tombstone behind it goes. Kafka: Cleaner.cleanInto,
-CleanedTransactionMetadata; KIP-534 for the horizon.
+batch of which nothing is left stays as an empty one while it is the last committed one of a producer that this log
+knows: its sequence number must not be forgotten, nor when a later one is cut off. A batch that loses nothing is copied
+as it is. A batch that nobody can open (its codec, a damage) stays too; what keys it holds is unknown, and no tombstone
+behind it goes. Kafka: Cleaner.cleanInto, CleanedTransactionMetadata; KIP-534 for the horizon.
 
 Each decision is a method of its own.
 """
@@ -84,12 +84,18 @@ class Rewriter:
         return Fate.EMPTY if self.is_last_of_producer(header) else Fate.GONE
 
     def is_last_of_producer(self, header: BatchHeader) -> bool:
-        """Return whether the state of a producer that this log still knows rests on this batch."""
+        """Return whether the state of a producer that this log still knows rests on this batch, or may again.
+
+        What is not committed yet may be cut off: then it rests on the last batch that was committed.
+        """
         producer = self._log.producers.get(header.producer_id) if header.producer_id >= 0 else None
         if producer is None or producer.epoch != header.producer_epoch:
             return False
-        last = producer.batches[-1].last_offset if producer.batches else -1
-        return header.base_offset > last if header.is_control else header.last_offset == last
+        committed = [one.last_offset for one in producer.batches if one.last_offset < self._log.high_watermark]
+        last = committed[-1] if committed else -1
+        if header.is_control:
+            return header.base_offset > last
+        return bool(producer.batches) and header.last_offset >= last
 
     # The batches.
 

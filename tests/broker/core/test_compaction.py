@@ -156,6 +156,19 @@ def test_the_last_batch_of_a_producer_stays_as_an_empty_one_until_it_is_forgotte
     assert all(header.producer_id != 7 for header, _ in log.batches())
 
 
+def test_the_last_committed_batch_of_a_producer_stays_while_a_later_one_may_be_cut_off():
+    log = KeyedLog()
+    last = log.send((b"a", b"1"), pid=7)
+    log.send((b"a", b"2"))
+    log.roll()
+    end = log.log.end
+    log.send((b"b", b"1"), pid=7)
+    log.log.high_watermark = end  # what comes behind is not committed
+    log.compact()
+    header = next(header for header, _ in log.batches() if header.producer_id == 7)
+    assert (header.base_offset, header.record_count, header.last_sequence) == (last, 0, 0)
+
+
 def test_small_segments_become_one():
     log = KeyedLog(segment_bytes=1000)
     for number in range(6):
