@@ -27,6 +27,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+from broker.sim import connections
+from broker.sim.connections import ConnectionLostError
 from broker.sim.loop import MS_NS, Future, Loop, TimedOutError
 
 CLIENTS = "clients"
@@ -37,10 +39,6 @@ STANDSTILL_MS = 300.0
 """How long a connection stands still before it is reset, when a shaped link has lost something of it."""
 CONNECT_TIMEOUT_MS = 10_000.0
 """How long to wait for a connection that nobody answers, as clients do by default."""
-
-
-class ConnectionLostError(Exception):
-    """The connection was refused, reset or closed by the other end. What was asked on it may have been executed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,33 +265,15 @@ class Accepted:
             self._server.closed(self)
 
 
-class Connection:
-    """The client's end. Requests may be pipelined; answers come in their order."""
+class Connection(connections.Connection):
+    """The client's end in a simulation."""
 
-    __slots__ = ("_out", "_waiting", "is_open", "loop", "node_id")
+    __slots__ = ("_out", "_waiting")
 
     def __init__(self, loop: Loop, node_id: int, out: _Direction) -> None:
-        self.loop, self.node_id = loop, node_id
-        self.is_open = True
+        super().__init__(loop, node_id, is_open=True)
         self._out = out
         self._waiting: deque[Callable[[Any | None], None]] = deque()
-
-    async def call(self, message: Any, *, version: int = 0, timeout_ms: float = 30_000) -> Any:
-        """Send a request and return its answer.
-
-        Raises ConnectionLostError, and TimedOutError: then the connection still stands, and the answer, if it comes,
-        is dropped; close it where answers must not be waited for.
-        """
-        answer: Future[Any] = self.loop.future()
-
-        def replied(message: Any | None) -> None:
-            if message is None:
-                answer.fail(ConnectionLostError(f"the connection to node {self.node_id} was lost"))
-            else:
-                answer.set(message)
-
-        self.send(message, version, replied)
-        return await self.loop.within(answer, timeout_ms)
 
     def send(self, message: Any, version: int, on_reply: Callable[[Any | None], None] | None) -> None:
         """Send a request; `on_reply` gets the answer, or None once the connection is lost. None: it has no answer."""

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from broker.core.ready import Event, PeerFailed, PeerReply, PeerRequest
+from broker.sim.connections import ConnectionLostError
 from broker.sim.loop import MS_NS, Loop, Timer
-from broker.sim.network import Connection, ConnectionLostError, Network
+from broker.sim.network import Connection, Network
 
 
 class Peers:

@@ -24,9 +24,9 @@ from broker.sim.client.group import Membership
 from broker.sim.client.holding import Rebalance
 from broker.sim.client.member import Member
 from broker.sim.client.metadata import Leader, Partition
-from broker.sim.client.network import Network
 from broker.sim.client.offsets import Offsets
 from broker.sim.client.transactional import GroupMetadata
+from broker.sim.connections import Network
 from broker.sim.loop import MS_NS, Future, Loop, TimedOutError
 from broker.wire.batch import CorruptBatchError
 from broker.wire.errors import error_name

@@ -16,9 +16,8 @@ from typing import Any, TypeVar
 from broker.sim.client.config import ClientConfig
 from broker.sim.client.errors import TIMED_OUT, TRANSPORT, ClientError
 from broker.sim.client.metadata import Leader, Metadata, Partition
-from broker.sim.client.network import Connection, Network
+from broker.sim.connections import Connection, ConnectionLostError, Network
 from broker.sim.loop import MS_NS, Future, Loop, Task, TimedOutError
-from broker.sim.network import ConnectionLostError
 from broker.wire.messages.metadata import MetadataRequest, MetadataRequestTopic
 
 T = TypeVar("T")

@@ -18,7 +18,7 @@ from broker.sim.client.contact import Contact
 from broker.sim.client.errors import COORDINATOR, LOST, MOVED, MSG_TIMED_OUT, PURGE_INFLIGHT, ClientError, of_code
 from broker.sim.client.lane import Batch, Lane, Message
 from broker.sim.client.metadata import Partition
-from broker.sim.client.network import Network
+from broker.sim.connections import Network
 from broker.sim.loop import Future, Loop
 from broker.wire import batch as wire_batch
 from broker.wire import compression

@@ -34,8 +34,8 @@ from broker.sim.client.errors import (
 )
 from broker.sim.client.lane import Batch, Lane
 from broker.sim.client.metadata import Partition
-from broker.sim.client.network import Network
 from broker.sim.client.producer import INIT_VERSION, Producer
+from broker.sim.connections import Network
 from broker.sim.loop import Future, Loop, Task
 from broker.wire.messages.add_offsets_to_txn import AddOffsetsToTxnRequest
 from broker.wire.messages.add_partitions_to_txn import (

@@ -1,6 +1,6 @@
 """The network of our own clients: nodes by id, at the addresses that brokers tell, one TCP connection for each contact.
 
-Satisfies `broker.sim.client.network`. Nodes of the bootstrap have negative ids, as in other clients, until an answer
+Satisfies `broker.sim.connections`. Nodes of the bootstrap have negative ids, as in other clients, until an answer
 says which they are. A request has the version that the client asks for, or the node's highest where that is lower: the
 client says nothing that the versions between could not carry.
 """
@@ -16,9 +16,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from broker.sim.client.network import Connection
+from broker.sim.connections import Connection, ConnectionLostError
 from broker.sim.loop import Future, TimedOutError
-from broker.sim.network import CONNECT_TIMEOUT_MS, ConnectionLostError
+from broker.sim.network import CONNECT_TIMEOUT_MS
 from broker.wire import codec
 from broker.wire.errors import WireError
 from broker.wire.frame import Frames, frame
@@ -121,12 +121,11 @@ class Sockets:
                     self.addresses[one.node_id] = one.host, one.port
 
 
-class TcpConnection:
-    """One connection: satisfies `broker.sim.client.network.Connection` once it is open."""
+class TcpConnection(Connection):
+    """One connection, of use once it is open and has negotiated."""
 
     def __init__(self, sockets: Sockets, client: str, node_id: int) -> None:
-        self.is_open = False
-        self.node_id = node_id
+        super().__init__(sockets.loop, node_id, is_open=False)
         self._sockets, self._loop, self._client = sockets, sockets.loop, client
         self._socket: socket.socket | None = None
         self._opened: Future[None] = sockets.loop.future()
@@ -176,21 +175,8 @@ class TcpConnection:
 
     # What a client does with it.
 
-    async def call(self, message: Request, *, version: int = 0, timeout_ms: float = 30_000) -> Any:
-        """As `broker.sim.client.network.Connection.call`."""
-        answer: Future[Any] = self._loop.future()
-
-        def replied(message: Any | None) -> None:
-            if message is None:
-                answer.fail(ConnectionLostError(f"the connection to node {self.node_id} was lost"))
-            else:
-                answer.set(message)
-
-        self.send(message, version, replied)
-        return await self._loop.within(answer, timeout_ms)
-
     def send(self, message: Request, version: int, on_reply: Callable[[Any | None], None] | None) -> None:
-        """As `broker.sim.client.network.Connection.send`."""
+        """As every connection does."""
         if not self.is_open:
             if on_reply is not None:
                 self._loop.soon(partial(on_reply, None))

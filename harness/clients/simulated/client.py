@@ -18,10 +18,10 @@ from broker.sim.client.consumer import Consumer
 from broker.sim.client.contact import Contact
 from broker.sim.client.deleting import delete_records
 from broker.sim.client.errors import ClientError
-from broker.sim.client.network import Network
 from broker.sim.client.offsets import Offsets
 from broker.sim.client.producer import Producer
 from broker.sim.client.transactional import TransactionalProducer
+from broker.sim.connections import Network
 from broker.sim.loop import Loop
 from harness.client import Now
 from harness.clients.completion import LOW, of_failed_read, of_many, of_read_at, of_scan

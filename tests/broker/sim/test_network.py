@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from broker.sim.connections import ConnectionLostError
 from broker.sim.loop import Loop, TimedOutError
-from broker.sim.network import CLIENTS, STANDSTILL_MS, ConnectionLostError, Network, Weather
+from broker.sim.network import CLIENTS, STANDSTILL_MS, Network, Weather
 
 
 class Echo:
