@@ -134,6 +134,7 @@ class Broker:
             image=lambda: self.image,
             ids=self.ids,
             write_marker=self.markers.write,
+            may_be_fenced=self.lifecycle.may_be_fenced,
         )
         self.verifier = Verifier(
             config, out, image=lambda: self.image, coordinator=self.transactions, now=lambda: self.replicas.now_ms

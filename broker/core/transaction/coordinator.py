@@ -50,6 +50,9 @@ UNSAVED_MS = 500
 V2_FROM_END_TXN = 5
 """EndTxn says by its version which protocol the client speaks."""
 
+OF_STATE = {Code.INVALID_TXN_STATE, Code.PRODUCER_FENCED, Code.INVALID_PRODUCER_ID_MAPPING, Code.TRANSACTION_ABORTABLE}
+"""What a coordinator that may be deposed does not say: its successor may know better, and a client would give up."""
+
 Handler = Callable[[Shard, Entry, int], None]
 
 
@@ -66,8 +69,10 @@ class TransactionCoordinator:
         image: Callable[[], Image],
         ids: ProducerIds,
         write_marker: Write,
+        may_be_fenced: Callable[[int], bool],
     ) -> None:
         self._config, self._replicas, self._storage, self._out = config, replicas, storage, out
+        self._may_be_fenced = may_be_fenced
         self._image, self._ids = image, ids
         self._shards: dict[int, Shard] = {}
         self._loading: list[Shard] = []
@@ -159,14 +164,14 @@ class TransactionCoordinator:
             shard = self._shard(name)
             entry = shard.entries.get(name)
             if entry is None:
-                refuse(Code.INVALID_PRODUCER_ID_MAPPING)
+                refuse(self._sure(Code.INVALID_PRODUCER_ID_MAPPING, now_ms))
                 return
             if not entry.busy:
                 act(shard, entry, now_ms)
                 return
             code = Code.CONCURRENT_TRANSACTIONS
         except Refused as refused:
-            code = refused.code
+            code = self._sure(refused.code, now_ms)
         if code is not Code.CONCURRENT_TRANSACTIONS or entry is None or not patient:
             refuse(code)
             return
@@ -175,6 +180,10 @@ class TransactionCoordinator:
             self._with(name, refuse, act, then_ms, patient=may_wait)
 
         self._wait(entry, retry, now_ms)
+
+    def _sure(self, code: Code, now_ms: int) -> Code:
+        """Return the answer; where another node may coordinate by now, its state is the one that counts."""
+        return Code.NOT_COORDINATOR if code in OF_STATE and self._may_be_fenced(now_ms) else code
 
     def _wait(self, entry: Entry, retry: Callable[[int, bool], None], now_ms: int) -> None:
         entry.waiting.append(Waiting(now_ms + PATIENCE_MS, retry))
@@ -282,7 +291,7 @@ class TransactionCoordinator:
                 value = state.init(old, ask, new_id)
                 self._change(shard, entry, value, at_ms, lambda code: done(code, value))
             except Refused as refused:
-                self._reply_init(request_id, refused.code)
+                self._reply_init(request_id, self._sure(refused.code, at_ms))
                 return
             if new_id != value.producer_id:
                 self._ids.give_back(new_id)
@@ -426,7 +435,7 @@ class TransactionCoordinator:
                 try:
                     self._end_entry(shard, entry, (ask, new_id), answer, then_ms)
                 except Refused as refused:
-                    answer(refused.code)
+                    answer(self._sure(refused.code, then_ms))
 
             self._ids.take(resume, at_ms)
 
@@ -443,7 +452,7 @@ class TransactionCoordinator:
         assert entry.value is not None
         value = state.end(entry.value, *ask, self._replicas.wall_ms(now_ms))
         if value is entry.value:
-            answer(Code.NONE, value)
+            answer(Code.NOT_COORDINATOR if self._may_be_fenced(now_ms) else Code.NONE, value)
             return
 
         def decided(code: Code) -> None:

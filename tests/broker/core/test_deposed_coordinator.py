@@ -1,0 +1,81 @@
+"""A coordinator that may be deposed without knowing it does not judge: its successor has taken what it has not heard of."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker.core.errors import Code
+from broker.core.transaction.coordinator import TOPIC
+from broker.core.transaction.transaction_hash import partition_for
+from broker.wire.messages.end_txn import EndTxnRequest
+from broker.wire.messages.init_producer_id import InitProducerIdRequest
+from tests.broker.core.test_broker import cluster, create
+from tests.broker.core.test_transactions import Producer
+
+
+def end(producer, *, commit=True, epoch=0):
+    """An end of the transaction that is open now: there is none."""
+    return (
+        EndTxnRequest(
+            transactional_id=producer.name,
+            producer_id=producer.id,
+            producer_epoch=producer.epoch + epoch,
+            committed=commit,
+        ),
+        5 if producer.v2 else 3,
+    )
+
+
+def init_of_a_former(producer):
+    return (
+        InitProducerIdRequest(
+            transactional_id=producer.name,
+            transaction_timeout_ms=5000,
+            producer_id=producer.id,
+            producer_epoch=producer.epoch + 1,
+        ),
+        5,
+    )
+
+
+def leads(network, name, node, witness):
+    """Whether the node coordinates the id, as the witness knows."""
+    placed = network.nodes[witness].image.topic(TOPIC)
+    return placed.partitions[partition_for(name, len(placed.partitions))].leader == node
+
+
+@pytest.mark.parametrize(
+    ("v2", "question", "says"),
+    [
+        pytest.param(True, end, Code.INVALID_TXN_STATE, id="nothing-to-commit"),
+        pytest.param(True, lambda one: end(one, epoch=1), Code.PRODUCER_FENCED, id="another-epoch"),
+        pytest.param(False, end, Code.NONE, id="committed-already"),
+        pytest.param(False, lambda one: end(one, commit=False), Code.INVALID_TXN_STATE, id="nothing-to-abort"),
+        pytest.param(True, init_of_a_former, Code.PRODUCER_FENCED, id="another-session"),
+    ],
+)
+def test_it_does_not_say_what_only_the_coordinator_knows(v2, question, says):
+    network = cluster(3, 5, transaction_partitions=2, transaction_sweep_ms=200, transaction_replication_factor=3)
+    key = create(network)
+    producer = Producer(network, "x", v2=v2, timeout_ms=60_000).init()
+    producer.send(key, b"1")
+    producer.end(commit=True)
+    old = producer.coordinator()
+    message, version = question(producer)
+    assert producer.call(old, message, version).error_code == says
+    others = [node for node in network.nodes if node != old]
+    for other in others:
+        network.cut(old, other)
+        network.cut(other, old)
+
+    def is_deposed():
+        return leads(network, "x", old, old) and not any(leads(network, "x", old, other) for other in others)
+
+    assert network.run(until=is_deposed, limit_ms=60_000)
+    assert producer.call(old, message, version).error_code == Code.NOT_COORDINATOR
+    network.heal()
+    assert network.run(until=lambda: not leads(network, "x", old, old), limit_ms=60_000)
+    assert producer.call(old, message, version).error_code == Code.NOT_COORDINATOR
+    new = producer.coordinator()
+    network.run(1000)
+    assert producer.call(new, message, version).error_code == says
