@@ -41,7 +41,8 @@ def test_a_program_that_copies_in_transactions_is_valid_whoever_is_killed(tmp_pa
     status, folder = copied(
         tmp_path, "exactly-once", "--nemesis", ",".join(faults), "--time-limit", "20", "--seed", "81", *NAMED
     )
-    assert status == 0, verdict(folder)
+    assert status in {0, 2}, verdict(folder)  # 2: a busy machine, where it was killed again before it had begun
+    assert verdict(folder)["anomalies"] == {}
     assert all(bitten(folder, fault) for fault in faults)
     (roles,) = [op.value for op in ops(folder) if op.process == HARNESS and op.f == "application"]
     assert {key.rpartition("/")[0] for key in roles["outputs"]} == {"done.orders"}

@@ -129,7 +129,7 @@ def test_offsets_in_a_transaction(scene):
         if done.value[0][1]:
             break
         assert time.monotonic() < deadline
-    assert done.offsets == [[one.K0, 1]]
+    assert [one.K0, 1] in done.offsets  # a subscription is to the topic
     assert [one.K0, 1] in do(client, "committed").value
 
 
