@@ -36,7 +36,6 @@ class RealLoop(Loop):
         for end in (self._bell, self._rung):
             end.settimeout(0)
         self.watch(self._rung, selectors.EVENT_READ, self._answer_bell)
-        self._broken: BaseException | None = None
         self._is_closed = False
         self._thread = threading.Thread(target=self._run, name="native-clients", daemon=True)
         self._thread.start()
@@ -71,7 +70,7 @@ class RealLoop(Loop):
                 return ended.result(timeout=1.0)
             except concurrent.futures.TimeoutError:
                 if not self._thread.is_alive():
-                    raise RuntimeError("the thread of our own clients has ended") from self._broken
+                    raise RuntimeError("the thread of our own clients has ended") from None
 
     def close(self) -> None:
         """End the thread; what still runs on it is dropped. Raises the error of a task that nobody awaited."""
@@ -109,16 +108,12 @@ class RealLoop(Loop):
             self._rung.recv(4096)
 
     def _run(self) -> None:
-        try:
-            while not self._is_closed:
-                for _ in range(len(self._ready)):  # what becomes ready meanwhile lets the sockets go first
-                    self._ready.popleft()()
-                self._let_timers_go_off()
-                for key, events in self.selector.select(self._rest_s()):
-                    key.data(events)
-        except BaseException as error:
-            self._broken = error
-            raise
+        while not self._is_closed:
+            for _ in range(len(self._ready)):  # what becomes ready meanwhile lets the sockets go first
+                self._ready.popleft()()
+            self._let_timers_go_off()
+            for key, events in self.selector.select(self._rest_s()):
+                key.data(events)
 
     def _let_timers_go_off(self) -> None:
         timers, now_ns = self._timers, self.now_ns
@@ -140,5 +135,5 @@ class RealLoop(Loop):
 def _hand_over(task: Task[T], ended: concurrent.futures.Future[T]) -> None:
     try:
         ended.set_result(task.result())
-    except BaseException as error:  # noqa: BLE001 - it is raised where the caller waits
+    except Exception as error:  # noqa: BLE001 - the door of the thread: it is raised where the caller waits
         ended.set_exception(error)

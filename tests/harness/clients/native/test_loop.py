@@ -26,13 +26,13 @@ def loop():
 
 def test_a_coroutine_is_run_on_the_loops_thread_and_returns_to_its_caller(loop):
     async def where():
-        before = loop.now_ns
-        await loop.sleep(30)
-        return threading.current_thread().name, loop.now_ns - before
+        before, gone_off = loop.now_ns, loop.future()
+        loop.later(30, lambda: gone_off.set(loop.now_ns))
+        return threading.current_thread().name, await gone_off - before
 
-    name, slept_ns = loop.call(where())
+    name, waited_ns = loop.call(where())
     assert name == "native-clients"
-    assert slept_ns >= 30e6
+    assert waited_ns >= 30e6
 
 
 def test_what_a_coroutine_raises_is_raised_where_it_was_called(loop):
@@ -43,15 +43,15 @@ def test_what_a_coroutine_raises_is_raised_where_it_was_called(loop):
         loop.call(wrong())
 
 
-def test_waits_end_in_the_order_of_their_times_and_have_bounds(loop):
+def test_timers_go_off_in_the_order_of_their_times_and_waits_have_bounds(loop):
     order = []
 
-    async def wait(ms):
-        await loop.sleep(ms)
-        order.append(ms)
-
     async def all_of_them():
-        await loop.all(wait(ms) for ms in (40, 10, 25))
+        last = loop.future()
+        for ms in (40, 10, 25):
+            loop.later(ms, lambda ms=ms: order.append(ms))
+        loop.later(41, lambda: last.set(None))
+        await last
         await loop.within(loop.future(), 5)
 
     with pytest.raises(TimedOutError):
@@ -60,16 +60,22 @@ def test_waits_end_in_the_order_of_their_times_and_have_bounds(loop):
 
 
 def test_callers_of_many_threads_are_served_side_by_side(loop):
-    async def slow():
-        await loop.sleep(100)
+    """Each waits for all the others."""
+    callers, came, everybody = 20, [], loop.future()
 
-    began = time.monotonic()
-    threads = [threading.Thread(target=lambda: loop.call(slow())) for _ in range(20)]
+    async def meet():
+        came.append(None)
+        if len(came) == callers:
+            everybody.set(None)
+        await loop.within(everybody, 30_000)
+
+    ended = []
+    threads = [threading.Thread(target=lambda: ended.append(loop.call(meet()))) for _ in range(callers)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert time.monotonic() - began < 20 * 0.1
+    assert len(ended) == callers
 
 
 def test_the_date_is_the_machines(loop):
