@@ -53,7 +53,7 @@ be slow ones.
 ONLY_ON = (
     ("kafka_version", "--kafka-version", ("jvm", "compose")),
     ("image", "--image", ("compose",)),
-    ("client", "--client", (*OURS[:1], "jvm", "compose", *THEIRS)),
+    ("client", "--client", ("embedded", "jvm", "compose", *THEIRS)),
     ("transaction_protocol", "--transaction-protocol", (SIMULATED,)),
     ("controllers", "--controllers", ("embedded", "jvm", "compose")),
     ("nodes", "--nodes", ("embedded", "jvm", "compose", SIMULATED)),
