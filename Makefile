@@ -3,18 +3,19 @@
 PYTHON ?=
 BIN = .venv/bin
 READY = .venv/.ready
-FAST = not docker and not jvm and not browser
-# Tests that start a cluster form groups, so two of a kind never run at once (see tests/conftest.py).
+FAST = not docker and not jvm and not browser and not long
+# Tests that start a cluster form two groups, so no more than two clusters run at once (see tests/conftest.py).
 # They start hundreds of interpreters: each should find what the first one compiled, even where bytecode is not wanted.
 PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder --max-worker-restart 1
 
-.PHONY: help setup lint check format test test-fast demo jars bench clean
+.PHONY: help setup lint check format test test-fast test-long demo jars bench clean
 
 help:
 	@echo 'make setup      create .venv (needs only Python 3.11 to 3.14)'
 	@echo 'make demo       kill leaders of our own broker for half a minute, then judge and report'
 	@echo 'make check      format, lint, types, layers, tests that need no engine'
 	@echo 'make test       every test that this machine can run'
+	@echo 'make test-long  the ones that are for the night: runs of a minute whose like is in `make test`'
 	@echo 'make test-fast  the tests that need no Docker, Java or browser'
 	@echo 'make format     let ruff rewrite what it can'
 	@echo 'make jars       fetch Apache Kafka into the user cache (needs Maven)'
@@ -40,7 +41,10 @@ format: $(READY)
 	@$(BIN)/ruff check --fix .
 
 test: $(READY)
-	@$(PYTEST)
+	@$(PYTEST) -m 'not long'
+
+test-long: $(READY)
+	@$(PYTEST) -m long
 
 test-fast: $(READY)
 	@$(PYTEST) -q -m '$(FAST)'

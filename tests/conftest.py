@@ -4,10 +4,9 @@ Engines. A test marked `docker`, `jvm` or `browser` is skipped, with the reason,
 HARNESS_REQUIRE_DOCKER=1 (JVM, BROWSER) is set, every skip of such a test is a failure instead: CI can't lose them
 silently.
 
-Order. Tests that start a cluster of Apache Kafka carry one xdist group, so one worker runs them one after another, and
-they are moved behind all others, so that a cluster has the machine for itself. Those that start our own nodes carry
-another one and come first: one worker has them, the other ones what needs no cluster. Within each part pytest-randomly
-shuffles.
+Order. Tests that start Apache Kafka's processes carry one xdist group, those that start containers or our own nodes
+another one. A worker has each of the groups, so that there are never more than two clusters; what needs none fills the
+time of all. Within each part pytest-randomly shuffles. Tests marked `long` are for `make test-long`.
 
 Seed. Hypothesis takes the seed of pytest-randomly; one number, printed with the command on failure, repeats both.
 
@@ -88,7 +87,8 @@ LACKS: dict[str, Callable[[], str | None]] = {
     "browser": functools.cache(_lacks_browser),
     "shared": functools.cache(_lacks_shared),
 }
-OWN_NODES, CLUSTERS = ("embedded",), ("docker", "jvm")
+GROUPS = {"jvm": ("jvm",), "nodes": ("docker", "embedded")}
+"""What runs one after another, and the marks that say so; what has both marks is of the first."""
 
 
 def find_chromium() -> str | None:
@@ -137,18 +137,23 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) + 1
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
     for item in items:
-        if _is_one_of(item, CLUSTERS):
-            item.add_marker(pytest.mark.xdist_group("cluster"))
-        elif _is_one_of(item, OWN_NODES):
-            item.add_marker(pytest.mark.xdist_group("embedded"))
-    items.sort(key=lambda item: (_is_one_of(item, CLUSTERS), not _is_one_of(item, OWN_NODES)))
+        if group := _group(item):
+            item.add_marker(pytest.mark.xdist_group(group))
+    yield
+    items.sort(
+        key=lambda item: _group(item) is None
+    )  # after the shuffling: the groups are the longest, and begin first
 
 
-def _is_one_of(item: pytest.Item, marks: tuple[str, ...]) -> bool:
-    return any(item.get_closest_marker(name) for name in marks)
+def _group(item: pytest.Item) -> str | None:
+    """Return the group of a test that starts a cluster."""
+    for group, marks in GROUPS.items():
+        if any(item.get_closest_marker(mark) for mark in marks):
+            return group
+    return None
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -221,7 +226,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     broken = [*terminalreporter.getreports("failed"), *terminalreporter.getreports("error")]
     names = list(
         dict.fromkeys(
-            report.nodeid.removesuffix("@cluster").removesuffix("@embedded")
+            functools.reduce(lambda name, group: name.removesuffix(f"@{group}"), GROUPS, report.nodeid)
             for report in broken
             if "::" in report.nodeid
         )

@@ -65,7 +65,13 @@ def assert_found(folder: Path) -> None:
 
 
 @pytest.mark.embedded
-@pytest.mark.parametrize(("promise", "found"), [("at-least-once", "eos-duplicate"), ("at-most-once", "eos-loss")])
+@pytest.mark.parametrize(
+    ("promise", "found"),
+    [
+        pytest.param("at-least-once", "eos-duplicate", marks=pytest.mark.long),
+        ("at-most-once", "eos-loss"),
+    ],
+)
 def test_a_program_that_promises_less_is_found(promise: str, found: str, tmp_path: Path):
     status, folder = copied(tmp_path, promise, *KILLS, "--seed", "82")
     assert status == 1, verdict(folder)
@@ -101,7 +107,10 @@ def test_mirrormaker_copies_exactly_once_whoever_is_killed(tmp_path: Path):
 
 
 @pytest.mark.jvm
-@pytest.mark.parametrize(("guarantee", "found"), [("exactly_once_v2", set()), ("at_least_once", {"eos-phantom"})])
+@pytest.mark.parametrize(
+    ("guarantee", "found"),
+    [("exactly_once_v2", set()), pytest.param("at_least_once", {"eos-phantom"}, marks=pytest.mark.long)],
+)
 def test_kafka_streams_copies_exactly_once_and_reads_what_is_not_committed_where_it_promises_less(
     guarantee: str, found: set[str], tmp_path: Path
 ):

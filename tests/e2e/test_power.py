@@ -44,7 +44,11 @@ def test_what_all_lose_at_once_is_found_and_permitted_and_nothing_where_all_is_s
 @pytest.mark.jvm
 @pytest.mark.parametrize(
     ("version", "fault", "loses"),
-    [("3.7.1", "last-replica", True), ("4.1.1", "last-replica", False), ("4.1.1", "last-replica-unclean", True)],
+    [
+        ("3.7.1", "last-replica", True),
+        pytest.param("4.1.1", "last-replica", False, marks=pytest.mark.long),
+        pytest.param("4.1.1", "last-replica-unclean", True, marks=pytest.mark.long),
+    ],
 )
 def test_the_last_replica_takes_what_the_others_have_unless_they_may_lead(
     tmp_path: Path, version: str, fault: str, loses: bool
@@ -63,7 +67,9 @@ def test_the_last_replica_takes_what_the_others_have_unless_they_may_lead(
 
 
 @pytest.mark.embedded
-@pytest.mark.parametrize(("strategy", "loses"), [("Balanced", False), ("None", True)])
+@pytest.mark.parametrize(
+    ("strategy", "loses"), [("Balanced", False), pytest.param("None", True, marks=pytest.mark.long)]
+)
 def test_the_last_replica_takes_nothing_with_it_where_logs_are_compared(tmp_path: Path, strategy: str, loses: bool):
     cluster = ("--controllers", "1", "--workload", "send-poll", "--nemesis", "last-replica-unclean")
     recovery = ("--broker-config", f"unclean.recovery.strategy={strategy}")

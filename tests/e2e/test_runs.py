@@ -25,9 +25,14 @@ pytestmark = pytest.mark.timeout(420)
 WITHIN_S = 150.0
 POLL_S = 0.2
 
-KAFKAS = [pytest.param("compose", marks=pytest.mark.docker), pytest.param("jvm", marks=pytest.mark.jvm)]
-on_each_kafka = pytest.mark.parametrize("cluster", KAFKAS)
-on_each_cluster = pytest.mark.parametrize("cluster", [pytest.param("embedded", marks=pytest.mark.embedded), *KAFKAS])
+on_each_cluster = pytest.mark.parametrize(
+    "cluster",
+    [
+        pytest.param("embedded", marks=pytest.mark.embedded),
+        pytest.param("compose", marks=pytest.mark.docker),
+        pytest.param("jvm", marks=pytest.mark.jvm),
+    ],
+)
 
 
 def command(*arguments: str) -> list[str]:
@@ -63,10 +68,13 @@ def until(condition: Callable[[], object], within_s: float = WITHIN_S) -> bool:
     return True
 
 
-@on_each_kafka
+@pytest.mark.parametrize(
+    "cluster",
+    [pytest.param("compose", marks=pytest.mark.docker), pytest.param("jvm", marks=[pytest.mark.jvm, pytest.mark.long])],
+)
 def test_transactions_survive_leader_kills(cluster: str, tmp_path: Path):
-    arguments = ("--nemesis", "kill-leader", "--nemesis-interval", "15", "--nemesis-length", "5")
-    status, folder = run(tmp_path, "--cluster", cluster, *arguments, "--time-limit", "40", "--seed", "42")
+    arguments = ("--nemesis", "kill-leader", "--nemesis-interval", "8", "--nemesis-length", "5")
+    status, folder = run(tmp_path, "--cluster", cluster, *arguments, "--time-limit", "25", "--seed", "42")
     assert status == 0, verdict(folder)
     history = ops(folder)
     assert sum(op.type == OK and op.f == "txn" for op in history) > 100
@@ -109,7 +117,11 @@ def test_our_own_broker_is_the_default_and_survives_leader_kills(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "cluster", [pytest.param("embedded", marks=pytest.mark.embedded), pytest.param("jvm", marks=pytest.mark.jvm)]
+    "cluster",
+    [
+        pytest.param("embedded", marks=[pytest.mark.embedded, pytest.mark.long]),
+        pytest.param("jvm", marks=pytest.mark.jvm),
+    ],
 )
 def test_wrong_clocks_take_nothing_that_is_not_up_to_time(cluster: str, tmp_path: Path):
     timing = ("--nemesis-interval", "2", "--nemesis-length", "4", "--time-limit", "30", "--recovery-bound", "60")
@@ -213,7 +225,9 @@ def test_settings_change_and_topics_grow_under_a_group(tmp_path: Path, cluster: 
     assert len(added & read) >= len(added) - 2, "of the last one or two nothing need have been read before the end"
 
 
-@pytest.mark.parametrize("cluster", ["simulated", pytest.param("embedded", marks=pytest.mark.embedded)])
+@pytest.mark.parametrize(
+    "cluster", ["simulated", pytest.param("embedded", marks=[pytest.mark.embedded, pytest.mark.long])]
+)
 def test_copiers_survive_what_happens_to_coordinators(tmp_path: Path, cluster: str):
     faults = "kill-coordinator,move-coordinator,reassign-coordinator"
     arguments = ("--workload", "copy", "--nemesis", faults, "--nemesis-length", "2", "--recovery-bound", "60")
@@ -230,7 +244,7 @@ def test_copiers_survive_what_happens_to_coordinators(tmp_path: Path, cluster: s
 @pytest.mark.parametrize(
     ("cluster", "known"),
     [
-        pytest.param("embedded", set(), marks=pytest.mark.embedded),
+        pytest.param("embedded", set(), marks=[pytest.mark.embedded, pytest.mark.long]),
         # docs/findings.md: now and then Apache Kafka 4.1.1 gives a record again that it had taken as accepted, once
         # more as delivery 1.
         pytest.param("jvm", {"share-redelivery", "share-delivery-count"}, marks=pytest.mark.jvm),
@@ -263,7 +277,10 @@ def test_a_share_group_keeps_its_word_while_leaders_die(tmp_path: Path, cluster:
 
 @pytest.mark.parametrize(
     "cluster",
-    [pytest.param("embedded", marks=pytest.mark.embedded), pytest.param("jvm", marks=pytest.mark.jvm)],
+    [
+        pytest.param("embedded", marks=[pytest.mark.embedded, pytest.mark.long]),
+        pytest.param("jvm", marks=pytest.mark.jvm),
+    ],
 )
 def test_lost_answers_go_unnoticed_and_late_requests_do_what_protocol_v1_permits(tmp_path: Path, cluster: str):
     timing = ("--time-limit", "15", "--nemesis-interval", "5", "--nemesis-length", "4", "--recovery-bound", "60")
