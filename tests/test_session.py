@@ -77,20 +77,20 @@ MIXTURE = """
 """
 
 
-def test_tests_that_start_clusters_come_last(session: Session) -> None:
-    lines = session(MIXTURE, "-n", "0", "-v").outlines
+def test_tests_that_start_clusters_come_first(session: Session) -> None:
+    lines = session(MIXTURE, "-n", "0", "-v", "-p", "randomly").outlines
     order = [found[1] for line in lines if (found := re.search(r"::test_of_a_(cluster|function|node)\[\d\] \w", line))]
-    assert order == ["node"] * 3 + ["function"] * 8 + ["cluster"] * 4
+    assert sorted(order[:7]) == ["cluster"] * 4 + ["node"] * 3
+    assert order[7:] == ["function"] * 8
 
 
 def test_tests_that_start_clusters_share_one_worker(session: Session) -> None:
     lines = session(MIXTURE, "-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder", "-v").outlines
-    workers = [found[1] for line in lines if (found := re.search(r"\[(gw\d)\].*SKIPPED.*test_of_a_cluster", line))]
-    assert len(workers) == 4
-    assert len(set(workers)) == 1
-    workers = [found[1] for line in lines if (found := re.search(r"\[(gw\d)\].*PASSED.*test_of_a_node", line))]
-    assert len(workers) == 3
-    assert len(set(workers)) == 1
+    clusters = [found[1] for line in lines if (found := re.search(r"\[(gw\d)\].*SKIPPED.*test_of_a_cluster", line))]
+    assert len(clusters) == 4
+    nodes = [found[1] for line in lines if (found := re.search(r"\[(gw\d)\].*PASSED.*test_of_a_node", line))]
+    assert len(nodes) == 3
+    assert len({*clusters, *nodes}) == 1, "containers and our own nodes are of one group"
 
 
 def test_a_failure_prints_the_command_with_the_seed_that_repeats_it(session: Session) -> None:
