@@ -96,6 +96,18 @@ def test_who_is_back_first_after_a_loss_of_all_is_known_though_the_others_are_st
     assert (third.leader, third.isr, third.elr, third.last_known_elr) == (-1, (), (), (1, 2, 3))
 
 
+def test_of_who_was_fenced_before_the_last_ones_only_what_kafka_would_take_is_waited_for():
+    """All lose power while the controller lives: the last known leader, whom Kafka would elect, is one of the compared."""
+    first = change(state(), rules(2, 3, compares=True), isr=(2, 3))
+    second = change(first, rules(3, compares=True), isr=(3,))
+    none = change(second, rules(compares=True), isr=())
+    assert (none.isr, none.elr, none.last_leader) == ((), (2, 3), 3)
+    struck = change(change(none, rules(compares=True), unclean=2), rules(compares=True), unclean=3)
+    assert (struck.leader, set(struck.last_known_elr), struck.last_leader) == (-1, {2, 3}, 3)
+    assert change(struck, rules(1, compares=True)) is None, "who was fenced first leads no sooner"
+    assert change(struck, rules(3)).leader == 3, "as Kafka has it"
+
+
 def test_a_leader_that_asks_for_an_isr_lives_and_has_all():
     struck = change(state(), rules(2, 3), isr=(2, 3), unclean=1)
     assert change(struck, rules(2, 3), isr=(3,)).last_known_elr == (1,), "2 is silent"
