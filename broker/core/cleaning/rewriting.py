@@ -86,11 +86,14 @@ class Rewriter:
     def is_last_of_producer(self, header: BatchHeader) -> bool:
         """Return whether the state of a producer that this log still knows rests on this batch, or may again.
 
-        What is not committed yet may be cut off: then it rests on the last batch that was committed.
+        What is not committed yet may be cut off: then it rests on the last batch that was committed. Which one that was
+        before a rise of the epoch nobody remembers: until the rise is committed, all of the earlier epochs' may be.
         """
         producer = self._log.producers.get(header.producer_id) if header.producer_id >= 0 else None
-        if producer is None or producer.epoch != header.producer_epoch:
+        if producer is None:
             return False
+        if producer.epoch != header.producer_epoch:
+            return self._log.producers.may_fall_back(header.producer_id)
         committed = [one.last_offset for one in producer.batches if one.last_offset < self._log.high_watermark]
         last = committed[-1] if committed else -1
         if header.is_control:

@@ -54,24 +54,38 @@ class Producer(msgspec.Struct, array_like=True):
         return self.batches[-1].last_sequence if self.batches else NO_SEQUENCE
 
 
+class Guard:
+    """Stands for a question to the coordinator about a transaction of this epoch; `v2`: its end raises the epoch.
+
+    Equal to itself alone, also when the state of the log has been rebuilt meanwhile.
+    """
+
+    __slots__ = ("epoch", "v2")
+
+    def __init__(self, epoch: int, *, v2: bool) -> None:
+        self.epoch, self.v2 = epoch, v2
+
+
 class _Snapshot(msgspec.Struct):
     epoch: int
     producers: list[Producer]
     unreplicated: list[tuple[int, int]]
+    raised: dict[int, int] = {}
 
 
 class Producers:
     """State of all producers of one log."""
 
-    __slots__ = ("_closed", "_guards", "_open", "_producers", "first_unstable")
+    __slots__ = ("_closed", "_guards", "_open", "_producers", "_raised", "first_unstable")
 
     def __init__(self) -> None:
         self._producers: dict[int, Producer] = {}
         self._open: dict[int, int] = {}  # producer id -> first offset; insertion order is offset order
         self._closed: list[tuple[int, int]] = []  # (first offset, marker offset), marker not known to be replicated
+        self._raised: dict[int, int] = {}  # producer id -> what raised its epoch last, not known to be replicated
         self.first_unstable: int | None = None
         """First offset of the earliest transaction that is open, or closed by a marker not yet replicated."""
-        self._guards: dict[int, set[object]] = {}  # producer id -> those of the questions that are on their way
+        self._guards: dict[int, set[Guard]] = {}  # producer id -> those of the questions that are on their way
 
     def __len__(self) -> int:
         return len(self._producers)
@@ -149,24 +163,34 @@ class Producers:
         """
         return producer_id in self._open and self._producers[producer_id].epoch == epoch
 
-    def start_verification(self, producer_id: int) -> object:
+    def start_verification(self, producer_id: int, epoch: int, *, v2: bool) -> Guard:
         """Return the guard to present when the coordinator has answered."""
-        guard = object()  # like no other, also when this state has been rebuilt meanwhile
+        guard = Guard(epoch, v2=v2)
         self._guards.setdefault(producer_id, set()).add(guard)
         return guard
 
-    def end_verification(self, producer_id: int, guard: object) -> bool:
-        """Return whether the guard still stood: neither marker nor first batch came; whatever came, it is gone now.
+    def end_verification(self, producer_id: int, guard: Guard) -> Code:
+        """Take the guard back; return what stands against the transaction, whatever the coordinator has said.
 
-        Kafka keeps guards of producers that never go on until they expire; here each goes with its question.
+        Nothing, while no marker of it came, or when its first batch came before. Kafka keeps guards of producers that
+        never go on until they expire; here each goes with its question.
         """
         guards = self._guards.get(producer_id, set())
-        if guard not in guards:
-            return False
-        guards.remove(guard)
+        stood = guard in guards
+        guards.discard(guard)
         if not guards:
-            del self._guards[producer_id]
-        return True
+            self._guards.pop(producer_id, None)
+        if stood or self.is_open(producer_id, guard.epoch):
+            return Code.NONE
+        producer = self._producers.get(producer_id)
+        is_older = producer is not None and guard.epoch < producer.epoch
+        return Code.INVALID_PRODUCER_EPOCH if is_older else Code.INVALID_TXN_STATE
+
+    def _end_guards(self, producer_id: int, epoch: int) -> None:
+        """A marker came. One of protocol v2 has the epoch of the next transaction: what asks for that stands."""
+        standing = {guard for guard in self._guards.pop(producer_id, ()) if guard.v2 and guard.epoch == epoch}
+        if standing:
+            self._guards[producer_id] = standing
 
     # What both leader and follower note.
 
@@ -176,8 +200,7 @@ class Producers:
         if producer is None:
             producer = self._producers[header.producer_id] = Producer(header.producer_id)
         if header.producer_epoch != producer.epoch:
-            producer.epoch = header.producer_epoch
-            producer.batches = []
+            self._raise_epoch(producer, header.producer_epoch, base_offset)
         last_offset = base_offset + header.last_offset_delta
         written = Written(header.base_sequence, header.last_sequence, base_offset, last_offset, header.max_timestamp)
         producer.batches = [*producer.batches[1 - REMEMBERED_BATCHES :], written]
@@ -197,11 +220,10 @@ class Producers:
         if producer is None:
             producer = self._producers[producer_id] = Producer(producer_id)
         if header.producer_epoch != producer.epoch:
-            producer.epoch = header.producer_epoch
-            producer.batches = []
+            self._raise_epoch(producer, header.producer_epoch, offset)
         producer.coordinator_epoch = coordinator_epoch
         producer.last_timestamp = header.max_timestamp
-        self._guards.pop(producer_id, None)
+        self._end_guards(producer_id, header.producer_epoch)
         first = producer.first_offset
         if first is None:
             return None
@@ -211,6 +233,15 @@ class Producers:
         self._closed.append((first, offset))
         self._find_first_unstable()
         return None if commit else AbortedTransaction(producer_id, first, offset, stable)
+
+    def _raise_epoch(self, producer: Producer, epoch: int, offset: int) -> None:
+        producer.epoch = epoch
+        producer.batches = []
+        self._raised[producer.producer_id] = offset
+
+    def may_fall_back(self, producer_id: int) -> bool:
+        """Return whether the producer has an epoch that may be cut off: then it is who it was before."""
+        return producer_id in self._raised
 
     # Stability, expiry, snapshots.
 
@@ -222,7 +253,9 @@ class Producers:
         self.first_unstable = first
 
     def replicated(self, high_watermark: int) -> None:
-        """Forget closed transactions whose markers lie below the high watermark."""
+        """Forget closed transactions whose markers lie below the high watermark, and risen epochs that lie there."""
+        if self._raised:
+            self._raised = {one: offset for one, offset in self._raised.items() if offset >= high_watermark}
         if self._closed:
             self._closed = [closed for closed in self._closed if closed[1] >= high_watermark]
             self._find_first_unstable()
@@ -240,7 +273,7 @@ class Producers:
 
     def dump(self, epoch: int) -> bytes:
         """Return a snapshot file; `epoch` is the leader epoch of the last record that the state knows."""
-        return msgspec.json.encode(_Snapshot(epoch, self.all(), self._closed))
+        return msgspec.json.encode(_Snapshot(epoch, self.all(), self._closed, self._raised))
 
     @classmethod
     def load(cls, data: bytes) -> tuple[int, Producers]:
@@ -251,5 +284,6 @@ class Producers:
         opened = sorted((p.first_offset, p.producer_id) for p in snapshot.producers if p.first_offset is not None)
         producers._open = {producer_id: first for first, producer_id in opened}
         producers._closed = list(snapshot.unreplicated)
+        producers._raised = snapshot.raised
         producers._find_first_unstable()
         return snapshot.epoch, producers

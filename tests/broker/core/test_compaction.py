@@ -14,8 +14,8 @@ from broker.core.config import CleanupConfig
 from broker.core.metadata.records import PartitionState
 from broker.core.ready import DropSegment, Remove
 from broker.core.replication.leader import Leader
-from broker.wire import batch
-from tests.broker.core.keyed_log import DELETE_RETENTION_MS, NAME, KeyedLog
+from broker.wire import batch, record
+from tests.broker.core.keyed_log import DELETE_RETENTION_MS, NAME, KeyedLog, keyed_batch
 
 
 def keys_of(log):
@@ -167,6 +167,29 @@ def test_the_last_committed_batch_of_a_producer_stays_while_a_later_one_may_be_c
     log.compact()
     header = next(header for header, _ in log.batches() if header.producer_id == 7)
     assert (header.base_offset, header.record_count, header.last_sequence) == (last, 0, 0)
+
+
+@pytest.mark.parametrize("by_marker", [False, True], ids=["by-a-batch", "by-a-marker"])
+def test_a_producer_whose_risen_epoch_is_cut_off_is_who_it_was_before(by_marker):
+    """A copy of its last batch that comes late is still known."""
+    log = KeyedLog()
+    log.send((b"a", b"1"), pid=7)
+    (sent, _), *_ = log.batches()
+    log.send((b"a", b"2"))
+    log.roll()
+    end = log.log.end
+    marker = record.marker(producer_id=7, producer_epoch=1, commit=False, coordinator_epoch=0, timestamp_ms=1)
+    rises = marker if by_marker else keyed_batch([(b"b", b"1")], pid=7, epoch=1, sequence=0)
+    log.log.append(rises, [batch.parse_header(rises, 0)], 0, log.now_ms)  # and is not committed
+    log.flush()
+    log.compact()
+    assert log.state(log.consume()) == {b"a": b"2"}
+    log.log.truncate(end)
+    log.flush()
+    log.restart()
+    producers = log.log.producers
+    assert (producers.get(7).epoch, producers.get(7).last_sequence) == (0, 0)
+    assert producers.check(sent).base_offset == sent.base_offset
 
 
 def test_small_segments_become_one():
