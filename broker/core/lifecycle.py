@@ -53,11 +53,11 @@ class Lifecycle:
         self._controller, self._applied = controller, applied
         self._flight: int | None = None
         self._asked_ms = 0
-        self._known_ms = -NEVER_MS  # when the last beat was sent that the controller has answered
+        self._known_ms = -NEVER_MS  # when the last beat was sent that the controller answered: not fenced
         self.deadline_ms = 0
 
     def may_be_fenced(self, now_ms: int) -> bool:
-        """Return whether the controller may have given this node up: its session is over, or nearly.
+        """Return whether the controller may have given this node up: it says so, or the session is over, or nearly.
 
         The controller counts from when it hears a beat, which is never before it was sent; the rest is for clocks of
         different speed.
@@ -126,7 +126,7 @@ class Lifecycle:
             self.life = Life.REGISTERED if self.life is Life.STARTING else self.life
             self.poke()
             return
-        self._known_ms = self._asked_ms
+        self._known_ms = -NEVER_MS if message.is_fenced else self._asked_ms
         if message.should_shut_down:
             self.life = Life.STOPPED
         elif self.life is Life.REGISTERED and not message.is_fenced:

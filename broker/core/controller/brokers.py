@@ -3,9 +3,11 @@
     absent -> fenced (registered) -> active -> stopping -> fenced
                         ^______________|  silent for the session time-out, or its process has ended, or it asks for it
 
-A fenced or stopping node leaves all ISRs and leads nothing. A node that registers anew without having stopped in order
-has lost what was not synced: it leaves the eligible replicas too. Sessions are soft state: a new controller gives every
-node a full session from its election on; only a node that it has heard itself keeps another incarnation out.
+A fenced or stopping node leaves all ISRs and leads nothing. One that lives is active again when it has heard that it
+was fenced: until then it may believe that it leads what others lead by now. A node that registers anew without having
+stopped in order has lost what was not synced: it leaves the eligible replicas too. Sessions are soft state: a new
+controller gives every node a full session from its election on; only a node that it has heard itself keeps another
+incarnation out.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ class Brokers:
         self._pipeline = pipeline
         self._heard_ms = {b.id: now_ms for b in pipeline.image.brokers.values() if not b.fenced}
         self._contacted: dict[int, int] = {}
+        before = pipeline.next_offset - 1  # another controller's fencing lies there or below
+        self._fenced_at = {b.id: before for b in pipeline.image.brokers.values() if b.fenced}
 
     @property
     def deadline_ms(self) -> int:
@@ -66,7 +70,7 @@ class Brokers:
         if broker.epoch != request.broker_epoch:
             return BrokerHeartbeatResponse(error_code=Code.STALE_BROKER_EPOCH)
         self._contacted[broker.id] = now_ms
-        caught_up = request.current_metadata_offset > broker.epoch
+        caught_up = request.current_metadata_offset > max(broker.epoch, self._fenced_at.get(broker.id, -1))
         if request.want_shut_down:
             return self._stop(broker, now_ms, caught_up=caught_up)
         if broker.fenced and not request.want_fence and caught_up:
@@ -115,6 +119,7 @@ class Brokers:
 
     def _fence(self, broker: Broker) -> None:
         self._heard_ms.pop(broker.id, None)
+        self._fenced_at[broker.id] = self._pipeline.next_offset
         self._pipeline.stage(BrokerChanged(broker.id, broker.epoch, fenced=True))
         self._leave(broker.id)
 

@@ -52,7 +52,7 @@ class TransactionalOffsets:
         try:
             shard = self._groups.shard(message.group_id)
             self._check(shard, message)
-            self._verify(shard, message, answer, now_ms, add=version >= V2_FROM_COMMIT)
+            self._verify(shard, message, answer, now_ms, v2=version >= V2_FROM_COMMIT)
         except Refused as refused:
             answer(refused.code)
 
@@ -77,19 +77,17 @@ class TransactionalOffsets:
         answer: Callable[[Code], None],
         now_ms: int,
         *,
-        add: bool,
+        v2: bool,
     ) -> None:
         producers, producer_id = shard.log.replica.log.producers, message.producer_id
         if producers.is_open(producer_id, message.producer_epoch):
             self._write(shard, message, answer, now_ms)
             return
-        guard = producers.start_verification(producer_id)
+        guard = producers.start_verification(producer_id, message.producer_epoch, v2=v2)
 
         def verified(code: Code, then_ms: int) -> None:
-            producers = shard.log.replica.log.producers
-            stands = producers.end_verification(producer_id, guard)
-            if not code and not stands and not producers.is_open(producer_id, message.producer_epoch):
-                code = Code.INVALID_TXN_STATE  # the transaction ended meanwhile
+            ended = shard.log.replica.log.producers.end_verification(producer_id, guard)
+            code = code or (ended if shard.log.is_current else Code.NOT_COORDINATOR)
             try:
                 if not code:
                     self._check(shard, message)
@@ -100,7 +98,7 @@ class TransactionalOffsets:
             answer(Code.COORDINATOR_NOT_AVAILABLE if code is Code.NOT_ENOUGH_REPLICAS else code)
 
         identity, place = (producer_id, message.producer_epoch), (TOPIC, shard.log.replica.key[1])
-        self._verifier.ask(message.transactional_id, identity, place, verified, now_ms, add=add)
+        self._verifier.ask(message.transactional_id, identity, place, verified, now_ms, add=v2)
 
     def _write(
         self, shard: GroupShard, message: TxnOffsetCommitRequest, answer: Callable[[Code], None], now_ms: int

@@ -5,8 +5,8 @@ decided; its deadline stands in one heap with all others. With acks=0 only a ref
 closes the connection: so its client hears of it, and looks for the leader anew, as in Kafka.
 
 The first batch of a transaction waits until the coordinator has the partition in that transaction (KIP-890); batches
-of the same producer that come meanwhile wait behind it, in order. A guard in the log proves that no marker came between
-the coordinator's answer and the append.
+of the same producer that come meanwhile wait behind it, in order. A guard in the log proves that no marker of this
+transaction came between the coordinator's answer and the append; that of the one before may (KAFKA-18654).
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ ZSTD_FROM_PRODUCE = 7
 V2_FROM_PRODUCE = 12
 """From this version on a producer leaves it to the leader to add the partition to its transaction."""
 _NOT_VERIFIED = "not part of an ongoing transaction, or its coordinator can't be asked"
+_ENDED = "the transaction ended while its coordinator was asked"
 _Step = Callable[[Code, int], None]
 
 
@@ -220,18 +221,18 @@ class Producing:
         """Ask the coordinator; the batch (a copy: requests' buffers are reused) waits for the answer."""
         header = batch.parse_header(buffer, 0)
         producer_id, epoch = header.producer_id, header.producer_epoch
-        guard = replica.log.producers.start_verification(producer_id)
+        guard = replica.log.producers.start_verification(producer_id, epoch, v2=pending.v2)
+        leadership = replica.leader
 
         def step(code: Code, then_ms: int) -> None:
-            producers = replica.log.producers
-            stands = producers.end_verification(producer_id, guard)
-            if not code and not stands and not producers.is_open(producer_id, epoch):
-                code = Code.INVALID_TXN_STATE  # the transaction ended meanwhile
+            ended = replica.log.producers.end_verification(producer_id, guard)
+            if replica.leader is not leadership:  # what was cut and appended since then says nothing of the transaction
+                code = Code.NOT_LEADER_OR_FOLLOWER
             try:
-                if not code:
+                if not code and not ended:
                     self._write(pending, place, replica, (buffer, header), then_ms)
                     return
-                refused = Refused(code, _NOT_VERIFIED)
+                refused = Refused(code, _NOT_VERIFIED) if code else Refused(ended, _ENDED)
             except Refused as late:
                 refused = late
             self._settle(pending, place, self._refusal(replica.key[1], refused, replica))

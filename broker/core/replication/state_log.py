@@ -48,6 +48,12 @@ class StateLog:
         self._short_reads = 0
 
     @property
+    def is_current(self) -> bool:
+        """Whether the node still leads the partition, in this epoch."""
+        leader = self.replica.leader
+        return leader is not None and leader.epoch == self.epoch
+
+    @property
     def is_due(self) -> bool:
         """Whether `load_slice` gets any further now, or has to wait for other replicas."""
         log = self.replica.log
@@ -84,7 +90,7 @@ class StateLog:
     def write(self, data: bytearray, now_ms: int, done: Callable[[Code], None]) -> None:
         """Append a batch; `done` is told when it is replicated, or why that is unknown. Raise Refused at once."""
         leader, log = self.replica.leader, self.replica.log
-        if leader is None or leader.epoch != self.epoch:
+        if leader is None or not self.is_current:
             raise Refused(Code.NOT_COORDINATOR, "this node leads the partition no more")
         if not leader.has_min_isr(self.replica.config.min_isr):
             raise Refused(Code.COORDINATOR_NOT_AVAILABLE, f"the ISR of {log.name} is {leader.state.isr}")

@@ -205,8 +205,7 @@ class TransactionCoordinator:
 
         def written(code: Code) -> None:
             entry.busy = False
-            leader = shard.log.replica.leader
-            lost = code is Code.NOT_LEADER_OR_FOLLOWER or leader is None or leader.epoch != shard.epoch
+            lost = code is Code.NOT_LEADER_OR_FOLLOWER or not shard.log.is_current
             if not lost:  # replicated; that the ISR is too small now does not undo it
                 entry.value, entry.changed_ms = value, self._replicas.wall_ms(now_ms)
                 if value.state.is_prepared:
@@ -360,7 +359,7 @@ class TransactionCoordinator:
             if (refusal := admission.refusal(self._image(), ask.topics, of_client=False)) is not None:
                 settle(ask.transactional_id, refusal)
             elif ask.verify_only:
-                done(self.verify(ask.transactional_id, identity, places))
+                done(self.verify(ask.transactional_id, identity, places, now_ms))
             else:
                 self._add(ask.transactional_id, identity, places, done, now_ms, patient=True)
 
@@ -378,10 +377,12 @@ class TransactionCoordinator:
         if add:
             self._add(name, identity, (place,), done, now_ms, patient=True)
         else:
-            done(self.verify(name, identity, (place,)))
+            done(self.verify(name, identity, (place,), now_ms))
 
-    def verify(self, name: str, identity: tuple[int, int], places: tuple[Place, ...]) -> Code:
-        """Return what stands against writing to the partitions in the producer's transaction."""
+    def verify(self, name: str, identity: tuple[int, int], places: tuple[Place, ...], now_ms: int) -> Code:
+        """Return what stands against writing to the partitions in the producer's transaction; a successor may know."""
+        if self._may_be_fenced(now_ms):
+            return Code.NOT_COORDINATOR
         try:
             entry = self._shard(name).entries.get(name)
             if entry is None or entry.value is None:

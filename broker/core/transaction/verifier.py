@@ -43,7 +43,7 @@ Done = Callable[[Code, int], None]
 class Coordinator(Protocol):
     """The coordinator on this node."""
 
-    def verify(self, name: str, identity: tuple[int, int], places: tuple[Place, ...]) -> Code:
+    def verify(self, name: str, identity: tuple[int, int], places: tuple[Place, ...], now_ms: int) -> Code:
         """Return what stands against writing to the partitions in the producer's transaction."""
         ...
 
@@ -103,7 +103,7 @@ class Verifier:
         """Return what `done` of `ask` would get of a coordinator on this node; None: another one must be asked."""
         if self._coordinator_of(name) != self._config.node_id:
             return None
-        code = self._here.verify(name, identity, (place,))
+        code = self._here.verify(name, identity, (place,), self._now())
         return _TRANSLATED.get(code, code)
 
     def _coordinator_of(self, name: str) -> int:

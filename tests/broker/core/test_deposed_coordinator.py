@@ -44,6 +44,19 @@ def leads(network, name, node, witness):
     return placed.partitions[partition_for(name, len(placed.partitions))].leader == node
 
 
+def deposed(network, name, old):
+    """Cut a coordinator off until the others have replaced it, and it does not know."""
+    others = [node for node in network.nodes if node != old]
+    for other in others:
+        network.cut(old, other)
+        network.cut(other, old)
+
+    def is_deposed():
+        return leads(network, name, old, old) and not any(leads(network, name, old, other) for other in others)
+
+    assert network.run(until=is_deposed, limit_ms=60_000)
+
+
 @pytest.mark.parametrize(
     ("v2", "question", "says"),
     [
@@ -63,15 +76,7 @@ def test_it_does_not_say_what_only_the_coordinator_knows(v2, question, says):
     old = producer.coordinator()
     message, version = question(producer)
     assert producer.call(old, message, version).error_code == says
-    others = [node for node in network.nodes if node != old]
-    for other in others:
-        network.cut(old, other)
-        network.cut(other, old)
-
-    def is_deposed():
-        return leads(network, "x", old, old) and not any(leads(network, "x", old, other) for other in others)
-
-    assert network.run(until=is_deposed, limit_ms=60_000)
+    deposed(network, "x", old)
     assert producer.call(old, message, version).error_code == Code.NOT_COORDINATOR
     network.heal()
     assert network.run(until=lambda: not leads(network, "x", old, old), limit_ms=60_000)
@@ -79,3 +84,31 @@ def test_it_does_not_say_what_only_the_coordinator_knows(v2, question, says):
     new = producer.coordinator()
     network.run(1000)
     assert producer.call(new, message, version).error_code == says
+
+
+def test_it_verifies_nothing():
+    network = cluster(3, 5, transaction_partitions=2, transaction_sweep_ms=200, transaction_replication_factor=3)
+    key = create(network)
+    producer = Producer(network, "x", v2=False, timeout_ms=60_000).init()
+    producer.send(key, b"1")
+    node = producer.coordinator()
+    identity, place = (producer.id, producer.epoch), (("t", key[1]),)
+    coordinator = network.nodes[node].transactions
+    assert coordinator.verify("x", identity, place, network.now_ms) is Code.NONE
+    assert coordinator.verify("x", identity, (("t", 7),), network.now_ms) is Code.TRANSACTION_ABORTABLE
+    deposed(network, "x", node)
+    assert coordinator.verify("x", identity, place, network.now_ms) is Code.NOT_COORDINATOR
+    assert coordinator.verify("x", identity, (("t", 7),), network.now_ms) is Code.NOT_COORDINATOR
+
+
+@pytest.mark.parametrize("seed", range(1, 9))
+def test_a_node_that_is_back_has_heard_of_its_successors_before_it_counts_as_active(seed):
+    """Its first heartbeat made it active again, and itself sure of what it still believed to coordinate."""
+    network = cluster(3, seed, transaction_partitions=2, transaction_replication_factor=3)
+    create(network)
+    old = Producer(network, "x", v2=True).init().coordinator()
+    deposed(network, "x", old)
+    network.heal()
+    node = network.nodes[old]
+    assert network.run(until=lambda: not node.lifecycle.may_be_fenced(network.now_ms), limit_ms=10_000)
+    assert not leads(network, "x", old, old)

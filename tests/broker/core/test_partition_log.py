@@ -274,26 +274,6 @@ def test_a_marker_of_protocol_v2_that_comes_twice_does_not_end_the_next_transact
     assert refused.value.code == Code.INVALID_PRODUCER_EPOCH
 
 
-def test_a_verification_guard_falls_with_the_marker():
-    bench = Bench()
-    producers = bench.log.producers
-    before, early = producers.start_verification(1), producers.start_verification(1)
-    assert producers.end_verification(1, early)
-    bench.append(record.marker(producer_id=1, producer_epoch=0, commit=False, coordinator_epoch=0, timestamp_ms=1))
-    after = producers.start_verification(1)
-    assert (producers.end_verification(1, before), producers.end_verification(1, after)) == (False, True)
-    assert not producers.end_verification(1, after)
-
-
-def test_a_verification_guard_is_worth_nothing_once_the_log_was_cut():
-    bench = Bench()
-    bench.append(data_batch(1))
-    guard = bench.log.producers.start_verification(1)
-    bench.log.truncate(0)
-    bench.log.producers.start_verification(1)
-    assert not bench.log.producers.end_verification(1, guard)
-
-
 def test_a_producer_expires_but_never_inside_a_transaction():
     bench = Bench()
     bench.append(data_batch(1, 1, 0, 0, timestamp=1000))
