@@ -5,8 +5,9 @@ decided; its deadline stands in one heap with all others. With acks=0 only a ref
 closes the connection: so its client hears of it, and looks for the leader anew, as in Kafka.
 
 The first batch of a transaction waits until the coordinator has the partition in that transaction (KIP-890); batches
-of the same producer that come meanwhile wait behind it, in order. A guard in the log proves that no marker of this
-transaction came between the coordinator's answer and the append; that of the one before may (KAFKA-18654).
+of the same producer that come meanwhile wait behind it, in order, for the same answer. A guard in the log proves that
+no marker of this transaction came between the coordinator's answer and the append; that of the one before may
+(KAFKA-18654).
 """
 
 from __future__ import annotations
@@ -46,14 +47,21 @@ V2_FROM_PRODUCE = 12
 """From this version on a producer leaves it to the leader to add the partition to its transaction."""
 _NOT_VERIFIED = "not part of an ongoing transaction, or its coordinator can't be asked"
 _ENDED = "the transaction ended while its coordinator was asked"
-_Step = Callable[[Code, int], None]
+_Step = Callable[[Refused | None, int], None]
 
 
 class Verify(Protocol):
     """Asks the transaction coordinator (`broker.core.transaction.verifier`)."""
 
     def ask(
-        self, name: str, identity: tuple[int, int], place: tuple[str, int], done: _Step, now_ms: int, *, add: bool
+        self,
+        name: str,
+        identity: tuple[int, int],
+        place: tuple[str, int],
+        done: Callable[[Code, int], None],
+        now_ms: int,
+        *,
+        add: bool,
     ) -> None:
         """Add or verify a partition; `done` gets the code and the time."""
         ...
@@ -221,18 +229,12 @@ class Producing:
         """Ask the coordinator; the batch (a copy: requests' buffers are reused) waits for the answer."""
         header = batch.parse_header(buffer, 0)
         producer_id, epoch = header.producer_id, header.producer_epoch
-        guard = replica.log.producers.start_verification(producer_id, epoch, v2=pending.v2)
-        leadership = replica.leader
 
-        def step(code: Code, then_ms: int) -> None:
-            ended = replica.log.producers.end_verification(producer_id, guard)
-            if replica.leader is not leadership:  # what was cut and appended since then says nothing of the transaction
-                code = Code.NOT_LEADER_OR_FOLLOWER
+        def step(refused: Refused | None, then_ms: int) -> None:
             try:
-                if not code and not ended:
+                if refused is None:
                     self._write(pending, place, replica, (buffer, header), then_ms)
                     return
-                refused = Refused(code, _NOT_VERIFIED) if code else Refused(ended, _ENDED)
             except Refused as late:
                 refused = late
             self._settle(pending, place, self._refusal(replica.key[1], refused, replica))
@@ -241,11 +243,20 @@ class Producing:
         if at in self._verifying:
             self._verifying[at].append(step)
             return
-        self._verifying[at] = [step]
+        waiting = self._verifying[at] = [step]
+        guard = replica.log.producers.start_verification(producer_id, epoch, v2=pending.v2)
+        leadership = replica.leader
 
         def answered(code: Code, then_ms: int) -> None:
-            for waiting in self._verifying.pop(at):
-                waiting(code, then_ms)
+            del self._verifying[at]
+            ended = replica.log.producers.end_verification(producer_id, guard)
+            refused = None
+            if replica.leader is not leadership:  # what was cut and appended since says nothing of the transaction
+                refused = Refused(Code.NOT_LEADER_OR_FOLLOWER)
+            elif code or ended:
+                refused = Refused(code, _NOT_VERIFIED) if code else Refused(ended, _ENDED)
+            for one in waiting:
+                one(refused, then_ms)
 
         name = pending.request.transactional_id or ""
         identity, place_ = (producer_id, epoch), (replica.name, replica.key[1])

@@ -90,16 +90,18 @@ class Producer:
         self.id, self.epoch, self.sequences = answer.producer_id, answer.producer_epoch, {}
         return self
 
+    def add(self, key):
+        message = AddPartitionsToTxnRequest(
+            v3_and_below_transactional_id=self.name,
+            v3_and_below_producer_id=self.id,
+            v3_and_below_producer_epoch=self.epoch,
+            v3_and_below_topics=(AddPartitionsToTxnTopic(name="t", partitions=(key[1],)),),
+        )
+        self.patiently(lambda: self.call(self.coordinator(), message, 0), added)
+
     def send(self, key, value):
         if not self.v2:
-            topics = (AddPartitionsToTxnTopic(name="t", partitions=(key[1],)),)
-            message = AddPartitionsToTxnRequest(
-                v3_and_below_transactional_id=self.name,
-                v3_and_below_producer_id=self.id,
-                v3_and_below_producer_epoch=self.epoch,
-                v3_and_below_topics=topics,
-            )
-            self.patiently(lambda: self.call(self.coordinator(), message, 0), added)
+            self.add(key)
         return self.produce(key, value)
 
     def produce(self, key, value):

@@ -58,21 +58,21 @@ def test_a_verification_guard_is_worth_nothing_once_the_log_was_cut():
     assert bench.log.producers.end_verification(1, guard) == Code.INVALID_TXN_STATE
 
 
-def send(producer, key, node, value):
-    """Send the first batch of a transaction to a node; return the id of the request."""
+def send(producer, key, node, value, sequence=0):
+    """Send a batch of a transaction to a node; return the id of the request."""
     data = record.batch_of(
         [(None, value)],
         timestamp_ms=producer.network.now_ms,
         producer_id=producer.id,
         producer_epoch=producer.epoch,
-        base_sequence=0,
+        base_sequence=sequence,
         transactional=True,
     )
     topic = TopicProduceData(
         topic_id=bytes.fromhex(key[0]), partition_data=(PartitionProduceData(index=key[1], records=bytes(data)),)
     )
     message = ProduceRequest(transactional_id=producer.name, acks=-1, timeout_ms=1000, topic_data=(topic,))
-    return producer.network.send(node, message, version=12)
+    return producer.network.send(node, message, version=12 if producer.v2 else 10)
 
 
 def answer(network, request_id):
@@ -161,3 +161,25 @@ def test_a_leader_that_was_deposed_while_it_asked_says_so(monkeypatch, again):
     replica.log.truncate(replica.log.end - 1)  # the marker, and the guard with it
     asked[0](Code.NONE, network.now_ms)
     assert answer(network, first) is Code.NOT_LEADER_OR_FOLLOWER
+
+
+def test_what_was_sent_after_the_end_is_not_written_by_an_answer_from_before_it(monkeypatch):
+    """By protocol v1 nothing else keeps it out, and nobody would end that transaction."""
+    network, key, _ = ready()
+    producer = Producer(network, "x", v2=False, timeout_ms=60_000).init()
+    producer.send(key, b"a")
+    producer.end(commit=True)
+    leader, replica = newest_leader(network, key)
+    asked = []
+    monkeypatch.setattr(Verifier, "here", lambda *_: None)
+    monkeypatch.setattr(Verifier, "ask", lambda _self, _name, _who, _at, done, _now, **_: asked.append(done))
+    producer.add(key)
+    first = send(producer, key, leader, b"b", 1)
+    assert network.run(until=lambda: asked, limit_ms=100)
+    producer.end(commit=False)
+    second = send(producer, key, leader, b"c", 1)
+    network.run(100)
+    for done in asked:
+        done(Code.NONE, network.now_ms)
+    assert (answer(network, first), answer(network, second)) == (Code.INVALID_TXN_STATE, Code.INVALID_TXN_STATE)
+    assert replica.log.last_stable == replica.log.end
