@@ -204,7 +204,8 @@ class Kafka(Breakable):
     def coordinator(self, kind: str, name: str, *, other_than: Sequence[str] = (), timeout_s: float = START_S) -> str:
         """Return the node that coordinates the consumer group (kind "group") or transactional id ("transaction").
 
-        Waits until there is one that runs; other_than: as for `leader`. TimeoutError.
+        Or what a share group knows of one partition (kind "share", named `group:topic/partition`). Waits until there is
+        one that runs; other_than: as for `leader`. TimeoutError.
         """
         return self._kept(kind, name, other_than, timeout_s)[1]
 

@@ -1,13 +1,14 @@
 """Faults that aim at coordinators: kill-, pause-, partition-, move- and reassign-coordinator.
 
-A consumer group, or a transactional id, is kept by one partition of an internal topic, and coordinated by whoever leads
-that. So each of these is the fault of the same kind that aims at a partition's leader, aimed at a partition of
-`__consumer_offsets` or `__transaction_state`: it bites when that has happened to this partition, and heals alike.
+A group, a transactional id, or what a share group knows of one partition (KIP-932) is kept by one partition of an
+internal topic, and coordinated by whoever leads that. So each of these is the fault of the same kind that aims at a
+partition's leader, aimed at a partition of `__consumer_offsets`, `__transaction_state` or `__share_group_state`: it
+bites when that has happened to this partition, and heals alike.
 
-Whose coordinator it is, is drawn at the moment of injection among the groups and the transactional ids that the run's
-processes use then: first the kind, then one of them. Which partition keeps it follows from the id's hash; the nodes
-themselves (FindCoordinator) must name its leader, else nothing is done. A second fault that overlaps and aims at a
-coordinator aims at the same one's, who is then a successor that has only begun to read what it is to know.
+Whose coordinator it is, is drawn at the moment of injection among what the run's processes use then: first the kind,
+then one of it. Which partition keeps it follows from its hash; the nodes themselves (FindCoordinator) must name its
+leader, else nothing is done. A second fault that overlaps and aims at a coordinator aims at the same one's, who is then
+a successor that has only begun to read what it is to know.
 """
 
 from __future__ import annotations

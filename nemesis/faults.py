@@ -38,7 +38,7 @@ UPGRADE = UpgradeRolling.name
 ALL = "all"
 """The name that asks for every single fault that the cluster supports, but those that stand apart."""
 
-_OF = "the coordinator of a group or a transactional id"
+_OF = "the coordinator of a group, a transactional id or a share group's partition"
 COORDINATORS: tuple[Fault, ...] = (
     OfCoordinator("kill-coordinator", f"SIGKILL {_OF}; starts it again", KillLeader()),
     OfCoordinator("pause-coordinator", f"SIGSTOP {_OF}; lets it go on", PauseLeader()),

@@ -120,7 +120,7 @@ class ConfluentClients:
 
     def coordinated(self) -> tuple[Coordinator, ...]:
         """Return whom the processes need coordinators for, now."""
-        return settings.coordinated(self.scenario, self.transactional_id)
+        return settings.coordinated(self.scenario, tuple(self.keys), self.transactional_id)
 
     def orphan(self, process: int) -> None:
         """Leave the process's transactional id, with its open transaction, to the coordinator."""

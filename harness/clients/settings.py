@@ -11,7 +11,7 @@ What librdkafka can't do together is refused here in one line, before a run star
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -20,7 +20,7 @@ from harness.clients.packing import CODECS, MIXED, PLAIN, Packing, sizes_bytes
 from harness.cluster.api import UsageError
 from harness.cluster.questions import Coordinator
 from harness.credentials import Credentials
-from harness.scenario import TRANSACTIONAL, Isolation, Scenario, app_group_of, group_of, groups_of
+from harness.scenario import TRANSACTIONAL, Isolation, Scenario, app_group_of, group_of, groups_of, share_group_of
 
 SOCKET_TIMEOUT_MS: Final = 3000
 """A request without an answer for so long is given up and retried elsewhere; shorter, and a busy broker looks dead."""
@@ -133,14 +133,19 @@ def refuse_codecs(scenario: Scenario) -> None:
             raise UsageError(f"--compression {scenario.compression}: librdkafka has no {codec} here") from error
 
 
-def coordinated(scenario: Scenario, transactional_id: Callable[[int], str]) -> tuple[Coordinator, ...]:
+def coordinated(
+    scenario: Scenario, keys: Iterable[str], transactional_id: Callable[[int], str]
+) -> tuple[Coordinator, ...]:
     """Return whom the run's processes need coordinators for: their groups, and their transactional ids as they are now.
 
-    transactional_id: that of the process of a number below the concurrency.
+    And what a share group knows of each of the keys. transactional_id: that of the process of a number below the
+    concurrency.
     """
     groups = [Coordinator("group", name) for name in groups_of(scenario)]
     if scenario.app:
         groups.append(Coordinator("group", app_group_of(scenario)))
+    if scenario.workload == "share":
+        groups += (Coordinator("share", f"{share_group_of(scenario)}:{key}") for key in keys)
     if scenario.workload not in TRANSACTIONAL:
         return tuple(groups)
     ids = dict.fromkeys(map(transactional_id, range(scenario.concurrency)))

@@ -344,7 +344,8 @@ class Observer(Protocol):
     def coordinator(self, kind: str, name: str) -> PartitionState | None:
         """Return the partition that keeps a group.id (kind "group") or transactional.id ("transaction").
 
-        Its leader coordinates it. None also while FindCoordinator tells of another node than the metadata.
+        Or what a share group knows of one partition (KIP-932: kind "share", named `group:topic/partition`). Its leader
+        coordinates it. None also while FindCoordinator tells of another node than the metadata.
         """
         ...
 

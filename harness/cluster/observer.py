@@ -12,6 +12,7 @@ so an observer can be used from any thread.
 
 from __future__ import annotations
 
+import base64
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -86,7 +87,8 @@ from harness.credentials import credentials_of
 
 T = TypeVar("T")
 
-KEEPERS: Final = {"group": "__consumer_offsets", "transaction": "__transaction_state"}
+SHARE: Final = "share"
+KEEPERS: Final = {"group": "__consumer_offsets", "transaction": "__transaction_state", SHARE: "__share_group_state"}
 """The topics whose leaders coordinate, by what they coordinate."""
 
 SET_FOR_TOPIC, SET_FOR_ALL_BROKERS = 1, 3
@@ -164,14 +166,31 @@ class ClusterObserver:
 
     def coordinator(self, kind: str, name: str) -> PartitionState | None:
         """Return the partition that keeps it, where its leader is whom most nodes name (FindCoordinator); else None."""
-        answers = Counter(self.ask_brokers(lambda probe: probe.find_coordinator(kind, name)).values())
+        known = self._share_key(name) if kind == SHARE else name
+        if known is None:
+            return None
+        answers = Counter(self.ask_brokers(lambda probe: probe.find_coordinator(kind, known)).values())
         metadata = self._metadata((f"{KEEPERS[kind]}/0",))
         count = max((len(topic.partitions) for word in metadata.values() for topic in word.topics), default=0)
         if not answers or not count:
             return None
-        state = next(iter(self._states((f"{KEEPERS[kind]}/{partition_for(name, count)}",), metadata)), None)
+        state = next(iter(self._states((f"{KEEPERS[kind]}/{partition_for(known, count)}",), metadata)), None)
         named = self._names().get(answers.most_common(1)[0][0])
         return state if state is not None and state.leader is not None and state.leader == named else None
+
+    def _share_key(self, name: str) -> str | None:
+        """Return what the coordinator of `group:topic/partition` is found by (SharePartitionKey.asCoordinatorKey)."""
+        group, _, key = name.rpartition(":")
+        topic, index = split_key(key)
+        ids = {
+            of.topic_id
+            for word in self._metadata((key,)).values()
+            for of in word.topics
+            if of.name == topic and any(of.topic_id)
+        }
+        if len(ids) != 1:
+            return None
+        return f"{group}:{base64.urlsafe_b64encode(ids.pop()).rstrip(b'=').decode()}:{index}"
 
     def end_offsets(self, keys: Sequence[Key]) -> dict[Key, tuple[int, int]]:
         """Return {key: (LSO, HW)} from the leaders; the LSO is asked first, so equal means stable at that moment.

@@ -50,6 +50,7 @@ from broker.wire.messages.elect_leaders import ElectLeadersRequest, ElectLeaders
 from broker.wire.messages.fetch import FetchResponse
 from broker.wire.messages.find_coordinator import (
     GROUP,
+    SHARE,
     TRANSACTION,
     FindCoordinatorRequest,
     FindCoordinatorResponse,
@@ -110,7 +111,7 @@ ELECTION_NOT_NEEDED: Final = 84
 OF_TOPIC, OF_BROKER = 2, 4
 """Kinds of what has settings."""
 _SET, _DELETE = 0, 1
-COORDINATOR_KINDS: Final = {"group": GROUP, "transaction": TRANSACTION}
+COORDINATOR_KINDS: Final = {"group": GROUP, "transaction": TRANSACTION, "share": SHARE}
 
 
 ANSWERS: Final[Mapping[Api, type[Response]]] = {
@@ -181,7 +182,7 @@ class Probe:
         return partition
 
     def find_coordinator(self, kind: str, name: str) -> int:
-        """Return the node id of the coordinator; kind is "group" or "transaction"."""
+        """Return the node id of the coordinator; kind: "group", "transaction", "share" (`group:topic id:partition`)."""
         key_type = COORDINATOR_KINDS[kind]
         _, highest = self._negotiated(Api.FIND_COORDINATOR, deadline := time.monotonic() + self._timeout_s)
         if highest < 4:  # KIP-699

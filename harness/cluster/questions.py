@@ -29,7 +29,10 @@ class QuorumLeader:
 
 @dataclass(frozen=True, slots=True)
 class Coordinator:
-    """Answer: the `PartitionState` of what keeps `name`, led by its coordinator, or None: see `Observer`."""
+    """Answer: the `PartitionState` of what keeps `name`, led by its coordinator, or None: see `Observer`.
+
+    kind: "group", "transaction", or "share": a share group's state of one partition, named `group:topic/partition`.
+    """
 
     kind: str
     name: str
@@ -165,7 +168,7 @@ class ControllerElected:
 
 @dataclass(frozen=True, slots=True)
 class Coordinated:
-    """The group or transactional id has a coordinator, and it is none of `other_than`."""
+    """What is coordinated has a coordinator, and it is none of `other_than`."""
 
     of: Coordinator
     other_than: frozenset[str] = frozenset()

@@ -20,7 +20,11 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from broker.wire.messages.update_features import UpdateFeaturesRequest
 from harness import catalog
+from harness.clients.share.asking import Ask, Steps
+from harness.clients.share.setup import FEATURE
+from harness.clients.share.wire import Wire
 from harness.cluster.api import (
     Cluster,
     ClusterError,
@@ -31,7 +35,7 @@ from harness.cluster.api import (
     Pausable,
     UsageError,
 )
-from harness.cluster.observer import ClusterObserver, answer, holds, setting_of
+from harness.cluster.observer import KEEPERS, ClusterObserver, answer, holds, setting_of
 from harness.cluster.probe import Probe, ProbeError, split_address
 from harness.cluster.questions import (
     Configured,
@@ -46,6 +50,7 @@ from harness.cluster.questions import (
     SettingOf,
 )
 from harness.cluster.ready import READY_TIMEOUT_S, not_ready
+from harness.credentials import NO_CREDENTIALS
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -193,22 +198,33 @@ def test_killing_a_leader_moves_the_leader(cluster: Any, observer: ClusterObserv
     assert until(lambda: holds(FullIsr(), observer, cluster))
 
 
-def test_a_coordinator_leads_the_partition_that_keeps_its_group_or_id_and_is_replaced(
+def test_a_coordinator_leads_the_partition_that_keeps_its_group_id_or_share_and_is_replaced(
     cluster: Any, observer: ClusterObserver
 ) -> None:
+    with contextlib.closing(Wire(cluster.bootstrap(), NO_CREDENTIALS)) as wire:
+        wire.perform(raised())
+    names = [(kind, f"{kind}-{number}") for kind, number in itertools.product(("group", "transaction"), range(8))]
+    names += [("share", f"{group}:contract/{index}") for group, index in itertools.product("gh", range(3))]
     found = {}
-    for kind, number in itertools.product(("group", "transaction"), range(8)):
-        about = Coordinator(kind, f"{kind}-{number}")
+    for about in itertools.starmap(Coordinator, names):
         # Asked for the first time, a node has the topic made, and names nobody before there is a leader.
         assert until(lambda about=about: holds(Coordinated(about), observer, cluster)), about
         found[about] = observer.coordinator(about.kind, about.name)
-    assert len({state.key for state in found.values()}) > 2
-    group = Coordinator("group", "group-0")
-    before = found[group].leader
-    cluster.kill(before)
-    assert until(lambda: holds(Coordinated(group, frozenset({before})), observer, cluster))
-    cluster.start(before)
-    assert until(lambda: holds(FullIsr(), observer, cluster))
+        assert found[about].key.rpartition("/")[0] == KEEPERS[about.kind]
+    assert len({state.key for state in found.values()}) > 4
+    assert observer.coordinator("share", "g:nowhere/0") is None
+    for about in (Coordinator("group", "group-0"), Coordinator("share", "g:contract/0")):
+        before = observer.coordinator(about.kind, about.name).leader  # type: ignore[union-attr]
+        cluster.kill(before)
+        assert until(lambda about=about, dead=frozenset({before}): holds(Coordinated(about, dead), observer, cluster))
+        cluster.start(before)
+        assert until(lambda: holds(FullIsr(), observer, cluster))
+
+
+def raised() -> Steps[None]:
+    """Switch share groups on."""
+    answer = yield Ask(None, UpdateFeaturesRequest(timeout_ms=10_000, feature_updates=(FEATURE,)), 10_000)
+    assert answer.error_code == 0
 
 
 @pytest.mark.parametrize(("topic", "name", "value"), [("contract", "segment.ms", "200"), ("", "num.io.threads", "6")])

@@ -47,7 +47,7 @@ TICK_S = 0.1
 SESSION_S = 3.0
 BOOT_S = 8.0
 CATCH_UP_S = 1.0
-KEEPERS = {"group": "__consumer_offsets/0", "transaction": "__transaction_state/0"}
+KEEPERS = {"group": "__consumer_offsets/0", "transaction": "__transaction_state/0", "share": "__share_group_state/0"}
 COORDINATED = (Coordinator("group", "g"), Coordinator("transaction", "x"), Coordinator("transaction", "y"))
 
 

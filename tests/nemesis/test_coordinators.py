@@ -16,7 +16,7 @@ INJURIES = {
     "move-coordinator": "reassign",
     "reassign-coordinator": "reassign",
 }
-GROUP, ID = Coordinator("group", "g"), Coordinator("transaction", "x")
+GROUP, ID, SHARE = Coordinator("group", "g"), Coordinator("transaction", "x"), Coordinator("share", f"s:{KEY}")
 
 every = pytest.mark.parametrize("name", INJURIES)
 
@@ -30,10 +30,14 @@ def injured(cluster: FakeCluster) -> set[str]:
 
 
 @every
-@pytest.mark.parametrize(("draw", "kind", "node"), [(0.3, "group", "n2"), (0.6, "transaction", "n3")])
-def test_the_leader_of_what_keeps_the_group_or_the_id_is_hit_and_nobody_else(name, draw, kind, node, tmp_path):
+@pytest.mark.parametrize(
+    ("draw", "kind", "node"), [(0.3, "group", "n2"), (0.6, "transaction", "n3"), (0.9, "share", "n4")]
+)
+def test_the_leader_of_what_keeps_the_group_the_id_or_the_share_is_hit_and_nobody_else(
+    name, draw, kind, node, tmp_path
+):
     cluster = FakeCluster(nodes=5)
-    client = nemesis(cluster, tmp_path)
+    client = nemesis(cluster, tmp_path, coordinated=(GROUP, ID, SHARE))
     value = invoked(client, name, {"keys": [KEY], "draw": draw}).value
     assert (value["nodes"], value["keys"], value["bit"]) == ([node], [KEEPERS[kind]], True)
     assert value["evidence"]["coordinator-of"].startswith(kind)

@@ -146,7 +146,7 @@ class SimulatedClients:
 
     def coordinated(self) -> tuple[Coordinator, ...]:
         """Return whom the processes need coordinators for, now."""
-        return coordinated(self.scenario, self.transactional_id)
+        return coordinated(self.scenario, tuple(self.keys), self.transactional_id)
 
     def orphan(self, process: int) -> None:
         """Leave the process's transactional id, with its open transaction, to the coordinator."""

@@ -90,3 +90,19 @@ def test_an_op_is_bounded_a_few_seconds_past_the_transaction_time_out():
 def test_overrides_reach_librdkafka():
     clients = ConfluentClients(Scenario(), NOWHERE, consumer_overrides={"session.timeout.ms": 9000})
     assert clients.consumer_config(0, "read_committed")["session.timeout.ms"] == 9000
+
+
+@pytest.mark.parametrize(
+    ("workload", "told"),
+    [
+        (
+            "share",
+            [("group", "p-harness-share"), ("share", "p-harness-share:p-t0/0"), ("share", "p-harness-share:p-t0/1")],
+        ),
+        ("copy", [("group", "p-harness")]),
+    ],
+)
+def test_a_run_has_the_coordinators_of_its_group_its_ids_and_of_what_its_share_group_knows(workload, told):
+    scenario = Scenario(workload=workload, prefix="p-", concurrency=2, sub_via=("subscribe",))
+    found = settings.coordinated(scenario, ("p-t0/0", "p-t0/1"), "id{}".format)
+    assert [(of.kind, of.name) for of in found] == [*told, ("transaction", "id0"), ("transaction", "id1")]

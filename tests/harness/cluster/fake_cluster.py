@@ -19,6 +19,7 @@ from broker.wire.messages.metadata import (
     MetadataResponsePartition,
     MetadataResponseTopic,
 )
+from broker.wire.primitives import NO_UUID
 from harness.cluster.api import Node
 from tests.harness.cluster.fake_node import FakeNode
 
@@ -37,6 +38,10 @@ class View:
     voters: dict[int, int] = field(default_factory=dict)
     """Time of the last fetch by voter."""
     coordinator: int = 1
+    found: set[str] = field(default_factory=set)
+    """What its coordinator was asked for."""
+    ids: dict[str, bytes] = field(default_factory=dict)
+    """Of topics; zeros where it says none."""
     ends: dict[str, tuple[int, int]] = field(default_factory=dict)
     """key: (LSO, HW), for what it leads."""
     silent: bool = False
@@ -95,13 +100,16 @@ def _answers(view: View, nodes: list[Node]):
     return {
         Api.METADATA: unless_silent(lambda request: _metadata(view, request, nodes)),
         Api.DESCRIBE_QUORUM: unless_silent(lambda _: _quorum(view)),
-        Api.FIND_COORDINATOR: unless_silent(
-            lambda request: FindCoordinatorResponse(
-                coordinators=tuple(Coordinator(key=key, node_id=view.coordinator) for key in request.coordinator_keys)
-            )
-        ),
+        Api.FIND_COORDINATOR: unless_silent(lambda request: _coordinators(view, request)),
         Api.LIST_OFFSETS: unless_silent(lambda request: _offsets(view, request)),
     }
+
+
+def _coordinators(view, request):
+    view.found |= set(request.coordinator_keys)
+    return FindCoordinatorResponse(
+        coordinators=tuple(Coordinator(key=key, node_id=view.coordinator) for key in request.coordinator_keys)
+    )
 
 
 def _metadata(view, request, nodes):
@@ -128,7 +136,12 @@ def _metadata(view, request, nodes):
             if one in addresses
         ),
         topics=tuple(
-            MetadataResponseTopic(name=name, partitions=tuple(parts), is_internal=name.startswith("__"))
+            MetadataResponseTopic(
+                name=name,
+                topic_id=view.ids.get(name, NO_UUID),
+                partitions=tuple(parts),
+                is_internal=name.startswith("__"),
+            )
             for name, parts in topics.items()
         ),
     )

@@ -138,6 +138,26 @@ def test_the_coordinator_leads_the_partition_that_the_hash_names_and_is_whom_mos
         assert answer(Coordinator("group", "g"), watching(cluster), cluster) is None, "n2 is named, n3 leads"
 
 
+def test_a_share_coordinator_is_asked_for_by_the_topics_id_and_keeps_one_partition_of_one_group():
+    kept = {f"__share_group_state/{index}": (2 if index == 4 else 1, 4, FULL) for index in range(5)}
+    views = three(kept | {KEY: (3, 1, FULL)})
+    for view in views.values():
+        view.coordinator = 2
+    about = Coordinator("share", f"g:{KEY}")
+    with cluster_of(views) as cluster:
+        assert answer(about, watching(cluster), cluster) is None, "nobody tells the topic's id"
+        for view in views.values():
+            view.ids["t0"] = bytes(range(16))
+        state = answer(about, watching(cluster), cluster)
+        assert {key for view in views.values() for key in view.found} == {"g:AAECAwQFBgcICQoLDA0ODw:0"}
+        assert (state.key, state.leader) == ("__share_group_state/4", "n2")
+        assert not holds(Coordinated(about, frozenset({"n2"})), watching(cluster), cluster)
+        views["n1"].ids["t0"] = bytes(16)
+        assert answer(about, watching(cluster), cluster) == state, "who has just heard of the topic does not know it"
+        views["n1"].ids["t0"] = bytes(range(1, 17))
+        assert answer(about, watching(cluster), cluster) is None, "it was made anew"
+
+
 @pytest.mark.parametrize("views", [coordinated_by(leader=3), coordinated_by(leader=-1), three()])
 def test_nobody_is_the_coordinator_where_nodes_and_metadata_disagree_or_nothing_is_kept(views):
     with cluster_of(views) as cluster:

@@ -58,6 +58,15 @@ def test_a_node_whose_versions_are_all_too_new_is_refused():
         probe.metadata()
 
 
+def test_a_share_coordinator_is_asked_for_as_such():
+    def answer(request):
+        assert (request.key_type, request.coordinator_keys) == (2, ("g:AAAAAAAAAAAAAAAAAAAAAQ:0",))
+        return FindCoordinatorResponse(coordinators=(Coordinator(key="g:AAAAAAAAAAAAAAAAAAAAAQ:0", node_id=3),))
+
+    with asking({Api.FIND_COORDINATOR: answer}, {Api.FIND_COORDINATOR: (0, 6)}) as (_, probe):
+        assert probe.find_coordinator("share", "g:AAAAAAAAAAAAAAAAAAAAAQ:0") == 3
+
+
 @pytest.mark.parametrize("highest", [3, 4])
 def test_a_coordinator_is_found_with_one_key_and_with_many(highest):
     def answer(request):

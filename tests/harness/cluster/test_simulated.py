@@ -14,6 +14,7 @@ from harness.simulation import SimulatedEquipment
 
 KEY = "t0/0"
 SCENARIO = Scenario(cluster="simulated", topics=1, partitions=1)
+SCENARIO_OF_SHARES = Scenario(cluster="simulated", topics=1, partitions=1, workload="share")
 
 
 @pytest.fixture
@@ -44,6 +45,21 @@ def test_a_coordinator_leads_the_partition_that_keeps_its_group_or_id(cluster, m
     before = observer.coordinator("group", "group-0").leader
     cluster.kill(before)
     assert known(ids[0], frozenset({before}))
+
+
+def test_a_share_coordinator_leads_the_partition_that_keeps_one_of_its_groups(cluster):
+    SimulatedEquipment(cluster).prepare(SCENARIO_OF_SHARES, cluster)
+    observer, about = SimulatedObserver(cluster, ("t0",)), Coordinator("share", f"harness-share:{KEY}")
+    before = observer.coordinator(about.kind, about.name)
+    assert before.key.startswith("__share_group_state/")
+    assert observer.coordinator("share", "harness-share:nowhere/0") is None
+    cluster.kill(before.leader)
+    loop = cluster.world.loop
+    assert loop.run_until(
+        loop.now_ns + 60 * 10**9,
+        lambda: holds(Coordinated(about, frozenset({before.leader})), observer, cluster),
+    )
+    assert observer.coordinator(about.kind, about.name).key == before.key
 
 
 @pytest.mark.parametrize(("topic", "name", "value"), [("t0", "segment.ms", "200"), ("", "num.replica.fetchers", "2")])
