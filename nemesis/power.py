@@ -14,6 +14,7 @@ too, but nobody takes their word for it: a broker that was not stopped in order 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
@@ -156,5 +157,6 @@ def _blackout(aim: Aim, nodes: tuple[str, ...]) -> Generator[Step, Any, tuple[In
     if not injection.nodes:
         return injection, gone
     after = yield from ask_each(Lost, nodes)
-    lost = per_node({node: after[node] - before[node] for node in nodes})
-    return replace(injection, evidence=injection.evidence | {"bytes-lost": lost}), gone
+    parts = {node: dict(sorted((Counter(after[node]) - Counter(before[node])).items())) for node in nodes}
+    lost = per_node({node: sum(sizes.values()) for node, sizes in parts.items()})
+    return replace(injection, evidence=injection.evidence | {"bytes-lost": lost, "partitions-lost": parts}), gone

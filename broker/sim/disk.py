@@ -9,6 +9,7 @@ or new, never half. `full` and `damage` are the faults of the medium; how long a
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterable
 from errno import ENOSPC
 from typing import assert_never
@@ -72,8 +73,8 @@ class Disk:
         self.rotten = 0
         """How many bytes `damage` has changed."""
         self.power_losses = 0
-        self.lost = 0
-        """How many bytes of logs they have taken."""
+        self.lost: Counter[str] = Counter()
+        """How many bytes they have taken, by log."""
         self._segments: dict[str, dict[int, _Segment]] = {}
         self._dropped: dict[str, dict[int, bytes]] = {}
         """Durable content of segments that were deleted, until their log is synced."""
@@ -208,7 +209,6 @@ class Disk:
         if not power:
             return
         self.power_losses += 1
-        before = self._size()
         kept: dict[str, dict[int, _Segment]] = {}
         for log in sorted({*self._segments, *self._dropped}):
             segments = {base: _Segment(data, len(data)) for base, data in self._dropped.get(log, {}).items()}
@@ -217,15 +217,13 @@ class Disk:
                 if data or base not in segments:
                     segments[base] = _Segment(data, len(data))
             kept[log] = {base: segments[base] for base in sorted(segments) if segments[base].data}
+            for base, segment in self._segments.get(log, {}).items():
+                self.lost[log] += _missing(segment.data, kept[log][base].data if base in kept[log] else b"")
         self._segments, self._dropped = kept, {}
-        self.lost += max(0, before - self._size())
         files = dict(self._durable_files)
         if rng is not None:
             files.update({name: data for name, data in sorted(self._files.items()) if rng.random() < 0.5})
         self._files, self._durable_files = files, dict(files)
-
-    def _size(self) -> int:
-        return sum(len(segment.data) for log in self._segments.values() for segment in log.values())
 
     def damage(self, log: str, base: int, position: int) -> None:
         """Flip the bits of one byte."""
@@ -266,6 +264,11 @@ class Disk:
     def dump(self, log: str) -> bytes:
         """Return all bytes of a log."""
         return b"".join(bytes(segment.data) for _, segment in sorted(self._segments.get(log, {}).items()))
+
+
+def _missing(had: Buffer, left: Buffer) -> int:
+    """Return how many bytes are gone; all of them where others have come back."""
+    return len(had) - len(left) if had[: len(left)] == left else len(had)
 
 
 def _is_in(name: str, log: str) -> bool:

@@ -128,8 +128,8 @@ class Powered(Protocol):
         """Let the node lose power now."""
         ...
 
-    def bytes_lost(self, node: str) -> int:
-        """Return how many bytes power losses have taken from the node so far."""
+    def bytes_lost(self, node: str) -> Mapping[Key, int]:
+        """Return how many bytes of each partition power losses have taken from the node so far; 0 may be left out."""
         ...
 
 

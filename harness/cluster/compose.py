@@ -21,7 +21,7 @@ import random
 import re
 import shutil
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -29,7 +29,7 @@ from typing import Any, Self
 
 from harness.cluster import engine, image, ports
 from harness.cluster.administered import Administered
-from harness.cluster.api import ClusterError, ClusterSpec, Node, UsageError
+from harness.cluster.api import ClusterError, ClusterSpec, Key, Node, UsageError
 from harness.cluster.compose_file import DATA, Handles, compose_yaml, project_name, variable
 from harness.cluster.container_logs import collect, last_words
 from harness.cluster.disks import lossy
@@ -93,7 +93,7 @@ class ComposeCluster(Administered):
         self._members = handles.members()
         self._engine: Any = None
         self._links: Links | None = None
-        self._taken: Counter[str] = Counter()
+        self._taken = defaultdict[str, Counter[Key]](Counter)
 
     # Cluster
 
@@ -181,9 +181,9 @@ class ComposeCluster(Administered):
         """Return who looks into the nodes' volumes."""
         return Volumes(self._client(), self._handles.project, self._helper_image, self._container, DATA)
 
-    def bytes_lost(self, node: str) -> int:
-        """Return how many bytes power losses have taken from the node so far, as far as this process did it."""
-        return self._taken[self._member(node).name]
+    def bytes_lost(self, node: str) -> Mapping[Key, int]:
+        """Return how many bytes of each partition power losses have taken so far, as far as this process did it."""
+        return dict(self._taken[self._member(node).name])
 
     # Killable
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import resource
 from abc import abstractmethod
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -29,11 +29,11 @@ FULL_DISKS = hasattr(resource, "prlimit")
 class Disks(Grouped):
     """The disks of a group of nodes; a provider says where their files are."""
 
-    _taken: Counter[str]
+    _taken: defaultdict[str, Counter[Key]]
     _rotted: Counter[str]
 
     def _begin_disks(self) -> None:
-        self._taken, self._rotted = Counter(), Counter()
+        self._taken, self._rotted = defaultdict(Counter), Counter()
 
     @abstractmethod
     def observer(self) -> ClusterObserver:
@@ -53,12 +53,12 @@ class Disks(Grouped):
         """SIGKILL the node, and lose what it had not synced."""
         rng, topics = random.Random(), lossy(self.observer(), node, unsynced.topics(self._data_of(node)))
         self.kill(node)
-        for tail in self._tails(node, topics).values():
-            self._taken[node] += tail.lose(rng)
+        for log, tail in self._tails(node, topics).items():
+            self._taken[node][unsynced.key_of(log)] += tail.lose(rng)
 
-    def bytes_lost(self, node: str) -> int:
-        """Return how many bytes power losses have taken from the node so far, as far as this process did it."""
-        return self._taken[node]
+    def bytes_lost(self, node: str) -> Mapping[Key, int]:
+        """Return how many bytes of each partition power losses have taken so far, as far as this process did it."""
+        return dict(self._taken[node])
 
     # Disked
 

@@ -66,7 +66,7 @@ class Rotten:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Answer: how many bytes power losses have taken from the node so far."""
+    """Answer: how many bytes of each partition power losses have taken from the node so far."""
 
     node: str
 

@@ -27,10 +27,11 @@ from broker.sim.node import Node as SimulatedNode
 from broker.sim.world import World
 from harness.cluster import processes as embedded
 from harness.cluster.administered import Administered
-from harness.cluster.api import CLIENTS, ClusterError, ClusterSpec, Node, UsageError
+from harness.cluster.api import CLIENTS, ClusterError, ClusterSpec, Key, Node, UsageError
 from harness.cluster.observer import ClusterObserver
 from harness.cluster.probe import Api, Probe, ProbeError, Request
 from harness.cluster.properties import cluster_properties, plan, refuse_ineffective, refuse_owned
+from harness.cluster.unsynced import key_of
 from harness.generator import SECOND_NS
 
 T = TypeVar("T")
@@ -130,9 +131,9 @@ class SimulatedCluster(Administered):
         """End the node's process at once, and lose what its disk had not synced."""
         self.world.lose_power(self._node(node).name)
 
-    def bytes_lost(self, node: str) -> int:
-        """Return how many bytes power losses have taken."""
-        return self._node(node).disk.lost
+    def bytes_lost(self, node: str) -> Mapping[Key, int]:
+        """Return how many bytes of each partition power losses have taken."""
+        return {key_of(log): size for log, size in self._node(node).disk.lost.items() if size}
 
     def fill(self, node: str) -> None:
         """Let the node's disk refuse every further byte: its process ends with the next one."""

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from harness.cluster.api import Key
+
 QUORUM: Final = "__cluster_metadata"
 """The log of the metadata quorum: synced with every append."""
 _SEGMENT: Final = ".log"
@@ -59,6 +61,12 @@ class Tail:
             (byte,) = file.read(1)
             file.seek(at)
             file.write(bytes([byte ^ 0xFF]))
+
+
+def key_of(log: str) -> Key:
+    """Return the partition that a log of this name is of: t0/3 of t0-3."""
+    topic, _, index = log.rpartition("-")
+    return f"{topic}/{index}"
 
 
 def topics(data: Path) -> list[str]:

@@ -11,11 +11,13 @@ from __future__ import annotations
 import random
 import re
 import shlex
+from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any, Final
 
+from harness.cluster.api import Key
 from harness.cluster.engine import RUN_LABEL, guard
-from harness.cluster.unsynced import QUORUM
+from harness.cluster.unsynced import QUORUM, key_of
 
 _LOOK: Final = "cat recovery-point-offset-checkpoint 2>/dev/null; stat -c '%s %n' */*.log 2>/dev/null; true"
 _POINT: Final = re.compile(r"^(\S+) (\d+) (\d+)$")
@@ -32,14 +34,17 @@ class Volumes:
         self._client, self._project, self._image = client, project, image
         self._container, self._data = container, data
 
-    def lose(self, node: str, topics: Collection[str], rng: random.Random) -> int:
-        """Cut off what a dead node had not synced of these topics; return how many bytes went. Raises ClusterError."""
+    def lose(self, node: str, topics: Collection[str], rng: random.Random) -> Counter[Key]:
+        """Cut off what a dead node had not synced of these topics; return how many bytes went of each partition.
+
+        Raises ClusterError.
+        """
         sizes = unsynced(self.run(node, _LOOK, f"look at the disk of {node}"), topics)
         kept = {file: 0 if rng.random() < 1 / 2 else rng.randrange(size) for file, size in sizes.items()}
         if kept:
             cuts = [f"truncate -s {size} {shlex.quote(file)}" for file, size in kept.items()]
             self.run(node, " && ".join(cuts), f"cut the logs of {node}")
-        return sum(size - kept[file] for file, size in sizes.items())
+        return Counter({key_of(file.partition("/")[0]): size - kept[file] for file, size in sizes.items()})
 
     def run(self, node: str, command: str, what: str) -> str:
         """Run a shell command where the node's partitions are; return what it said. Raises ClusterError."""

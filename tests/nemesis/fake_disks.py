@@ -25,8 +25,8 @@ class FakeDisks:
     def blackout(self, node: str) -> None:
         self._ended_by("blackout", node)
 
-    def bytes_lost(self, node: str) -> int:
-        return self.unsynced * sum(call == ("blackout", node) for call in self.calls)
+    def bytes_lost(self, node: str) -> dict[Key, int]:
+        return {"t0/0": self.unsynced * sum(call == ("blackout", node) for call in self.calls)}
 
     def fill(self, node: str) -> None:
         self._ended_by("fill", node)
