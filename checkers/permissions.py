@@ -4,18 +4,17 @@ Settings permit classes (`checkers.catalog`). Clocks that have jumped permit tha
 such jumps, back when a record was given its time and ahead when it was looked at. A fault of power
 or of a disk permits only what it can have taken (A1):
 
-* A record that was acknowledged lies on min.insync.replicas nodes at least. It is gone only if so many of them have
-  lost what they had not synced before all replicas were in sync again (the `full-isr` of a `recover`): a node that is
-  back in every ISR has all that was acknowledged. The evidence of a fault says which of its nodes have lost something.
+* It is gone only if as many nodes as min.insync.replicas demands have lost what they had not synced of its partition
+  (`checkers.taken`).
 * What was sent later can't have been taken, nor what a program of the user's has made of it. So the operations that
   were invoked after the last such loss are judged once more, by themselves, and so is what was seen since all replicas
-  were in sync again (`checkers.later`): what is found there is permitted by no disk. Left out are classes about what
-  coordinators keep, and rotten disks, which nobody may notice for long.
+  were in sync again (`checkers.later`): what is found there is permitted by no disk. Left out are rotten disks, which
+  nobody may notice for long.
+* What share groups, committed offsets and copies show has to have a loss between what proves it, of a partition that it
+  hangs on; else it is permitted by none.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import msgspec
 
@@ -24,15 +23,14 @@ from checkers.case import Case
 from checkers.catalog import permitted
 from checkers.findings import Findings
 from checkers.later import LATER, WHOLE, found_later, found_whole
-from checkers.phases import Fault
+from checkers.taken import HANGS_ON, INNER, found_apart, last_ns_of, losses
 
 UNCOMMITTED = "read_uncommitted"
 POWER, ROT = ("lose-power", "last-replica"), ("rot",)
 """So begin the names of the faults that take the power of nodes, and what was not synced with it; of rotten disks."""
-INNER_MIN_ISR = 2
-"""Of the topics of coordinators, at most (`harness.cluster.properties`): with more in --min-isr they may lose alone."""
 PREMATURE, TOO_EARLY = "premature-deletion", "compaction-too-early"
 WHOLE_AGAIN = "All replicas were in sync again by then: no loss of what disks had not synced shows any more."
+APART = "No loss of what disks had not synced lies between, of a partition that this hangs on."
 TOO_LATE = "It was sent after the last loss of what disks had not synced, which can't have taken it."
 
 
@@ -58,8 +56,10 @@ def permissions(case: Case, findings: Findings) -> None:
 
 def _settings(case: Case, findings: Findings) -> dict[str, str]:
     """Return class -> what permits it; examples of what no disk can explain are told first."""
-    power_ns, rot_ns = loss_ns(case, POWER, case.options.min_isr or 1), loss_ns(case, ROT, 1)
-    state_ns = loss_ns(case, POWER, min(case.options.min_isr or 1, INNER_MIN_ISR))
+    taken, rotten = losses(case, POWER, case.options.min_isr or 1), losses(case, ROT, 1)
+    power_ns = last_ns_of(loss for loss in taken if loss.took_records)
+    state_ns = last_ns_of(loss for loss in taken if loss.took_any(INNER))
+    rot_ns = last_ns_of(rotten)
     takes = case.options.unsynced_loss and power_ns is not None
     forgets = not takes and (case.options.unsynced_loss or case.options.unsynced_state) and state_ns is not None
     by_power = {"unsynced_loss": takes, "unsynced_state": forgets}
@@ -71,7 +71,7 @@ def _settings(case: Case, findings: Findings) -> dict[str, str]:
     if options == intact:
         return settings
     otherwise = permitted(intact, reads_disagree=disagree)
-    last_ns = max(time_ns for time_ns in (state_ns, rot_ns) if time_ns is not None)
+    last_ns = max(time_ns for time_ns in (power_ns, state_ns, rot_ns) if time_ns is not None)
     whole_ns = None if rot_ns is not None else _whole_ns(case, last_ns)  # rot shows when somebody looks
     told = [name for name in settings if findings.has(name) and settings[name] != otherwise.get(name)]
     names = [name for name in told if name in LATER]
@@ -79,7 +79,9 @@ def _settings(case: Case, findings: Findings) -> dict[str, str]:
     later = found_later(case, last_ns, synced=synced) if names else Findings()
     others = [name for name in told if name in WHOLE and not later.has(name)]
     whole = found_whole(case, whole_ns) if others and whole_ns is not None else Findings()
-    for found, remark, among in ((later, TOO_LATE, names), (whole, WHOLE_AGAIN, others)):
+    hanging = [name for name in told if name in HANGS_ON and rot_ns is None]
+    apart = found_apart(case, hanging, taken) if hanging else Findings()
+    for found, remark, among in ((later, TOO_LATE, names), (whole, WHOLE_AGAIN, others), (apart, APART, hanging)):
         for name in sorted(name for name in among if found.has(name)):
             del settings[name]
             settings |= {name: otherwise[name]} if name in otherwise else {}
@@ -111,35 +113,3 @@ def _gone_too_early(case: Case, findings: Findings) -> list[str]:
 def _whole_ns(case: Case, last_ns: int) -> int | None:
     """Return when all replicas were first in sync again after a time."""
     return min((time_ns for time_ns in case.phases.recovered_ns if time_ns > last_ns), default=None)
-
-
-def loss_ns(case: Case, named: tuple[str, ...], least: int) -> int | None:
-    """Return up to when (ns) faults so named may have taken what lies on `least` nodes; None: they never may."""
-    until: int | None = None
-    without: set[Any] = set()
-    last_ns = -1
-    for fault in sorted(case.phases.faults, key=_asked):
-        nodes = injured(fault) if fault.name.startswith(named) else frozenset[Any]()
-        if not nodes:
-            continue
-        if any(last_ns < recovered_ns <= fault.asked_ns for recovered_ns in case.phases.recovered_ns):
-            without.clear()
-        without |= nodes
-        last_ns = fault.begin_ns
-        if len(without) >= least:
-            until = last_ns
-    return until
-
-
-def _asked(fault: Fault) -> int:
-    return fault.asked_ns
-
-
-def injured(fault: Fault) -> frozenset[Any]:
-    """Return the nodes whose disks have lost something; where nobody says how much, all of a fault that bit."""
-    lost = fault.evidence.get("bytes-lost", fault.evidence.get("bytes-changed"))
-    if isinstance(lost, dict):
-        return frozenset(node for node, size in lost.items() if size)
-    if lost is None:
-        return frozenset(fault.nodes if fault.bit else ())
-    return frozenset((fault.evidence.get("last", fault.nodes[0]),) if lost and fault.nodes else ())

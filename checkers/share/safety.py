@@ -103,7 +103,11 @@ def _redeliveries(case: Case, findings: Findings, group: Group, place: Place, gi
     done = [ack for ack, _ in group.in_time(place) if ack.kind in FINAL]
     for one in given if done else ():
         before = [ack for ack in done if ack.span.done_row < one.span.begin_row]
-        known = next((ack for ack in before if _must_know(case, group, place, one, ack)), None)
+        known = max(
+            (ack for ack in before if _must_know(case, group, place, one, ack)),
+            key=lambda ack: ack.span.done_row,
+            default=None,
+        )
         if known is not None:
             findings.add(
                 REDELIVERY,
