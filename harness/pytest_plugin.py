@@ -34,6 +34,7 @@ _ARGUMENTS: Final = (
     "upgrade_to",
     "image",
     "bug",
+    "clocks",
     "fresh",
 )
 _kafka: Final = pytest.StashKey["Kafka"]()

@@ -159,8 +159,16 @@ class Asked:
     """What a command line says of its runs."""
 
     def __init__(self, context: click.Context, given: Mapping[str, Any]) -> None:
-        """Take the options' values, and from the context which of them are the caller's own."""
-        self._by_hand = frozenset(_FIELDS.get(name, name) for name in by_hand(context))
+        """Take the options' values, and from the context which of them are the caller's own.
+
+        Raises BadParameter for an empty one: it is a variable that is not set, most often, and `--app "$APP"` without a
+        program would be taken for a run of it.
+        """
+        asked = by_hand(context)
+        for option in context.command.params:
+            if option.name in asked and given.get(option.name) == "":
+                raise click.BadParameter("it is empty", context, option)
+        self._by_hand = frozenset(_FIELDS.get(name, name) for name in asked)
         self._given = {_FIELDS.get(name, name): value for name, value in given.items()}
         self._swarm = self._given.pop("swarm")
         for name in ("topic_config", "broker_config", "client_config"):

@@ -131,6 +131,8 @@ def test_a_name_that_nobody_knows_is_no_valid_check(options, named, tmp_path, ca
         (["run", "--workload", "bank"], "bank"),
         (["run", "--nemesis", "kill-leadr"], "kill-leader"),
         (["run", "--acks", "1"], "--acks 1"),
+        (["run", "--app", ""], "Invalid value for '--app': it is empty"),
+        (["soak", "--duration", "1s", "--bug", ""], "Invalid value for '--bug': it is empty"),
         (["run", "--replication", "5"], "--replication 5"),
         (["run", "--cluster", "existing"], "--bootstrap"),
         (["run", "--cluster", "existing", "--bootstrap", "127.0.0.1:9", "--nemesis", "kill-leader"], "kill-leader"),

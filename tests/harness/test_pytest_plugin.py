@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import signal
@@ -13,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from harness.cluster.distribution import cache_folder
-from harness.pytest_plugin import Clusters
+from harness.pytest_plugin import _ARGUMENTS, Clusters
+from harness.testing import Kafka
 from tests.harness.left_running import processes_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -123,6 +125,10 @@ def test_what_cannot_be_asked_for_is_an_error_in_one_line(session: Session) -> N
         "no Kafka cluster: no cluster 'simulated' to test on: there are embedded, jvm, compose",
     ):
         result.stdout.fnmatch_lines([told])
+
+
+def test_the_mark_takes_what_a_cluster_can_be_and_whether_it_is_fresh() -> None:
+    assert {*_ARGUMENTS} - {"fresh"} == inspect.signature(Kafka).parameters.keys() - {"folder"}
 
 
 class FakeKafka:
