@@ -273,9 +273,8 @@ class ViewBuilder:
                     count, first = self.unknown_kinds.get(f, (0, call.number))
                     self.unknown_kinds[f] = (count + 1, first)
             except _MALFORMED as error:
-                raise HistoryError(
-                    f"{self.name}:{call.number}: {line.f!r} with a malformed value: {error}; HISTORY.md has the shapes"
-                ) from error
+                said = f"{line.f!r} with a malformed value: {error}; docs/history.md has the shapes"
+                raise HistoryError(f"{self.name}:{call.number}: {said}") from error
             self._size += 1
         self._calls.add(batch.calls)
         self._sends.add(batch.sends)
@@ -316,6 +315,7 @@ class ViewBuilder:
             demand_list("micro-operations", value)
         size, find = self._size, self.keys.find
         invoked = () if call.invocation is None else call.invocation.value or ()
+        demand_list("micro-operations", invoked or None)
         for mop, micro in enumerate(value or ()):
             kind = micro[0]
             if kind == "poll":

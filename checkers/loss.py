@@ -65,8 +65,8 @@ def unseen(case: Case, findings: Findings) -> None:
     call = case.writer_call(first)
     assert call is not None
     why = (
-        f"{len(vids)} acknowledged {'value was' if len(vids) == 1 else 'values were'} never polled, although the reads "
-        f"went to the end: for one, "
+        f"{len(vids)} acknowledged {'value was' if len(vids) == 1 else 'values were'} never polled"
+        f"{', although the reads went to the end' if case.phases.ours else ''}: for one, "
         f"{case.vid_value(first)!r} on {case.vid_key(first)}, acknowledged by {case.name(call)}."
     )
     findings.add(

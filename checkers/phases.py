@@ -139,7 +139,7 @@ def phases_of(view: LogView) -> Phases:
         if not _is_well_formed(line.process, line.f, value):
             raise HistoryError(
                 f"{view.name}: op {index}: {line.f!r} of {line.process} with a malformed value: {value!r}; "
-                "HISTORY.md has the shapes"
+                "docs/history.md has the shapes"
             )
         if line.process == HARNESS and line.f == "phase":
             starts.append((value, row, time))

@@ -229,6 +229,25 @@ def test_polled_records_that_are_no_list_are_named_by_their_line(records):
         judge([Op(process=1, type="invoke", f="poll", value=[["poll"]]), line])
 
 
+@pytest.mark.parametrize("value", [17, "x", {"a": 1}, True])
+def test_an_invocation_without_a_list_is_told_as_that(value):
+    """`object of type 'int' has no len()` would say nothing of the history."""
+    said = f":2: 'send' with a malformed value: a list of micro-operations belongs here, not {value!r}"
+    with pytest.raises(HistoryError, match=re.escape(said) + "; docs/history.md"):
+        judge(
+            [
+                Op(process=1, type="invoke", f="send", value=value),
+                Op(process=1, type="ok", f="send", value=[["send", "x", [0, 1]]]),
+            ]
+        )
+
+
+def test_a_history_without_final_reads_is_not_told_that_they_went_to_the_end():
+    sent = [["send", "x", [0, 1]]]
+    found = {one.name: one for one in judge([Op(process=1, type="ok", f="send", value=sent)]).anomalies}
+    assert found["unseen"].examples[0].why.startswith("1 acknowledged value was never polled: for one, 1 on x")
+
+
 def test_fault_without_its_name_is_named_by_its_operation():
     fault = Op(process="nemesis", type="info", f=None, value={"fault-id": 1, "bit": True})
     with pytest.raises(HistoryError, match="op 0: None of nemesis with a malformed value"):

@@ -10,6 +10,7 @@ import click
 import pytest
 import typer
 
+from checkers.judge import judge
 from harness.cli import app
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,3 +60,11 @@ def test_every_table_has_a_head(page: Path) -> None:
     lines = page.read_text().splitlines()
     begins = [at for at, line in enumerate(lines) if line.startswith("|") and not lines[at - 1].startswith("|")]
     assert [lines[at][:60] for at in begins if not re.match(r"\|[ :|-]+\|$", lines[at + 1])] == []
+
+
+def test_the_example_of_a_history_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    path.write_text((ROOT / "docs/history.md").read_text().split("```\n")[1])
+    verdict = judge(path)
+    assert verdict.anomalies == ()
+    assert verdict.stats["txn"]["ok"] == 1
