@@ -314,7 +314,7 @@ class ViewBuilder:
         if type(value) is not list:
             demand_list("micro-operations", value)
         size, find = self._size, self.keys.find
-        invoked = () if call.invocation is None else call.invocation.value or ()
+        invoked = () if call.invocation is None or line.f in READS else call.invocation.value or ()
         demand_list("micro-operations", invoked or None)
         for mop, micro in enumerate(value or ()):
             kind = micro[0]
