@@ -273,8 +273,8 @@ class ViewBuilder:
                     count, first = self.unknown_kinds.get(f, (0, call.number))
                     self.unknown_kinds[f] = (count + 1, first)
             except _MALFORMED as error:
-                said = f"{line.f!r} with a malformed value: {error}; docs/history.md has the shapes"
-                raise HistoryError(f"{self.name}:{call.number}: {said}") from error
+                what = f"{line.f!r} with a malformed value: {error}; docs/history.md has the shapes"
+                raise HistoryError(f"{self.name}:{call.number}: {what}") from error
             self._size += 1
         self._calls.add(batch.calls)
         self._sends.add(batch.sends)
