@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sys
+import time
 import traceback
 import webbrowser
 from collections.abc import Callable
@@ -121,7 +122,7 @@ def perform(
 
     fail_fast, interruptible: see `harness.run.execute`.
     """
-    choices = refuse_unknown(scenario)
+    choices, began_s = refuse_unknown(scenario), time.monotonic()
     folder = runs.new_folder(results, name or f"{scenario.workload}-{scenario.nemesis}-{scenario.cluster}").resolve()
     if scenario.cluster in THEIRS:
         scenario = msgspec.structs.replace(scenario, prefix=own_prefix(folder))
@@ -145,7 +146,7 @@ def perform(
         raise
     if report:
         write_report(folder, done.judgement)
-        write_junit(folder / "junit.xml", [folder])
+        write_junit(folder / "junit.xml", [{"folder": ".", "seconds": time.monotonic() - began_s}])
     return done
 
 

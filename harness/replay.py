@@ -115,6 +115,9 @@ def shrink(
             raise UsageError(f"{folder}: run again, it shows no {target}: was it made by another version?")
         folder = folder.resolve()  # `latest` is another run from now on
         where = runs.new_folder(results, _name(folder, "shrunk")).resolve()  # what can't be written is told now
+        if not as_json:
+            limit = f"at most {budget_s:g} s of CPU; Ctrl-C ends with the least so far"
+            sys.stderr.write(f"harness: looks for the least run with {target} ({limit})\n")
         fails = _fails(target, Path(scratch), lawful=lawful)
         shrinker = Shrinker(case, fails, lambda: stopped() or time.process_time() >= until_s)
         least = shrinker.shrink(_proof_ns(folder, verdict.anomalies[target]))
@@ -255,7 +258,7 @@ def _proof_ns(folder: Path, anomaly: dict[str, Any]) -> int:
 
 def _stored(case: Case, folder: Path, about: dict[str, Any] | None = None, *, interruptible: bool = True) -> Judgement:
     """Perform a case as a run of its own, with everything that a run leaves behind."""
-    cluster = SimulatedCluster(spec_of(case.scenario, folder))
+    cluster, began_s = SimulatedCluster(spec_of(case.scenario, folder)), time.monotonic()
     equipment = SimulatedEquipment(cluster, faults=FaultPlan(entries=case.faults), probes=case.probes)
     workload = scripted(catalog.workload(case.scenario.workload), case.ops, waits=case.waits)
     store.write_json(folder / store.SCRIPT, {"case": case, **(about or {})})
@@ -270,7 +273,7 @@ def _stored(case: Case, folder: Path, about: dict[str, Any] | None = None, *, in
         interruptible=interruptible,
     )
     write_report(folder, done.judgement)
-    write_junit(folder / "junit.xml", [folder])
+    write_junit(folder / "junit.xml", [{"folder": ".", "seconds": time.monotonic() - began_s}])
     return done.judgement
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+from xml.etree import ElementTree as ET
 
 import msgspec
 import pytest
@@ -45,13 +46,18 @@ def test_a_run_is_replayed_byte_for_byte(failed, tmp_path):
     again = (tmp_path / "latest").resolve()
     assert (again / store.HISTORY).read_bytes() == (failed / store.HISTORY).read_bytes()
     assert read(again) == read(failed)
+    for run in (failed, again):
+        (case,) = ET.parse(run / "junit.xml").getroot().iter("testcase")
+        assert float(case.attrib["time"]) > 0
 
 
 @pytest.mark.timeout(300)  # seconds of CPU are minutes on a busy machine
 def test_a_failure_is_shrunk_to_a_stored_run_that_fails_alike(failed, tmp_path, capsys):
     before = store.read_json(failed / store.VERDICT)
     assert guarded(["shrink", str(failed), "--results", str(tmp_path), "--budget", "4"]) == 1
-    told = capsys.readouterr().out
+    said = capsys.readouterr()
+    told = said.out
+    assert "harness: looks for the least run with " in said.err
     least = (tmp_path / "latest").resolve()
     case = read(least)
     assert len(case.faults) <= 1
