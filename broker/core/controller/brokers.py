@@ -83,6 +83,16 @@ class Brokers:
             self._heard_ms[broker.id] = now_ms
         return BrokerHeartbeatResponse(is_caught_up=caught_up, is_fenced=fenced)
 
+    def confirm(self, broker_id: int) -> None:
+        """Write down what a node is, as it is: when that is committed, this is still the controller.
+
+        One that stood still, or that nobody follows, would tell its own node that it is active, and the node as a
+        coordinator be sure of what its successors know better.
+        """
+        broker = self._pipeline.image.brokers.get(broker_id)
+        if broker is not None:
+            self._pipeline.stage(BrokerChanged(broker.id, broker.epoch, fenced=broker.fenced, stopping=broker.stopping))
+
     def _stop(self, broker: Broker, now_ms: int, *, caught_up: bool) -> BrokerHeartbeatResponse:
         pipeline = self._pipeline
         if not broker.stopping and not broker.fenced:

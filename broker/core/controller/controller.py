@@ -153,6 +153,7 @@ class Controller:
         self._config = config
         first_ms = now_ms + config.imbalance_check_s * 1000
         self._balance_at_ms = first_ms if config.auto_leader_rebalance else NEVER_MS
+        self._beaten_ms = now_ms
         self._pipeline = Pipeline(config, quorum, image, out)
         self._brokers = Brokers(self._pipeline, now_ms)
         self._partitions = Partitions(self._pipeline)
@@ -203,6 +204,10 @@ class Controller:
 
     def _beat(self, message: BrokerHeartbeatRequest, now_ms: int) -> BrokerHeartbeatResponse:
         """Take a sign of life: nodes that are back may have the logs that somebody waits for."""
+        stood_still = now_ms - self._beaten_ms >= self._config.session_timeout_ms // 2
+        self._beaten_ms = now_ms
+        if stood_still or self._pipeline.is_in_doubt(now_ms):
+            self._brokers.confirm(message.broker_id)
         answer = self._brokers.heartbeat(message, now_ms)
         self.recovery.look(now_ms)
         return answer

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from broker.core.errors import Code
+from broker.core.ready import Outbox, Tick
 from broker.core.transaction.coordinator import TOPIC
 from broker.core.transaction.transaction_hash import partition_for
 from broker.wire.messages.end_txn import EndTxnRequest
@@ -112,3 +113,36 @@ def test_a_node_that_is_back_has_heard_of_its_successors_before_it_counts_as_act
     node = network.nodes[old]
     assert network.run(until=lambda: not node.lifecycle.may_be_fenced(network.now_ms), limit_ms=10_000)
     assert not leads(network, "x", old, old)
+
+
+class Still:
+    """A process that stands still: what comes is there when it goes on."""
+
+    def __init__(self):
+        self.events = []
+
+    def step(self, event, _now_ms):
+        self.events.append(event)
+        return Outbox().take(None)
+
+
+@pytest.mark.parametrize("seed", range(1, 9))
+def test_a_controller_that_stood_still_does_not_tell_itself_that_it_is_active(seed):
+    """It is a coordinator, too: on going on it would judge by what it knew when it stopped."""
+    network = cluster(3, seed, transaction_partitions=9, transaction_replication_factor=3)
+    create(network)
+    old = network.nodes[1].quorum.leader_id
+    names = (f"x{number}" for number in range(20))
+    name = next(name for name in names if Producer(network, name, v2=True).init().coordinator() == old)
+    others = [other for other in network.nodes if other != old]
+    node, still = network.nodes[old], Still()
+    network.check, check = (lambda _: None), network.check
+    network.nodes[old] = still
+    assert network.run(until=lambda: not any(leads(network, name, old, other) for other in others), limit_ms=60_000)
+    network.nodes[old], network.check = node, check
+    assert leads(network, name, old, old), "it has not heard of it"
+    for event in (*still.events, Tick()):
+        network.step(old, event)
+        assert node.lifecycle.may_be_fenced(network.now_ms) or not leads(network, name, old, old)
+    assert network.run(until=lambda: not node.lifecycle.may_be_fenced(network.now_ms), limit_ms=20_000)
+    assert not leads(network, name, old, old)
