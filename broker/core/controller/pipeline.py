@@ -38,7 +38,7 @@ class Pipeline:
         return self._quorum.metadata.end
 
     def is_in_doubt(self, now_ms: int) -> bool:
-        """Return whether another controller may have been elected, and nothing waits to be committed that would show it."""
+        """Return whether another controller may have been elected, and nothing waits whose commit would tell."""
         leadership = self._quorum.leadership
         is_followed = leadership is not None and leadership.has_majority(now_ms, 1.0)
         return not is_followed and self._end <= self._quorum.high_watermark

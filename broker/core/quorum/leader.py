@@ -87,7 +87,7 @@ class Leadership:
         return offset if offset > self.epoch_start else -1
 
     def has_majority(self, now_ms: int, factor: float = _RESIGN_FACTOR) -> bool:
-        """Return whether a majority (with us) fetched lately; by a factor of 1 the others had no reason yet to elect."""
+        """Return whether a majority (with us) fetched lately; with a factor of 1 nobody had a reason to elect."""
         oldest = now_ms - int(self._config.fetch_timeout_ms * factor)
         alive = sum(progress.fetched_ms >= oldest for progress in self._progress.values())
         return alive + 1 >= self._config.majority
