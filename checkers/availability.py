@@ -192,13 +192,14 @@ def vacuity(case: Case, findings: Findings) -> None:
         injections = [fault for fault in case.phases.faults if fault.name == name]
         if not any(fault.bit for fault in injections):
             findings.vacuous.append(
-                f"The fault {name} never bit ({len(injections)} injections)."
+                f"The fault {name} never bit ({len(injections)} injection{'s' if len(injections) > 1 else ''})."
                 if injections
                 else f"The fault {name} was asked for but never injected."
             )
         for missed in injections:
             if not missed.bit:
-                findings.notes.append(f"The injection of {name} in op {missed.injected} missed.")
+                why = f": {reason}" if (reason := missed.evidence.get("reason")) else "."
+                findings.notes.append(f"The injection of {name} in op {missed.injected} missed{why}")
         free = [f for f in injections if f.bit and f.expects == "progress" and not _is_stalled(case, stalls, f)]
         _window_progress(case, findings, name, free)
 

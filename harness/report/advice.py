@@ -45,7 +45,9 @@ def advice(reasons: Sequence[str], faults: Faults, scenario: Scenario) -> str:
             f"the {scenario.time_limit_s:g} s of the main phase were over first ({had}): raise --time-limit, or {else_}"
         )
     if missed := _MISSED.findall(told):
-        found.append(f"each injection of {_list(missed)} missed: a longer --time-limit gives it more tries")
+        found.append(
+            f"each injection of {_list(missed)} missed (why is noted): a longer --time-limit gives it more tries"
+        )
     if _RESTING.search(told):
         found.append(
             "faults came faster than the program begins: raise --nemesis-interval (now "

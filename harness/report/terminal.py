@@ -154,7 +154,7 @@ class LiveView:
             return "whatever still held is healed" if number is None else f"fault {number} healed"
         fault = self._progress.fault
         if op.error or fault is None or op.process != NEMESIS:
-            return f"fault {op.f} could not be injected: {op.error}"
+            return f"fault {op.f} could not be injected: {(op.error or {}).get('message') or 'it did not say why'}"
         bit = {True: "bit", False: "missed", None: "injected"}[fault.bit]
         return f"fault {fault.name} {fault.where}: {bit}" + (f" ({fault.evidence})" if fault.evidence else "")
 

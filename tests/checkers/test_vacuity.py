@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from checkers.judge import judge
 from checkers.options import CheckOptions, options_of_scenario
 from checkers.verdict import Validity
@@ -32,8 +34,18 @@ def test_run_whose_fault_bit_is_valid():
 def test_run_whose_only_injection_missed_is_vacuous():
     judgement = judge(run(bit=False).ops)
     assert judgement.validity is Validity.VACUOUS
-    assert judgement.reasons == ("The fault kill-leader never bit (1 injections).",)
+    assert judgement.reasons == ("The fault kill-leader never bit (1 injection).",)
     assert judgement.verdict_json()["valid"] == "vacuous"
+
+
+def test_an_injection_that_missed_says_why():
+    ops = [
+        msgspec.structs.replace(op, value=op.value | {"evidence": {"reason": "kill: `x` ended badly"}})
+        if op.process == "nemesis" and op.type == "info" and op.f == "kill-leader"
+        else op
+        for op in run(bit=False).ops
+    ]
+    assert any(note.endswith(" missed: kill: `x` ended badly") for note in judge(ops).warnings)
 
 
 def test_run_whose_requested_fault_never_came_is_vacuous():

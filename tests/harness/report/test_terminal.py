@@ -82,6 +82,14 @@ def test_a_pipe_gets_a_line_for_each_phase_and_fault() -> None:
     assert lines[3].endswith("fault 1 healed")
 
 
+def test_an_injection_that_failed_says_why_in_words() -> None:
+    console, paper = pipe()
+    failed = msgspec.structs.replace(INJECTED, error={"name": "CLUSTER_ERROR", "message": "kill: `x` ended badly"})
+    with LiveView(Scenario(seed=9), console=console) as view:
+        view.event(failed)
+    assert paper.getvalue().splitlines()[-1].endswith("fault kill-leader could not be injected: kill: `x` ended badly")
+
+
 def test_a_simulated_run_is_told_by_its_own_clock() -> None:
     console, paper = pipe()
     with LiveView(Scenario(cluster="simulated"), console=console) as view:
