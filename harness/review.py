@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 import webbrowser
 from collections.abc import Mapping
 from contextlib import suppress
@@ -143,7 +145,7 @@ def _judged_as() -> dict[str, str]:
 
 
 def list_all() -> int:
-    """List workloads, faults, checkers and clusters, a line each."""
+    """List workloads, faults, checkers and clusters, a line each; on a terminal, longer ones are folded."""
     from checkers.catalog import ORDER  # noqa: PLC0415
     from harness import catalog  # noqa: PLC0415
     from harness.report.words import meaning  # noqa: PLC0415
@@ -157,8 +159,10 @@ def list_all() -> int:
         "checkers: the anomalies that they know": {name: meaning(name).guarantee for name in ORDER},
     }
     width = max(len(name) for entries in sections.values() for name in entries)
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    folded = textwrap.TextWrapper(columns, subsequent_indent=" " * (width + 3), break_on_hyphens=False)
     for title, entries in sections.items():
         sys.stdout.write(f"{title}\n")
         for name, summary in entries.items():
-            sys.stdout.write(f"  {name:{width}} {summary}\n")
+            sys.stdout.write(folded.fill(f"  {name:{width}} {summary}") + "\n")
     return VALID

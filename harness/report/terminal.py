@@ -349,7 +349,7 @@ def _facts(
         facts.append(("models", models))
     if judged.allowed:
         legal = ", ".join(f"{name} ({entry.get('count', 1)})" for name, entry in judged.allowed.items())
-        facts.append(("legal", legal))
+        facts.append(("legal", f"{legal}: Kafka allows it, no anomaly"))
     if judged.not_checked:
         facts.append(("not checked", _unchecked(judged.not_checked)))
     facts.extend(("note", note) for note in judged.notes)

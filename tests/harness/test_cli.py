@@ -193,6 +193,17 @@ def test_list_names_everything_that_can_be_chosen(capsys):
         assert f"  {name} " in out
 
 
+def test_a_list_on_a_terminal_breaks_no_word(capsys, monkeypatch):
+    guarded(["list"])
+    whole = capsys.readouterr().out
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    guarded(["list"])
+    folded = capsys.readouterr().out
+    assert max(map(len, whole.splitlines())) > 80 >= max(map(len, folded.splitlines()))
+    assert folded.split() == whole.split()
+
+
 def test_the_installed_command_answers_and_says_in_80_columns_what_each_command_does():
     call = [sys.executable, "-m", "harness", "--help"]
     done = subprocess.run(call, capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "80"})
