@@ -10,8 +10,8 @@ or of a disk permits only what it can have taken (A1):
   were invoked after the last such loss are judged once more, by themselves, and so is what was seen since all replicas
   were in sync again (`checkers.later`): what is found there is permitted by no disk. Left out are rotten disks, which
   nobody may notice for long.
-* What share groups, committed offsets and copies show has to have a loss between what proves it, of a partition that it
-  hangs on; else it is permitted by none.
+* What share groups, committed offsets, owners and copies show has to have a loss between what proves it, of a
+  partition that it hangs on; else it is permitted by none.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ that is back in every ISR has all that was acknowledged. The evidence of a fault
 lost something (`partitions-lost`), or how much at all (`bytes-lost`: it may be of any partition then); where nobody
 says how much, all of a fault that bit have. What coordinators know lies in partitions, too (`INNER`).
 
-`found_apart` judges once more what share groups, committed offsets and copies from topic to topic show, and leaves out
-whatever one of these losses may explain. One explains only what it lies between (an anomaly that is over before, or
+`found_apart` judges once more what share groups, committed offsets, owners and copies show, and leaves
+out whatever one of these losses may explain. One explains only what it lies between (an anomaly that is over before, or
 begins when it shows no more, has another cause), and nothing that hangs on partitions which it has not taken.
 Coordinators that have forgotten something go on to show it when all replicas are in sync again: transactions end by
 their time-outs, states of share groups are begun anew by whoever has forgotten that they were. After that
@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from checkers import eos, groups
+from checkers import eos, groups, ownership
 from checkers.case import Case
 from checkers.findings import Findings
 from checkers.log_view import TYPE_OK
@@ -41,8 +41,11 @@ SETTLED_S = 10.0
 _NEVER = np.iinfo(np.int64).max
 _OF_OFFSETS, _OF_SHARES = (OFFSETS, TRANSACTIONS), (SHARES, OFFSETS, TRANSACTIONS)
 _COMMITTED = ("committed-offset-regression", "fenced-commit-applied")
+_OWNED = "double-ownership"
+_KEPT = frozenset({*_COMMITTED, _OWNED})
+"""Classes of what coordinators alone know."""
 HANGS_ON: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys((*_COMMITTED, *eos.CLASSES), _OF_OFFSETS),
+    **dict.fromkeys((*_COMMITTED, _OWNED, *eos.CLASSES), _OF_OFFSETS),
     **dict.fromkeys((*safety.CLASSES, rest.LOST), _OF_SHARES),
 }
 """Class -> the topics of coordinators that its anomalies hang on, each in any of its partitions."""
@@ -50,6 +53,7 @@ _MISSING = frozenset({"eos-loss", rest.LOST})
 """Classes of what is not there in the end."""
 _FIND = (
     (frozenset(_COMMITTED), groups.committed_offsets),
+    (frozenset({_OWNED}), ownership.ownership),
     (frozenset(eos.CLASSES), eos.exactly_once),
     (frozenset(safety.CLASSES), safety.deliveries),
     (frozenset({rest.LOST}), rest.nothing_is_left),
@@ -148,14 +152,15 @@ class Apart(Findings):
         self._case, self._taken, self._seen = case, taken, Counter[str]()
         calls = range(len(case.view.calls.f))
         self._calls = {case.view.op(call): call for call in calls}
+        self._events = {int(case.view.index[row]): time for row, time, _ in case.view.marks}
         self._begun, self._done = case.view.invoke_time(), case.view.done_time()
 
     def add(self, name: str, ops: Iterable[int], why: str, **details: Any) -> None:
         """Add one occurrence that nothing explains."""
         self._seen[name] += 1
-        told = [self._calls[int(op)] for op in ops]
+        told = [int(op) for op in ops]
         if name in HANGS_ON and not any(self._explains(loss, name, told, details) for loss in self._taken):
-            super().add(name, (self._case.view.op(call) for call in told), why, **details)
+            super().add(name, told, why, **details)
 
     def room(self, name: str) -> int:  # noqa: ARG002  every class has it
         """Return that every occurrence is wanted: which of them are kept is known only when they are told."""
@@ -167,20 +172,26 @@ class Apart(Findings):
 
     def _explains(self, loss: Loss, name: str, told: list[int], details: Mapping[str, Any]) -> bool:
         key = details["source"][0] if "source" in details else details.get("key")
-        of_records = name not in _COMMITTED and (loss.took_records if name in eos.CLASSES else loss.took(key))
+        of_records = name not in _KEPT and (loss.took_records if name in eos.CLASSES else loss.took(key))
         if not of_records and not loss.took_any(HANGS_ON[name]):
             return False
         if name not in _MISSING:
             seen_by = self._writers(told) if name in eos.CLASSES else told
-            return loss.asked_ns <= int(self._done[seen_by].max()) and int(self._begun[told].min()) <= loss.settled_ns
+            end_ns = max(self._span(op)[1] for op in seen_by)
+            return loss.asked_ns <= end_ns and min(self._span(op)[0] for op in told) <= loss.settled_ns
         offset = details["source"][1] if "source" in details else details["offset"]
         return loss.took(key) or self._sent_ns(key, offset) <= loss.settled_ns
 
     def _writers(self, told: list[int]) -> list[int]:
         """Return the transactions that have copied what was copied wrongly, if all have certainly done so; else all."""
-        calls = [call for call in told if self._case.transactional[call]]
-        is_certain = len(calls) > 1 and (self._case.view.calls.type[calls] == TYPE_OK).all()
-        return calls if is_certain else told
+        writers = [op for op in told if op in self._calls and self._case.transactional[self._calls[op]]]
+        types = self._case.view.calls.type[[self._calls[op] for op in writers]]
+        return writers if len(writers) > 1 and (types == TYPE_OK).all() else told
+
+    def _span(self, op: int) -> tuple[int, int]:
+        """Return from when to when an operation lasted; an event is a moment."""
+        call = self._calls.get(op)
+        return (self._events[op],) * 2 if call is None else (int(self._begun[call]), int(self._done[call]))
 
     def _sent_ns(self, key: Any, offset: int) -> int:
         """Return when the record at a place was sent, -1 where nobody says."""

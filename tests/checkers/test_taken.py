@@ -10,6 +10,7 @@ from checkers.phases import phases_of
 from checkers.queue import case_of
 from checkers.source import lines_of_ops
 from checkers.taken import SETTLED_S, losses
+from tests.anomalies.planting import rebalance
 from tests.anomalies.share_stories import ack, fetch, finish, sent
 from tests.anomalies.test_exactly_once import copy, inputs, outputs
 from tests.checkers.story import Story, poll
@@ -74,7 +75,16 @@ def copies_again(story):
     copy(story, 2, 0, 21, 2, 1)
 
 
+def owns(story):
+    rebalance(story, 1, 5, assigned=["x"])
+
+
+def owns_too(story):
+    rebalance(story, 2, 5, assigned=["x"])
+
+
 FAMILIES = {
+    "double-ownership": (owns, owns_too),
     "committed-offset-regression": (commits, regresses),
     "share-redelivery": (accepts, redelivers),
     "eos-duplicate": (copies, copies_again),
@@ -107,7 +117,12 @@ def told_of(name, *steps):
 
 
 def all_of(name):
-    return {"committed-offset-regression": OFFSETS, "share-redelivery": SHARES, "eos-duplicate": TRANSACTIONS}[name]
+    return {
+        "double-ownership": OFFSETS,
+        "committed-offset-regression": OFFSETS,
+        "share-redelivery": SHARES,
+        "eos-duplicate": TRANSACTIONS,
+    }[name]
 
 
 @families
