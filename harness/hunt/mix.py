@@ -292,6 +292,8 @@ def _draw_last(draws: _Draws, fields: dict[str, Any], broker: dict[str, str]) ->
         fields["nemesis"] = draws.one_of(*PARTED)
     elif fields["nemesis"] != AWAY and draws.number() < CONFIGURED_SHARE and broker.get(SYNC) != SLOW_DISKS[1]:
         fields["nemesis"] = draws.one_of(*CONFIGURED)
+    if "cut-clients" in fields["nemesis"]:
+        fields["transaction_protocol"] = 2  # an EndTxn of v1 that was held ends the next transaction (seed 30417)
 
 
 def _time_of(nemesis: str, length_s: float, interval_s: float) -> float:

@@ -64,6 +64,12 @@ def test_requests_between_nodes_come_late_only_with_protocol_v2():
     assert {made.transaction_protocol for made in late} == {2}
 
 
+def test_what_a_cut_holds_ends_no_other_transaction():
+    cut = [made for made in map(mix.scenario, [*SEEDS, 30417]) if "cut-clients" in made.nemesis]
+    assert len(cut) > 1
+    assert {made.transaction_protocol for made in cut} == {2}
+
+
 def test_no_append_waits_for_a_slow_disk():
     slow = [
         made for made in map(mix.scenario, range(794, 1200)) if made.broker_config.get(mix.SYNC) == mix.SLOW_DISKS[1]
