@@ -168,6 +168,14 @@ def drain(case: Case, findings: Findings) -> None:
         )
 
 
+def cut_short(case: Case) -> list[str]:
+    """Return a note on who ended the run before its time."""
+    ended_ns = case.phases.interrupted_ns
+    if ended_ns is None:
+        return []
+    return [f"The run was ended early, by Ctrl-C or a signal, {ended_ns / SECOND_NS:.1f} s after its begin."]
+
+
 def vacuity(case: Case, findings: Findings) -> None:
     """Say why a run would be vacuous; of a foreign history little can be told."""
     if not case.phases.ours:

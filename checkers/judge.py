@@ -142,7 +142,7 @@ def _judge_queue(case: Case, options: CheckOptions, warnings: list[str], started
         stats=availability.stats(case),
         availability=availability.availability(case),
         faults=availability.faults(case),
-        warnings=(*warnings, *findings.notes),
+        warnings=(*warnings, *availability.cut_short(case), *findings.notes),
         extra=_measures(case),
     )
 

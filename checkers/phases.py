@@ -79,6 +79,8 @@ class Phases:
     """By key."""
     recovered_ns: tuple[int, ...] = ()
     """When all replicas were in sync again after a fault."""
+    interrupted_ns: int | None = None
+    """When whoever watched ended the main phase."""
     unknown_ns: int | None = None
     """From when on a foreign nemesis did things of which nobody says what they were, or when they were over."""
 
@@ -156,7 +158,25 @@ def phases_of(view: LogView) -> Phases:
         elif line.process == NEMESIS and line.type == INVOKE:
             asked.setdefault(line.f, time)
     unknown_ns = None if starts else _unknown_ns(view)
-    return Phases(bool(starts), tuple(starts), tuple(faults.values()), drains, _recovered_ns(view), unknown_ns)
+    return Phases(
+        ours=bool(starts),
+        starts=tuple(starts),
+        faults=tuple(faults.values()),
+        drains=drains,
+        recovered_ns=_recovered_ns(view),
+        interrupted_ns=_interrupted_ns(view, starts),
+        unknown_ns=unknown_ns,
+    )
+
+
+def _interrupted_ns(view: LogView, starts: list[tuple[str, int, int]]) -> int | None:
+    """Return when the main phase was ended by nothing that the run itself saw, which would say what in its value."""
+    main = [index for index, (phase, _, _) in enumerate(starts) if phase == "main"]
+    after = next((time for _, _, time in starts[main[0] + 1 :]), _NEVER) if main else 0
+    stops = (
+        time for _, time, line in view.marks if line.process == HARNESS and line.f == "interrupt" and not line.value
+    )
+    return next((time for time in stops if time <= after), None)
 
 
 def _recovered_ns(view: LogView) -> tuple[int, ...]:

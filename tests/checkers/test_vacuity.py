@@ -48,6 +48,19 @@ def test_an_injection_that_missed_says_why():
     assert any(note.endswith(" missed: kill: `x` ended badly") for note in judge(ops).warnings)
 
 
+def test_a_run_that_was_ended_early_says_so():
+    for value, told in ((None, True), ({"anomaly": "lost-write", "why": "gone"}, False)):
+        story = run()
+        story.event("harness", "info", "interrupt", value)
+        after_main = judge(story.ops)
+        assert after_main.validity is Validity.VALID
+        assert not [note for note in after_main.warnings if "ended early" in note], "the drain had begun"
+        place = next(index for index, op in enumerate(story.ops) if op.value == "drain")
+        early = [*story.ops[:place], story.ops[-1], *story.ops[place:-1]]
+        ops = [msgspec.structs.replace(op, index=index, time=index) for index, op in enumerate(early)]
+        assert any("ended early, by Ctrl-C" in note for note in judge(ops).warnings) is told
+
+
 def test_run_whose_requested_fault_never_came_is_vacuous():
     judgement = judge(run().ops, CheckOptions(faults=("kill-leader", "pause-leader")))
     assert judgement.validity is Validity.VACUOUS
