@@ -91,7 +91,9 @@ def test_a_program_that_does_not_begin_is_told_in_one_line(tmp_path: Path):
 def test_a_program_reaches_brokers_in_containers(tmp_path: Path):
     timing = ("--nemesis-interval", "5", "--nemesis-length", "1", "--time-limit", "12", "--seed", "86")
     status, folder = copied(tmp_path, "exactly-once", "--cluster", "compose", "--nemesis", "kill-app", *timing)
-    assert status == 0, verdict(folder)
+    assert status in {0, 2}, verdict(folder)  # 2: a busy machine, where it had not begun when it was killed
+    assert verdict(folder)["anomalies"] == {}
+    assert {"missing": 0} in [op.value for op in ops(folder) if op.f == "caught-up"]
 
 
 @pytest.mark.jvm
