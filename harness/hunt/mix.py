@@ -51,6 +51,8 @@ FAULTS = (
     "slow-follower+kill-leaders",
     "slow-follower+kill-leaders",
 )
+CUT = "cut-clients"
+"""Holds what clients send: an EndTxn of protocol v1 that comes after its retry ends the next transaction (seed 30417)."""
 FORGOTTEN_MS = "120000"
 """Of compacted topics: producers are forgotten, as they are there, but no retry comes so late."""
 MOST_FAULTS = 2
@@ -252,6 +254,8 @@ def scenario(seed: int, bug: str = "", workload: str = "") -> Scenario:
     fields |= {"fault_length_s": length_s, "fault_interval_s": interval_s}
     fields["transaction_protocol"] = transactions
     _draw_last(draws, fields, broker)
+    if CUT in fields["nemesis"]:
+        fields["transaction_protocol"] = 2
     return Scenario(
         cluster=swarm.SIMULATED,
         seed=seed,
@@ -292,8 +296,6 @@ def _draw_last(draws: _Draws, fields: dict[str, Any], broker: dict[str, str]) ->
         fields["nemesis"] = draws.one_of(*PARTED)
     elif fields["nemesis"] != AWAY and draws.number() < CONFIGURED_SHARE and broker.get(SYNC) != SLOW_DISKS[1]:
         fields["nemesis"] = draws.one_of(*CONFIGURED)
-    if "cut-clients" in fields["nemesis"]:
-        fields["transaction_protocol"] = 2  # an EndTxn of v1 that was held ends the next transaction (seed 30417)
 
 
 def _time_of(nemesis: str, length_s: float, interval_s: float) -> float:
