@@ -52,7 +52,7 @@ FAULTS = (
     "slow-follower+kill-leaders",
 )
 CUT = "cut-clients"
-"""Holds what clients send: an EndTxn of protocol v1 that comes after its retry ends the next transaction (seed 30417)."""
+"""Holds what clients send: an EndTxn of protocol v1 that comes after its retry ends the next one (seed 30417)."""
 FORGOTTEN_MS = "120000"
 """Of compacted topics: producers are forgotten, as they are there, but no retry comes so late."""
 MOST_FAULTS = 2
