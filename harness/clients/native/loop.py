@@ -6,7 +6,6 @@ thread waits for sockets. All of it belongs to that thread but `call`, which han
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import heapq
 import selectors
@@ -20,6 +19,8 @@ from broker.sim.loop import MS_NS, Loop, Task, Timer
 
 T = TypeVar("T")
 
+LOOK_S = 1.0
+"""How often a caller that waits looks whether the thread still lives."""
 ReadyCall = Callable[[int], None]
 """Gets what a socket is ready for, as `selectors` says it."""
 
@@ -58,19 +59,18 @@ class RealLoop(Loop):
 
     def call(self, coro: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the loop and return what it returns, or raise what it raises."""
-        ended: concurrent.futures.Future[T] = concurrent.futures.Future()
+        tasks: list[Task[T]] = []
+        is_done = threading.Event()
 
         def begin() -> None:
-            task = self.spawn(coro)
-            task.when_done(lambda: _hand_over(task, ended))
+            tasks.append(self.spawn(coro))
+            tasks[0].when_done(is_done.set)
 
         self._hand_in(begin)
-        while True:
-            try:
-                return ended.result(timeout=1.0)
-            except concurrent.futures.TimeoutError:
-                if not self._thread.is_alive():
-                    raise RuntimeError("the thread of our own clients has ended") from None
+        while not is_done.wait(LOOK_S):
+            if not self._thread.is_alive():
+                raise RuntimeError("the thread of our own clients has ended")
+        return tasks[0].result()
 
     def close(self) -> None:
         """End the thread; what still runs on it is dropped. Raises the error of a task that nobody awaited."""
@@ -130,10 +130,3 @@ class RealLoop(Loop):
         if self._ready:
             return 0.0
         return max(self._timers[0][0] - self.now_ns, 0) / 1e9 if self._timers else None
-
-
-def _hand_over(task: Task[T], ended: concurrent.futures.Future[T]) -> None:
-    try:
-        ended.set_result(task.result())
-    except Exception as error:  # noqa: BLE001 - the door of the thread: it is raised where the caller waits
-        ended.set_exception(error)

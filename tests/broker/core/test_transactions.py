@@ -104,8 +104,7 @@ class Producer:
             self.add(key)
         return self.produce(key, value)
 
-    def produce(self, key, value):
-        sequence = self.sequences.get(key, 0)
+    def produce_request(self, key, value, sequence):
         data = record.batch_of(
             [(None, value)],
             timestamp_ms=self.network.now_ms,
@@ -114,10 +113,13 @@ class Producer:
             base_sequence=sequence,
             transactional=True,
         )
-        topic = TopicProduceData(
-            topic_id=bytes.fromhex(key[0]), partition_data=(PartitionProduceData(index=key[1], records=bytes(data)),)
-        )
-        message = ProduceRequest(transactional_id=self.name, acks=-1, timeout_ms=1000, topic_data=(topic,))
+        partition = PartitionProduceData(index=key[1], records=bytes(data))
+        topic = TopicProduceData(topic_id=bytes.fromhex(key[0]), partition_data=(partition,))
+        return ProduceRequest(transactional_id=self.name, acks=-1, timeout_ms=1000, topic_data=(topic,))
+
+    def produce(self, key, value):
+        sequence = self.sequences.get(key, 0)
+        message = self.produce_request(key, value, sequence)
 
         def ask():
             leader = newest_leader(self.network, key)[0]

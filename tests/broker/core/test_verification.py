@@ -10,7 +10,6 @@ from broker.core.transaction.coordinator import PATIENCE_MS, TransactionCoordina
 from broker.core.transaction.verifier import Verifier
 from broker.wire import record
 from broker.wire.messages.end_txn import EndTxnRequest
-from broker.wire.messages.produce import PartitionProduceData, ProduceRequest, TopicProduceData
 from broker.wire.messages.write_txn_markers import WriteTxnMarkersRequest
 from tests.broker.core.test_broker import newest_leader
 from tests.broker.core.test_partition_log import Bench, data_batch
@@ -60,19 +59,9 @@ def test_a_verification_guard_is_worth_nothing_once_the_log_was_cut():
 
 def send(producer, key, node, value, sequence=0):
     """Send a batch of a transaction to a node; return the id of the request."""
-    data = record.batch_of(
-        [(None, value)],
-        timestamp_ms=producer.network.now_ms,
-        producer_id=producer.id,
-        producer_epoch=producer.epoch,
-        base_sequence=sequence,
-        transactional=True,
+    return producer.network.send(
+        node, producer.produce_request(key, value, sequence), version=12 if producer.v2 else 10
     )
-    topic = TopicProduceData(
-        topic_id=bytes.fromhex(key[0]), partition_data=(PartitionProduceData(index=key[1], records=bytes(data)),)
-    )
-    message = ProduceRequest(transactional_id=producer.name, acks=-1, timeout_ms=1000, topic_data=(topic,))
-    return producer.network.send(node, message, version=12 if producer.v2 else 10)
 
 
 def answer(network, request_id):
@@ -90,6 +79,22 @@ def apart(name, keys, network):
             if leader != coordinator:
                 return producer, key, leader, coordinator
     raise AssertionError("one node leads everything")
+
+
+def once_committed(*, v2):
+    """A producer with one committed transaction in a partition, and who leads that."""
+    network, key, _ = ready()
+    producer = Producer(network, "x", v2=v2, timeout_ms=60_000).init()
+    producer.send(key, b"a")
+    producer.end(commit=True)
+    return network, key, producer, newest_leader(network, key)
+
+
+def hold_answers(monkeypatch):
+    """Ask no coordinator any more; return what waits for their answers."""
+    waiting = []
+    monkeypatch.setattr(Verifier, "ask", lambda _self, _name, _who, _at, done, _now, **_: waiting.append(done))
+    return waiting
 
 
 def hold_markers(network, monkeypatch):
@@ -142,13 +147,8 @@ def test_the_next_transaction_may_begin_while_the_last_one_gets_its_markers(monk
 @pytest.mark.parametrize("again", [False, True], ids=["follower", "leads-again"])
 def test_a_leader_that_was_deposed_while_it_asked_says_so(monkeypatch, again):
     """What its log has lost meanwhile says nothing of the transaction."""
-    network, key, _ = ready()
-    producer = Producer(network, "x", v2=True, timeout_ms=60_000).init()
-    producer.send(key, b"a")
-    producer.end(commit=True)
-    leader, replica = newest_leader(network, key)
-    asked = []
-    monkeypatch.setattr(Verifier, "ask", lambda _self, _name, _who, _at, done, _now, **_: asked.append(done))
+    network, key, producer, (leader, replica) = once_committed(v2=True)
+    asked = hold_answers(monkeypatch)
     first = send(producer, key, leader, b"b")
     assert network.run(until=lambda: asked, limit_ms=100)
     state = replica.state
@@ -165,14 +165,9 @@ def test_a_leader_that_was_deposed_while_it_asked_says_so(monkeypatch, again):
 
 def test_what_was_sent_after_the_end_is_not_written_by_an_answer_from_before_it(monkeypatch):
     """By protocol v1 nothing else keeps it out, and nobody would end that transaction."""
-    network, key, _ = ready()
-    producer = Producer(network, "x", v2=False, timeout_ms=60_000).init()
-    producer.send(key, b"a")
-    producer.end(commit=True)
-    leader, replica = newest_leader(network, key)
-    asked = []
+    network, key, producer, (leader, replica) = once_committed(v2=False)
     monkeypatch.setattr(Verifier, "here", lambda *_: None)
-    monkeypatch.setattr(Verifier, "ask", lambda _self, _name, _who, _at, done, _now, **_: asked.append(done))
+    asked = hold_answers(monkeypatch)
     producer.add(key)
     first = send(producer, key, leader, b"b", 1)
     assert network.run(until=lambda: asked, limit_ms=100)
