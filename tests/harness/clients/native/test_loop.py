@@ -35,11 +35,12 @@ def test_a_coroutine_is_run_on_the_loops_thread_and_returns_to_its_caller(loop):
     assert waited_ns >= 30e6
 
 
-def test_what_a_coroutine_raises_is_raised_where_it_was_called(loop):
+@pytest.mark.parametrize("error", [ValueError, TimeoutError])
+def test_what_a_coroutine_raises_is_raised_where_it_was_called(loop, error):
     async def wrong():
-        raise ValueError("wrong")
+        raise error("wrong")
 
-    with pytest.raises(ValueError, match="wrong"):
+    with pytest.raises(error, match="wrong"):
         loop.call(wrong())
 
 
