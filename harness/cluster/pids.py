@@ -21,7 +21,10 @@ from harness.cluster.api import ClusterError
 
 GONE_TIMEOUT_S: Final = 10.0
 """A SIGKILL takes milliseconds; a process in an uninterruptible write may need seconds."""
+_EXEC_S: Final = 0.25
+"""How long a process without a command line is waited for: between its exec and its words lie microseconds."""
 _POLL_S: Final = 0.005
+_PF_KTHREAD: Final = 0x00200000  # Linux's include/linux/sched.h: a thread of the kernel, which has no command line
 _PROC: Final = Path("/proc")
 _LINUX: Final = sys.platform == "linux"
 
@@ -92,25 +95,46 @@ def _state_and_start(pid: int) -> tuple[str, str] | None:
     if not _LINUX:
         words = _ps("-o", "state=,lstart=", "-p", str(pid)).split(maxsplit=1)
         return (words[0][0], words[1].strip()) if len(words) == 2 else None
+    fields = _stat(pid)
+    return None if fields is None else (fields[0], fields[19])
+
+
+def _stat(pid: int) -> list[str] | None:
+    """Return the fields of /proc/PID/stat from the state on; None when there is no such process."""
     try:
         text = (_PROC / str(pid) / "stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    fields = text.rpartition(")")[2].split()  # the command in parentheses may hold anything
-    return fields[0], fields[19]
+    return text.rpartition(")")[2].split()  # the command in parentheses may hold anything
 
 
 def _command_lines() -> list[tuple[int, list[str]]]:
     if not _LINUX:
         lines = [line.split() for line in _ps("-axww", "-o", "pid=,command=").splitlines()]
         return [(int(words[0]), words[1:]) for words in lines if words]
-    found = []
-    for entry in _PROC.iterdir():
-        if entry.name.isdecimal():
-            with contextlib.suppress(OSError):  # it ended meanwhile
-                words = (entry / "cmdline").read_bytes().split(b"\0")
-                found.append((int(entry.name), [os.fsdecode(word) for word in words]))
-    return found
+    found = {int(entry.name): _words(entry.name) for entry in _PROC.iterdir() if entry.name.isdecimal()}
+    starting = [pid for pid, words in found.items() if not words and _is_program(pid)]
+    deadline = time.monotonic() + _EXEC_S
+    while starting and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+        found |= {pid: _words(str(pid)) for pid in starting}
+        starting = [pid for pid in starting if not found[pid] and _is_program(pid)]
+    return list(found.items())
+
+
+def _is_program(pid: int) -> bool:
+    """Return whether the process has, or is about to have, a command line: no zombie and no thread of the kernel."""
+    fields = _stat(pid)
+    return fields is not None and fields[0] not in "ZX" and not int(fields[6]) & _PF_KTHREAD
+
+
+def _words(pid: str) -> list[str]:
+    """Return the words of its command line; none when it ended, and none yet in the midst of an exec."""
+    try:
+        line = (_PROC / pid / "cmdline").read_bytes()
+    except OSError:  # it ended meanwhile
+        return []
+    return [os.fsdecode(word) for word in line.split(b"\0") if word]
 
 
 def _ps(*arguments: str) -> str:

@@ -18,6 +18,7 @@ def marked():
     """A process with a mark: (its prefix, the process)."""
     prefix = f"-Dharness.node={uuid.uuid4()}/"
     child = subprocess.Popen([sys.executable, "-c", SLEEPS, f"{prefix}n1"])
+    pids.marked(prefix)  # `ps` does not wait for the command line of a process that has just been started
     yield prefix, child
     child.kill()
     child.wait()
@@ -27,6 +28,32 @@ def test_a_process_is_found_by_its_mark_and_no_other(marked):
     prefix, child = marked
     assert [(word, process.pid) for word, process in pids.marked(prefix)] == [(f"{prefix}n1", child.pid)]
     assert pids.marked(f"-Dharness.node={uuid.uuid4()}/") == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no /proc")
+def test_a_process_in_the_midst_of_its_exec_is_found(marked, monkeypatch):
+    """Between exec and its words the kernel shows an empty command line; who removes a cluster then must not miss it."""
+    prefix, child = marked
+    assert pids.marked(prefix)
+    looks, words = [], pids._words
+
+    def late(pid):
+        looks.append(pid)
+        return words(pid) if pid != str(child.pid) or looks.count(pid) > 2 else []
+
+    monkeypatch.setattr(pids, "_words", late)
+    assert [process.pid for _, process in pids.marked(prefix)] == [child.pid]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no /proc")
+def test_a_zombie_is_not_waited_for(marked):
+    prefix, child = marked
+    process = pids.identify(child.pid)
+    assert pids._is_program(child.pid)
+    pids.send(process, signal.SIGKILL)
+    pids.wait_gone(process)
+    assert pids._words(str(child.pid)) == []
+    assert not pids._is_program(child.pid)
 
 
 def test_a_stopped_process_is_alive_and_stopped_until_it_continues(marked):
