@@ -220,11 +220,11 @@ def remove(provider: type[LocalCluster[Any]], handles: Handles, *, keep_logs: bo
     """Take away processes, ports and files; safe to call twice."""
     folder, cluster_id = Path(handles.folder), handles.cluster_id
     marks = (provider.mark(cluster_id, ""), Wires(cluster_id, handles.control).mark())
-    processes = [process for mark in marks for _, process in pids.marked(mark)]
-    for process in processes:
-        pids.send(process, signal.SIGKILL)
-    for process in processes:
-        pids.wait_gone(process)
+    while processes := [process for mark in marks for _, process in pids.marked(mark)]:  # till one look finds none:
+        for process in processes:  # what a harness that was killed was about to start has its mark only after its exec
+            pids.send(process, signal.SIGKILL)
+        for process in processes:
+            pids.wait_gone(process)
     ports.release(folder)
     try:
         if (folder / _ID_FILE).read_text() != cluster_id:
