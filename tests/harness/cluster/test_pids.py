@@ -47,7 +47,7 @@ def test_a_process_in_the_midst_of_its_exec_is_found(marked, monkeypatch):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no /proc")
 def test_a_zombie_is_not_waited_for(marked):
-    prefix, child = marked
+    _, child = marked
     process = pids.identify(child.pid)
     assert pids._is_program(child.pid)
     pids.send(process, signal.SIGKILL)
