@@ -30,6 +30,7 @@ from collections.abc import Iterator
 from broker.core import queries
 from broker.core.broker import Broker
 from broker.core.errors import Code
+from broker.core.lifecycle import Life
 from broker.core.metadata.image import scram_key
 from broker.core.ready import (
     Append,
@@ -114,6 +115,7 @@ class Node:
         self._tokens = itertools.count(-1, -1)  # the core's are positive
         self._ended = asyncio.Event()
         self._life = self.broker.lifecycle.life
+        self._to_clients: Listener | None = None
 
     def now_ms(self) -> int:
         """Return the time by which the node waits; the core is told how far the clock on its wall is off."""
@@ -125,19 +127,18 @@ class Node:
         """Serve until the node has stopped in order."""
         loop = asyncio.get_running_loop()
         settings = self.settings
-        listeners = [Listener(loop, settings.node_address, lambda one: self._connected(one, to_nodes=True))]
         if settings.client_address is not None:
-            to_clients = Listener(loop, settings.client_address, lambda one: self._connected(one, to_nodes=False))
-            listeners.append(to_clients)
-        self.step(Tick())
-        idle = loop.call_later(IDLE_CHECK_S, self._close_idle)
+            self._to_clients = Listener(loop, settings.client_address, lambda one: self._connected(one, to_nodes=False))
+        to_nodes = Listener(loop, settings.node_address, lambda one: self._connected(one, to_nodes=True)).open()
         for_clients = "{}:{}".format(*settings.client_address) if settings.client_address else "not served"
         self.log.info("Kafka Server started: clients %s, nodes %s:%d", for_clients, *settings.node_address)
+        self.step(Tick())
+        idle = loop.call_later(IDLE_CHECK_S, self._close_idle)
         try:
             await self._ended.wait()
         finally:
             idle.cancel()
-            for listener in listeners:
+            for listener in filter(None, (to_nodes, self._to_clients)):
                 listener.close()
             self._peers.close()
             for connection in list(self.connections):
@@ -198,6 +199,8 @@ class Node:
         if life is not self._life:
             self.log.info("%s -> %s", self._life.value, life.value)
             self._life = life
+            if life is Life.RUNNING and self._to_clients is not None:
+                self._to_clients.open()  # what it knew before is old: clients would hear who led in its last life
 
     def _send_early(self, out: Outbox) -> None:
         """Answer within a step, unless something must be durable before, a log is cut, or another step would begin."""

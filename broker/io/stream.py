@@ -18,7 +18,7 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Protocol, Self
 
 Buffer = bytes | bytearray | memoryview
 
@@ -309,12 +309,12 @@ def drop_spans(chunks: Iterable[Chunk]) -> None:
 
 
 class Listener:
-    """Takes connections in, as long as it is open; `take` gets each one's socket."""
+    """Takes connections in from `open` to `close`; `take` gets each one's socket."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, address: tuple[str, int], take: Callable[[socket.socket], None]
     ) -> None:
-        """Listen. Raises OSError."""
+        """Take the address; who connects is refused yet. Raises OSError."""
         self._loop, self._take = loop, take
         found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         self._sockets = []
@@ -326,13 +326,16 @@ class Listener:
                 if family == socket.AF_INET6:
                     one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 one.bind(place)
-                one.listen(BACKLOG)
                 one.settimeout(0)
         except OSError:
             self.close()
             raise
+
+    def open(self) -> Self:
+        """Listen; safe when it does. Raises OSError."""
         for one in self._sockets:
-            loop.add_reader(one.fileno(), self._acceptable, one)
+            one.listen(BACKLOG)
+            self._loop.add_reader(one.fileno(), self._acceptable, one)
 
     def _acceptable(self, listening: socket.socket) -> None:
         for _ in range(ACCEPTS):

@@ -359,11 +359,13 @@ def test_a_lost_answer_makes_an_idempotent_producer_ask_again_and_nothing_twice(
     topic = kafka.create_topic()
     node = kafka.leader(topic)
     producer = Producer({"bootstrap.servers": kafka.bootstrap, "enable.idempotence": True, "log_level": 0})
-    producer.produce(topic, b"first")
+    told: list[object] = []
+    producer.produce(topic, b"first", on_delivery=lambda error, _: told.append(error))
     assert producer.flush(WITHIN_S) == 0
     kafka.lose_answers(node, "Produce")
-    producer.produce(topic, b"second")
+    producer.produce(topic, b"second", on_delivery=lambda error, _: told.append(error))
     assert producer.flush(WITHIN_S) == 0
+    assert (told, kafka.leader(topic)) == ([None, None], node)
     assert kafka.intercepted(node) == 1
     assert kafka.faults()[-1].endswith(f"intercept {node} the answers to 1 request: Produce")
     kafka.release(node)

@@ -250,6 +250,9 @@ def test_a_listener_hands_over_every_connection_until_it_is_closed():
         (port,) = ports.choose(1)
         taken = []
         listener = Listener(loop, ("127.0.0.1", port), taken.append)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port))
+        listener.open()
         with pytest.raises(OSError, match="in use"):
             Listener(loop, ("127.0.0.1", port), taken.append)
         clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(3)]
