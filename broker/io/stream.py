@@ -336,6 +336,7 @@ class Listener:
         for one in self._sockets:
             one.listen(BACKLOG)
             self._loop.add_reader(one.fileno(), self._acceptable, one)
+        return self
 
     def _acceptable(self, listening: socket.socket) -> None:
         for _ in range(ACCEPTS):

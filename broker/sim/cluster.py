@@ -62,13 +62,14 @@ class Cluster:
             node.start()
 
     def is_ready(self) -> bool:
-        """Return whether every node that runs is registered and unfenced, in the eyes of an active controller."""
-        brokers = [node.broker for node in self.nodes.values() if node.broker is not None]
+        """Return whether every node that runs is active, in its own eyes and in those of an active controller."""
+        processes = [node.process for node in self.nodes.values() if node.process is not None]
+        brokers = [process.broker for process in processes]
         leaders = [broker for broker in brokers if broker.controller is not None]
         if not leaders:
             return False
         active = [one for one in leaders[-1].image.brokers.values() if not one.fenced]
-        return len(active) == len(brokers)
+        return len(active) == len(brokers) and all(process.takes_clients for process in processes)
 
     def until(self, condition: Callable[[], bool], limit_ms: float = 120_000) -> bool:
         """Run until the condition holds; return whether it did within a bound of virtual time."""

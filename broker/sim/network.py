@@ -69,6 +69,11 @@ class Shape:
 class Server(Protocol):
     """What listens: a node."""
 
+    @property
+    def takes_clients(self) -> bool:
+        """Whether it listens for others than nodes, too."""
+        ...
+
     def accepted(self, connection: Accepted) -> None:
         """A connection stands."""
         ...
@@ -410,7 +415,7 @@ class Network:
                     self.count(links)
                     return
             server = self._servers.get(node_id)
-            if server is None:
+            if server is None or not (internal or server.takes_clients):
                 error = ConnectionLostError(f"node {node_id} refuses connections")
                 self.loop.later(latency(), lambda: refused(error))
                 return

@@ -25,6 +25,7 @@ from broker.core import queries
 from broker.core.broker import Broker
 from broker.core.config import BrokerConfig
 from broker.core.errors import Code
+from broker.core.lifecycle import Life
 from broker.core.ready import Event, PeerFailed, PeerReply, PeerRequest, Ready, Reply, Request, Tick
 from broker.core.transaction import locator
 from broker.core.wall import RIGHT, Skew
@@ -104,7 +105,9 @@ class Node:
         Questions change nothing: Metadata, ListOffsets, DescribeQuorum (the leader's), FindCoordinator.
         """
         broker = self.broker
-        if broker is None or queries.is_forwarded(broker, message):
+        if broker is None or self.process is None or not self.process.takes_clients:
+            return None
+        if queries.is_forwarded(broker, message):
             return None
         if isinstance(message, FindCoordinatorRequest):
             return locator.find(broker.config, broker.image, message, lambda _: None)
@@ -142,6 +145,8 @@ class Process:
         self.node = node
         self.is_paused = False
         self.is_alive = True
+        self.takes_clients = not node.config.is_broker
+        """Not before the node is active: what it knows when it starts is what was true in its last life."""
         self.broker = Broker(node.config, node.disk, seed, node.now_ms())
         self._peers = Peers(node.loop, node.network, node.name, self._event)
         self._connections: dict[Accepted, None] = {}
@@ -277,6 +282,8 @@ class Process:
             self._requests += ready.requests
         if ready.wake_at_ms is not None:
             self._arm(ready.wake_at_ms)
+        if self.broker.lifecycle.life is Life.RUNNING:
+            self.takes_clients = True
         self.node.watch.stepped(self.node, event, ready)
         if not self._syncing and self.is_alive:
             self._flush()

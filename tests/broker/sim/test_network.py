@@ -12,6 +12,8 @@ from broker.sim.network import CLIENTS, STANDSTILL_MS, Network, Weather
 class Echo:
     """Notes what it gets; answers `m` with `m!` when told to."""
 
+    takes_clients = True
+
     def __init__(self, *, at_once=True):
         self.got, self.pending, self.gone, self.at_once = [], [], 0, at_once
 

@@ -18,7 +18,7 @@ from harness.scenario import TRANSACTIONAL, is_coordinated
 from harness.swarm import NO_FAULTS
 
 SEEDS = range(150)
-SEED_OF_A_LOG_START = 130
+SEED_OF_A_LOG_START = 247
 
 
 def test_every_seed_gives_a_scenario_that_can_run():
@@ -123,7 +123,7 @@ def test_a_log_start_that_goes_back_is_found(tmp_path):
     )
 
 
-@pytest.mark.parametrize("seed", [22, 59, 690, 728, 864, 527, 614, 631, 5013, 8054, 10308])
+@pytest.mark.parametrize("seed", [22, 59, 690, 728, 864, 527, 614, 631, 8054, 10308])
 def test_clean_seeds_that_raised_an_anomaly_or_an_invariant_are_silent(seed, tmp_path, monkeypatch):
     for share in ("MOVES_SHARE", "LONG_SHARE"):  # as the seeds were then
         monkeypatch.setattr(mix, share, 0.0)
