@@ -142,6 +142,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
     for item in items:
         if group := _group(item):
             item.add_marker(pytest.mark.xdist_group(group))
+        if item.get_closest_marker("shared") and _lacks_shared():  # else pytest would say "empty parameter set"
+            item.own_markers[:] = [mark for mark in item.own_markers if mark.name != "skip"]
     yield
     items.sort(
         key=lambda item: _group(item) is None
