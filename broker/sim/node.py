@@ -104,11 +104,10 @@ class Node:
 
         Questions change nothing: Metadata, ListOffsets, DescribeQuorum (the leader's), FindCoordinator.
         """
-        broker = self.broker
-        if broker is None or self.process is None or not self.process.takes_clients:
+        process = self.process
+        if process is None or not process.takes_clients or queries.is_forwarded(process.broker, message):
             return None
-        if queries.is_forwarded(broker, message):
-            return None
+        broker = process.broker
         if isinstance(message, FindCoordinatorRequest):
             return locator.find(broker.config, broker.image, message, lambda _: None)
         return queries.answer(broker, self.disk, message, self.now_ms())
